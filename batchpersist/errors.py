@@ -1,0 +1,97 @@
+"""Every error batchpersist raises, each with the exit code it means for the command.
+
+All of them survive pickling (a worker may raise them), so an error with several
+parts passes all of them to ``Exception.__init__`` and words itself in ``__str__``.
+"""
+
+from __future__ import annotations
+
+
+class BatchPersistError(Exception):
+    """Base of all errors of this package."""
+
+    exit_code = 1
+
+
+class UsageError(BatchPersistError):
+    """The caller asked for something that has no meaning; nothing was done."""
+
+    exit_code = 2
+
+
+class SourceMissingError(BatchPersistError):
+    """A source named by the caller does not exist; nothing was done."""
+
+    exit_code = 10
+
+    def __init__(self, source: str) -> None:
+        super().__init__(source)
+        self.source = source
+
+    def __str__(self) -> str:
+        return f"source not found: {self.source}"
+
+
+class BatchLockedError(BatchPersistError):
+    """Another batch holds this root; nothing was done."""
+
+    exit_code = 11
+
+    def __init__(self, path: str, holder: str) -> None:
+        super().__init__(path, holder)
+        self.path = path
+        self.holder = holder
+
+    def __str__(self) -> str:
+        return f"another batch is running on this root: {self.holder} (lock file {self.path})"
+
+
+class TotalsError(BatchPersistError):
+    """The counts of a batch do not add up: a defect, never the user's fault."""
+
+
+class ItemError(BatchPersistError):
+    """One run, or one side of its pair, could not be settled; the batch goes on.
+
+    ``message`` is the same for all cases of one cause, so that equal causes can be
+    grouped; ``detail`` is what differs (a position, a path, an owner), or "".
+    """
+
+    def __init__(self, message: str, detail: str = "") -> None:
+        super().__init__(message, detail)
+        self.message = message
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.message}: {self.detail}" if self.detail else self.message
+
+
+class InvalidRunError(ItemError):
+    """The input is not a completed run (not JSON, not an object, a key missing ...)."""
+
+
+class UnsafeIdentifierError(InvalidRunError):
+    """A taskId or runId that must not become part of a path."""
+
+
+class SourceChangedError(ItemError):
+    """The bytes at a run's place are no longer the run that the scan saw there."""
+
+
+class SnapshotError(ItemError):
+    """A task's snapshot cannot be read as one; the file is left as it is."""
+
+
+class TaskStateLockError(ItemError):
+    """The task's lock was not to be had: the snapshot is skipped, the manifest is not."""
+
+
+class CommitErrors(BatchPersistError):
+    """More than one task's snapshot failed; ``errors`` maps taskId to its exception."""
+
+    def __init__(self, errors: dict[str, Exception]) -> None:
+        super().__init__(errors)
+        self.errors = errors
+
+    def __str__(self) -> str:
+        return "; ".join(f"{task_id}: {error}" for task_id, error in self.errors.items())

@@ -1,0 +1,58 @@
+"""Every path that batchpersist reads or writes below its two roots (docs/formats.md)."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+OWN_FOLDER = ".batchpersist"
+"""What is batchpersist's alone, below the runs-dir: its lock, spool and batches."""
+
+TEMPORARY_MARK = ".tmp-"
+"""Every temporary file is named ``<target's name>.tmp-<hex>``: ours, to be swept when orphaned."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The two roots of a store; ids given to its methods must have been checked already."""
+
+    out_dir: str
+    runs_dir: str
+
+    def task_dir(self, task_id: str) -> str:
+        return os.path.join(self.out_dir, task_id)
+
+    def snapshot(self, task_id: str) -> str:
+        return os.path.join(self.out_dir, task_id, "runs.json")
+
+    def legacy_state(self, task_id: str) -> str:
+        return os.path.join(self.out_dir, task_id, "state.json")
+
+    def run_dir(self, task_id: str, run_id: str) -> str:
+        return os.path.join(self.runs_dir, task_id, run_id)
+
+    def manifest(self, task_id: str, run_id: str) -> str:
+        return os.path.join(self.runs_dir, task_id, run_id, "manifest.json")
+
+    def task_lock(self, task_id: str) -> str:
+        return os.path.join(self.runs_dir, task_id + ".lock")
+
+    def task_lock_gate(self, task_id: str) -> str:
+        return os.path.join(self.runs_dir, task_id + ".lock.acquire")
+
+    @property
+    def own_dir(self) -> str:
+        return os.path.join(self.runs_dir, OWN_FOLDER)
+
+    @property
+    def batch_lock(self) -> str:
+        return os.path.join(self.runs_dir, OWN_FOLDER, "batch.lock")
+
+    @property
+    def lock_mutexes(self) -> str:
+        """Folder of the flock'd files that serialise the breaking of stale task locks."""
+        return os.path.join(self.runs_dir, OWN_FOLDER, "locks")
+
+    @property
+    def batches(self) -> str:
+        return os.path.join(self.runs_dir, OWN_FOLDER, "batches")

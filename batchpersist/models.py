@@ -1,0 +1,131 @@
+"""The plain data that travels between the parts: no behaviour, no I/O, all picklable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from typing import NamedTuple
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The names under which a run carries its task, its own id and its completion time."""
+
+    task: str = "taskId"
+    run: str = "runId"
+    time: str = "timestamp"
+
+
+DEFAULT_KEYS = Keys()
+
+
+class RunKeys(NamedTuple):
+    """What identifies and orders a completed run. Timestamps compare as strings."""
+
+    task_id: str
+    run_id: str
+    timestamp: str
+
+
+class RunRef(NamedTuple):
+    """One row of the index: a completed run and where its bytes are (never the bytes)."""
+
+    task_id: str
+    run_id: str
+    timestamp: str
+    path: str
+    """The file that holds the bytes: the source, or the spool for what cannot be seeked."""
+    offset: int
+    length: int
+    source: str
+    """The name a person knows the source by."""
+    line: int
+    """1-based line (or row of a table) in ``source``."""
+    superseded: bool
+    """The same run comes again later in this batch: its snapshot effect counts, its outcome does not."""
+
+
+class Side(IntEnum):
+    """How one write of a pair settled."""
+
+    NOT_ATTEMPTED = 0
+    PERSISTED = 1
+    UNCHANGED = 2
+    FAILED = 3
+    LOCKED = 4
+    """Snapshot only: the task's lock was not to be had."""
+
+
+class Durability(str, Enum):
+    """What is on disk when a run is reported as persisted (docs/formats.md)."""
+
+    NONE = "none"
+    BATCH = "batch"
+    FILE = "file"
+
+
+class Failure(NamedTuple):
+    """An exception as data. Equal causes share ``type`` and ``message``; ``detail`` differs."""
+
+    type: str
+    message: str
+    detail: str
+
+
+class Work(str, Enum):
+    """What a shard settles of its rows: both sides, or one of them for a task split over workers."""
+
+    PAIR = "pair"
+    SNAPSHOT = "snapshot"
+    MANIFEST = "manifest"
+
+
+class Shard(NamedTuple):
+    """A contiguous range of the plan's rows that one worker settles in one go."""
+
+    number: int
+    work: Work
+    start: int
+    stop: int
+    size: int
+    """Bytes of the payloads, for sorting: largest first."""
+
+
+class Commit(NamedTuple):
+    """One task's snapshot as a shard settled it."""
+
+    task_id: str
+    runs: int
+    side: Side
+    seconds: float
+    size: int
+    """Bytes written: 0 where the file was left as it is."""
+
+
+@dataclass
+class ShardOutcome:
+    """What a worker brings home. Sequences are one item a row of the shard, in row order."""
+
+    shard: Shard
+    snapshot: Sequence[int]
+    """``Side`` values; NOT_ATTEMPTED throughout in a manifest shard (and the other way round)."""
+    manifest: Sequence[int]
+    snapshot_seconds: Sequence[float]
+    """Seconds of the commit that carried the run."""
+    manifest_seconds: Sequence[float]
+    pair_seconds: Sequence[float]
+    """From the start of the run's pair until both sides were settled."""
+    manifest_bytes: Sequence[int]
+    snapshot_failures: dict[int, Failure] = field(default_factory=dict)
+    """By row number within the shard."""
+    manifest_failures: dict[int, Failure] = field(default_factory=dict)
+    commits: list[Commit] = field(default_factory=list)
+    bytes_read: int = 0
+    sum_if_sequential: float = 0.0
+    """Seconds the two sides took together, had they been awaited one after the other."""
+    pid: int = 0
+    started: float = 0.0
+    """Seconds since the epoch."""
+    finished: float = 0.0
+    cpu_seconds: float = 0.0
