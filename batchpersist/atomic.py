@@ -118,25 +118,28 @@ def make_dirs(path: str, group: SyncGroup) -> bool:
     True where ``path`` itself was made just now, so that there can be no older file in it.
     Raises OSError, where a file stands in the way for one.
     """
-    made = False
     missing = [path.rstrip(os.sep) or path]
-    while missing:
-        try:
-            os.mkdir(missing[-1])
-        except FileExistsError:
-            if not os.path.isdir(missing[-1]):
-                raise
-            made = False
-            missing.pop()
-        except FileNotFoundError:
-            parent = os.path.dirname(missing[-1])
-            if not parent:  # a relative path, and the working folder has been removed
-                raise
+    try:
+        return _make_dir(missing[0], group)
+    except FileNotFoundError:
+        while not os.path.isdir(parent := os.path.dirname(missing[-1]) or os.curdir):
             missing.append(parent)
-        else:
-            made = True
-            group.created(missing.pop())
+    made = False
+    while missing:
+        made = _make_dir(missing.pop(), group)
     return made
+
+
+def _make_dir(path: str, group: SyncGroup) -> bool:
+    """False where it stands already."""
+    try:
+        os.mkdir(path)
+    except FileExistsError:
+        if not os.path.isdir(path):
+            raise
+        return False
+    group.created(path)
+    return True
 
 
 def write(target: str, data: bytes, durability: Durability) -> None:

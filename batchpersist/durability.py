@@ -7,40 +7,32 @@ The order is the same for every kind, and the caller keeps it: write the tempora
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import errno
 import os
-import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from types import TracebackType
 
+from . import syncfs
 from .models import Durability
 
 FEW_FILES = 8
-"""Up to so many files an fsync of each is cheaper than two syncfs, which flush other programs' data too."""
-
-_SYNCFS_IS_TRUSTED = {
-    0xEF53: "ext2, ext3, ext4",
-    0x58465342: "xfs",
-    0x9123683E: "btrfs",
-    0x01021994: "tmpfs",
-}
-"""By the magic number of statfs(2): elsewhere (FUSE, network) syncfs may report success and do nothing."""
-
-_SYNCFS_REPORTS_ERRORS = (5, 17)
-"""The first Linux whose syncfs(2) reports lost data (5.8) as well as a failed journal or flush (5.17)."""
+"""Up to so many files are synced one by one: that costs a few milliseconds more at the worst, whereas
+a syncfs waits for all that other programs have written, however much that is."""
 
 
 class SyncGroup:
     """The durability of one group of files; this base syncs nothing (``Durability.NONE``).
 
     Two threads may report into one group at once; each barrier is for one thread, after
-    whatever it is to cover. A sync that failed is never tried again, because the kernel has
-    dropped the data by then and a second sync would succeed: the whole group has failed.
+    whatever it is to cover. A barrier that failed is never tried again, because the kernel
+    has dropped the data by then and a second sync would succeed: the whole group has failed,
+    and a later barrier of it raises at once.
     """
 
     def written(self, fd: int) -> None:
-        """A temporary file's data and mode are complete; called before ``fd`` is closed."""
+        """A temporary file's data and mode are complete; called before ``fd`` is closed.
+        OSError: this file is lost (not the group)."""
 
     def created(self, directory: str) -> None:
         """A folder was made."""
@@ -70,6 +62,7 @@ class _FileByFile(SyncGroup):
     """fsync of each file as it is written, and of each touched folder once, at the end."""
 
     def __init__(self) -> None:
+        self._once = _OnlyOnce()
         self._folders: set[str] = set()  # set.add is atomic: no lock for two threads
 
     def written(self, fd: int) -> None:
@@ -83,46 +76,44 @@ class _FileByFile(SyncGroup):
         self._folders.add(os.path.dirname(target))
 
     def sync_names(self) -> None:
-        while self._folders:
-            _fsync_folder(self._folders.pop() or os.curdir)
+        with self._once.attempt():
+            while self._folders:
+                _fsync_folder(self._folders.pop() or os.curdir)
 
 
 class _FileSystems(SyncGroup):
     """syncfs of each file system that the group writes to, once for the data and once for the names."""
 
-    def __init__(self, libc: ctypes.CDLL) -> None:
-        self._libc = libc
-        self._descriptors: dict[int, int] = {}  # st_dev -> fd
-        self._failed = False
-
-    def add(self, folder: str) -> bool:
-        """Cover the file system of ``folder``; False where its syncfs is not to be trusted."""
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        if self._descriptors.setdefault(os.fstat(fd).st_dev, fd) != fd:
-            os.close(fd)
-            return True
-        # struct statfs begins with f_type; the buffer is larger than the struct is anywhere.
-        statfs = (ctypes.c_long * 64)()
-        return self._libc.fstatfs(fd, statfs) == 0 and statfs[0] in _SYNCFS_IS_TRUSTED
+    def __init__(self, descriptors: Mapping[int, str], opened: contextlib.ExitStack) -> None:
+        self._once = _OnlyOnce()
+        self._descriptors = descriptors
+        self._opened = opened
 
     def sync_data(self) -> None:
-        self._sync()
+        with self._once.attempt():
+            for fd, root in self._descriptors.items():
+                syncfs.syncfs(fd, root)
 
     def sync_names(self) -> None:
-        self._sync()
-
-    def _sync(self) -> None:
-        if self._failed:
-            raise OSError(errno.EIO, "an earlier sync of this group failed")
-        for fd in self._descriptors.values():
-            if self._libc.syncfs(fd) != 0:
-                self._failed = True
-                number = ctypes.get_errno()
-                raise OSError(number, os.strerror(number))
+        self.sync_data()
 
     def close(self) -> None:
-        while self._descriptors:
-            os.close(self._descriptors.popitem()[1])
+        self._opened.close()
+
+
+class _OnlyOnce:
+    """Remembers that a sync failed."""
+
+    def __init__(self) -> None:
+        self._failed = False
+
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        if self._failed:
+            raise OSError(errno.EIO, "an earlier sync of this group failed")
+        self._failed = True
+        yield
+        self._failed = False
 
 
 def open_group(durability: Durability, roots: Sequence[str], *, files: int) -> SyncGroup:
@@ -135,26 +126,19 @@ def open_group(durability: Durability, roots: Sequence[str], *, files: int) -> S
     """
     if durability is Durability.NONE:
         return SyncGroup()
-    if durability is Durability.BATCH and files > FEW_FILES and _syncfs_reports_errors():
-        group = _FileSystems(ctypes.CDLL(None, use_errno=True))
-        try:
-            if all([group.add(_nearest_folder(root)) for root in roots]):
-                return group
-        except BaseException:
-            group.close()
-            raise
-        group.close()
+    if durability is Durability.FILE or files <= FEW_FILES:
+        return _FileByFile()
+    with contextlib.ExitStack() as opened:
+        by_device: dict[int, tuple[int, str]] = {}
+        for root in roots:
+            # Before the first write: a descriptor hears only of data lost after it was opened.
+            fd = _open_folder(_nearest_folder(root))
+            opened.callback(os.close, fd)
+            by_device.setdefault(os.fstat(fd).st_dev, (fd, root))
+        descriptors = dict(by_device.values())
+        if all(map(syncfs.is_trusted, descriptors)):
+            return _FileSystems(descriptors, opened.pop_all())
     return _FileByFile()
-
-
-def _syncfs_reports_errors() -> bool:
-    system = os.uname()
-    return system.sysname == "Linux" and _version(system.release) >= _SYNCFS_REPORTS_ERRORS
-
-
-def _version(release: str) -> tuple[int, ...]:
-    """``6.1.0-13-amd64`` -> (6, 1)"""
-    return tuple(int(number) for number in re.findall(r"\d+", release)[:2])
 
 
 def _nearest_folder(path: str) -> str:
@@ -166,8 +150,12 @@ def _nearest_folder(path: str) -> str:
 
 
 def _fsync_folder(folder: str) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    fd = _open_folder(folder)
     try:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _open_folder(folder: str) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
