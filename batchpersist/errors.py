@@ -6,6 +6,10 @@ parts passes all of them to ``Exception.__init__`` and words itself in ``__str__
 
 from __future__ import annotations
 
+import errno
+
+from .models import Failure
+
 
 class BatchPersistError(Exception):
     """Base of all errors of this package."""
@@ -86,6 +90,10 @@ class TaskStateLockError(ItemError):
     """The task's lock was not to be had: the snapshot is skipped, the manifest is not."""
 
 
+class WorkerDiedError(ItemError):
+    """The process that was settling a run ended before it was done."""
+
+
 class CommitErrors(BatchPersistError):
     """More than one task's snapshot failed; ``errors`` maps taskId to its exception."""
 
@@ -95,3 +103,18 @@ class CommitErrors(BatchPersistError):
 
     def __str__(self) -> str:
         return "; ".join(f"{task_id}: {error}" for task_id, error in self.errors.items())
+
+
+def failure_of(error: BaseException) -> Failure:
+    """Word an exception as data: what equals for equal causes apart from what differs.
+
+    An OSError is named by its errno (``[ENOSPC] No space left on device``), with the
+    file as detail.
+    """
+    kind = type(error).__name__
+    if isinstance(error, ItemError):
+        return Failure(kind, error.message, error.detail)
+    if isinstance(error, OSError) and error.errno is not None:
+        name = errno.errorcode.get(error.errno, str(error.errno))
+        return Failure(kind, f"[{name}] {error.strerror}", str(error.filename or ""))
+    return Failure(kind, str(error) or kind, "")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple, Union
 
 
 @dataclass(frozen=True)
@@ -122,10 +122,39 @@ class ShardOutcome:
     manifest_failures: dict[int, Failure] = field(default_factory=dict)
     commits: list[Commit] = field(default_factory=list)
     bytes_read: int = 0
+    pair_wall: float = 0.0
+    """Seconds in which the shard's groups were settled: both sides, started together."""
     sum_if_sequential: float = 0.0
-    """Seconds the two sides took together, had they been awaited one after the other."""
+    """Seconds the same groups took side by side added up: snapshots' plus manifests' plus syncs."""
     pid: int = 0
     started: float = 0.0
     """Seconds since the epoch."""
     finished: float = 0.0
     cpu_seconds: float = 0.0
+
+
+class Progress(NamedTuple):
+    """How far a batch is: an event for whoever watches it."""
+
+    phase: Literal["scan", "settle"]
+    done: int
+    """Runs."""
+    total: int | None
+    """Runs; None while it is not known."""
+    failed: int
+    """Runs that failed or were invalid so far."""
+
+
+class RunFailure(NamedTuple):
+    """One input or one side of a pair that failed: an event for whoever watches a batch."""
+
+    stage: Literal["input", "snapshot", "manifest"]
+    failure: Failure
+    source: str
+    line: int
+    task_id: str
+    """Empty for invalid input."""
+    run_id: str
+
+
+Event = Union[Progress, RunFailure]

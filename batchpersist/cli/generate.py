@@ -1,0 +1,35 @@
+"""``batchpersist generate``: a synthetic source, the same for the same seed."""
+
+from __future__ import annotations
+
+import click
+
+from ..generate import generate
+
+
+@click.command("generate")
+@click.option("--runs", default=1000, show_default=True, type=click.IntRange(min=0), help="Lines to write.")
+@click.option("--tasks", default=10, show_default=True, type=click.IntRange(min=1), help="Tasks they belong to.")
+@click.option(
+    "--skew",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(min=0),
+    help="0: tasks of equal size; the higher, the more runs the first task has (Zipf's exponent).",
+)
+@click.option(
+    "--invalid",
+    default=0.0,
+    show_default=True,
+    type=click.FloatRange(0, 1),
+    help="Share of lines that are broken in one of many ways.",
+)
+@click.option("--size", default=2500, show_default=True, type=click.IntRange(min=1), help="Mean bytes a run, about.")
+@click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes everywhere.")
+@click.option("-o", "--output", default="-", type=click.File("wb"), help="File to write  [default: standard output]")
+def command(
+    runs: int, tasks: int, skew: float, invalid: float, size: int, seed: int, output: click.utils.LazyFile
+) -> None:
+    """Write synthetic completed runs as JSON lines, to try or measure batchpersist with."""
+    for line in generate(runs, tasks, skew=skew, invalid=invalid, seed=seed, size=size):
+        output.write(line)

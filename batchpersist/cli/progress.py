@@ -1,0 +1,131 @@
+"""Showing a batch's progress: a bar on a terminal, a line now and then elsewhere, or JSON."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from typing import Any, Protocol
+
+import click
+
+from ..models import Event, Progress
+
+LINE_SECONDS = 30.0
+"""Between two plain lines: a night's log stays readable."""
+
+STATUS_SECONDS = 1.0
+"""Between two JSON status events."""
+
+
+class Display(Protocol):
+    """Takes a batch's events as they come; ``close`` before anything else is printed."""
+
+    def show(self, event: Event) -> None: ...
+    def close(self) -> None: ...
+
+
+class Silent:
+    def show(self, event: Event) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Bar:
+    """A tqdm bar a phase on standard error: runs, rate, time left, failures."""
+
+    def __init__(self) -> None:
+        self._phase = ""
+        self._bar: Any = None
+
+    def show(self, event: Event) -> None:
+        if not isinstance(event, Progress):
+            return
+        if event.phase != self._phase:
+            self._start(event)
+        self._bar.total = event.total
+        self._bar.n = event.done
+        self._bar.set_postfix(failed=event.failed, refresh=False)
+        self._bar.update(0)
+
+    def _start(self, event: Progress) -> None:
+        from tqdm import tqdm
+
+        self.close()
+        self._phase = event.phase
+        self._bar = tqdm(total=event.total, desc=event.phase, unit=" runs", file=sys.stderr, dynamic_ncols=True)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+
+class Lines:
+    """A plain line every ``seconds`` on standard error, also while a long commit says nothing."""
+
+    def __init__(self, seconds: float = LINE_SECONDS) -> None:
+        self._latest: Progress | None = None
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, args=(seconds,), daemon=True)
+        self._thread.start()
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._latest = event
+
+    def _run(self, seconds: float) -> None:
+        started = time.monotonic()
+        while not self._closed.wait(seconds):
+            if self._latest is not None:
+                click.echo(describe(self._latest, time.monotonic() - started), err=True)
+
+    def close(self) -> None:
+        self._closed.set()
+        self._thread.join()
+
+
+class JsonLines:
+    """One JSON object a line on standard output, each with its ``message_type``."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+        self._phase = ""
+
+    def show(self, event: Event) -> None:
+        if not isinstance(event, Progress):
+            emit("error", **event.failure._asdict(), **{k: v for k, v in event._asdict().items() if k != "failure"})
+            return
+        now = time.monotonic()
+        if event.phase != self._phase or now >= self._next:
+            self._phase, self._next = event.phase, now + STATUS_SECONDS
+            emit("status", **event._asdict())
+
+    def close(self) -> None:
+        pass
+
+
+def emit(message_type: str, **content: object) -> None:
+    """Print one event. ASCII only, so that no terminal or pipe can spoil it."""
+    click.echo(json.dumps({"message_type": message_type, **content}))
+
+
+def describe(progress: Progress, seconds: float) -> str:
+    """A progress event in words, for a log."""
+    of_total = f" of {progress.total:,}" if progress.total is not None else ""
+    failed = f", {progress.failed:,} failed" if progress.failed else ""
+    return f"{progress.phase}: {progress.done:,}{of_total} runs{failed} after {seconds:.0f} s"
+
+
+def choose_display(mode: str, as_json: bool, quiet: bool) -> Display:
+    """The display for ``--progress`` (auto, bar, lines, none), ``--json`` and ``--quiet``."""
+    if as_json:
+        return JsonLines()
+    if quiet or mode == "none":
+        return Silent()
+    if mode == "bar" or (mode == "auto" and sys.stderr.isatty()):
+        return Bar()
+    return Lines()

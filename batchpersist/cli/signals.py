@@ -1,0 +1,50 @@
+"""Interruptions: the first signal lets what has begun be settled, the second stops at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import click
+
+
+class Interruption:
+    """Which signal, if any, asked the batch to stop."""
+
+    number: int | None = None
+
+    def __bool__(self) -> bool:
+        return self.number is not None
+
+    @property
+    def exit_code(self) -> int:
+        """130 for SIGINT, 143 for SIGTERM, as a shell reports them; a hang-up counts as SIGTERM."""
+        return 128 + (signal.SIGINT if self.number == signal.SIGINT else signal.SIGTERM)
+
+
+@contextmanager
+def interruptible() -> Iterator[Interruption]:
+    """Catch SIGINT, SIGTERM and SIGHUP while a batch runs; the previous handlers come back after."""
+    interruption = Interruption()
+
+    def handle(number: int, _frame: FrameType | None) -> None:
+        if interruption:
+            for worker in multiprocessing.active_children():
+                worker.kill()
+            os._exit(interruption.exit_code)
+        interruption.number = number
+        name = signal.Signals(number).name
+        click.echo(f"{name}: settling what has begun; once more to stop at once", err=True)
+
+    previous = {
+        number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    try:
+        yield interruption
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

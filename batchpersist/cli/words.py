@@ -1,0 +1,68 @@
+"""A finished batch in plain words: what happened, what failed, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+SHOWN_CAUSES = 5
+
+
+def summary(metrics: dict[str, Any], state: str, metrics_path: str) -> Iterator[str]:
+    """Lines for a person; the last one says it all. ``metrics`` as in docs/metrics.md."""
+    yield from _causes(metrics["errors"])
+    counts, timing = metrics["counts"], metrics["timing"]
+    tasks = len(metrics["tasks"]) + metrics["tasks_omitted"]
+    yield (
+        f"{_number(counts['selected'], 'run')} of {_number(tasks, 'task')} in {timing['wall_seconds']:.1f} s "
+        f"({timing['runs_per_second']:,.0f} runs/s); details in {metrics_path}"
+    )
+    yield f"{_verdict(counts, state)} {_what_next(counts, state)}"
+
+
+def _verdict(counts: dict[str, int], state: str) -> str:
+    """What became of every run that was found, leaving out what did not occur."""
+    parts = [
+        f"{counts['persisted']:,} persisted",
+        f"{counts['unchanged']:,} unchanged" if counts["unchanged"] else "",
+        f"{counts['failed']:,} failed{_locked(counts)}" if counts["failed"] else "",
+        f"{counts['not_attempted']:,} not attempted" if counts["not_attempted"] else "",
+        f"{counts['superseded']:,} superseded by a later line" if counts["superseded"] else "",
+        f"{counts['filtered']:,} filtered out" if counts["filtered"] else "",
+        f"{counts['invalid']:,} invalid" if counts["invalid"] else "",
+    ]
+    opening = {"finished": "Done", "stopped": "Stopped by the failure policy", "interrupted": "Interrupted"}
+    return f"{opening[state]}: {', '.join(part for part in parts if part)}."
+
+
+def _locked(counts: dict[str, int]) -> str:
+    locked = counts["snapshot_locked"]
+    return f" ({locked:,} only because the task was locked)" if locked else ""
+
+
+def _what_next(counts: dict[str, int], state: str) -> str:
+    if state != "finished":
+        return "The same command again does what is left; what stands already is skipped."
+    if counts["failed"]:
+        return "Remove the cause and run the same command again; what stands already is skipped."
+    if counts["invalid"]:
+        return "Invalid input was left out; everything else is persisted."
+    if not counts["discovered"]:
+        return "No runs were found in the sources."
+    return "Nothing failed."
+
+
+def _causes(errors: list[dict[str, Any]]) -> Iterator[str]:
+    """The most frequent causes of failure, each with one example."""
+    for cause in errors[:SHOWN_CAUSES]:
+        sample = cause["samples"][0]
+        run = f" ({sample['task_id']}/{sample['run_id']})" if sample["task_id"] else ""
+        detail = f": {sample['detail']}" if sample["detail"] else ""
+        place = f"{sample['source']}:{sample['line']}"
+        yield f"{cause['count']:,} x {cause['stage']}: {cause['message']}, e.g. {place}{run}{detail}"
+    if len(errors) > SHOWN_CAUSES:
+        yield f"... and {_number(len(errors) - SHOWN_CAUSES, 'more cause')}"
+
+
+def _number(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,120 @@
+"""Handing work to an executor and taking the results, a bounded number in flight."""
+
+from __future__ import annotations
+
+from array import array
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from typing import TYPE_CHECKING, TypeVar
+
+from .errors import WorkerDiedError, failure_of
+from .executors import Crew
+from .job import make_job
+from .models import Shard, ShardOutcome, Side, Work
+from .settle import SettleOptions, blank_outcome, settle_shard
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+R = TypeVar("R")
+
+
+def in_order(submits: Iterable[Callable[[], Future[R]]], in_flight: Callable[[], int]) -> Iterator[R]:
+    """Start each call, keep a bounded number under way, and give back the results in their order."""
+    pending: deque[Future[R]] = deque()
+    for submit in submits:
+        pending.append(submit())
+        if len(pending) >= in_flight():
+            yield pending.popleft().result()
+    while pending:
+        yield pending.popleft().result()
+
+
+class Settling:
+    """Settles a plan's shards on a crew; iterate over the outcomes, in order of completion.
+
+    A worker that dies breaks its pool and every shard in flight. Those are tried again one
+    at a time on a new pool; one that dies alone is halved, until the guilty run is found.
+    """
+
+    def __init__(
+        self, crew: Crew, rows: pa.Table, shards: Iterable[Shard], options: SettleOptions, stop: Callable[[], bool]
+    ) -> None:
+        self._crew = crew
+        self._rows = rows
+        self._shards = iter(shards)
+        self._options = options
+        self._stop = stop
+        self._pending: dict[Future[ShardOutcome], Shard] = {}
+        self._lost: list[Shard] = []
+        self._suspects: deque[Shard] = deque()
+
+    def __iter__(self) -> Iterator[ShardOutcome]:
+        while True:
+            if not self._lost:
+                self._fill()
+            if self._pending:
+                yield from self._collect()
+            elif self._lost:
+                yield from self._recover()
+            else:
+                return
+
+    def _fill(self) -> None:
+        """Submit shards until enough are in flight; while there are suspects, one of them alone."""
+        runs = self._rows.num_rows
+        while not self._lost and not self._stop():
+            if len(self._pending) >= (1 if self._suspects else self._crew.in_flight(runs)):
+                return
+            shard = self._suspects.popleft() if self._suspects else next(self._shards, None)
+            if shard is None:
+                return
+            try:
+                future = self._crew.executor(runs).submit(settle_shard, make_job(self._rows, shard), self._options)
+                self._pending[future] = shard
+            except BrokenExecutor:
+                self._lost.append(shard)
+
+    def _collect(self) -> Iterator[ShardOutcome]:
+        done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
+        for future in done:
+            shard = self._pending.pop(future)
+            try:
+                yield future.result()
+            except BrokenExecutor:
+                self._lost.append(shard)
+            except Exception as error:
+                yield failed_outcome(shard, error)
+
+    def _recover(self) -> Iterator[ShardOutcome]:
+        """Try again what a broken pool lost, one shard at a time; halve the one that broke it alone."""
+        lost, self._lost = sorted(self._lost), []
+        if not self._crew.replace_pool():
+            yield from (failed_outcome(shard, WorkerDiedError("the executor broke")) for shard in lost)
+        elif len(lost) > 1:
+            self._suspects.extend(lost)
+        elif lost[0].stop - lost[0].start > 1:
+            self._suspects.extendleft(reversed(_halves(lost[0])))
+        else:
+            yield failed_outcome(lost[0], WorkerDiedError("worker died"))
+
+
+def _halves(shard: Shard) -> list[Shard]:
+    """In row order, and settled in this order: a task cut in two keeps its history's order."""
+    middle = (shard.start + shard.stop) // 2
+    return [shard._replace(stop=middle), shard._replace(start=middle)]
+
+
+def failed_outcome(shard: Shard, error: Exception) -> ShardOutcome:
+    """The outcome of a shard that no worker brought home: every side it was to settle has failed."""
+    outcome = blank_outcome(shard)
+    failure = failure_of(error)
+    rows = range(shard.stop - shard.start)
+    if shard.work is not Work.MANIFEST:
+        outcome.snapshot = array("b", [Side.FAILED] * len(rows))
+        outcome.snapshot_failures = dict.fromkeys(rows, failure)
+    if shard.work is not Work.SNAPSHOT:
+        outcome.manifest = array("b", [Side.FAILED] * len(rows))
+        outcome.manifest_failures = dict.fromkeys(rows, failure)
+    return outcome

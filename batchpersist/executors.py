@@ -1,0 +1,108 @@
+"""Who does the work: this very process, or a pool of others; any ``Executor`` will do."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+POOL_RUNS = 2_000
+"""Runs from which a pool pays: it takes about as long to start as so many runs to settle."""
+
+
+class SerialExecutor(Executor):
+    """Runs each call at once in the calling thread: one worker, in-process."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """Returns a future that is done already."""
+        future: Future[T] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+class Crew:
+    """The executor of a batch: in-process until there is enough work for a pool to pay.
+
+    A given executor is used from the start and left running; a pool of our own can be
+    replaced after a worker's death, and is shut down with the crew.
+    """
+
+    def __init__(self, workers: int, pool_runs: int = POOL_RUNS, executor: Executor | None = None) -> None:
+        self.workers = workers
+        self._pool_runs = pool_runs
+        self._given = executor
+        self._serial = SerialExecutor()
+        self._pool: ProcessPoolExecutor | None = None
+
+    def executor(self, runs: int) -> Executor:
+        """The executor for a batch of which ``runs`` runs are known so far."""
+        if self._given is not None:
+            return self._given
+        if self._pool is None and self.workers > 1 and runs >= self._pool_runs:
+            self._pool = process_pool(self.workers)
+        return self._pool or self._serial
+
+    def in_flight(self, runs: int) -> int:
+        """How many calls to have submitted at once: enough that no worker waits for the parent."""
+        return 1 if self.executor(runs) is self._serial else 2 * self.workers
+
+    def parallelism(self, runs: int) -> int:
+        return 1 if self.executor(runs) is self._serial else self.workers
+
+    def replace_pool(self) -> bool:
+        """Drop a pool that broke; the next call starts another. False where it is not ours to replace."""
+        if self._pool is None:
+            return False
+        self._pool.shutdown(wait=True)
+        self._pool = None
+        return True
+
+    def close(self) -> None:
+        """Shut down a pool of our own; a given executor is its owner's."""
+        self.replace_pool()
+
+
+def process_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of ``workers`` processes.
+
+    They come from a fork server: the parent has threads (Arrow's, a progress bar's), and a
+    fork of a process with threads can deadlock.
+    """
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["batchpersist.settle", "batchpersist.scan"])
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_obey_only_the_parent)
+
+
+def _obey_only_the_parent() -> None:
+    """A signal to the whole process group is the parent's to answer: a worker settles what it has begun.
+
+    SIGTERM still ends a worker when the parent sends it (the executor does so to the
+    members of a broken pool), and workers do not outlive their parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_await_parents_signal, args=(parent.pid,), daemon=True).start()
+        threading.Thread(target=_await_parents_end, args=(parent,), daemon=True).start()
+
+
+def _await_parents_signal(parent: int | None) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    os._exit(128 + signal.SIGTERM)
+
+
+def _await_parents_end(parent: Any) -> None:
+    parent.join()
+    os._exit(1)

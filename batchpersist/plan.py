@@ -1,0 +1,186 @@
+"""The plan: which runs are settled, in which order, and which worker settles what.
+
+A pure function of the index. Rows are brought together by task (source order is kept
+within a task, so that the snapshot's history is as if recorded one by one) and cut into
+shards, each a contiguous range of rows. Two shards never commit the same task: a batch
+does not contend with itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, NamedTuple
+
+from .models import Shard, Work
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SHARD_RUNS = 1_000
+"""Runs a shard holds at most: a sync of the file system is worth its price from about here."""
+
+SHARD_BYTES = 8 << 20
+"""Payload bytes a shard holds at most, a single larger run excepted."""
+
+HOT_SHARDS = 4
+"""A task of more shards than this is split: one shard commits, many write its manifests."""
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the discovered runs to settle. ``since`` is inclusive, ``until`` exclusive;
+    both compare as strings, as the contract's timestamps do."""
+
+    tasks: tuple[str, ...] = ()
+    """Shell patterns, any of which may match; empty: all tasks."""
+    since: str | None = None
+    until: str | None = None
+    limit: int | None = None
+    """As if the sources had ended after so many matching runs."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows in the order of settling (the index's columns and ``superseded``) and their shards."""
+
+    rows: pa.Table
+    shards: list[Shard]
+    """Largest first."""
+    filtered: int
+    superseded: int
+    tasks: int
+    size: int
+    """Payload bytes of all rows."""
+
+    @property
+    def selected(self) -> int:
+        return int(self.rows.num_rows) - self.superseded
+
+
+class _Task(NamedTuple):
+    start: int
+    runs: int
+    size: int
+
+
+def make_plan(index: pa.Table, selection: Selection, *, workers: int, split_tasks: bool = True) -> Plan:
+    """Select from the index, mark what a later row supersedes, and cut into shards.
+
+    ``split_tasks=False`` keeps a hot task in one shard (a commit for each run has to be
+    made in order, by one worker).
+    """
+    import pyarrow.compute as pc
+
+    rows = _mark_superseded(_select(index, selection))
+    rows, tasks = _bring_tasks_together(rows)
+    runs = _shard_runs(rows.num_rows, workers)
+    shards = sorted(_cut(tasks, runs, split_tasks), key=lambda shard: -shard.size)
+    superseded = pc.sum(rows["superseded"]).as_py() or 0
+    return Plan(
+        rows=rows,
+        shards=[shard._replace(number=number) for number, shard in enumerate(shards)],
+        filtered=index.num_rows - rows.num_rows,
+        superseded=superseded,
+        tasks=len(tasks),
+        size=sum(task.size for task in tasks),
+    )
+
+
+def _select(index: pa.Table, selection: Selection) -> pa.Table:
+    import pyarrow.compute as pc
+
+    rows = index
+    if selection.tasks:
+        ids = pc.unique(rows["task_id"].cast("string")).to_pylist()
+        wanted = [task for task in ids if any(fnmatchcase(task, glob) for glob in selection.tasks)]
+        rows = rows.filter(_is_in(rows["task_id"].cast("string"), wanted))
+    if selection.since is not None:
+        rows = rows.filter(pc.greater_equal(rows["timestamp"], selection.since))
+    if selection.until is not None:
+        rows = rows.filter(pc.less(rows["timestamp"], selection.until))
+    return rows if selection.limit is None else rows.slice(0, selection.limit)
+
+
+def _is_in(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.is_in(column, value_set=pa.array(values, pa.string()))
+
+
+def _mark_superseded(rows: pa.Table) -> pa.Table:
+    """Add the column ``superseded``: True where the same task and run come again later."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbered = pa.table(
+        {
+            "task": rows["task_id"].cast("string"),
+            "run": rows["run_id"],
+            "row": pa.array(range(rows.num_rows), pa.int64()),
+        }
+    )
+    last = numbered.group_by(["task", "run"]).aggregate([("row", "max")])["row_max"]
+    if len(last) == rows.num_rows:
+        superseded = pa.repeat(False, rows.num_rows)
+    else:
+        superseded = pc.invert(pc.is_in(numbered["row"], value_set=last))
+    return rows.append_column("superseded", superseded)
+
+
+def _bring_tasks_together(rows: pa.Table) -> tuple[pa.Table, list[_Task]]:
+    """Sort rows by task (tasks in order of first appearance), stably; and say where each lies."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not rows.num_rows:
+        return rows, []
+    codes = rows["task_id"].cast("string").combine_chunks().dictionary_encode().indices
+    order = pc.array_sort_indices(codes)
+    rows = rows.take(order)
+    sizes = pa.table({"code": codes.take(order), "length": rows["length"]})
+    totals = sizes.group_by("code", use_threads=False).aggregate([("length", "count"), ("length", "sum")])
+    tasks, start = [], 0
+    for runs, size in zip(totals["length_count"].to_pylist(), totals["length_sum"].to_pylist(), strict=True):
+        tasks.append(_Task(start, runs, size))
+        start += runs
+    return rows, tasks
+
+
+def _shard_runs(rows: int, workers: int) -> int:
+    """Few runs are cut smaller, so that every worker gets some of them."""
+    return SHARD_RUNS if workers == 1 else max(1, min(SHARD_RUNS, -(-rows // (workers * 4))))
+
+
+def _cut(tasks: Sequence[_Task], shard_runs: int, split_tasks: bool) -> Iterator[Shard]:
+    """Small tasks are packed together, a hot one is split."""
+    start, stop, size = 0, 0, 0
+    for task in tasks:
+        full = stop - start + task.runs > shard_runs or size + task.size > SHARD_BYTES
+        if full and stop > start:
+            yield Shard(0, Work.PAIR, start, stop, size)
+            start, size = stop, 0
+        if split_tasks and _is_hot(task, shard_runs):
+            yield from _split(task, shard_runs)
+            start = stop = task.start + task.runs
+            continue
+        stop, size = task.start + task.runs, size + task.size
+    if stop > start:
+        yield Shard(0, Work.PAIR, start, stop, size)
+
+
+def _is_hot(task: _Task, shard_runs: int) -> bool:
+    return task.runs > HOT_SHARDS * shard_runs or task.size > HOT_SHARDS * SHARD_BYTES
+
+
+def _split(task: _Task, shard_runs: int) -> Iterator[Shard]:
+    """One shard for the snapshot; the manifests in even pieces within both bounds."""
+    stop = task.start + task.runs
+    yield Shard(0, Work.SNAPSHOT, task.start, stop, task.size)
+    pieces = max(-(-task.runs // shard_runs), -(-task.size // SHARD_BYTES))
+    step = -(-task.runs // pieces)
+    for start in range(task.start, stop, step):
+        end = min(start + step, stop)
+        yield Shard(0, Work.MANIFEST, start, end, task.size * (end - start) // task.runs)

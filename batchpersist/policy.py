@@ -1,0 +1,38 @@
+"""When a batch gives up: how many failures its operator is ready to see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .errors import UsageError
+
+
+@dataclass(frozen=True)
+class FailurePolicy:
+    """Stop taking new work once more than ``limit`` runs have failed or were invalid."""
+
+    limit: float | None = None
+    """None: never stop."""
+    percent: bool = False
+    """``limit`` is a percentage of the runs discovered."""
+
+    @classmethod
+    def parse(cls, text: str) -> FailurePolicy:
+        """From ``N`` or ``N%``; raises UsageError on anything else."""
+        number = text.removesuffix("%")
+        percent = number != text
+        try:
+            limit = float(number) if percent else int(number)
+        except ValueError:
+            limit = -1
+        if not (0 <= limit <= 100 if percent else limit >= 0):
+            raise UsageError(f"expected a number of runs or a percentage such as 5%, not {text!r}")
+        return cls(limit, percent)
+
+    def exceeded(self, failures: int, discovered: int) -> bool:
+        if self.limit is None:
+            return False
+        return failures > (self.limit * discovered / 100 if self.percent else self.limit)
+
+    def __str__(self) -> str:
+        return "none" if self.limit is None else f"{self.limit:g}{'%' if self.percent else ''}"

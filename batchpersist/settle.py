@@ -1,0 +1,185 @@
+"""What a worker does: settle one shard, and bring the outcome home as plain data.
+
+A shard is settled in groups: all of it at once (the group commit), or run by run for
+comparison. Within a group the snapshots and the manifests start together and are both
+awaited to the end, whatever the other does (docs/formats.md, "Settling a pair").
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from array import array
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Literal
+
+from .coordinator import settle_one, settle_pair
+from .durability import open_group
+from .errors import ItemError
+from .job import ShardJob
+from .locks import LockPolicy
+from .manifest import RunManifestWriter
+from .models import DEFAULT_KEYS, Durability, Keys, RunRef, Shard, ShardOutcome, Side, Work
+from .payloads import PayloadReader
+from .sides import ManifestSide, SnapshotSide, TextOf
+from .snapshot import TaskStateStore
+
+
+@dataclass(frozen=True)
+class SettleOptions:
+    """How pairs are written. Picklable: every job carries it to its worker."""
+
+    out_dir: str
+    runs_dir: str
+    keys: Keys = DEFAULT_KEYS
+    durability: Durability = Durability.BATCH
+    commit: Literal["task", "run"] = "task"
+    """One commit for all of a task's runs in a shard, or one for each run."""
+    pair: Literal["concurrent", "sequential"] = "concurrent"
+    """Both writes at once, or the snapshot first and then the manifest (the rollback)."""
+    lock: LockPolicy = field(default_factory=LockPolicy)
+    force: bool = False
+    """Write even what stands already."""
+
+
+def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
+    """Persist a shard's runs; returns how each side of each settled.
+
+    Nothing is raised for a run that fails: its failure stands in the outcome. When it
+    returns, what is PERSISTED is as durable as ``options.durability`` says. Safe to call in
+    several processes at once for shards of one plan, and beside a live orchestrator.
+    """
+    refs = job.refs()
+    outcome = blank_outcome(job.shard)
+    started, cpu = time.time(), time.process_time()
+    with PayloadReader(options.keys) as reader:
+        for work, rows in _groups(job.shard.work, len(refs), options):
+            _Group(work, rows, refs, reader, options, outcome).settle()
+    outcome.started, outcome.finished = started, time.time()
+    outcome.cpu_seconds = time.process_time() - cpu
+    outcome.pid = os.getpid()
+    return outcome
+
+
+def blank_outcome(shard: Shard) -> ShardOutcome:
+    """Of a shard whose runs have all yet to be attempted."""
+    runs = shard.stop - shard.start
+    return ShardOutcome(
+        shard=shard,
+        snapshot=array("b", bytes([Side.NOT_ATTEMPTED]) * runs),
+        manifest=array("b", bytes([Side.NOT_ATTEMPTED]) * runs),
+        snapshot_seconds=array("d", [0.0]) * runs,
+        manifest_seconds=array("d", [0.0]) * runs,
+        pair_seconds=array("d", [0.0]) * runs,
+        manifest_bytes=array("q", [0]) * runs,
+    )
+
+
+def _groups(work: Work, runs: int, options: SettleOptions) -> Iterator[tuple[Work, range]]:
+    size = 1 if options.commit == "run" else max(runs, 1)
+    for start in range(0, runs, size):
+        rows = range(start, min(start + size, runs))
+        if work is Work.PAIR and options.pair == "sequential":
+            yield Work.SNAPSHOT, rows
+            yield Work.MANIFEST, rows
+        else:
+            yield work, rows
+
+
+class _Group:
+    """Rows that are staged, synced and published together."""
+
+    def __init__(
+        self,
+        work: Work,
+        rows: range,
+        refs: Sequence[RunRef],
+        reader: PayloadReader,
+        options: SettleOptions,
+        outcome: ShardOutcome,
+    ) -> None:
+        self._rows = rows
+        self._options = options
+        self._outcome = outcome
+        self._sequential_seconds = 0.0
+        text_of = _read_ahead(reader, refs, rows) if work is Work.PAIR else _read_each(reader, refs)
+        self._sides: list[SnapshotSide | ManifestSide] = []
+        if work is not Work.MANIFEST:
+            store = TaskStateStore(
+                options.out_dir,
+                options.runs_dir,
+                keys=options.keys,
+                lock=options.lock,
+                durability=options.durability,
+                force=options.force,
+            )
+            self._sides.append(SnapshotSide(rows, refs, text_of, store, outcome))
+        if work is not Work.SNAPSHOT:
+            writer = RunManifestWriter(options.runs_dir, keys=options.keys, force=options.force)
+            self._sides.append(ManifestSide(rows, refs, text_of, writer, outcome))
+
+    def settle(self) -> None:
+        begun = time.perf_counter()
+        options = self._options
+        roots = (options.out_dir, options.runs_dir)
+        with open_group(options.durability, roots, files=len(self._rows)) as sync:
+            self._step(lambda side: side.stage(sync))
+            if self._synced(sync.sync_data):
+                self._step(lambda side: side.publish(sync))
+                self._synced(sync.sync_names)
+        for side in self._sides:
+            side.close()
+        self._note_seconds(time.perf_counter() - begun)
+
+    def _step(self, step: Callable[[SnapshotSide | ManifestSide], None]) -> None:
+        """One step of every side, all at once; a side that breaks off fails what it had left."""
+        steps = [partial(step, side) for side in self._sides]
+        settled = settle_pair(*steps) if len(steps) == 2 else (settle_one(*steps),)
+        for side, result in zip(self._sides, settled, strict=True):
+            self._sequential_seconds += result.seconds
+            if result.error is not None:
+                side.abandon(result.error)
+
+    def _synced(self, barrier: Callable[[], None]) -> bool:
+        """A sync that failed says nothing about what reached the disk: the group has failed."""
+        begun = time.perf_counter()
+        try:
+            barrier()
+        except OSError as error:
+            for side in self._sides:
+                side.abandon(error)
+            return False
+        finally:
+            self._sequential_seconds += time.perf_counter() - begun
+        return True
+
+    def _note_seconds(self, seconds: float) -> None:
+        self._outcome.pair_wall += seconds
+        self._outcome.sum_if_sequential += self._sequential_seconds
+        for row in self._rows:
+            self._outcome.pair_seconds[row] += seconds
+
+
+def _read_each(reader: PayloadReader, refs: Sequence[RunRef]) -> TextOf:
+    """Read when asked: one side alone asks once, and a hot task does not fit into memory."""
+    return lambda row: reader.text(refs[row])
+
+
+def _read_ahead(reader: PayloadReader, refs: Sequence[RunRef], rows: range) -> TextOf:
+    """Read all at once, since both sides ask, from two threads."""
+    texts: dict[int, bytes | Exception] = {}
+    for row in rows:
+        try:
+            texts[row] = reader.text(refs[row])
+        except (ItemError, OSError) as error:
+            texts[row] = error
+
+    def text_of(row: int) -> bytes:
+        text = texts[row]
+        if isinstance(text, Exception):
+            raise text
+        return text
+
+    return text_of
