@@ -142,20 +142,27 @@ def _make_dir(path: str, group: SyncGroup) -> bool:
     return True
 
 
+def commit(staged: StagedFile, group: SyncGroup) -> None:
+    """Publish the one file of a group between the group's two barriers.
+
+    OSError: before the rename the target is as it was and the temporary is gone; after it
+    (a folder that could not be synced) the target is new, but not durable.
+    """
+    try:
+        group.sync_data()
+    except OSError:
+        staged.discard()
+        raise
+    staged.publish(group)
+    group.sync_names()
+
+
 def write(target: str, data: bytes, durability: Durability) -> None:
     """Write one whole file (its folder is made), durable when this returns unless NONE was asked for.
 
-    Raises OSError; until the rename the target is as it was.
+    Raises OSError as ``commit`` does.
     """
-    folder = os.path.dirname(target)
+    folder = os.path.dirname(target) or os.curdir
     with open_group(durability, [folder], files=1) as group:
-        if folder:
-            make_dirs(folder, group)
-        staged = stage(target, (data,), group)
-        try:
-            group.sync_data()
-        except OSError:
-            staged.discard()
-            raise
-        staged.publish(group)
-        group.sync_names()
+        make_dirs(folder, group)
+        commit(stage(target, (data,), group), group)

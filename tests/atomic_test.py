@@ -1,0 +1,306 @@
+import errno
+import os
+import resource
+import stat
+import tempfile
+import threading
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recording import RecordingGroup
+
+from batchpersist import atomic
+from batchpersist.atomic import commit, make_dirs, stage, write
+from batchpersist.durability import SyncGroup
+from batchpersist.layout import TEMPORARY_MARK
+from batchpersist.models import Durability
+
+NO_SYNC = SyncGroup()
+
+
+def permissions(path):
+    return stat.S_IMODE(os.stat(path).st_mode)
+
+
+def test_a_staged_file_is_whole_and_beside_its_target(tmp_path):
+    group = RecordingGroup()
+    target = str(tmp_path / "target")
+    staged = stage(target, (b"one", b"", b"two"), group)
+    prefix, _, suffix = staged.temporary.partition(TEMPORARY_MARK)
+    assert prefix == target
+    assert int(suffix, 16) >= 0
+    assert (staged.target, staged.size) == (target, 6)
+    assert not os.path.exists(target)
+    staged.publish(group)
+    assert os.listdir(tmp_path) == ["target"]
+    assert (tmp_path / "target").read_bytes() == b"onetwo"
+    assert group.calls == [("written", staged.temporary), ("renamed", target)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(chunks=st.lists(st.binary(max_size=40)), block=st.integers(1, 50))
+def test_all_bytes_arrive_in_order_whatever_the_chunks_and_blocks(chunks, block):
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(atomic, "_BLOCK", block)
+        staged = stage(f"{folder}/target", iter(chunks), NO_SYNC)
+        with open(staged.temporary, "rb") as file:
+            assert file.read() == b"".join(chunks)
+        assert staged.size == len(b"".join(chunks))
+
+
+def test_short_writes_are_continued(tmp_path, monkeypatch):
+    real_write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: real_write(fd, data[:3]))
+    stage(str(tmp_path / "target"), (b"0123456789",), NO_SYNC).publish(NO_SYNC)
+    assert (tmp_path / "target").read_bytes() == b"0123456789"
+
+
+def test_many_small_chunks_are_few_writes(tmp_path, monkeypatch):
+    sizes = []
+    real_write = os.write
+
+    def record(fd, data):
+        sizes.append(len(data))
+        return real_write(fd, data)
+
+    monkeypatch.setattr(os, "write", record)
+    stage(str(tmp_path / "target"), (b"x" * 1000 for _ in range(2000)), NO_SYNC)
+    assert len(sizes) == 2
+
+
+def test_without_a_mode_the_umask_decides(tmp_path):
+    before = os.umask(0o027)
+    try:
+        staged = stage(str(tmp_path / "target"), (b"data",), NO_SYNC)
+    finally:
+        os.umask(before)
+    assert permissions(staged.temporary) == 0o640
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o664, 0o777, 0o444])
+def test_a_mode_is_given_exactly_and_before_the_data(tmp_path, mode):
+    seen = []
+
+    def chunks():
+        (temporary,) = tmp_path.iterdir()
+        seen.append(permissions(temporary))
+        yield b"data"
+
+    staged = stage(str(tmp_path / "target"), chunks(), NO_SYNC, mode=mode)
+    assert [*seen, permissions(staged.temporary)] == [mode, mode]
+
+
+def test_nobody_can_open_the_file_before_its_mode_is_set(tmp_path, monkeypatch):
+    seen = []
+    real_fchmod = os.fchmod
+
+    def record(fd, mode):
+        seen.append(stat.S_IMODE(os.fstat(fd).st_mode))
+        real_fchmod(fd, mode)
+
+    monkeypatch.setattr(os, "fchmod", record)
+    stage(str(tmp_path / "target"), (b"data",), NO_SYNC, mode=0o644)
+    assert len(seen) == 1
+    assert seen[0] & 0o077 == 0
+
+
+def test_an_error_of_the_chunks_leaves_nothing(tmp_path):
+    def chunks():
+        yield b"data"
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage(str(tmp_path / "target"), chunks(), NO_SYNC)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failing_write_leaves_nothing(tmp_path):
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            stage(str(tmp_path / "target"), (b"x" * 5000,), NO_SYNC)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failing_sync_of_the_file_leaves_nothing(tmp_path):
+    with pytest.raises(OSError, match="Input/output error"):
+        stage(str(tmp_path / "target"), (b"data",), RecordingGroup(fail_at="written"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_failing_close_leaves_nothing(tmp_path, monkeypatch):
+    real_close = os.close
+
+    def close(fd):
+        real_close(fd)
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "close", close)
+        with pytest.raises(OSError, match="Disk quota exceeded"):
+            stage(str(tmp_path / "target"), (b"data",), NO_SYNC)
+    assert os.listdir(tmp_path) == []
+
+
+def test_staging_leaves_no_descriptor_open(tmp_path):
+    before = os.listdir("/proc/self/fd")
+    stage(str(tmp_path / "target"), (b"data",), NO_SYNC)
+    with pytest.raises(TypeError):
+        stage(str(tmp_path / "target"), ("no bytes",), NO_SYNC)
+    assert os.listdir("/proc/self/fd") == before
+
+
+def test_what_cannot_be_published_is_removed(tmp_path):
+    group = RecordingGroup()
+    (tmp_path / "target").mkdir()
+    staged = stage(str(tmp_path / "target"), (b"data",), group)
+    with pytest.raises(IsADirectoryError):
+        staged.publish(group)
+    assert os.listdir(tmp_path) == ["target"]
+    assert group.names() == ["written"]
+
+
+def test_discarding_twice_is_nothing(tmp_path):
+    staged = stage(str(tmp_path / "target"), (b"data",), NO_SYNC)
+    staged.discard()
+    staged.discard()
+    assert os.listdir(tmp_path) == []
+
+
+def test_threads_stage_the_same_target_without_meeting(tmp_path):
+    names = []
+
+    def work():
+        names.extend(stage(str(tmp_path / "target"), (b"data",), NO_SYNC).temporary for _ in range(100))
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(set(names)) == 400
+
+
+def test_a_forked_process_has_names_of_its_own(tmp_path):
+    read, sent = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(sent, atomic._suffixes.next().encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    ours = atomic._suffixes.next()
+    theirs = os.read(read, 100).decode()
+    os.close(read)
+    os.close(sent)
+    assert theirs[:16] != ours[:16]
+    assert theirs[16:] == ours[16:]  # so that only the first part kept them apart
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    depth=st.integers(1, 5),
+    standing=st.integers(0, 5),
+    slash=st.sampled_from(["", "/", "//"]),
+)
+def test_make_dirs_makes_what_is_missing_and_tells_of_it(depth, standing, slash):
+    with tempfile.TemporaryDirectory() as root:
+        paths = ["/".join([root, *"abcde"[: level + 1]]) for level in range(depth)]
+        for path in paths[:standing]:
+            os.mkdir(path)
+        group = RecordingGroup()
+        assert make_dirs(paths[-1] + slash, group) == (standing < depth)
+        assert group.calls == [("created", path) for path in paths[standing:]]
+        assert os.path.isdir(paths[-1])
+
+
+def test_make_dirs_takes_relative_paths(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    group = RecordingGroup()
+    assert make_dirs("a/b", group)
+    assert group.calls == [("created", "a"), ("created", "a/b")]
+    assert not make_dirs(".", group)
+
+
+def test_make_dirs_goes_deeper_than_the_recursion_limit(tmp_path):
+    path = f"{tmp_path}/top" + "/d" * 1500
+    try:
+        assert make_dirs(path, NO_SYNC)
+        assert os.path.isdir(path)
+    finally:  # too deep for pytest to remove
+        for level in range(path.count("/") - str(tmp_path).count("/")):
+            os.rmdir(path.rsplit("/", level)[0])
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("name", ["file", "dangling", "dangling/below"])
+def test_make_dirs_refuses_what_stands_in_the_way(tmp_path, name):
+    (tmp_path / "file").write_bytes(b"kept")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    with pytest.raises(FileExistsError):
+        make_dirs(str(tmp_path / name), NO_SYNC)
+    with pytest.raises(NotADirectoryError):
+        make_dirs(str(tmp_path / "file" / "below"), NO_SYNC)
+    assert (tmp_path / "file").read_bytes() == b"kept"
+    assert sorted(os.listdir(tmp_path)) == ["dangling", "file"]
+
+
+def test_make_dirs_in_a_removed_working_folder_raises(tmp_path, monkeypatch):
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    with pytest.raises(FileNotFoundError):
+        make_dirs("a/b", NO_SYNC)
+
+
+def test_many_make_the_same_folder_and_one_has_made_it(tmp_path):
+    barrier = threading.Barrier(8)
+    made = []
+
+    def work():
+        barrier.wait()
+        for number in range(30):
+            path = f"{tmp_path}/{number}/a/b"
+            made.extend([path] if make_dirs(path, NO_SYNC) else [])
+
+    threads = [threading.Thread(target=work) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(made) == sorted(f"{tmp_path}/{number}/a/b" for number in range(30))
+
+
+def test_commit_renames_between_the_barriers(tmp_path):
+    group = RecordingGroup()
+    commit(stage(str(tmp_path / "target"), (b"data",), group), group)
+    assert group.names() == ["written", "sync_data", "renamed", "sync_names"]
+    assert (tmp_path / "target").read_bytes() == b"data"
+
+
+def test_data_that_was_not_synced_is_not_renamed(tmp_path):
+    (tmp_path / "target").write_bytes(b"older")
+    group = RecordingGroup(fail_at="sync_data")
+    staged = stage(str(tmp_path / "target"), (b"data",), group)
+    with pytest.raises(OSError, match="Input/output error"):
+        commit(staged, group)
+    assert os.listdir(tmp_path) == ["target"]
+    assert (tmp_path / "target").read_bytes() == b"older"
+
+
+@pytest.mark.parametrize("durability", list(Durability))
+def test_write_makes_the_folder_and_replaces_the_file(tmp_path, durability):
+    target = tmp_path / "a" / "b" / "metrics.json"
+    for data in (b"first", b"second"):
+        write(str(target), data, durability)
+        assert target.read_bytes() == data
+    assert os.listdir(target.parent) == ["metrics.json"]
+
+
+def test_write_takes_a_bare_name(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write("metrics.json", b"data", Durability.FILE)
+    assert os.listdir(tmp_path) == ["metrics.json"]
