@@ -13,22 +13,25 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
+from . import __version__
 from .batchlock import BatchLock
 from .dispatch import Settling
-from .executors import POOL_RUNS, Crew
+from .executors import Crew
 from .index import IndexBuilder
 from .layout import Layout
-from .locks import LockPolicy
-from .models import DEFAULT_KEYS, Durability, Event, Keys, Progress, RunFailure, ShardOutcome
-from .plan import Plan, Selection, make_plan
-from .policy import FailurePolicy
-from .settle import SettleOptions
+from .metrics import BatchInfo, build_metrics, write_metrics
+from .models import Event, Progress, RunFailure, ShardOutcome, Work
+from .options import BatchOptions
+from .outcomes import OutcomeBuilder, write_outcomes
+from .plan import Plan, make_plan
+from .scanning import scan_sources
 from .sources import Part, discover
+from .timing import Phases
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -38,39 +41,190 @@ State = Literal["finished", "stopped", "interrupted"]
 
 
 @dataclass(frozen=True)
-class BatchOptions:
-    """All that a batch can be told; the defaults are the command's."""
+class BatchReport:
+    """What a batch did."""
 
-    out_dir: str = "out"
-    runs_dir: str = ".runs"
-    metrics: str | None = None
-    """Where to write the metrics; None: ``<out_dir>/metrics.json``."""
-    outcomes: str | None = None
-    """Where to save the outcome table as Parquet; None: nowhere."""
-    keys: Keys = DEFAULT_KEYS
-    selection: Selection = field(default_factory=Selection)
-    workers: int = 1
-    pool_runs: int = POOL_RUNS
-    """Stay in-process below so many runs."""
-    commit: Literal["task", "run"] = "task"
-    pair: Literal["concurrent", "sequential"] = "concurrent"
-    durability: Durability = Durability.BATCH
-    lock: LockPolicy = field(default_factory=LockPolicy)
-    force: bool = False
-    failures: FailurePolicy = field(default_factory=FailurePolicy)
+    metrics: dict[str, Any]
+    """The content of metrics.json (docs/metrics.md)."""
+    outcomes: pa.Table
+    """A row a run (docs/metrics.md)."""
+    state: State
+    defects: int
+    """Shards that failed by an error of this package's own, not of their runs."""
 
     @property
-    def metrics_path(self) -> str:
-        return self.metrics or os.path.join(self.out_dir, "metrics.json")
+    def exit_code(self) -> int:
+        """0, 1, 3 or 4, as the README lists them; an interruption's is the caller's to know."""
+        counts = self.metrics["counts"]
+        if self.defects:
+            return 1
+        if self.state == "stopped":
+            return 4
+        return 3 if counts["failed"] or counts["invalid"] else 0
 
-    def settling(self) -> SettleOptions:
-        return SettleOptions(
-            out_dir=os.path.abspath(self.out_dir),
-            runs_dir=os.path.abspath(self.runs_dir),
-            keys=self.keys,
-            durability=self.durability,
-            commit=self.commit,
-            pair=self.pair,
-            lock=self.lock,
-            force=self.force,
+
+def run_batch(
+    sources: Sequence[str],
+    options: BatchOptions = BatchOptions(),
+    *,
+    executor: Executor | None = None,
+    watch: Watch = lambda _event: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> BatchReport:
+    """Persist the completed runs in ``sources`` (paths, or ``-`` for standard input).
+
+    ``executor``: any ``concurrent.futures.Executor`` whose workers see the same file systems;
+    None: this process, or a pool of ``options.workers`` where that pays. ``watch`` hears of
+    progress and failures in the calling thread. ``stop`` is asked before each new piece of
+    work: once it is true, what has begun is settled and the rest is not attempted.
+
+    Raises SourceMissingError, UsageError and BatchLockedError before anything is written,
+    TotalsError where the counts do not add up, OSError where the runs-dir or the metrics cannot
+    be written. What fails for a run is in the report instead. Safe beside a live orchestrator;
+    a second batch on the same runs-dir is refused.
+    """
+    parts = _checked(discover(sources))
+    layout = Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))
+    now = datetime.now(timezone.utc)
+    info = _Identity(f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", now, sources)
+    crew = Crew(options.workers, options.pool_runs, executor)
+    with BatchLock(layout, f"batch {info.batch_id}"), closing(crew), _spool(layout, info.batch_id) as spool:
+        return _Batch(options, crew, watch, stop).run(info, parts, spool)
+
+
+def _checked(parts: Iterator[Part]) -> Iterator[Part]:
+    """Have a missing source found before anything is made on disk: it is on asking for the first part."""
+    return chain([part for part in (next(parts, None),) if part is not None], parts)
+
+
+@contextmanager
+def _spool(layout: Layout, batch_id: str) -> Iterator[str]:
+    """A folder of the batch for sources that cannot be seeked; gone when the batch ends."""
+    folder = os.path.join(layout.batches, batch_id)
+    os.makedirs(folder)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+class _Batch:
+    """One batch on its way through its phases."""
+
+    def __init__(self, options: BatchOptions, crew: Crew, watch: Watch, stop: Callable[[], bool]) -> None:
+        self._options = options
+        self._crew = crew
+        self._watch = watch
+        self._stop = stop
+        self._discovered = 0
+        self._invalid = 0
+        self._failed: set[int] = set()
+        self._done = 0
+        self._defects = 0
+
+    def run(self, info: _Identity, parts: Iterator[Part], spool: str) -> BatchReport:
+        options, clock = self._options, _Stopwatch()
+        index = scan_sources(parts, self._crew, options.keys, spool, watch=self._watch, stop=self._stop)
+        self._discovered, self._invalid = index.totals.discovered, len(index.rejects)
+        scan = clock.lap()
+        plan = plan_index(index, options, self._crew)
+        planning = clock.lap()
+        outcomes = OutcomeBuilder(plan.rows)
+        self._settle(plan, outcomes)
+        phases = Phases(clock.total(), scan, planning, clock.lap())
+        table = outcomes.table()
+        state = self._state(index, table)
+        metrics = build_metrics(
+            info.finished(options, interrupted=state == "interrupted"),
+            phases,
+            scan=index.totals,
+            rejects=index.rejects,
+            filtered=plan.filtered,
+            table=table,
+            totals=outcomes.totals,
         )
+        if options.outcomes is not None:
+            write_outcomes(table, options.outcomes)
+        write_metrics(metrics, options.metrics_path)
+        return BatchReport(metrics, table, state, self._defects)
+
+    def _settle(self, plan: Plan, outcomes: OutcomeBuilder) -> None:
+        settling = Settling(self._crew, plan.rows, plan.shards, self._options.settling(), self._must_stop)
+        for outcome in settling:
+            outcomes.add(outcome)
+            self._tell_failures(plan, outcome)
+            self._defects += outcome.defect
+            if outcome.shard.work is not Work.SNAPSHOT:
+                self._done += outcome.shard.stop - outcome.shard.start
+            self._watch(Progress("settle", self._done, plan.rows.num_rows, self._failures))
+
+    def _tell_failures(self, plan: Plan, outcome: ShardOutcome) -> None:
+        """Count and report what failed; a superseded row's part in a snapshot is nobody's loss."""
+        rows = sorted(outcome.snapshot_failures.keys() | outcome.manifest_failures.keys())
+        first = outcome.shard.start
+        for row, run in zip(rows, plan.rows.take([first + row for row in rows]).to_pylist(), strict=True):
+            if run["superseded"]:
+                continue
+            self._failed.add(first + row)
+            place = (run["source"], run["line"], run["task_id"], run["run_id"])
+            if row in outcome.snapshot_failures:
+                self._watch(RunFailure("snapshot", outcome.snapshot_failures[row], *place))
+            if row in outcome.manifest_failures:
+                self._watch(RunFailure("manifest", outcome.manifest_failures[row], *place))
+
+    @property
+    def _failures(self) -> int:
+        return self._invalid + len(self._failed)
+
+    def _given_up(self) -> bool:
+        return self._options.failures.exceeded(self._failures, self._discovered)
+
+    def _must_stop(self) -> bool:
+        return self._given_up() or self._stop()
+
+    def _state(self, index: IndexBuilder, table: pa.Table) -> State:
+        import pyarrow.compute as pc
+
+        left = pc.any(pc.equal(table["status"].cast("string"), "not_attempted")).as_py()
+        if not (left or index.cut_short):
+            return "finished"
+        return "stopped" if self._given_up() else "interrupted"
+
+
+def plan_index(index: IndexBuilder, options: BatchOptions, crew: Crew) -> Plan:
+    """The plan that a batch of these options settles."""
+    workers = crew.parallelism(index.rows)
+    return make_plan(index.table(), options.selection, workers=workers, split_tasks=options.commit == "task")
+
+
+@dataclass(frozen=True)
+class _Identity:
+    """What a batch is known by from its start."""
+
+    batch_id: str
+    started_at: datetime
+    sources: Sequence[str]
+
+    def finished(self, options: BatchOptions, *, interrupted: bool) -> BatchInfo:
+        return BatchInfo(
+            self.batch_id,
+            self.started_at,
+            datetime.now(timezone.utc),
+            __version__,
+            options.as_config(self.sources),
+            interrupted,
+        )
+
+
+class _Stopwatch:
+    """Seconds between laps, and in all."""
+
+    def __init__(self) -> None:
+        self._started = self._lap = time.perf_counter()
+
+    def lap(self) -> float:
+        before, self._lap = self._lap, time.perf_counter()
+        return self._lap - before
+
+    def total(self) -> float:
+        return time.perf_counter() - self._started

@@ -39,7 +39,12 @@ class Settling:
     """
 
     def __init__(
-        self, crew: Crew, rows: pa.Table, shards: Iterable[Shard], options: SettleOptions, stop: Callable[[], bool]
+        self,
+        crew: Crew,
+        rows: pa.Table,
+        shards: Iterable[Shard],
+        options: SettleOptions,
+        stop: Callable[[], bool],
     ) -> None:
         self._crew = crew
         self._rows = rows
@@ -71,7 +76,9 @@ class Settling:
             if shard is None:
                 return
             try:
-                future = self._crew.executor(runs).submit(settle_shard, make_job(self._rows, shard), self._options)
+                future = self._crew.executor(runs).submit(
+                    settle_shard, make_job(self._rows, shard), self._options
+                )
                 self._pending[future] = shard
             except BrokenExecutor:
                 self._lost.append(shard)
@@ -85,7 +92,7 @@ class Settling:
             except BrokenExecutor:
                 self._lost.append(shard)
             except Exception as error:
-                yield failed_outcome(shard, error)
+                yield failed_outcome(shard, error, defect=True)
 
     def _recover(self) -> Iterator[ShardOutcome]:
         """Try again what a broken pool lost, one shard at a time; halve the one that broke it alone."""
@@ -106,9 +113,10 @@ def _halves(shard: Shard) -> list[Shard]:
     return [shard._replace(stop=middle), shard._replace(start=middle)]
 
 
-def failed_outcome(shard: Shard, error: Exception) -> ShardOutcome:
+def failed_outcome(shard: Shard, error: Exception, *, defect: bool = False) -> ShardOutcome:
     """The outcome of a shard that no worker brought home: every side it was to settle has failed."""
     outcome = blank_outcome(shard)
+    outcome.defect = defect
     failure = failure_of(error)
     rows = range(shard.stop - shard.start)
     if shard.work is not Work.MANIFEST:

@@ -79,7 +79,13 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["batchpersist.settle", "batchpersist.scan"])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_obey_only_the_parent)
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(os.getcwd(),))
+
+
+def _begin_worker(folder: str) -> None:
+    # The fork server keeps the folder it was started in; the parent may have left it since.
+    os.chdir(folder)
+    _obey_only_the_parent()
 
 
 def _obey_only_the_parent() -> None:

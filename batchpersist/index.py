@@ -36,6 +36,8 @@ class IndexBuilder:
     totals: ScanTotals = field(default_factory=ScanTotals)
     rejects: list[Reject] = field(default_factory=list)
     rows: int = 0
+    cut_short: bool = False
+    """The scan was stopped before the sources' end."""
     _batches: list[pa.RecordBatch] = field(default_factory=list)
     _lines_before: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 

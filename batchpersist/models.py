@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
-from typing import Literal, NamedTuple, Union
+from typing import Literal, NamedTuple
 
 
 @dataclass(frozen=True)
@@ -131,12 +131,14 @@ class ShardOutcome:
     """Seconds since the epoch."""
     finished: float = 0.0
     cpu_seconds: float = 0.0
+    defect: bool = False
+    """Failed by an error of this package's own."""
 
 
 class Progress(NamedTuple):
     """How far a batch is: an event for whoever watches it."""
 
-    phase: Literal["scan", "settle"]
+    phase: Literal["scan", "compare", "settle"]
     done: int
     """Runs."""
     total: int | None
@@ -157,4 +159,4 @@ class RunFailure(NamedTuple):
     run_id: str
 
 
-Event = Union[Progress, RunFailure]
+Event = Progress | RunFailure

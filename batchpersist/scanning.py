@@ -32,6 +32,7 @@ def scan_sources(
     def submits() -> Iterator[Callable[[], Future[ScannedPart]]]:
         for part in parts:
             if stop():
+                builder.cut_short = True
                 return
             executor = SerialExecutor() if part.local else crew.executor(builder.rows)
             yield lambda part=part, executor=executor: executor.submit(scan_part, part, keys, spool_dir)

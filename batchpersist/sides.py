@@ -26,7 +26,12 @@ class ManifestSide:
     """The manifests of a group of rows. A superseded row has none: the later one writes it."""
 
     def __init__(
-        self, rows: range, refs: Sequence[RunRef], text_of: TextOf, writer: RunManifestWriter, outcome: ShardOutcome
+        self,
+        rows: range,
+        refs: Sequence[RunRef],
+        text_of: TextOf,
+        writer: RunManifestWriter,
+        outcome: ShardOutcome,
     ) -> None:
         self._rows = [row for row in rows if not refs[row].superseded]
         self._refs = refs
@@ -85,7 +90,12 @@ class SnapshotSide:
     """The snapshots of a group of rows: one commit for each task among them."""
 
     def __init__(
-        self, rows: range, refs: Sequence[RunRef], text_of: TextOf, store: TaskStateStore, outcome: ShardOutcome
+        self,
+        rows: range,
+        refs: Sequence[RunRef],
+        text_of: TextOf,
+        store: TaskStateStore,
+        outcome: ShardOutcome,
     ) -> None:
         self._tasks = [list(group) for _, group in groupby(rows, key=lambda row: refs[row].task_id)]
         self._refs = refs
@@ -101,7 +111,9 @@ class SnapshotSide:
             refs = [self._refs[row] for row in rows]
             keys = [RunKeys(*ref[:3]) for ref in refs]
             try:
-                staged = self._store.stage(keys[0].task_id, keys, lambda i, rows=rows: self._text_of(rows[i]), sync)
+                staged = self._store.stage(
+                    keys[0].task_id, keys, lambda i, rows=rows: self._text_of(rows[i]), sync
+                )
             except (ItemError, OSError) as error:
                 self._fail(rows, error, perf_counter() - begun)
             else:
@@ -124,7 +136,9 @@ class SnapshotSide:
             staged.discard()
         self._staged.clear()
         for rows in self._tasks:
-            pending = [row for row in rows if self._outcome.snapshot[row] in (Side.NOT_ATTEMPTED, Side.PERSISTED)]
+            pending = [
+                row for row in rows if self._outcome.snapshot[row] in (Side.NOT_ATTEMPTED, Side.PERSISTED)
+            ]
             if pending:
                 self._fail(pending, error, 0.0)
 

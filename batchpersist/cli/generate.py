@@ -9,7 +9,9 @@ from ..generate import generate
 
 @click.command("generate")
 @click.option("--runs", default=1000, show_default=True, type=click.IntRange(min=0), help="Lines to write.")
-@click.option("--tasks", default=10, show_default=True, type=click.IntRange(min=1), help="Tasks they belong to.")
+@click.option(
+    "--tasks", default=10, show_default=True, type=click.IntRange(min=1), help="Tasks they belong to."
+)
 @click.option(
     "--skew",
     default=0.0,
@@ -24,9 +26,13 @@ from ..generate import generate
     type=click.FloatRange(0, 1),
     help="Share of lines that are broken in one of many ways.",
 )
-@click.option("--size", default=2500, show_default=True, type=click.IntRange(min=1), help="Mean bytes a run, about.")
+@click.option(
+    "--size", default=2500, show_default=True, type=click.IntRange(min=1), help="Mean bytes a run, about."
+)
 @click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes everywhere.")
-@click.option("-o", "--output", default="-", type=click.File("wb"), help="File to write  [default: standard output]")
+@click.option(
+    "-o", "--output", default="-", type=click.File("wb"), help="File to write  [default: standard output]"
+)
 def command(
     runs: int, tasks: int, skew: float, invalid: float, size: int, seed: int, output: click.utils.LazyFile
 ) -> None:

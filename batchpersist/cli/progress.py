@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import click
 
-from ..models import Event, Progress
+from ..models import Event, Progress, RunFailure
 
 LINE_SECONDS = 30.0
 """Between two plain lines: a night's log stays readable."""
@@ -27,23 +27,36 @@ class Display(Protocol):
 
 
 class Silent:
+    """No progress; failures where they are asked for."""
+
+    def __init__(self, verbose: bool = False) -> None:
+        self._verbose = verbose
+
     def show(self, event: Event) -> None:
-        pass
+        if isinstance(event, Progress):
+            self._progress(event)
+        elif self._verbose:
+            self._print(describe_failure(event))
 
     def close(self) -> None:
         pass
 
+    def _progress(self, progress: Progress) -> None:
+        pass
 
-class Bar:
+    def _print(self, line: str) -> None:
+        click.echo(line, err=True)
+
+
+class Bar(Silent):
     """A tqdm bar a phase on standard error: runs, rate, time left, failures."""
 
-    def __init__(self) -> None:
+    def __init__(self, verbose: bool = False) -> None:
+        super().__init__(verbose)
         self._phase = ""
         self._bar: Any = None
 
-    def show(self, event: Event) -> None:
-        if not isinstance(event, Progress):
-            return
+    def _progress(self, event: Progress) -> None:
         if event.phase != self._phase:
             self._start(event)
         self._bar.total = event.total
@@ -56,7 +69,14 @@ class Bar:
 
         self.close()
         self._phase = event.phase
-        self._bar = tqdm(total=event.total, desc=event.phase, unit=" runs", file=sys.stderr, dynamic_ncols=True)
+        self._bar = tqdm(
+            total=event.total, desc=event.phase, unit=" runs", file=sys.stderr, dynamic_ncols=True
+        )
+
+    def _print(self, line: str) -> None:
+        from tqdm import tqdm
+
+        tqdm.write(line, file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:
@@ -64,18 +84,18 @@ class Bar:
             self._bar = None
 
 
-class Lines:
+class Lines(Silent):
     """A plain line every ``seconds`` on standard error, also while a long commit says nothing."""
 
-    def __init__(self, seconds: float = LINE_SECONDS) -> None:
+    def __init__(self, verbose: bool = False, seconds: float = LINE_SECONDS) -> None:
+        super().__init__(verbose)
         self._latest: Progress | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(seconds,), daemon=True)
         self._thread.start()
 
-    def show(self, event: Event) -> None:
-        if isinstance(event, Progress):
-            self._latest = event
+    def _progress(self, event: Progress) -> None:
+        self._latest = event
 
     def _run(self, seconds: float) -> None:
         started = time.monotonic()
@@ -97,7 +117,11 @@ class JsonLines:
 
     def show(self, event: Event) -> None:
         if not isinstance(event, Progress):
-            emit("error", **event.failure._asdict(), **{k: v for k, v in event._asdict().items() if k != "failure"})
+            emit(
+                "error",
+                **event.failure._asdict(),
+                **{k: v for k, v in event._asdict().items() if k != "failure"},
+            )
             return
         now = time.monotonic()
         if event.phase != self._phase or now >= self._next:
@@ -120,12 +144,19 @@ def describe(progress: Progress, seconds: float) -> str:
     return f"{progress.phase}: {progress.done:,}{of_total} runs{failed} after {seconds:.0f} s"
 
 
-def choose_display(mode: str, as_json: bool, quiet: bool) -> Display:
-    """The display for ``--progress`` (auto, bar, lines, none), ``--json`` and ``--quiet``."""
+def describe_failure(event: RunFailure) -> str:
+    """A failure event in words, for a log."""
+    run = f" ({event.task_id}/{event.run_id})" if event.task_id else ""
+    detail = f": {event.failure.detail}" if event.failure.detail else ""
+    return f"{event.source}:{event.line}: {event.stage}: {event.failure.message}{detail}{run}"
+
+
+def choose_display(mode: str, as_json: bool, quiet: bool, verbose: bool) -> Display:
+    """The display for ``--progress`` (auto, bar, lines, none), ``--json``, ``--quiet`` and ``--verbose``."""
     if as_json:
         return JsonLines()
     if quiet or mode == "none":
-        return Silent()
+        return Silent(verbose)
     if mode == "bar" or (mode == "auto" and sys.stderr.isatty()):
-        return Bar()
-    return Lines()
+        return Bar(verbose)
+    return Lines(verbose)

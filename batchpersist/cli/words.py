@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..preview import Preview
+
 SHOWN_CAUSES = 5
 
 
-def summary(metrics: dict[str, Any], state: str, metrics_path: str) -> Iterator[str]:
+def summary_lines(metrics: dict[str, Any], state: str, metrics_path: str) -> Iterator[str]:
     """Lines for a person; the last one says it all. ``metrics`` as in docs/metrics.md."""
-    yield from _causes(metrics["errors"])
+    yield from _causes(metrics["errors"], metrics["errors_omitted"])
     counts, timing = metrics["counts"], metrics["timing"]
     tasks = len(metrics["tasks"]) + metrics["tasks_omitted"]
     yield (
@@ -18,6 +20,20 @@ def summary(metrics: dict[str, Any], state: str, metrics_path: str) -> Iterator[
         f"({timing['runs_per_second']:,.0f} runs/s); details in {metrics_path}"
     )
     yield f"{_verdict(counts, state)} {_what_next(counts, state)}"
+
+
+def preview_lines(preview: Preview) -> Iterator[str]:
+    """A dry run in words."""
+    yield (
+        f"{_number(preview.selected, 'run')} of {_number(preview.tasks, 'task')} "
+        f"({preview.bytes:,} bytes) in {_number(preview.shards, 'shard')}; "
+        f"of {preview.discovered:,} found, {preview.invalid:,} invalid, {preview.filtered:,} filtered out, "
+        f"{preview.superseded:,} superseded by a later line"
+    )
+    unreadable = f", {preview.unreadable:,} that cannot be read" if preview.unreadable else ""
+    opening = "Interrupted dry run" if preview.interrupted else "Dry run"
+    found = f"{preview.new:,} new, {preview.changed:,} changed, {preview.unchanged:,} unchanged{unreadable}"
+    yield f"{opening}: {found}. Nothing was written."
 
 
 def _verdict(counts: dict[str, int], state: str) -> str:
@@ -37,7 +53,7 @@ def _verdict(counts: dict[str, int], state: str) -> str:
 
 def _locked(counts: dict[str, int]) -> str:
     locked = counts["snapshot_locked"]
-    return f" ({locked:,} only because the task was locked)" if locked else ""
+    return f" ({locked:,} because {'its' if locked == 1 else 'their'} task was locked)" if locked else ""
 
 
 def _what_next(counts: dict[str, int], state: str) -> str:
@@ -52,7 +68,7 @@ def _what_next(counts: dict[str, int], state: str) -> str:
     return "Nothing failed."
 
 
-def _causes(errors: list[dict[str, Any]]) -> Iterator[str]:
+def _causes(errors: list[dict[str, Any]], omitted: int) -> Iterator[str]:
     """The most frequent causes of failure, each with one example."""
     for cause in errors[:SHOWN_CAUSES]:
         sample = cause["samples"][0]
@@ -60,8 +76,9 @@ def _causes(errors: list[dict[str, Any]]) -> Iterator[str]:
         detail = f": {sample['detail']}" if sample["detail"] else ""
         place = f"{sample['source']}:{sample['line']}"
         yield f"{cause['count']:,} x {cause['stage']}: {cause['message']}, e.g. {place}{run}{detail}"
-    if len(errors) > SHOWN_CAUSES:
-        yield f"... and {_number(len(errors) - SHOWN_CAUSES, 'more cause')}"
+    further = len(errors[SHOWN_CAUSES:]) + omitted
+    if further:
+        yield f"... and {_number(further, 'more cause')}"
 
 
 def _number(count: int, noun: str) -> str:

@@ -1,0 +1,79 @@
+"""All that a batch can be told."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from .executors import POOL_RUNS
+from .locks import LockPolicy
+from .models import DEFAULT_KEYS, Durability, Keys
+from .plan import Selection
+from .policy import FailurePolicy
+from .settle import SettleOptions
+
+
+@dataclass(frozen=True)
+class BatchOptions:
+    """The command's options, with its defaults but for ``workers``. Relative paths are the caller's."""
+
+    out_dir: str = "out"
+    runs_dir: str = ".runs"
+    metrics: str | None = None
+    """Where to write the metrics; None: ``<out_dir>/metrics.json``."""
+    outcomes: str | None = None
+    """Where to save the outcome table as Parquet; None: nowhere."""
+    keys: Keys = DEFAULT_KEYS
+    selection: Selection = field(default_factory=Selection)
+    workers: int = 1
+    pool_runs: int = POOL_RUNS
+    """Stay in-process below so many runs."""
+    commit: Literal["task", "run"] = "task"
+    pair: Literal["concurrent", "sequential"] = "concurrent"
+    durability: Durability = Durability.BATCH
+    lock: LockPolicy = field(default_factory=LockPolicy)
+    force: bool = False
+    failures: FailurePolicy = field(default_factory=FailurePolicy)
+
+    @property
+    def metrics_path(self) -> str:
+        return self.metrics or os.path.join(self.out_dir, "metrics.json")
+
+    def settling(self) -> SettleOptions:
+        return SettleOptions(
+            out_dir=os.path.abspath(self.out_dir),
+            runs_dir=os.path.abspath(self.runs_dir),
+            keys=self.keys,
+            durability=self.durability,
+            commit=self.commit,
+            pair=self.pair,
+            lock=self.lock,
+            force=self.force,
+        )
+
+    def as_config(self, sources: Sequence[str]) -> dict[str, Any]:
+        """As metrics.json shows it: every value as the command line would word it."""
+        return {
+            "sources": list(sources),
+            "out_dir": self.out_dir,
+            "runs_dir": self.runs_dir,
+            "metrics": self.metrics_path,
+            "outcomes": self.outcomes,
+            "task_key": self.keys.task,
+            "run_key": self.keys.run,
+            "time_key": self.keys.time,
+            "tasks": list(self.selection.tasks),
+            "since": self.selection.since,
+            "until": self.selection.until,
+            "limit": self.selection.limit,
+            "workers": self.workers,
+            "commit": self.commit,
+            "pair": self.pair,
+            "durability": self.durability.value,
+            "lock_attempts": self.lock.attempts,
+            "lock_stale": self.lock.stale_seconds,
+            "force": self.force,
+            "max_failures": str(self.failures),
+        }

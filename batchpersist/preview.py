@@ -1,0 +1,102 @@
+"""A dry run: what a batch would do, found out without writing anything."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .dispatch import in_order
+from .executors import Crew
+from .job import make_job
+from .models import Event, Progress
+from .options import BatchOptions
+from .plan import Plan, make_plan
+from .scanning import scan_sources
+from .sources import discover
+from .standing import Standing, look_up_shard
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a batch would find and do."""
+
+    discovered: int
+    invalid: int
+    filtered: int
+    superseded: int
+    selected: int
+    tasks: int
+    shards: int
+    bytes: int
+    """Of the selected runs' payloads."""
+    new: int
+    """Runs of which neither manifest nor snapshot entry stands."""
+    changed: int
+    """Runs of which one is missing or differs."""
+    unchanged: int
+    unreadable: int
+    """Runs whose payload or snapshot cannot be read: a batch would fail them."""
+    interrupted: bool
+
+    @property
+    def exit_code(self) -> int:
+        return 3 if self.invalid or self.unreadable else 0
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def preview_batch(
+    sources: Sequence[str],
+    options: BatchOptions,
+    *,
+    watch: Callable[[Event], None] = lambda _event: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Preview:
+    """Scan ``sources``, plan, and compare with what stands below the roots; writes nothing there.
+
+    Takes no lock: beside a batch or the orchestrator the answer is of the moment. Raises
+    SourceMissingError and UsageError.
+    """
+    with closing(Crew(options.workers, options.pool_runs)) as crew, tempfile.TemporaryDirectory() as spool:
+        index = scan_sources(discover(sources), crew, options.keys, spool, watch=watch, stop=stop)
+        rows, workers = index.table(), crew.parallelism(index.rows)
+        plan = make_plan(rows, options.selection, workers=workers, split_tasks=options.commit == "task")
+        # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
+        whole = make_plan(rows, options.selection, workers=workers, split_tasks=False)
+        counts: Counter[Standing] = Counter()
+        for found in in_order(_submits(whole, crew, options, stop), lambda: crew.in_flight(index.rows)):
+            counts += found
+            watch(Progress("compare", counts.total(), plan.selected, counts[Standing.UNREADABLE]))
+    return Preview(
+        discovered=index.totals.discovered,
+        invalid=len(index.rejects),
+        filtered=plan.filtered,
+        superseded=plan.superseded,
+        selected=plan.selected,
+        tasks=plan.tasks,
+        shards=len(plan.shards),
+        bytes=plan.size,
+        new=counts[Standing.NEW],
+        changed=counts[Standing.CHANGED],
+        unchanged=counts[Standing.UNCHANGED],
+        unreadable=counts[Standing.UNREADABLE],
+        interrupted=stop(),
+    )
+
+
+def _submits(
+    plan: Plan, crew: Crew, options: BatchOptions, stop: Callable[[], bool]
+) -> Iterator[Callable[[], Future[Counter[Standing]]]]:
+    settling = options.settling()
+    executor = crew.executor(plan.rows.num_rows)
+    for shard in plan.shards:
+        if stop():
+            return
+        job = make_job(plan.rows, shard)
+        yield lambda job=job: executor.submit(look_up_shard, job, settling)

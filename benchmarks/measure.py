@@ -1,0 +1,88 @@
+"""What the benchmarks share: sources, timed commands, medians, a table."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one command: seconds on the clock, and seconds of CPU of it and its children."""
+
+    wall: float
+    cpu: float
+
+
+def timed(action: Callable[[], None]) -> Cost:
+    """Run an action that works in child processes."""
+    before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    action()
+    wall, after = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+
+
+def median(costs: Iterable[Cost]) -> Cost:
+    costs = list(costs)
+    return Cost(statistics.median(c.wall for c in costs), statistics.median(c.cpu for c in costs))
+
+
+def round_robin(contenders: dict[str, Callable[[], Cost]], repeat: int) -> dict[str, Cost]:
+    """Measure each contender once a round: a machine that slows down slows them all alike."""
+    costs: dict[str, list[Cost]] = {name: [] for name in contenders}
+    for _ in range(repeat):
+        for name, contender in contenders.items():
+            costs[name].append(contender())
+    return {name: median(of) for name, of in costs.items()}
+
+
+def source(path: Path, runs: int, tasks: int, skew: float = 0.0) -> Path:
+    """A generated source, reused where it was made before."""
+    if not path.exists():
+        batchpersist("generate", "--runs", runs, "--tasks", tasks, "--skew", skew, "-o", path)
+    return path
+
+
+def batchpersist(*words: object) -> None:
+    command = [sys.executable, "-m", "batchpersist", *map(str, words)]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+
+
+def persist(root: Path, path: Path, *words: object) -> Cost:
+    """``batchpersist run`` into an empty root; removing an older one is not measured."""
+    remove(root)
+    roots = ("--out-dir", root / "out", "--runs-dir", root / "runs")
+    return timed(lambda: batchpersist("run", path, *roots, "--progress", "none", *words))
+
+
+def copy(root: Path, tree: Path) -> Cost:
+    """``cp -r`` of a tree into an empty root: the floor, since it makes the same files."""
+    remove(root)
+    root.mkdir()
+
+    def cp() -> None:
+        subprocess.run(["cp", "-r", tree, root / "copy"], check=True)
+
+    return timed(cp)
+
+
+def remove(root: Path) -> None:
+    """Empty the root, and let the disk finish with it, so that the next one does not pay."""
+    shutil.rmtree(root, ignore_errors=True)
+    os.sync()
+
+
+def table(rows: Iterable[tuple[object, ...]]) -> None:
+    """Print rows in columns; the first is the heading."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    for row in cells:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())

@@ -1,0 +1,121 @@
+"""Who does the work: in-process until a pool pays, and a pool whose workers obey only their parent."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import closing
+
+import pytest
+
+from batchpersist.executors import Crew, SerialExecutor, process_pool
+
+
+def fail() -> None:
+    raise LookupError("no")
+
+
+def pid_and_folder() -> tuple[int, str]:
+    return os.getpid(), os.getcwd()
+
+
+def test_serial_runs_at_once_in_the_calling_process() -> None:
+    future = SerialExecutor().submit(pid_and_folder)
+    assert future.done()
+    assert future.result()[0] == os.getpid()
+
+
+def test_serial_keeps_an_exception_as_a_result() -> None:
+    assert isinstance(SerialExecutor().submit(fail).exception(), LookupError)
+
+
+def test_a_crew_takes_a_pool_once_it_pays() -> None:
+    with closing(Crew(2, pool_runs=10)) as crew:
+        assert crew.executor(9).submit(pid_and_folder).result()[0] == os.getpid()
+        assert crew.parallelism(9) == 1
+        assert crew.executor(10).submit(pid_and_folder).result()[0] != os.getpid()
+        assert crew.parallelism(10) == 2
+        assert crew.in_flight(10) > crew.parallelism(10), "a worker must not wait for the parent"
+
+
+def test_one_worker_never_takes_a_pool() -> None:
+    with closing(Crew(1, pool_runs=0)) as crew:
+        assert crew.executor(1_000_000).submit(pid_and_folder).result()[0] == os.getpid()
+
+
+def test_a_given_executor_is_used_from_the_start_and_left_running() -> None:
+    with ThreadPoolExecutor(1) as given:
+        with closing(Crew(2, pool_runs=0, executor=given)) as crew:
+            assert crew.executor(0) is given
+            assert not crew.replace_pool()
+        assert given.submit(os.getpid).result() == os.getpid()
+
+
+def test_a_replaced_pool_is_another_one() -> None:
+    with closing(Crew(2, pool_runs=0)) as crew:
+        first = crew.executor(0)
+        assert crew.replace_pool()
+        assert crew.executor(0) is not first
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
+def test_a_worker_survives_a_signal_that_is_not_from_its_parent(name: str) -> None:
+    with process_pool(1) as pool:
+        worker = pool.submit(pid_and_folder).result()[0]
+        subprocess.run(["kill", f"-{name}", str(worker)], check=True)
+        assert pool.submit(pid_and_folder).result()[0] == worker
+
+
+def test_a_worker_obeys_its_parents_sigterm() -> None:
+    with process_pool(1) as pool:
+        os.kill(pool.submit(pid_and_folder).result()[0], signal.SIGTERM)
+        with pytest.raises(BrokenProcessPool):
+            pool.submit(time.sleep, 30).result()
+
+
+def test_workers_work_in_the_folder_that_the_parent_is_in(
+    tmp_path: os.PathLike[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with process_pool(1) as pool:
+        assert pool.submit(pid_and_folder).result()[1] == os.getcwd()
+
+
+ORPHANS = """
+import sys, time
+from batchpersist.executors import process_pool
+from executors_test import pid_and_folder
+if __name__ == "__main__":
+    pool = process_pool(1)
+    print(pool.submit(pid_and_folder).result()[0], flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def parent() -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-c", ORPHANS],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.path.dirname(__file__)},
+    )
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_workers_do_not_outlive_a_killed_parent(parent: subprocess.Popen[str]) -> None:
+    assert parent.stdout is not None
+    worker = int(parent.stdout.readline())
+    parent.kill()
+    deadline = time.monotonic() + 30
+    while os.path.exists(f"/proc/{worker}") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not os.path.exists(f"/proc/{worker}")

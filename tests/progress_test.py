@@ -1,0 +1,122 @@
+"""What a person or a program sees of a batch on its way."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+import time
+
+import pytest
+
+from batchpersist.cli.progress import (
+    Bar,
+    JsonLines,
+    Lines,
+    Silent,
+    choose_display,
+    describe,
+    describe_failure,
+)
+from batchpersist.models import Failure, Progress, RunFailure
+
+FAILURE = RunFailure(
+    "snapshot", Failure("TaskStateLockError", "task is locked", "by 7@host"), "a.jsonl", 3, "task-1", "run-1"
+)
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_in_words() -> None:
+    assert describe(Progress("scan", 1500, None, 0), 4.6) == "scan: 1,500 runs after 5 s"
+    assert describe(Progress("settle", 10, 2000, 3), 60) == "settle: 10 of 2,000 runs, 3 failed after 60 s"
+
+
+def test_a_failure_in_words_names_file_line_and_run() -> None:
+    assert describe_failure(FAILURE) == "a.jsonl:3: snapshot: task is locked: by 7@host (task-1/run-1)"
+    invalid = RunFailure("input", Failure("InvalidRunError", "empty", ""), "b.json", 1, "", "")
+    assert describe_failure(invalid) == "b.json:1: input: empty"
+
+
+@pytest.mark.parametrize(
+    ("mode", "as_json", "quiet", "terminal", "expected"),
+    [
+        ("auto", False, False, True, Bar),
+        ("auto", False, False, False, Lines),
+        ("bar", False, False, False, Bar),
+        ("lines", False, False, True, Lines),
+        ("none", False, False, True, Silent),
+        ("auto", False, True, True, Silent),
+        ("auto", True, False, True, JsonLines),
+        ("bar", True, True, True, JsonLines),
+    ],
+)
+def test_which_display(
+    mode: str, as_json: bool, quiet: bool, terminal: bool, expected: type, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
+    display = choose_display(mode, as_json, quiet, False)
+    display.close()
+    assert type(display) is expected
+
+
+def test_json_lines_carry_a_message_type_and_every_failure(capsys: pytest.CaptureFixture[str]) -> None:
+    display = JsonLines()
+    for done in range(100):
+        display.show(Progress("settle", done, 100, 1))
+    display.show(FAILURE)
+    display.close()
+    captured = capsys.readouterr()
+    events = [json.loads(line) for line in captured.out.splitlines()]
+    assert captured.err == ""
+    assert events[0] == {"message_type": "status", "phase": "settle", "done": 0, "total": 100, "failed": 1}
+    assert len(events) < 50, "a status now and then, not one a shard"
+    assert events[-1] == {
+        "message_type": "error",
+        "stage": "snapshot",
+        "type": "TaskStateLockError",
+        "message": "task is locked",
+        "detail": "by 7@host",
+        "source": "a.jsonl",
+        "line": 3,
+        "task_id": "task-1",
+        "run_id": "run-1",
+    }
+
+
+def test_a_line_now_and_then_even_when_nothing_new_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
+    display = Lines(seconds=0.01)
+    display.show(Progress("settle", 5, 9, 0))
+    deadline = time.monotonic() + 10
+    shown = ""
+    while shown.count("\n") < 2 and time.monotonic() < deadline:
+        time.sleep(0.01)
+        shown += capsys.readouterr().err
+    display.close()
+    assert shown.count("settle: 5 of 9 runs after 0 s\n") >= 2
+
+
+def test_a_bar_shows_each_phase_and_its_failures(monkeypatch: pytest.MonkeyPatch) -> None:
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    display = Bar()
+    display.show(Progress("scan", 10, None, 0))
+    display.show(Progress("settle", 4, 10, 2))
+    display.close()
+    assert "scan: 10 runs" in terminal.getvalue()
+    assert "4/10" in terminal.getvalue()
+    assert "failed=2" in terminal.getvalue()
+
+
+@pytest.mark.parametrize("display", [Silent, Lines, Bar])
+def test_failures_are_printed_only_when_asked_for(
+    display: type[Silent], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for verbose in (False, True):
+        shown = display(verbose)
+        shown.show(FAILURE)
+        shown.close()
+        assert ("a.jsonl:3" in capsys.readouterr().err) is verbose

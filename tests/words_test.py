@@ -1,0 +1,111 @@
+"""The closing words: what happened, what failed, what to do next."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from batchpersist.cli.words import preview_lines, summary_lines
+from batchpersist.preview import Preview
+
+
+def metrics(**counts: int) -> dict[str, Any]:
+    names = (
+        "discovered",
+        "invalid",
+        "filtered",
+        "superseded",
+        "selected",
+        "persisted",
+        "unchanged",
+        "failed",
+    )
+    zero = dict.fromkeys((*names, "not_attempted", "snapshot_locked"), 0)
+    return {
+        "counts": {**zero, **counts},
+        "timing": {"wall_seconds": 2.04, "runs_per_second": 1234.5},
+        "errors": [],
+        "errors_omitted": 0,
+        "tasks": [{}, {}],
+        "tasks_omitted": 0,
+    }
+
+
+def cause(count: int, **sample: Any) -> dict[str, Any]:
+    first = {"source": "a.jsonl", "line": 7, "task_id": "t", "run_id": "r", "detail": "", **sample}
+    return {"stage": "snapshot", "type": "E", "message": "task is locked", "count": count, "samples": [first]}
+
+
+def last_line(state: str, **counts: int) -> str:
+    return list(summary_lines(metrics(**counts), state, "out/metrics.json"))[-1]
+
+
+@pytest.mark.parametrize(
+    ("state", "counts", "expected"),
+    [
+        (
+            "finished",
+            {"discovered": 3, "selected": 3, "persisted": 3},
+            "Done: 3 persisted, 0 unchanged. Nothing failed.",
+        ),
+        ("finished", {}, "Done: 0 persisted, 0 unchanged. No runs were found in the sources."),
+        (
+            "finished",
+            {
+                "discovered": 5,
+                "selected": 4,
+                "persisted": 2,
+                "failed": 2,
+                "snapshot_locked": 1,
+                "superseded": 1,
+            },
+            "Done: 2 persisted, 0 unchanged, 2 failed (1 because its task was locked), 1 superseded by a later line. "
+            "Remove the cause and run the same command again; what stands already is skipped.",
+        ),
+        (
+            "finished",
+            {"discovered": 5, "selected": 4, "persisted": 4, "invalid": 1},
+            "Done: 4 persisted, 0 unchanged, 1 invalid. Invalid input was left out; everything else is persisted.",
+        ),
+        (
+            "stopped",
+            {"discovered": 9, "selected": 9, "failed": 1, "not_attempted": 8},
+            "Stopped by the failure policy: 0 persisted, 0 unchanged, 1 failed, 8 not attempted. "
+            "The same command again does what is left; what stands already is skipped.",
+        ),
+        (
+            "interrupted",
+            {"discovered": 9, "selected": 9, "persisted": 1, "not_attempted": 8},
+            "Interrupted: 1 persisted, 0 unchanged, 8 not attempted. "
+            "The same command again does what is left; what stands already is skipped.",
+        ),
+    ],
+)
+def test_the_last_line_says_it_all(state: str, counts: dict[str, int], expected: str) -> None:
+    assert last_line(state, **counts) == expected
+
+
+def test_the_figures_stand_before_the_verdict() -> None:
+    lines = list(summary_lines(metrics(selected=1), "finished", "m.json"))
+    assert lines[-2] == "1 run of 2 tasks in 2.0 s (1,234 runs/s); details in m.json"
+
+
+def test_causes_come_first_with_an_example_each_and_are_not_endless() -> None:
+    found = metrics(failed=20, selected=20)
+    found["errors"] = [cause(8 - n, detail=f"detail {n}") for n in range(7)]
+    found["errors_omitted"] = 3
+    lines = list(summary_lines(found, "finished", "m.json"))
+    assert lines[0] == "8 x snapshot: task is locked, e.g. a.jsonl:7 (t/r): detail 0"
+    assert lines[5] == "... and 5 more causes"
+
+
+def test_a_dry_run_says_that_nothing_was_written() -> None:
+    preview = Preview(
+        discovered=9, invalid=1, filtered=2, superseded=1, selected=5, tasks=2, shards=1, bytes=12345,
+        new=3, changed=1, unchanged=1, unreadable=0, interrupted=False,
+    )  # fmt: skip
+    assert list(preview_lines(preview)) == [
+        "5 runs of 2 tasks (12,345 bytes) in 1 shard; of 9 found, 1 invalid, 2 filtered out, 1 superseded by a later line",
+        "Dry run: 3 new, 1 changed, 1 unchanged. Nothing was written.",
+    ]
