@@ -1,0 +1,118 @@
+"""Arrow columns over plain arrays, which workers' outcomes are copied into by row number."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from .models import Failure, Side
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class SideColumns:
+    """How one side of every pair settled. Rows never filled are NOT_ATTEMPTED."""
+
+    def __init__(self, rows: int) -> None:
+        self._states = array("b", bytes([Side.NOT_ATTEMPTED]) * rows)
+        self._seconds = array("d", bytes(8 * rows))
+        # Failures are mostly few, with few causes: a row points to its failure, that to its cause.
+        self._failure = array("i", [-1]) * rows
+        self._causes: dict[tuple[str, str], int] = {}
+        self._cause = array("i")
+        self._details: list[str] = []
+
+    def fill(
+        self,
+        start: int,
+        stop: int,
+        states: Sequence[int],
+        seconds: Sequence[float],
+        failures: Mapping[int, Failure],
+    ) -> None:
+        """Take in rows ``start:stop``; ``failures`` by row counted from ``start``."""
+        put(self._states, start, stop, states)
+        put(self._seconds, start, stop, seconds)
+        put(self._failure, start, stop, array("i", [-1]) * (stop - start))
+        for row, failure in failures.items():
+            self._failure[start + row] = len(self._details)
+            cause = (utf8(failure.type), utf8(failure.message))
+            self._cause.append(self._causes.setdefault(cause, len(self._causes)))
+            self._details.append(utf8(failure.detail))
+
+    def states(self) -> pa.Array:
+        """``Side`` values, int8."""
+        import pyarrow as pa
+
+        return adopt(self._states, pa.int8())
+
+    def attempted(self) -> pa.Array:
+        import pyarrow.compute as pc
+
+        return pc.not_equal(self.states(), Side.NOT_ATTEMPTED.value)
+
+    def seconds(self) -> pa.Array:
+        """Null where not attempted."""
+        import pyarrow as pa
+
+        return where(self.attempted(), adopt(self._seconds, pa.float64()))
+
+    def errors(self) -> tuple[pa.Array, pa.Array, pa.Array]:
+        """Type, message and detail; null where the side did not fail."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        failure = adopt(self._failure, pa.int32())
+        failure = where(pc.greater_equal(failure, 0), failure)
+        cause = adopt(self._cause, pa.int32()).take(failure)
+        types = _strings(kind for kind, _ in self._causes).dictionary_encode()
+        messages = _strings(message for _, message in self._causes).dictionary_encode()
+        return types.take(cause), messages.take(cause), _strings(self._details).take(failure)
+
+
+def put(column: array[Any], start: int, stop: int, values: Sequence[Any]) -> None:
+    """Copy one value a row into rows ``start:stop``; ValueError where there are more or fewer values."""
+    memoryview(column)[start:stop] = array(column.typecode, values)
+
+
+def adopt(column: array[Any], kind: pa.DataType) -> pa.Array:
+    """The array's own memory as an Arrow column without nulls."""
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column)])
+
+
+def where(mask: pa.Array, values: pa.Array) -> pa.Array:
+    """The values, null where ``mask`` is False."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    return pc.if_else(mask, values, pa.scalar(None, values.type))
+
+
+def named(names: type[IntEnum], codes: pa.Array) -> pa.Array:
+    """An enumeration's values (0, 1, 2 ...) as a dictionary column of its names in lower case."""
+    import pyarrow as pa
+
+    return pa.DictionaryArray.from_arrays(codes, [name.lower() for name in names.__members__])
+
+
+def encoded(column: pa.ChunkedArray) -> pa.Array:
+    """Strings that repeat, with one dictionary for the whole column (grouping asks for one)."""
+    import pyarrow as pa
+
+    return column.cast(pa.string()).combine_chunks().dictionary_encode()
+
+
+def utf8(text: str) -> str:
+    """Text that can be encoded: Python decodes a file name that is not UTF-8 to lone surrogates."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _strings(texts: Any) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(list(texts), pa.string())

@@ -1,0 +1,148 @@
+"""The outcome table: how each run of a batch settled, a row a run.
+
+Shards come home in any order and land in plain arrays by row number; Arrow then takes the
+arrays over as they are. At a million runs an object a row would cost more than the writes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+from . import atomic
+from .columns import SideColumns, adopt, encoded, named, put, where
+from .models import Durability, ShardOutcome, Side, Work
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+class Status(IntEnum):
+    """How a run settled, both sides of its pair taken together."""
+
+    NOT_ATTEMPTED = 0
+    PERSISTED = 1
+    UNCHANGED = 2
+    FAILED = 3
+    SUPERSEDED = 4
+    """A later row is the same run: what became of this one does not count."""
+
+
+def status_of(snapshot: int, manifest: int) -> Status:
+    """The status of a run whose sides settled so (``Side`` values)."""
+    sides = {snapshot, manifest}
+    if sides & {Side.FAILED, Side.LOCKED}:
+        return Status.FAILED
+    if Side.NOT_ATTEMPTED in sides:
+        return Status.NOT_ATTEMPTED
+    return Status.UNCHANGED if sides == {Side.UNCHANGED} else Status.PERSISTED
+
+
+@dataclass
+class SettleTotals:
+    """What shards tell apart from their rows."""
+
+    commit_seconds: dict[str, float] = field(default_factory=dict)
+    """By task; all its commits together, should there be several."""
+    snapshot_bytes: int = 0
+    pair_seconds: float = 0.0
+    """Seconds in which pairs were settled, both sides started together, over all shards."""
+    sum_if_sequential: float = 0.0
+    """Seconds the same work takes with one side after the other."""
+
+
+class OutcomeBuilder:
+    """Takes in shard outcomes in any order of completion; rows of none stay NOT_ATTEMPTED.
+
+    ``rows`` is the plan's, in plan order: task_id, run_id, timestamp, source (strings, plain
+    or dictionary-encoded), line (int64) and superseded (bool). For one thread.
+    """
+
+    def __init__(self, rows: pa.Table) -> None:
+        runs = rows.num_rows
+        self.totals = SettleTotals()
+        self._rows = rows
+        self._snapshot = SideColumns(runs)
+        self._manifest = SideColumns(runs)
+        self._pair_seconds = array("d", bytes(8 * runs))
+        self._manifest_bytes = array("q", bytes(8 * runs))
+        self._shard = array("i", [-1]) * runs
+
+    def add(self, outcome: ShardOutcome) -> None:
+        """Take in one shard; rows that come again count as they settled last.
+
+        Raises ValueError where its sequences are not of the shard's length: a defect.
+        """
+        _, work, start, stop, _ = outcome.shard
+        if work is not Work.MANIFEST:
+            columns = (outcome.snapshot, outcome.snapshot_seconds, outcome.snapshot_failures)
+            self._snapshot.fill(start, stop, *columns)
+        if work is not Work.SNAPSHOT:
+            columns = (outcome.manifest, outcome.manifest_seconds, outcome.manifest_failures)
+            self._manifest.fill(start, stop, *columns)
+            put(self._manifest_bytes, start, stop, outcome.manifest_bytes)
+            put(self._shard, start, stop, array("i", [outcome.shard.number]) * (stop - start))
+        # The sides of a split task are settled apart: the pair took as long as the slower one.
+        slower = map(max, self._pair_seconds[start:stop], outcome.pair_seconds)
+        put(self._pair_seconds, start, stop, list(slower))
+        self._count(outcome)
+
+    def _count(self, outcome: ShardOutcome) -> None:
+        totals = self.totals
+        totals.pair_seconds += outcome.pair_wall
+        totals.sum_if_sequential += outcome.sum_if_sequential
+        for commit in outcome.commits:
+            totals.snapshot_bytes += commit.size
+            before = totals.commit_seconds.get(commit.task_id, 0.0)
+            totals.commit_seconds[commit.task_id] = before + commit.seconds
+
+    def table(self) -> pa.Table:
+        """The outcome table (docs/metrics.md). It lives in the builder's memory: add nothing after it."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        rows, snapshot, manifest = self._rows, self._snapshot, self._manifest
+        columns = {
+            "task_id": encoded(rows["task_id"]),
+            "run_id": rows["run_id"],
+            "timestamp": rows["timestamp"],
+            "source": encoded(rows["source"]),
+            "line": rows["line"],
+            "status": named(Status, _statuses(snapshot, manifest, rows["superseded"])),
+            "snapshot": named(Side, snapshot.states()),
+            "manifest": named(Side, manifest.states()),
+        }
+        for name, side in (("snapshot", snapshot), ("manifest", manifest)):
+            parts = zip(("type", "message", "detail"), side.errors(), strict=True)
+            columns |= {f"{name}_error_{part}": column for part, column in parts}
+        pairs = adopt(self._pair_seconds, pa.float64())
+        shard = adopt(self._shard, pa.int32())
+        columns["snapshot_seconds"] = snapshot.seconds()
+        columns["manifest_seconds"] = manifest.seconds()
+        columns["pair_seconds"] = where(pc.or_(snapshot.attempted(), manifest.attempted()), pairs)
+        columns["manifest_bytes"] = adopt(self._manifest_bytes, pa.int64())
+        columns["shard"] = where(pc.greater_equal(shard, 0), shard)
+        return pa.table(columns)
+
+
+def _statuses(snapshot: SideColumns, manifest: SideColumns, superseded: pa.ChunkedArray) -> pa.Array:
+    """``status_of`` for every row, by a table of all its answers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    answers = pa.array([status_of(first, second) for first in Side for second in Side], pa.int8())
+    place = pc.add(pc.multiply(snapshot.states(), pa.scalar(len(Side), pa.int8())), manifest.states())
+    replaced = superseded.combine_chunks()
+    return pc.if_else(replaced, pa.scalar(Status.SUPERSEDED.value, pa.int8()), answers.take(place))
+
+
+def write_outcomes(table: pa.Table, path: str) -> None:
+    """Write an outcome table as Parquet (zstd), whole or not at all; raises OSError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    atomic.write(path, sink.getvalue().to_pybytes(), Durability.FILE)

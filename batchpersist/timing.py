@@ -1,0 +1,68 @@
+"""How long the writes of a batch took: the part of the metrics that varies from run to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from .outcomes import SettleTotals, Status
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SIDES = ("snapshot", "manifest", "pair")
+_QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
+
+
+@dataclass(frozen=True)
+class Phases:
+    """Seconds of a batch as a whole and of its parts, by a clock that is never set back."""
+
+    wall: float
+    scan: float
+    plan: float
+    settle: float
+
+
+def build_timing(table: pa.Table, totals: SettleTotals, phases: Phases) -> dict[str, Any]:
+    """The ``timing`` of the metrics, from the outcome table and what its shards told beside it."""
+    attempted = _attempted(table)
+    rate = attempted.num_rows / phases.wall if phases.wall > 0 else 0.0
+    return {
+        "wall_seconds": seconds(phases.wall),
+        "scan": seconds(phases.scan),
+        "plan": seconds(phases.plan),
+        "settle": seconds(phases.settle),
+        "runs_per_second": round(rate, 1),
+        **{side: percentiles(attempted[f"{side}_seconds"]) for side in _SIDES},
+        "pair_seconds": seconds(totals.pair_seconds),
+        "sum_if_sequential": seconds(totals.sum_if_sequential),
+    }
+
+
+def _attempted(table: pa.Table) -> pa.Table:
+    """The seconds of the runs that were attempted."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    settled = pa.array([Status.PERSISTED, Status.UNCHANGED, Status.FAILED], pa.int8())
+    mask = pc.is_in(table["status"].combine_chunks().indices, value_set=settled)
+    return table.select([f"{side}_seconds" for side in _SIDES]).filter(mask)
+
+
+def percentiles(column: pa.ChunkedArray) -> dict[str, float | None]:
+    """p50, p90, p99 and max of the values that are not null; None throughout where there are none.
+
+    A percentile is one of the values, the higher of the two where it falls between them: so
+    it is true that at least 90% took at most p90.
+    """
+    import pyarrow.compute as pc
+
+    values = pc.quantile(column, q=list(_QUANTILES.values()), interpolation="higher").to_pylist()
+    found = dict(zip(_QUANTILES, values, strict=True)) | {"max": pc.max(column).as_py()}
+    return {name: None if value is None else seconds(value) for name, value in found.items()}
+
+
+def seconds(value: float) -> float:
+    """Rounded to microseconds: finer than what can be measured here, shorter to read."""
+    return round(value, 6)
