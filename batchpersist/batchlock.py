@@ -1,0 +1,98 @@
+"""One batch at a time on a root: a lock that the kernel releases when its holder dies."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from types import TracebackType
+
+import msgspec
+from filelock import FileLock, Timeout
+
+from . import atomic
+from .errors import BatchLockedError
+from .layout import Layout
+from .lockowner import utc_text
+from .models import Durability
+
+
+class _Holder(msgspec.Struct):
+    """What stands in ``<lock file>.json`` while a batch runs, so that a second one can name it."""
+
+    pid: int
+    host: str
+    started: str
+    description: str
+
+    def __str__(self) -> str:
+        return f"{self.description} ({self.pid}@{self.host} since {self.started})"
+
+
+class BatchLock:
+    """Holds off other batches on the same runs-dir, in this process as well. A context manager.
+
+    ``description``: what a person would call the batch. ``wait``: seconds to wait for the other
+    batch to end (0: none). An flock (``filelock.FileLock``) on ``layout.batch_lock``: it ends with
+    the process, however that dies, and reaches as far as the file system takes flock (on NFS: all
+    its clients). The lock file itself may stay behind and means nothing.
+    """
+
+    def __init__(self, layout: Layout, description: str, *, wait: float = 0.0) -> None:
+        self._path = layout.batch_lock
+        self._record = self._path + ".json"
+        self._description = description
+        self._wait = max(0.0, wait)  # filelock takes a negative one as "for ever"
+        self._pid = 0
+        # Not thread-local: a batch may be ended by another thread than the one that began it.
+        self._lock = FileLock(self._path, thread_local=False)
+
+    def acquire(self) -> None:
+        """Take the lock; the folder is made where it is missing.
+
+        Raises BatchLockedError (who holds it, since when), OSError, and RuntimeError when this object
+        holds the lock already.
+        """
+        if self._lock.is_locked:
+            raise RuntimeError(f"batch lock is held already: {self._path}")
+        os.makedirs(os.path.dirname(self._path), exist_ok=True)
+        try:
+            self._lock.acquire(timeout=self._wait)
+        except Timeout:
+            raise BatchLockedError(self._path, self._holder()) from None
+        try:
+            self._pid = os.getpid()
+            holder = _Holder(self._pid, socket.gethostname(), utc_text(), self._description)
+            atomic.write(self._record, msgspec.json.encode(holder), Durability.NONE)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def release(self) -> None:
+        """Give the lock back and remove the record; does nothing where it is not held.
+
+        Nor in a forked child: what it inherits is its parent's lock.
+        """
+        if not self._lock.is_locked or self._pid != os.getpid():
+            return
+        # First the record: once the lock is free it could be the next batch's.
+        with contextlib.suppress(OSError):
+            os.unlink(self._record)
+        self._lock.release()
+
+    def __enter__(self) -> BatchLock:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _holder(self) -> str:
+        """The record in words. It is missing in the moment after the lock was taken."""
+        try:
+            with open(self._record, "rb") as file:
+                return str(msgspec.json.decode(file.read(), type=_Holder))
+        except (OSError, ValueError):
+            return "a batch that has not said yet who it is"

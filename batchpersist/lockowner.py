@@ -1,0 +1,108 @@
+"""The owner record in a lock file, and whether its writer is gone (docs/formats.md, "Task lock")."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+import uuid
+from datetime import datetime, timezone
+from typing import Annotated, Literal
+
+import msgspec
+
+KIND: Literal["codex-lock-owner"] = "codex-lock-owner"
+
+_CLOCK_MARGIN = 1.0
+"""Seconds a process must have started after ``acquired_at`` to count as another one: more than the
+kernel's clock tick and the clock's slow corrections add up to."""
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True):
+    """Who holds a lock file. The fields without a default are what makes a text an owner record."""
+
+    schema_version: int = 1
+    kind: Literal["codex-lock-owner"]
+    token: str
+    task_id: str = ""
+    pid: Annotated[int, msgspec.Meta(gt=0, lt=2**31)]  # 0 and below would ask kill(2) about a whole group
+    host: str
+    acquired_at: str = ""
+    stale_ms: float = 0
+
+    def encode(self) -> bytes:
+        """The one line of JSON that stands in the lock file."""
+        return msgspec.json.encode(self) + b"\n"
+
+
+def this_process(task_id: str, stale_seconds: float) -> Owner:
+    """A new record of this process, with a token of its own, acquired now."""
+    return Owner(
+        kind=KIND,
+        token=str(uuid.uuid4()),
+        task_id=task_id,
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        acquired_at=utc_text(),
+        stale_ms=round(stale_seconds * 1000),
+    )
+
+
+def utc_text() -> str:
+    """Now, as JavaScript's ``toISOString`` words it."""
+    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse(content: bytes) -> Owner | None:
+    """The owner record in ``content``; None where it is none, whatever else it is. Never raises."""
+    try:
+        return msgspec.json.decode(content, type=Owner)
+    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+        return None
+
+
+def is_gone(owner: Owner) -> bool:
+    """True only where it is certain that the process that wrote ``owner`` exists no more.
+
+    That is: it ran on this host, and its pid is free or belongs to a process that started after
+    ``acquired_at``. Whatever cannot be told counts as alive: another host, a process that may not
+    be signalled, a zombie (its threads may run on), a start time or ``acquired_at`` that cannot be
+    read. A process in another pid namespace under the same host name cannot be seen and would be
+    taken for gone; what protects its lock is that it keeps the file's mtime fresh.
+    """
+    if owner.host != socket.gethostname():
+        return False
+    try:
+        os.kill(owner.pid, 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    acquired = _seconds(owner.acquired_at)
+    started = process_start(owner.pid)
+    return acquired is not None and started is not None and started > acquired + _CLOCK_MARGIN
+
+
+def process_start(pid: int) -> float | None:
+    """When the process started, in seconds since the epoch; None where that cannot be told.
+
+    From field 22 of ``/proc/<pid>/stat``, clock ticks since boot (proc_pid_stat(5)). The clock is
+    asked for the time since boot because ``btime`` in ``/proc/stat`` is cut to whole seconds.
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+        # Field 2, the name, stands in parentheses and may itself hold spaces and parentheses.
+        after_name = stat[stat.rindex(b")") + 1 :].split()
+        since_boot = int(after_name[22 - 3]) / os.sysconf("SC_CLK_TCK")
+        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
+    except (OSError, ValueError, IndexError, AttributeError):  # no such file, form or clock here
+        return None
+
+
+def _seconds(text: str) -> float | None:
+    try:
+        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 knows no Z
+    except ValueError:
+        return None
+    return None if moment.tzinfo is None else moment.timestamp()
