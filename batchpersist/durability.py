@@ -11,7 +11,6 @@ import contextlib
 import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from types import TracebackType
 
 from . import syncfs
 from .models import Durability
@@ -52,9 +51,7 @@ class SyncGroup:
     def __enter__(self) -> SyncGroup:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 
