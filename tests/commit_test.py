@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from batchpersist import commit as commit_module
+from batchpersist.baseline import Baseline
+from batchpersist.commit import ATTEMPTS, StagedSnapshot
+from batchpersist.durability import SyncGroup
+from batchpersist.errors import SnapshotError, TaskStateLockError
+from batchpersist.layout import Layout
+from batchpersist.locks import LockPolicy, TaskLock
+from batchpersist.models import Durability, RunKeys, Side
+from batchpersist.snapshot import TaskStateStore
+
+
+@pytest.fixture
+def layout(tmp_path: Path) -> Layout:
+    return Layout(str(tmp_path / "out"), str(tmp_path / "runs"))
+
+
+@pytest.fixture(params=[True, False], ids=["short", "long"])
+def merge_length(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A snapshot that is merged again under the lock, or one that is too long for that."""
+    if not request.param:
+        monkeypatch.setattr(commit_module, "SHORT_MERGE", 0)
+
+
+def run(run_id: str, timestamp: str) -> dict[str, Any]:
+    return {"taskId": "t", "runId": run_id, "timestamp": timestamp}
+
+
+def store(layout: Layout, durability: Durability = Durability.NONE, **lock: Any) -> TaskStateStore:
+    policy = LockPolicy(**{"attempts": 1, **lock})
+    return TaskStateStore(layout.out_dir, layout.runs_dir, lock=policy, durability=durability)
+
+
+def stage(layout: Layout, *runs: dict[str, Any], durability: Durability = Durability.NONE) -> StagedSnapshot:
+    keys = [RunKeys("t", run["runId"], run["timestamp"]) for run in runs]
+
+    def text_of(number: int) -> bytes:
+        return json.dumps(runs[number], indent=2).encode()
+
+    return store(layout, durability).stage("t", keys, text_of, SyncGroup())
+
+
+def ids(layout: Layout) -> list[str]:
+    found = json.loads(Path(layout.snapshot("t")).read_bytes())
+    assert found["lastRunAt"] == found["runs"][-1]["timestamp"]
+    return [run["runId"] for run in found["runs"]]
+
+
+def names(layout: Layout) -> list[str]:
+    return sorted(os.listdir(layout.task_dir("t")))
+
+
+@pytest.mark.usefixtures("merge_length")
+@pytest.mark.parametrize("existing", [True, False])
+@pytest.mark.parametrize("durability", [Durability.NONE, Durability.FILE])
+def test_what_others_recorded_since_it_was_staged_is_kept(
+    layout: Layout, existing: bool, durability: Durability
+) -> None:
+    if existing:
+        store(layout).record_run(run("old", "1"))
+    staged = stage(layout, run("mine", "2"), durability=durability)
+    store(layout).record_runs([run("theirs", "3"), run("old", "4")])
+    staged.publish()
+
+    assert ids(layout) == ["mine", "theirs", "old"]
+    assert staged.sides == [Side.PERSISTED]
+    assert staged.size == os.path.getsize(layout.snapshot("t"))
+    assert names(layout) == ["runs.json"]
+    assert not os.path.exists(layout.task_lock("t"))
+
+
+@pytest.mark.usefixtures("merge_length")
+def test_where_others_recorded_the_same_nothing_is_left_to_do(layout: Layout) -> None:
+    staged = stage(layout, run("a", "1"))
+    store(layout).record_run(run("a", "1"))
+    before = os.stat(layout.snapshot("t"))
+    staged.publish()
+    assert (staged.sides, staged.size) == ([Side.UNCHANGED], 0)
+    assert os.stat(layout.snapshot("t")) == before
+    assert names(layout) == ["runs.json"]
+
+
+@pytest.mark.usefixtures("merge_length")
+def test_a_legacy_state_that_changes_is_read_again(layout: Layout) -> None:
+    os.makedirs(layout.task_dir("t"))
+    staged = stage(layout, run("a", "2"))
+    Path(layout.legacy_state("t")).write_text(json.dumps({"taskId": "t", "runs": [run("legacy", "1")]}))
+    staged.publish()
+    assert ids(layout) == ["legacy", "a"]
+
+
+@pytest.mark.usefixtures("merge_length")
+def test_a_snapshot_that_is_gone_by_then_is_made_anew(layout: Layout) -> None:
+    store(layout).record_run(run("old", "1"))
+    staged = stage(layout, run("a", "2"))
+    os.unlink(layout.snapshot("t"))
+    staged.publish()
+    assert ids(layout) == ["a"]
+
+
+@pytest.mark.usefixtures("merge_length")
+def test_a_snapshot_that_is_damaged_by_then_is_left_as_it_is(layout: Layout) -> None:
+    store(layout).record_run(run("old", "1"))
+    staged = stage(layout, run("a", "2"))
+    Path(layout.snapshot("t")).write_bytes(b"{")
+    with pytest.raises(SnapshotError):
+        staged.publish()
+    assert Path(layout.snapshot("t")).read_bytes() == b"{"
+    assert names(layout) == ["runs.json"]
+    assert not os.path.exists(layout.task_lock("t"))
+
+
+def test_a_link_planted_meanwhile_is_not_followed(layout: Layout, tmp_path: Path) -> None:
+    staged = stage(layout, run("a", "2"))
+    (tmp_path / "elsewhere").write_bytes(b"untouched")
+    os.symlink(tmp_path / "elsewhere", layout.snapshot("t"))
+    with pytest.raises(SnapshotError, match="symbolic link"):
+        staged.publish()
+    assert (tmp_path / "elsewhere").read_bytes() == b"untouched"
+
+
+def test_a_rename_by_someone_without_the_lock_is_merged_with(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    staged = stage(layout, run("mine", "1"))
+    rename = os.replace
+
+    def overtaken(source: str, target: str) -> None:
+        rename(source, target)
+        monkeypatch.setattr(os, "replace", rename)
+        rival = Path(target).with_name("rival")
+        rival.write_text(json.dumps({"taskId": "t", "runs": [run("naive", "2")]}))
+        rename(rival, target)
+
+    monkeypatch.setattr(os, "replace", overtaken)
+    staged.publish()
+    assert ids(layout) == ["mine", "naive"]
+    assert names(layout) == ["runs.json"]
+
+
+def test_a_snapshot_that_never_rests_is_given_up_on(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(layout).record_run(run("old", "1"))
+    staged = stage(layout, run("a", "2"))
+    looks = []
+    monkeypatch.setattr(Baseline, "is_current", lambda baseline: bool(looks.append(baseline)))
+    with pytest.raises(SnapshotError, match="in spite of its lock"):
+        staged.publish()
+    assert len(looks) == 2 * ATTEMPTS
+    assert ids(layout) == ["old"]
+    assert names(layout) == ["runs.json"]
+
+
+def test_the_last_attempt_merges_a_long_snapshot_under_the_lock(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(commit_module, "SHORT_MERGE", 0)
+    staged = stage(layout, run("mine", "9"))
+    check, others = Baseline.is_current, []
+
+    def changed_before_each_look(baseline: Baseline) -> bool:
+        # Whoever has the time to record between our staging and our lock; under the lock nobody has.
+        if len(others) < ATTEMPTS:
+            others.append(f"{len(others)}")
+            path = Path(layout.snapshot("t"))
+            runs = json.loads(path.read_bytes())["runs"] if path.exists() else []
+            path.write_text(json.dumps({"taskId": "t", "runs": [*runs, run(others[-1], others[-1])]}))
+        return check(baseline)
+
+    monkeypatch.setattr(Baseline, "is_current", changed_before_each_look)
+    staged.publish()
+    assert ids(layout) == ["0", "1", "2", "3", "mine"]
+
+
+def test_a_lock_out_leaves_no_temporary_and_discard_may_follow(layout: Layout) -> None:
+    staged = stage(layout, run("a", "1"))
+    assert len(names(layout)) == 1
+    with TaskLock(layout, "t"), pytest.raises(TaskStateLockError):
+        staged.publish()
+    assert names(layout) == []
+    staged.discard()
+
+
+def test_discard_leaves_the_snapshot_alone(layout: Layout) -> None:
+    store(layout).record_run(run("old", "1"))
+    staged = stage(layout, run("a", "1"))
+    staged.discard()
+    staged.discard()
+    assert ids(layout) == ["old"]
+    assert names(layout) == ["runs.json"]
+
+
+def test_no_descriptor_is_left_open(layout: Layout) -> None:
+    store(layout).record_run(run("old", "1"))
+    before = os.listdir("/proc/self/fd")
+    stage(layout, run("a", "1")).publish()
+    stage(layout, run("b", "1")).discard()
+    unchanged = stage(layout, run("b", "1"), run("b", "1"))
+    unchanged.discard()
+    assert os.listdir("/proc/self/fd") == before
+
+
+def record_many(out_dir: str, runs_dir: str, name: str, count: int) -> None:
+    policy = LockPolicy(attempts=1000, first_delay=0.001, max_delay=0.01)
+    recorder = TaskStateStore(out_dir, runs_dir, lock=policy, durability=Durability.NONE)
+    for number in range(0, count, 2):
+        recorder.record_runs([run(f"{name}-{n}", f"{n:03}") for n in (number, number + 1)])
+
+
+def test_nothing_is_lost_where_many_processes_record_into_one_task(layout: Layout) -> None:
+    context = multiprocessing.get_context("spawn")
+    processes = [
+        context.Process(target=record_many, args=(layout.out_dir, layout.runs_dir, name, 30))
+        for name in "abc"
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0, 0]
+    assert sorted(ids(layout)) == sorted(f"{name}-{number}" for name in "abc" for number in range(30))
+    assert names(layout) == ["runs.json"]

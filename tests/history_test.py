@@ -1,0 +1,261 @@
+from __future__ import annotations
+
+import json
+import os
+import tracemalloc
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batchpersist.errors import SnapshotError
+from batchpersist.history import CHUNK, History, NotASnapshotError, read_history
+from batchpersist.models import DEFAULT_KEYS, Keys
+
+RUNS: list[dict[str, Any]] = [
+    {
+        "taskId": "t",
+        "runId": "a",
+        "timestamp": "1",
+        "plan": {"items": [], "notes": {}},
+        "n": 12345678901234567890,
+    },
+    {
+        "timestamp": "2",
+        "note": 'é\u2028 "},\n    {" \\ \u0001',
+        "runId": "b é",
+        "builds": [{"runId": "x"}, [], {}],
+    },
+    {"runId": "c", "timestamp": "2"},
+]
+
+
+def javascript(value: object) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False).encode()
+
+
+def document(runs: list[dict[str, Any]], **further: object) -> dict[str, object]:
+    last = {"lastRunAt": runs[-1]["timestamp"]} if runs else {}
+    return {"taskId": "t", **last, "runs": runs, **further}
+
+
+def read(data: bytes, *, task_id: str = "t", keys: Keys = DEFAULT_KEYS, chunk: int = CHUNK) -> History:
+    return read_history(lambda size, offset: data[offset : offset + size], task_id, keys, chunk=chunk)
+
+
+def texts(history: History) -> list[bytes]:
+    return [history.text(entry) for entry in range(len(history.keys))]
+
+
+def nested(run: dict[str, Any]) -> bytes:
+    return javascript(run).replace(b"\n", b"\n    ")
+
+
+@pytest.mark.parametrize("further", [{}, {"schema": {"a": [1, 2]}, "note": "x"}])
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 50, 1000, CHUNK])
+def test_a_canonical_file_in_chunks_of_any_size(chunk: int, further: dict[str, object]) -> None:
+    history = read(javascript(document(RUNS, **further)), chunk=chunk)
+
+    assert history.keys == [("a", "1"), ("b é", "2"), ("c", "2")]
+    assert texts(history) == [nested(run) for run in RUNS]
+    assert history.is_canonical
+    assert history.further == (javascript(further)[1:-2].join([b",", b""]) if further else b"")
+
+
+def test_neighbours_are_one_stretch_of_text() -> None:
+    history = read(javascript(document(RUNS)))
+    assert b"".join(history.texts(0, 2)) == b",\n    ".join(map(nested, RUNS))
+    assert b"".join(history.texts(1, 1)) == nested(RUNS[1])
+
+
+def test_a_stretch_comes_in_blocks() -> None:
+    runs = [{"runId": str(number), "timestamp": "1", "text": "x" * 500_000} for number in range(5)]
+    blocks = list(read(javascript(document(runs))).texts(0, 4))
+    assert len(blocks) == 3
+    assert b"".join(blocks) == b",\n    ".join(map(nested, runs))
+
+
+OTHER_LAYOUTS: dict[str, Callable[[list[dict[str, Any]]], bytes]] = {
+    "compact": lambda runs: json.dumps(document(runs), separators=(",", ":")).encode(),
+    "escaped": lambda runs: json.dumps(document(runs), indent=2).replace("runId", "run\\u0049d").encode(),
+    "four spaces": lambda runs: json.dumps(document(runs), indent=4, ensure_ascii=False).encode(),
+    "tabs": lambda runs: json.dumps(document(runs), indent="\t").encode(),
+    "newline at the end": lambda runs: javascript(document(runs)) + b"\n",
+    "carriage returns": lambda runs: javascript(document(runs)).replace(b"\n", b"\r\n"),
+    "runs first": lambda runs: javascript(dict(reversed(document(runs).items()))),
+    "wrong lastRunAt": lambda runs: javascript(document(runs) | {"lastRunAt": "9"}),
+    "lastRunAt null": lambda runs: javascript(document(runs) | {"lastRunAt": None}),
+    "no lastRunAt": lambda runs: javascript({"taskId": "t", "runs": runs}),
+    "taskId twice": lambda runs: javascript(document(runs)).replace(b"{", b'{\n  "taskId": "x",', 1),
+    "a blank in an entry": lambda runs: javascript(document(runs)).replace(b'"a"', b'"a" ', 1),
+}
+
+
+@pytest.mark.parametrize("layout", OTHER_LAYOUTS.values(), ids=OTHER_LAYOUTS)
+def test_other_valid_text_is_brought_into_canonical_form(
+    layout: Callable[[list[dict[str, Any]]], bytes],
+) -> None:
+    history = read(layout(RUNS))
+    assert history.keys == [("a", "1"), ("b é", "2"), ("c", "2")]
+    assert texts(history) == [nested(run) for run in RUNS]
+    assert not history.is_canonical
+    assert history.further == b""
+
+
+@pytest.mark.parametrize("dump", [javascript, lambda value: json.dumps(value).encode()])
+def test_no_runs_and_further_members(dump: Callable[[object], bytes]) -> None:
+    history = read(dump({"x": {"runs": [1]}, "taskId": "t", "runs": [], 'a": "\\': None}))
+    assert history.keys == []
+    assert history.further == b',\n  "x": {\n    "runs": [\n      1\n    ]\n  },\n  "a\\": \\"\\\\": null'
+
+
+def test_the_names_of_the_keys_are_a_setting() -> None:
+    runs = [{"run_id": "a", "completed at": "1", "runId": 5, "nested": {"run_id": "no"}}]
+    data = javascript({"taskId": "t", "lastRunAt": "1", "runs": runs})
+    history = read(data, keys=Keys(task="task_id", run="run_id", time="completed at"))
+    assert history.keys == [("a", "1")]
+    assert history.is_canonical
+
+
+def test_lone_surrogates_stay_escapes() -> None:
+    data = javascript(document([{"runId": "a", "timestamp": "1", "x": "?", "y\\": 1}])).replace(
+        b"?", b"\\ud800"
+    )
+    history = read(data)
+    assert history.is_canonical
+    assert b'"x": "\\ud800"' in history.text(0)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "the snapshot does not parse"),
+        (b"\0" * 300_000, "the snapshot does not parse"),
+        (b'\xef\xbb\xbf{"taskId":"t","runs":[]}', "the snapshot does not parse"),
+        (b'{"taskId":"t","runs":[],"x":"\xff"}', "the snapshot does not parse"),
+        (b'{"taskId":"t","runs":[NaN]}', "the snapshot does not parse"),
+        (
+            javascript(document(RUNS)).replace(b'"lastRunAt": "2"', b'"lastRunAt": "2"2"'),
+            "the snapshot does not parse",
+        ),
+        (javascript(document(RUNS)) + b"\0", "the snapshot does not parse"),
+        (b"[]", "the snapshot is not an object"),
+        (b"null", "the snapshot is not an object"),
+        (b"{}", "the snapshot's taskId is not the task's"),
+        (b'{"taskId":7,"runs":[]}', "the snapshot's taskId is not the task's"),
+        (javascript(document(RUNS) | {"taskId": "u"}), "the snapshot's taskId is not the task's"),
+        (b'{"taskId":"t"}', "the snapshot's runs are not a list"),
+        (b'{"taskId":"t","runs":{"a":1}}', "the snapshot's runs are not a list"),
+    ],
+)
+def test_what_is_no_snapshot(data: bytes, message: str) -> None:
+    with pytest.raises(NotASnapshotError) as caught:
+        read(data)
+    assert caught.value.message == message
+
+
+def test_an_error_names_the_byte() -> None:
+    data = javascript(document(RUNS)).replace(b'"x"', b'"x" x', 1)
+    position = data.index(b'"x" x') + len(b'"x" ')
+    with pytest.raises(NotASnapshotError, match=rf"\b{position}\b"):
+        read(data)
+
+
+@pytest.mark.parametrize("dump", [javascript, lambda value: json.dumps(value).encode()])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        None,
+        1,
+        [],
+        [{"runId": "a", "timestamp": "1"}],
+        {},
+        {"runId": "x"},
+        {"timestamp": "1"},
+        {"runId": None, "timestamp": "1"},
+        {"runId": "x", "timestamp": 1},
+        {"nested": {"runId": "x", "timestamp": "1"}},
+    ],
+)
+@pytest.mark.parametrize("place", [0, 1, 3])
+def test_an_entry_that_is_no_run(bad: object, place: int, dump: Callable[[object], bytes]) -> None:
+    runs: list[Any] = [*RUNS[:place], bad, *RUNS[place:]]
+    with pytest.raises(SnapshotError, match=rf"entry {place + 1}\b"):
+        read(dump({"taskId": "t", "lastRunAt": "2", "runs": runs}))
+
+
+def test_no_prefix_of_a_snapshot_is_a_snapshot() -> None:
+    data = javascript(document(RUNS))
+    for size in range(len(data)):
+        with pytest.raises(SnapshotError):
+            read(data[:size])
+
+
+def test_no_snapshot_with_zeros_in_it_is_a_snapshot() -> None:
+    data = javascript(document(RUNS))
+    for at in range(0, len(data), 3):
+        with pytest.raises(SnapshotError):
+            read(data[:at] + bytes(64) + data[at + 64 :])
+
+
+def json_model(data: bytes) -> list[tuple[str, str]] | None:
+    """What a snapshot of task t is, by Python's own parser; None for what is none."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(name)
+
+    try:
+        found = json.loads(data.decode(), parse_constant=refuse)
+        keys = [(run["runId"], run["timestamp"]) for run in found["runs"]]
+        is_one = found["taskId"] == "t" and type(found["runs"]) is list
+    except (ValueError, LookupError, TypeError):
+        return None
+    return keys if is_one and all(type(text) is str for pair in keys for text in pair) else None
+
+
+@settings(max_examples=500)
+@given(st.data())
+def test_damage_is_never_taken_for_something_else(data: st.DataObject) -> None:
+    damaged = bytearray(javascript(document(RUNS, further=[1])))
+    for _ in range(data.draw(st.integers(1, 3))):
+        start = data.draw(st.integers(0, len(damaged)))
+        end = data.draw(st.integers(start, min(start + 12, len(damaged))))
+        damaged[start:end] = data.draw(
+            st.sampled_from([b"", b" ", b"\n", b'"', b"\\", b"1", b"{}", b",", b"]", b"\xc3"])
+        )
+    chunk = data.draw(st.sampled_from([5, 100, CHUNK]))
+
+    expected = json_model(bytes(damaged))
+    if expected is None:
+        with pytest.raises(SnapshotError):
+            read(bytes(damaged), chunk=chunk)
+    else:
+        assert read(bytes(damaged), chunk=chunk).keys == expected
+
+
+def test_a_history_of_any_size_takes_the_memory_of_its_keys(tmp_path: Path) -> None:
+    run = {"runId": "same", "timestamp": "1", "text": "x" * 10_000}
+    path = tmp_path / "runs.json"
+    path.write_bytes(javascript(document([run] * 2000)))
+    with path.open("rb") as file:
+        tracemalloc.start()
+        try:
+            history = read_history(partial(os.pread, file.fileno()), "t", DEFAULT_KEYS, chunk=64 << 10)
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert history.keys == [("same", "1")] * 2000
+    assert peak < 1_000_000 < path.stat().st_size / 20
+
+
+def test_a_text_that_is_cut_short_later_on_is_noticed() -> None:
+    data = bytearray(javascript(document(RUNS)))
+    history = read_history(lambda size, offset: bytes(data[offset : offset + size]), "t", DEFAULT_KEYS)
+    del data[-20:]
+    assert history.text(0) == nested(RUNS[0])
+    with pytest.raises(SnapshotError, match="cut short"):
+        history.text(2)
