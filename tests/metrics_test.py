@@ -9,6 +9,7 @@ from datetime import datetime, timedelta, timezone
 from importlib import resources
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -241,6 +242,29 @@ def test_errors_are_those_of_grouping_row_by_row(batch):
     assert metrics["errors_omitted"] == 0
 
 
+def test_a_group_of_errors_shows_its_first_five():
+    rejects = [Reject("s", line, Failure("InvalidRunError", "not JSON", "")) for line in range(1, 8)]
+    error = metrics_of([], [], rejects=rejects)["errors"][0]
+    assert error["count"] == 7
+    assert [sample["line"] for sample in error["samples"]] == [1, 2, 3, 4, 5]
+
+
+def test_groups_of_equal_count_stand_by_type_message_and_stage():
+    row = Row("t", "a", snapshot=Side.FAILED, manifest=Side.FAILED)
+    rows = [
+        replace(row, snapshot_failure=Failure("B", "a", ""), manifest_failure=Failure("A", "z", "")),
+        replace(row, snapshot_failure=Failure("A", "z", ""), manifest_failure=Failure("A", "y", "")),
+    ]
+    errors = metrics_of(rows, one_shard(rows))["errors"]
+    order = [(error["type"], error["message"], error["stage"]) for error in errors]
+    assert order == [
+        ("A", "y", "manifest"),
+        ("A", "z", "manifest"),
+        ("A", "z", "snapshot"),
+        ("B", "a", "snapshot"),
+    ]
+
+
 def test_too_many_kinds_of_errors_leave_the_most_frequent(monkeypatch):
     monkeypatch.setattr(groups, "MAX_ERRORS", 2)
     names = ["b", "d", "a", "c", "d"]
@@ -294,14 +318,17 @@ def test_percentiles_are_over_attempted_runs(batch):
 @PROPERTY
 @given(st.lists(st.integers(0, 10_000).map(lambda number: number / 1000), min_size=1, max_size=300))
 def test_a_percentile_is_the_shortest_time_at_its_place_or_beyond(values):
-    import pyarrow as pa
-
     ordered = sorted(values)
     found = percentiles(pa.chunked_array([values, [None]], pa.float64()))
     for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
         assert found[name] == ordered[math.ceil((len(values) - 1) * share)]
         assert sum(value <= found[name] for value in values) >= share * len(values)
     assert found["max"] == ordered[-1]
+
+
+def test_percentiles_of_a_thousand():
+    found = percentiles(pa.chunked_array([[float(value) for value in range(1001)]]))
+    assert found == {"p50": 500.0, "p90": 900.0, "p99": 990.0, "max": 1000.0}
 
 
 # What varies from run to run
