@@ -24,7 +24,7 @@ def clear_stale(path: str, mutex: str, stale_seconds: float) -> bool:
         return True
     if not _is_stale(judged, stale_seconds):
         return False
-    from filelock import FileLock, Timeout  # noqa: PLC0415  (slow to import and seldom needed)
+    from filelock import FileLock, Timeout  # slow to import, seldom needed
 
     try:
         with FileLock(mutex, timeout=0):
