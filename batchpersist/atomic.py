@@ -9,8 +9,11 @@ import secrets
 from collections.abc import Iterable, Iterator
 
 from .durability import SyncGroup, open_group
+from .folders import make_dirs
 from .layout import TEMPORARY_MARK
 from .models import Durability
+
+__all__ = ["StagedFile", "commit", "make_dirs", "stage", "write"]
 
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _BLOCK = 1 << 20
@@ -33,9 +36,9 @@ class StagedFile:
         and the temporary is gone."""
         try:
             os.replace(self.temporary, self.target)
-        except OSError:
+        except OSError as error:
             self.discard()
-            raise
+            raise OSError(error.errno, error.strerror, self.target) from error
         group.renamed(self.target)
 
     def discard(self) -> None:
@@ -66,11 +69,23 @@ def stage(target: str, chunks: Iterable[bytes], group: SyncGroup, *, mode: int |
 
     ``mode``: permission bits to give it; None: those of any new file (0o666 less the umask).
     Raises OSError (also from closing it: that is where some file systems tell of a full disk)
-    and whatever ``chunks`` raises; then no temporary is left behind.
+    and whatever ``chunks`` raises; then no temporary is left behind. An OSError without a file
+    name of its own is given the target's.
     """
     temporary = f"{target}{TEMPORARY_MARK}{_suffixes.next()}"
+    try:
+        size = _fill(temporary, chunks, group, mode)
+    except OSError as error:
+        if error.errno is None or error.filename not in (None, temporary):
+            raise
+        # Named by the target: equal causes are worded equally, and temporaries mean nothing to people.
+        raise OSError(error.errno, error.strerror, target) from error
+    return StagedFile(temporary, target, size)
+
+
+def _fill(path: str, chunks: Iterable[bytes], group: SyncGroup, mode: int | None) -> int:
     # With a mode to come, nobody else may open it before the mode is there.
-    fd = os.open(temporary, _FLAGS, 0o666 if mode is None else 0o600)
+    fd = os.open(path, _FLAGS, 0o666 if mode is None else 0o600)
     try:
         try:
             if mode is not None:
@@ -80,9 +95,9 @@ def stage(target: str, chunks: Iterable[bytes], group: SyncGroup, *, mode: int |
         finally:
             os.close(fd)
     except BaseException:
-        _remove(temporary)
+        _remove(path)
         raise
-    return StagedFile(temporary, target, size)
+    return size
 
 
 def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -110,36 +125,6 @@ def _write(fd: int, data: bytes) -> int:
 def _remove(path: str) -> None:
     with contextlib.suppress(OSError):
         os.unlink(path)
-
-
-def make_dirs(path: str, group: SyncGroup) -> bool:
-    """Make the folder ``path`` and what is missing above it; safe beside others who do the same.
-
-    True where ``path`` itself was made just now, so that there can be no older file in it.
-    Raises OSError, where a file stands in the way for one.
-    """
-    missing = [path.rstrip(os.sep) or path]
-    try:
-        return _make_dir(missing[0], group)
-    except FileNotFoundError:
-        while not os.path.isdir(parent := os.path.dirname(missing[-1]) or os.curdir):
-            missing.append(parent)
-    made = False
-    while missing:
-        made = _make_dir(missing.pop(), group)
-    return made
-
-
-def _make_dir(path: str, group: SyncGroup) -> bool:
-    """False where it stands already."""
-    try:
-        os.mkdir(path)
-    except FileExistsError:
-        if not os.path.isdir(path):
-            raise
-        return False
-    group.created(path)
-    return True
 
 
 def commit(staged: StagedFile, group: SyncGroup) -> None:

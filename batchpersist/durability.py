@@ -150,6 +150,8 @@ def _fsync_folder(folder: str) -> None:
     fd = _open_folder(folder)
     try:
         os.fsync(fd)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, folder) from error
     finally:
         os.close(fd)
 

@@ -79,8 +79,6 @@ def _compare(path: str, text: bytes) -> tuple[bool, int | None]:
         raise
     try:
         status = os.fstat(fd)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         same = status.st_size == len(text) and _holds(fd, text)
         return same, stat.S_IMODE(status.st_mode)
     finally:

@@ -4,6 +4,7 @@ import resource
 import stat
 import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from recording import RecordingGroup
 
 from batchpersist import atomic
-from batchpersist.atomic import commit, make_dirs, stage, write
+from batchpersist.atomic import commit, stage, write
 from batchpersist.durability import SyncGroup
 from batchpersist.layout import TEMPORARY_MARK
 from batchpersist.models import Durability
@@ -119,11 +120,27 @@ def test_a_failing_write_leaves_nothing(tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        with pytest.raises(OSError, match="File too large"):
+        with pytest.raises(OSError, match=r"File too large.*target'"):
             stage(str(tmp_path / "target"), (b"x" * 5000,), NO_SYNC)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert os.listdir(tmp_path) == []
+
+
+def test_errors_are_named_by_the_target_unless_they_have_a_name(tmp_path):
+    with pytest.raises(FileNotFoundError) as caught:
+        stage(str(tmp_path / "missing" / "target"), (b"data",), NO_SYNC)
+    assert caught.value.filename == str(tmp_path / "missing" / "target")
+    with pytest.raises(FileNotFoundError) as caught:
+        stage(str(tmp_path / "target"), map(Path.read_bytes, [Path("/the/source")]), NO_SYNC)
+    assert caught.value.filename == "/the/source"
+
+    def chunks():
+        raise OSError("no error number")
+        yield
+
+    with pytest.raises(OSError, match=r"^no error number$"):
+        stage(str(tmp_path / "target"), chunks(), NO_SYNC)
 
 
 def test_a_failing_sync_of_the_file_leaves_nothing(tmp_path):
@@ -158,8 +175,9 @@ def test_what_cannot_be_published_is_removed(tmp_path):
     group = RecordingGroup()
     (tmp_path / "target").mkdir()
     staged = stage(str(tmp_path / "target"), (b"data",), group)
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(IsADirectoryError) as caught:
         staged.publish(group)
+    assert caught.value.filename == staged.target
     assert os.listdir(tmp_path) == ["target"]
     assert group.names() == ["written"]
 
@@ -198,80 +216,6 @@ def test_a_forked_process_has_names_of_its_own(tmp_path):
     os.close(sent)
     assert theirs[:16] != ours[:16]
     assert theirs[16:] == ours[16:]  # so that only the first part kept them apart
-
-
-@settings(max_examples=60, deadline=None)
-@given(
-    depth=st.integers(1, 5),
-    standing=st.integers(0, 5),
-    slash=st.sampled_from(["", "/", "//"]),
-)
-def test_make_dirs_makes_what_is_missing_and_tells_of_it(depth, standing, slash):
-    with tempfile.TemporaryDirectory() as root:
-        paths = ["/".join([root, *"abcde"[: level + 1]]) for level in range(depth)]
-        for path in paths[:standing]:
-            os.mkdir(path)
-        group = RecordingGroup()
-        assert make_dirs(paths[-1] + slash, group) == (standing < depth)
-        assert group.calls == [("created", path) for path in paths[standing:]]
-        assert os.path.isdir(paths[-1])
-
-
-def test_make_dirs_takes_relative_paths(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    group = RecordingGroup()
-    assert make_dirs("a/b", group)
-    assert group.calls == [("created", "a"), ("created", "a/b")]
-    assert not make_dirs(".", group)
-
-
-def test_make_dirs_goes_deeper_than_the_recursion_limit(tmp_path):
-    path = f"{tmp_path}/top" + "/d" * 1500
-    try:
-        assert make_dirs(path, NO_SYNC)
-        assert os.path.isdir(path)
-    finally:  # too deep for pytest to remove
-        for level in range(path.count("/") - str(tmp_path).count("/")):
-            os.rmdir(path.rsplit("/", level)[0])
-    assert os.listdir(tmp_path) == []
-
-
-@pytest.mark.parametrize("name", ["file", "dangling", "dangling/below"])
-def test_make_dirs_refuses_what_stands_in_the_way(tmp_path, name):
-    (tmp_path / "file").write_bytes(b"kept")
-    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
-    with pytest.raises(FileExistsError):
-        make_dirs(str(tmp_path / name), NO_SYNC)
-    with pytest.raises(NotADirectoryError):
-        make_dirs(str(tmp_path / "file" / "below"), NO_SYNC)
-    assert (tmp_path / "file").read_bytes() == b"kept"
-    assert sorted(os.listdir(tmp_path)) == ["dangling", "file"]
-
-
-def test_make_dirs_in_a_removed_working_folder_raises(tmp_path, monkeypatch):
-    (tmp_path / "gone").mkdir()
-    monkeypatch.chdir(tmp_path / "gone")
-    (tmp_path / "gone").rmdir()
-    with pytest.raises(FileNotFoundError):
-        make_dirs("a/b", NO_SYNC)
-
-
-def test_many_make_the_same_folder_and_one_has_made_it(tmp_path):
-    barrier = threading.Barrier(8)
-    made = []
-
-    def work():
-        barrier.wait()
-        for number in range(30):
-            path = f"{tmp_path}/{number}/a/b"
-            made.extend([path] if make_dirs(path, NO_SYNC) else [])
-
-    threads = [threading.Thread(target=work) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(made) == sorted(f"{tmp_path}/{number}/a/b" for number in range(30))
 
 
 def test_commit_renames_between_the_barriers(tmp_path):
