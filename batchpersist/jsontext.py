@@ -1,0 +1,122 @@
+"""The one text of a JSON value: that of JavaScript's ``JSON.stringify(value, null, 2)``.
+
+Text is laid out anew without decoding it, so that numbers keep their spelling and
+repeated keys stay (docs/formats.md, "JSON fidelity"; docs/decisions/0001-json-text.md).
+Nothing here keeps state: everything may be called from several threads at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import msgspec
+
+from .errors import InvalidRunError
+from .jsonescapes import mark_lone_surrogates, respell
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+MAX_DEPTH = 512
+"""How deep arrays and objects may be nested in one document."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+# Text that nests deeper indents a line by MAX_DEPTH levels, and on that line there is one
+# more level or an empty container. It cannot be shorter than the indentation on the way down.
+_TOO_DEEP = re.compile(rb"\n {%d}(?:  |.*(?:\[\]|\{\}),?$)" % (2 * MAX_DEPTH), re.MULTILINE)
+_TOO_DEEP_LENGTH = MAX_DEPTH * (MAX_DEPTH + 1)
+
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+def canonical(data: bytes) -> bytes:
+    """The text of ``JSON.stringify(value, null, 2)`` for one JSON document in UTF-8.
+
+    Numbers keep their spelling and objects all their keys in their order. Raises
+    InvalidRunError where ``data`` is not valid JSON or nests deeper than MAX_DEPTH.
+    """
+    text = parse(data, _format)
+    if len(text) > _TOO_DEEP_LENGTH and _TOO_DEEP.search(text):
+        raise _too_deep()
+    return respell(text) if b"\\" in data else text
+
+
+def nest(text: bytes, levels: int) -> bytes:
+    """Canonical text as it stands ``levels`` deep in another: all lines but the first indented."""
+    return text.replace(b"\n", b"\n" + b"  " * levels)
+
+
+def encode(value: object) -> bytes:
+    """The canonical text of a Python object; floats are spelled as ``repr`` spells them.
+
+    Raises InvalidRunError for what JSON cannot hold: NaN, infinities, objects of other
+    types, circular references, more than MAX_DEPTH levels.
+    """
+    try:
+        text = _with_enough_stack(_dumps, value)
+    except (TypeError, ValueError) as error:
+        raise InvalidRunError("not a JSON value", str(error)) from None
+    return canonical(text.encode("utf-8", "backslashreplace"))  # surrogates become their escapes
+
+
+def string(value: str) -> bytes:
+    """The canonical text of one string."""
+    return encode(value)
+
+
+def parse(data: bytes, parser: Callable[[bytes], T]) -> T:
+    """Give a JSON document to a function of msgspec, and word what is wrong with it as InvalidRunError.
+
+    ``parser`` gets text in which lone surrogates are marked (see ``jsonescapes``). A
+    msgspec.ValidationError, that is valid JSON of an unwanted type, is let through.
+    """
+    try:
+        if not data.isascii():
+            data.decode()  # msgspec does not look into strings
+        return _with_enough_stack(parser, mark_lone_surrogates(data) if b"\\" in data else data)
+    except UnicodeDecodeError as error:
+        raise InvalidRunError("invalid UTF-8", f"byte {error.start}") from None
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        raise _not_json(data, str(error)) from None
+
+
+def _format(data: bytes) -> bytes:
+    return msgspec.json.format(data, indent=2)
+
+
+def _with_enough_stack(function: Callable[[A], T], argument: A) -> T:
+    """Call a function that recurses once a level of nesting, whatever stack the caller has left."""
+    try:
+        return function(argument)
+    except RecursionError:
+        pass
+    with ThreadPoolExecutor(max_workers=1) as pool:  # a thread begins with a stack of its own
+        future = pool.submit(function, argument)
+    try:
+        return future.result()
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def _too_deep() -> InvalidRunError:
+    return InvalidRunError(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _not_json(data: bytes, reason: str) -> InvalidRunError:
+    """Name the usual causes by themselves, so that they are told apart where errors are grouped."""
+    if not data.strip(b" \t\r\n"):
+        return InvalidRunError("empty")
+    if data.startswith(BYTE_ORDER_MARK):
+        return InvalidRunError("begins with a byte order mark")
+    if b"\0" in data:
+        return InvalidRunError("NUL byte", f"byte {data.index(0)}")
+    if "truncated" in reason:
+        return InvalidRunError("incomplete JSON", f"ends at byte {len(data)}")
+    return InvalidRunError("not valid JSON", reason.removeprefix("JSON is malformed: "))
