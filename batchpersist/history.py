@@ -16,8 +16,8 @@ from .jsontext import canonical, string
 from .models import Keys
 from .snapshottext import RUNS, further_members, head, members
 
-CHUNK = 8 << 20
-"""Bytes read at once."""
+CHUNK = 256 << 10
+"""Bytes read at once: what stays in the processor's cache is faster than larger chunks are."""
 
 _BLOCK = 1 << 20
 """Bytes copied at once."""

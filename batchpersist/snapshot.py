@@ -72,8 +72,8 @@ class TaskStateStore:
                     sides[number] = side
         if len(errors) > 1:
             raise CommitErrors(errors)
-        for error in errors.values():
-            raise error
+        for only_error in errors.values():
+            raise only_error
         return sides
 
     def stage(

@@ -121,6 +121,21 @@ def test_the_names_of_the_keys_are_a_setting() -> None:
     assert history.is_canonical
 
 
+def test_a_key_with_escapes_is_the_string_it_spells() -> None:
+    run = {"runId": 'a"\\é', "timestamp": "?"}
+    data = javascript({"taskId": "t", "lastRunAt": "?", "runs": [run]}).replace(b"?", b"\\ud800")
+    history = read(data)
+    assert history.keys == [('a"\\é', "\ud800")]
+    assert history.is_canonical
+
+
+def test_of_a_repeated_key_the_last_counts() -> None:
+    data = javascript(document([{"runId": "first", "timestamp": "1", "x": 0}])).replace(
+        b'"x": 0', b'"runId": "last"'
+    )
+    assert read(data).keys == [("last", "1")]
+
+
 def test_lone_surrogates_stay_escapes() -> None:
     data = javascript(document([{"runId": "a", "timestamp": "1", "x": "?", "y\\": 1}])).replace(
         b"?", b"\\ud800"

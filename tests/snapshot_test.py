@@ -21,6 +21,7 @@ from batchpersist.errors import (
     TaskStateLockError,
     UnsafeIdentifierError,
 )
+from batchpersist.jsontext import MAX_DEPTH
 from batchpersist.layout import Layout
 from batchpersist.locks import LockPolicy, TaskLock
 from batchpersist.models import Durability, Keys, RunKeys, Side
@@ -476,6 +477,16 @@ def test_no_runs_are_nothing_to_write(place: Place) -> None:
     assert place.store().record_runs([]) == []
     assert commit(place, Texts([])) == ([], {}, 0)
     assert not place.task.exists()
+
+
+def test_a_run_as_deep_as_runs_may_be_can_be_read_again(place: Place) -> None:
+    deep: Any = "x"
+    for _ in range(MAX_DEPTH - 1):
+        deep = [deep]
+    place.store().record_run(run("a", "1", deep))
+    assert place.store().record_run(run("a", "1", deep)) is Side.UNCHANGED
+    place.store().record_run(run("b", "2"))
+    assert place.runs.read_bytes() == snapshot(run("a", "1", deep), run("b", "2"))
 
 
 def test_a_long_history_is_copied_around_new_runs(place: Place) -> None:
