@@ -15,7 +15,6 @@ from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import __version__
@@ -83,18 +82,13 @@ def run_batch(
     be written. What fails for a run is in the report instead. Safe beside a live orchestrator;
     a second batch on the same runs-dir is refused.
     """
-    parts = _checked(discover(sources))
+    parts = discover(sources)
     layout = Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))
     now = datetime.now(timezone.utc)
     info = _Identity(f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", now, sources)
     crew = Crew(options.workers, options.pool_runs, executor)
     with BatchLock(layout, f"batch {info.batch_id}"), closing(crew), _spool(layout, info.batch_id) as spool:
         return _Batch(options, crew, watch, stop).run(info, parts, spool)
-
-
-def _checked(parts: Iterator[Part]) -> Iterator[Part]:
-    """Have a missing source found before anything is made on disk: it is on asking for the first part."""
-    return chain([part for part in (next(parts, None),) if part is not None], parts)
 
 
 @contextmanager

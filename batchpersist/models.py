@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableSequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Literal, NamedTuple
@@ -108,15 +108,15 @@ class ShardOutcome:
     """What a worker brings home. Sequences are one item a row of the shard, in row order."""
 
     shard: Shard
-    snapshot: Sequence[int]
+    snapshot: MutableSequence[int]
     """``Side`` values; NOT_ATTEMPTED throughout in a manifest shard (and the other way round)."""
-    manifest: Sequence[int]
-    snapshot_seconds: Sequence[float]
+    manifest: MutableSequence[int]
+    snapshot_seconds: MutableSequence[float]
     """Seconds of the commit that carried the run."""
-    manifest_seconds: Sequence[float]
-    pair_seconds: Sequence[float]
+    manifest_seconds: MutableSequence[float]
+    pair_seconds: MutableSequence[float]
     """From the start of the run's pair until both sides were settled."""
-    manifest_bytes: Sequence[int]
+    manifest_bytes: MutableSequence[int]
     snapshot_failures: dict[int, Failure] = field(default_factory=dict)
     """By row number within the shard."""
     manifest_failures: dict[int, Failure] = field(default_factory=dict)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from .dispatch import in_order
@@ -98,5 +99,4 @@ def _submits(
     for shard in plan.shards:
         if stop():
             return
-        job = make_job(plan.rows, shard)
-        yield lambda job=job: executor.submit(look_up_shard, job, settling)
+        yield partial(executor.submit, look_up_shard, make_job(plan.rows, shard), settling)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from functools import partial
 
 from .dispatch import in_order
 from .executors import Crew, SerialExecutor
@@ -35,7 +36,7 @@ def scan_sources(
                 builder.cut_short = True
                 return
             executor = SerialExecutor() if part.local else crew.executor(builder.rows)
-            yield lambda part=part, executor=executor: executor.submit(scan_part, part, keys, spool_dir)
+            yield partial(executor.submit, scan_part, part, keys, spool_dir)
 
     for scanned in in_order(submits(), lambda: crew.in_flight(builder.rows)):
         for reject in builder.add(scanned):

@@ -111,9 +111,7 @@ class SnapshotSide:
             refs = [self._refs[row] for row in rows]
             keys = [RunKeys(*ref[:3]) for ref in refs]
             try:
-                staged = self._store.stage(
-                    keys[0].task_id, keys, lambda i, rows=rows: self._text_of(rows[i]), sync
-                )
+                staged = self._store.stage(keys[0].task_id, keys, self._text_in(rows), sync)
             except (ItemError, OSError) as error:
                 self._fail(rows, error, perf_counter() - begun)
             else:
@@ -141,6 +139,9 @@ class SnapshotSide:
             ]
             if pending:
                 self._fail(pending, error, 0.0)
+
+    def _text_in(self, rows: Sequence[int]) -> TextOf:
+        return lambda number: self._text_of(rows[number])
 
     def close(self) -> None:
         self._outcome.commits += self._commits.values()

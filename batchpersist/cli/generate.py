@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import BinaryIO
+
 import click
 
 from ..generate import generate
@@ -34,7 +36,7 @@ from ..generate import generate
     "-o", "--output", default="-", type=click.File("wb"), help="File to write  [default: standard output]"
 )
 def command(
-    runs: int, tasks: int, skew: float, invalid: float, size: int, seed: int, output: click.utils.LazyFile
+    runs: int, tasks: int, skew: float, invalid: float, size: int, seed: int, output: BinaryIO
 ) -> None:
     """Write synthetic completed runs as JSON lines, to try or measure batchpersist with."""
     for line in generate(runs, tasks, skew=skew, invalid=invalid, seed=seed, size=size):

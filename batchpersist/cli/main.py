@@ -31,7 +31,7 @@ class _CodedError(click.ClickException):
 
     def __init__(self, error: BatchPersistError) -> None:
         super().__init__(str(error))
-        self.exit_code = error.exit_code
+        vars(self)["exit_code"] = error.exit_code  # a class variable to click's types
 
 
 class _Main(LazyGroup):

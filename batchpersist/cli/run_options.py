@@ -22,7 +22,7 @@ def _usable_cpus() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Failures(click.ParamType):
+class _Failures(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
     name = "N|N%"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> FailurePolicy:
@@ -32,7 +32,7 @@ class _Failures(click.ParamType):
             self.fail(str(error), param, ctx)
 
 
-class _Moment(click.ParamType):
+class _Moment(click.ParamType):  # type: ignore[type-arg]
     """An ISO date or time, as the text that the orchestrator's timestamps (UTC) compare with."""
 
     name = "ISO"

@@ -1,0 +1,74 @@
+"""What the tests of the engine share: a source on disk, its index, its plan."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from batchpersist.models import ShardOutcome, Side
+from batchpersist.plan import Plan, Selection, make_plan
+
+Run = dict[str, Any]
+
+
+def run(task: str, number: int, **more: Any) -> Run:
+    """A completed run; its number orders it."""
+    return {
+        "taskId": task,
+        "runId": f"run-{number}",
+        "timestamp": f"2026-01-01T00:{number:02d}:00.000Z",
+        "mode": "mcp",
+        **more,
+    }
+
+
+def write_source(path: Path, runs: Sequence[Run]) -> pa.Table:
+    """Write runs as JSON lines; returns their index."""
+    lines = [json.dumps(item).encode() + b"\n" for item in runs]
+    path.write_bytes(b"".join(lines))
+    offsets = [sum(map(len, lines[:number])) for number in range(len(lines))]
+    repeated = pa.dictionary(pa.int32(), pa.string())
+    return pa.table(
+        {
+            "task_id": pa.array([item["taskId"] for item in runs], pa.string()).cast(repeated),
+            "run_id": pa.array([item["runId"] for item in runs], pa.string()),
+            "timestamp": pa.array([item["timestamp"] for item in runs], pa.string()),
+            "path": pa.array([str(path)] * len(runs), pa.string()).cast(repeated),
+            "offset": pa.array(offsets, pa.int64()),
+            "length": pa.array([len(line) - 1 for line in lines], pa.int64()),
+            "source": pa.array([path.name] * len(runs), pa.string()).cast(repeated),
+            "line": pa.array(range(1, len(runs) + 1), pa.int64()),
+        }
+    )
+
+
+def plan_of(path: Path, runs: Sequence[Run], *, workers: int = 1) -> Plan:
+    return make_plan(write_source(path, runs), Selection(), workers=workers)
+
+
+def text(value: Any) -> bytes:
+    """As JSON.stringify(value, null, 2) writes plain values."""
+    return json.dumps(value, indent=2, ensure_ascii=False).encode()
+
+
+def snapshot_text(task: str, runs: Sequence[Run]) -> bytes:
+    return text({"taskId": task, "lastRunAt": runs[-1]["timestamp"], "runs": list(runs)})
+
+
+def snapshot_sides(outcome: ShardOutcome) -> list[Side]:
+    return [Side(side) for side in outcome.snapshot]
+
+
+def manifest_sides(outcome: ShardOutcome) -> list[Side]:
+    return [Side(side) for side in outcome.manifest]
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    """Relative path -> content of all files, but for batchpersist's own folder."""
+    files = (path for path in root.rglob("*") if path.is_file())
+    named = {path.relative_to(root).as_posix(): path for path in files}
+    return {name: path.read_bytes() for name, path in named.items() if ".batchpersist/" not in name}

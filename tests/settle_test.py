@@ -1,0 +1,228 @@
+"""What a worker does with a shard: pairs on disk, outcomes as data, nothing raised."""
+
+from __future__ import annotations
+
+import errno
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine import Run, manifest_sides, plan_of, run, snapshot_sides, snapshot_text, text, tree
+
+from batchpersist import settle
+from batchpersist.durability import SyncGroup
+from batchpersist.job import make_job
+from batchpersist.locks import LockPolicy
+from batchpersist.models import Durability, Shard, ShardOutcome, Side, Work
+from batchpersist.settle import SettleOptions, settle_shard
+
+RUNS = [run("a", 1), run("b", 2), run("a", 3), run("b", 4)]
+PERSISTED, UNCHANGED, FAILED = Side.PERSISTED, Side.UNCHANGED, Side.FAILED
+
+
+@pytest.fixture
+def options(tmp_path: Path) -> SettleOptions:
+    return SettleOptions(
+        out_dir=str(tmp_path / "out"), runs_dir=str(tmp_path / "runs"), lock=LockPolicy(attempts=1)
+    )
+
+
+def settle_all(
+    tmp_path: Path, runs: list[Run], options: SettleOptions, work: Work = Work.PAIR, **changed: Any
+) -> ShardOutcome:
+    """All runs in one shard; rows are in plan order: by task."""
+    plan = plan_of(tmp_path / "source.jsonl", runs)
+    job = make_job(plan.rows, Shard(0, work, 0, len(runs), plan.size))
+    return settle_shard(pickle.loads(pickle.dumps(job)), SettleOptions(**{**vars(options), **changed}))
+
+
+EXPECTED = {
+    "out/a/runs.json": snapshot_text("a", [RUNS[0], RUNS[2]]),
+    "out/b/runs.json": snapshot_text("b", [RUNS[1], RUNS[3]]),
+    **{f"runs/{item['taskId']}/{item['runId']}/manifest.json": text(item) for item in RUNS},
+}
+
+
+def written(tmp_path: Path) -> dict[str, bytes]:
+    return {name: content for name, content in tree(tmp_path).items() if name != "source.jsonl"}
+
+
+@pytest.mark.parametrize("commit", ["task", "run"])
+@pytest.mark.parametrize("pair", ["concurrent", "sequential"])
+@pytest.mark.parametrize("durability", list(Durability))
+def test_every_way_of_settling_gives_the_same_files(
+    tmp_path: Path, options: SettleOptions, commit: str, pair: str, durability: Durability
+) -> None:
+    how = {"commit": commit, "pair": pair, "durability": durability}
+    outcome = settle_all(tmp_path, RUNS, options, **how)
+    assert written(tmp_path) == EXPECTED
+    assert snapshot_sides(outcome) == manifest_sides(outcome) == [PERSISTED] * 4
+    assert outcome.snapshot_failures == outcome.manifest_failures == {}
+    assert list(outcome.manifest_bytes) == [len(text(item)) for item in (RUNS[0], RUNS[2], RUNS[1], RUNS[3])]
+
+    again = settle_all(tmp_path, RUNS, options, **how)
+    assert snapshot_sides(again) == manifest_sides(again) == [UNCHANGED] * 4
+    assert sum(again.manifest_bytes) == sum(commit.size for commit in again.commits) == 0
+    assert written(tmp_path) == EXPECTED
+
+
+def test_what_stands_is_written_again_where_forced(tmp_path: Path, options: SettleOptions) -> None:
+    settle_all(tmp_path, RUNS, options)
+    before = {name: (tmp_path / name).stat().st_ino for name in EXPECTED}
+    outcome = settle_all(tmp_path, RUNS, options, force=True)
+    assert snapshot_sides(outcome) == manifest_sides(outcome) == [PERSISTED] * 4
+    assert all((tmp_path / name).stat().st_ino != inode for name, inode in before.items())
+    assert written(tmp_path) == EXPECTED
+
+
+@pytest.mark.parametrize("work", [Work.SNAPSHOT, Work.MANIFEST])
+def test_a_shard_of_a_split_task_settles_one_side_only(
+    tmp_path: Path, options: SettleOptions, work: Work
+) -> None:
+    outcome = settle_all(tmp_path, RUNS, options, work)
+    sides = {Work.SNAPSHOT: snapshot_sides(outcome), Work.MANIFEST: manifest_sides(outcome)}
+    assert sides.pop(work) == [PERSISTED] * 4
+    assert sides.popitem()[1] == [Side.NOT_ATTEMPTED] * 4
+    folder = "out/" if work is Work.SNAPSHOT else "runs/"
+    assert written(tmp_path) == {name: data for name, data in EXPECTED.items() if name.startswith(folder)}
+
+
+def test_a_commit_for_each_task_with_its_figures(tmp_path: Path, options: SettleOptions) -> None:
+    outcome = settle_all(tmp_path, RUNS, options)
+    found = {commit.task_id: (commit.runs, commit.side, commit.size) for commit in outcome.commits}
+    sizes = {task: len(EXPECTED[f"out/{task}/runs.json"]) for task in "ab"}
+    assert found == {task: (2, PERSISTED, sizes[task]) for task in "ab"}
+    for seconds in (outcome.snapshot_seconds, outcome.manifest_seconds, outcome.pair_seconds):
+        assert all(value > 0 for value in seconds)
+    assert outcome.sum_if_sequential > 0
+    assert outcome.finished >= outcome.started > 0
+    assert outcome.pid > 0
+
+
+def test_a_commit_for_each_run_where_asked(tmp_path: Path, options: SettleOptions) -> None:
+    outcome = settle_all(tmp_path, RUNS, options, commit="run")
+    assert [(commit.task_id, commit.runs) for commit in outcome.commits] == [("a", 1), ("a", 1), ("b", 1), ("b", 1)]
+
+
+@pytest.mark.parametrize("commit", ["task", "run"])
+def test_the_later_of_two_equal_runs_wins_and_has_the_manifest(
+    tmp_path: Path, options: SettleOptions, commit: str
+) -> None:
+    runs = [run("a", 1, build="old"), run("a", 2), run("a", 1, build="new")]
+    outcome = settle_all(tmp_path, runs, options, commit=commit)
+    assert written(tmp_path) == {
+        "out/a/runs.json": snapshot_text("a", [runs[2], runs[1]]),
+        "runs/a/run-1/manifest.json": text(runs[2]),
+        "runs/a/run-2/manifest.json": text(runs[1]),
+    }
+    assert manifest_sides(outcome) == [Side.NOT_ATTEMPTED, PERSISTED, PERSISTED]
+
+
+def test_a_snapshot_that_cannot_be_read_fails_alone_and_is_left_as_it_is(
+    tmp_path: Path, options: SettleOptions
+) -> None:
+    (tmp_path / "out/a").mkdir(parents=True)
+    (tmp_path / "out/a/runs.json").write_bytes(b"{torn")
+    outcome = settle_all(tmp_path, RUNS, options)
+    assert snapshot_sides(outcome) == [FAILED, FAILED, PERSISTED, PERSISTED]
+    assert manifest_sides(outcome) == [PERSISTED] * 4
+    assert outcome.snapshot_failures.keys() == {0, 1}
+    assert outcome.snapshot_failures[0].type == "NotASnapshotError"
+    assert written(tmp_path) == EXPECTED | {"out/a/runs.json": b"{torn"}
+
+
+def test_a_locked_task_skips_its_snapshot_only(tmp_path: Path, options: SettleOptions) -> None:
+    (tmp_path / "runs").mkdir()
+    owner = {"schema_version": 1, "kind": "codex-lock-owner", "token": "t", "task_id": "a", "pid": 1, "host": "other",
+             "acquired_at": "2026-01-01T00:00:00.000Z", "stale_ms": 300000}  # fmt: skip
+    (tmp_path / "runs/a.lock").write_text(json.dumps(owner))
+    outcome = settle_all(tmp_path, RUNS, options)
+    assert snapshot_sides(outcome) == [Side.LOCKED, Side.LOCKED, PERSISTED, PERSISTED]
+    assert manifest_sides(outcome) == [PERSISTED] * 4
+    assert outcome.snapshot_failures[1].type == "TaskStateLockError"
+    assert not (tmp_path / "out/a/runs.json").exists()
+
+
+def test_a_manifest_that_cannot_be_written_fails_alone(tmp_path: Path, options: SettleOptions) -> None:
+    (tmp_path / "runs/a").mkdir(parents=True)
+    (tmp_path / "runs/a/run-1").write_text("a file where a folder should be")
+    outcome = settle_all(tmp_path, RUNS, options)
+    assert manifest_sides(outcome) == [FAILED, PERSISTED, PERSISTED, PERSISTED]
+    assert snapshot_sides(outcome) == [PERSISTED] * 4
+    assert outcome.manifest_failures[0].message == "[EEXIST] File exists"
+
+
+def test_a_source_that_changed_since_the_scan_fails_both_sides_of_its_runs_only(
+    tmp_path: Path, options: SettleOptions
+) -> None:
+    source = tmp_path / "source.jsonl"
+    plan = plan_of(source, RUNS)
+    source.write_bytes(source.read_bytes().replace(b'"run-1"', b'"run-9"'))
+    outcome = settle_shard(make_job(plan.rows, Shard(0, Work.PAIR, 0, 4, 0)), options)
+    assert snapshot_sides(outcome) == manifest_sides(outcome) == [FAILED, PERSISTED, PERSISTED, PERSISTED]
+    assert outcome.snapshot_failures[0] == outcome.manifest_failures[0]
+    assert outcome.snapshot_failures[0].type == "SourceChangedError"
+    assert "out/a/runs.json" in written(tmp_path)
+    assert "runs/a/run-1/manifest.json" not in written(tmp_path)
+
+
+def test_a_source_that_was_cut_or_removed_is_an_outcome_too(tmp_path: Path, options: SettleOptions) -> None:
+    source = tmp_path / "source.jsonl"
+    plan = plan_of(source, RUNS)
+    job = make_job(plan.rows, Shard(0, Work.PAIR, 0, 4, 0))
+    source.write_bytes(source.read_bytes()[:-5])
+    cut = settle_shard(job, options)
+    assert manifest_sides(cut) == [PERSISTED, PERSISTED, PERSISTED, FAILED]
+    assert cut.manifest_failures[3].message == "the source became shorter after it was scanned"
+    source.unlink()
+    gone = settle_shard(job, options)
+    assert {failure.message for failure in gone.manifest_failures.values()} == {
+        "[ENOENT] No such file or directory"
+    }
+    assert len(gone.manifest_failures) == 4
+
+
+class BrokenSync(SyncGroup):
+    """A disk that reports an error at one of the two barriers."""
+
+    def __init__(self, barrier: str) -> None:
+        self._barrier = barrier
+
+    def sync_data(self) -> None:
+        self._fail("data")
+
+    def sync_names(self) -> None:
+        self._fail("names")
+
+    def _fail(self, barrier: str) -> None:
+        if barrier == self._barrier:
+            raise OSError(errno.EIO, "Input/output error")
+
+
+@pytest.mark.parametrize("barrier", ["data", "names"])
+def test_a_group_whose_sync_failed_has_failed(
+    tmp_path: Path, options: SettleOptions, barrier: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(settle, "open_group", lambda *_args, **_kw: BrokenSync(barrier))
+    outcome = settle_all(tmp_path, RUNS, options)
+    assert snapshot_sides(outcome) == manifest_sides(outcome) == [FAILED] * 4
+    failures = [*outcome.snapshot_failures.values(), *outcome.manifest_failures.values()]
+    assert {failure.message for failure in failures} == {"[EIO] Input/output error"}
+    assert [(commit.side, commit.size) for commit in outcome.commits] == [(FAILED, 0), (FAILED, 0)]
+    assert sum(outcome.manifest_bytes) == 0
+    assert written(tmp_path) == ({} if barrier == "data" else EXPECTED), "and no temporary is left behind"
+
+
+def test_a_defect_in_one_side_fails_what_it_had_left_and_spares_the_other(
+    tmp_path: Path, options: SettleOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_args: object) -> None:
+        raise ZeroDivisionError("a defect")
+
+    monkeypatch.setattr(settle.RunManifestWriter, "stage", broken)
+    outcome = settle_all(tmp_path, RUNS, options)
+    assert manifest_sides(outcome) == [FAILED] * 4
+    assert outcome.manifest_failures[0].type == "ZeroDivisionError"
+    assert snapshot_sides(outcome) == [PERSISTED] * 4
