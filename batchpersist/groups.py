@@ -108,5 +108,10 @@ def _samples(
 
 def _reject_sample(reject: Reject) -> dict[str, str | int | None]:
     """Without ids: there is no valid run to take them from."""
-    place = {"source": utf8(reject.source), "line": reject.line, "task_id": None, "run_id": None}
-    return {**place, "detail": utf8(reject.failure.detail)}
+    return {
+        "source": utf8(reject.source),
+        "line": reject.line,
+        "task_id": None,
+        "run_id": None,
+        "detail": utf8(reject.failure.detail),
+    }
