@@ -19,6 +19,8 @@ MAX_NAME_BYTES = 255
 LONGEST_SUFFIX = ".lock.acquire"
 """What is appended to a taskId (Layout.task_lock_gate). A runId is a folder's name as it stands."""
 
+_DEVICE = r"(?ai:CON|PRN|AUX|NUL|COM[1-9\xb9\xb2\xb3]|LPT[1-9\xb9\xb2\xb3]|CONIN\$|CONOUT\$) *(?:\.|\Z)"
+
 _RULES = (
     ("is empty", r"\A\Z"),
     ("contains a control character", r"[\x00-\x1f\x7f]"),
@@ -26,16 +28,12 @@ _RULES = (
     ("contains a lone surrogate", r"[\ud800-\udfff]"),
     ("begins with a dot", r"\A\."),
     ("ends with a dot or a space", r"[. ]\Z"),
-    (
-        "is a Windows device name",
-        r"\A(?:CON|PRN|AUX|NUL|COM[1-9\xb9\xb2\xb3]|LPT[1-9\xb9\xb2\xb3]|CONIN\$|CONOUT\$) *(?:\.|\Z)",
-    ),
+    ("is a Windows device name", rf"\A{_DEVICE}"),
 )
-_broken_rule = re.compile("|".join(f"({pattern})" for _, pattern in _RULES), re.ASCII | re.IGNORECASE).search
+_broken_rule = re.compile("|".join(f"({pattern})" for _, pattern in _RULES)).search
 
-# Nearly all ids look like this, and no rule can apply to them: plain characters, no dot before
-# the longest device name would have ended, far from too long. Ten times as fast as the rules.
-_plain = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{7}[A-Za-z0-9_.-]{0,90}(?<!\.)").fullmatch
+# Nearly all ids look like this, and keep all rules at a tenth of the cost of trying each.
+_plain = re.compile(rf"(?!{_DEVICE})[A-Za-z0-9][A-Za-z0-9_.-]{{0,99}}(?<!\.)").fullmatch
 
 
 @lru_cache(maxsize=4096)
