@@ -78,6 +78,10 @@ class UnsafeIdentifierError(InvalidRunError):
     """A taskId or runId that must not become part of a path."""
 
 
+class SourceUnreadableError(ItemError):
+    """A source, or the rest of it, cannot be read: damaged, cut short, or of another form."""
+
+
 class SourceChangedError(ItemError):
     """The bytes at a run's place are no longer the run that the scan saw there."""
 

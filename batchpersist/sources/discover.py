@@ -1,0 +1,131 @@
+"""Finding the sources and cutting them into parts of about the same work, lazily."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import count
+
+from ..errors import SourceMissingError, UsageError
+from .parts import SUFFIXES, Format, Part, Piece, Reject, format_of
+from .walk import Finding, Passed, found_file, walk
+
+STANDARD_INPUT = "-"
+
+PART_BYTES = 8 << 20
+"""Some 3,000 runs: long enough to outweigh the hand-over to a worker, short enough to balance."""
+
+PART_FILES = 500
+
+
+def discover(sources: Sequence[str], *, part_bytes: int = PART_BYTES) -> Iterator[Part]:
+    """The parts of all ``sources`` (files, folders, or ``-`` for standard input), in source order.
+
+    All sources are looked up before this returns: SourceMissingError where one of them does
+    not exist, UsageError for a file whose format is not known. The rest is found while the
+    parts are taken; what cannot be listed or read is a reject in a part, never an exception.
+    """
+    missing = [source for source in sources if not _exists(source)]
+    if missing:
+        raise SourceMissingError(missing[0])
+    for source in sources:
+        _check_format(source)
+    return _pack((finding for source in sources for finding in _look_into(source)), part_bytes)
+
+
+def _exists(source: str) -> bool:
+    if source == STANDARD_INPUT:
+        return sys.stdin is not None
+    try:
+        os.stat(source)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:  # it may be there, but cannot be looked at: that is for its reader to say
+        return True
+    return True
+
+
+def _check_format(source: str) -> None:
+    if source == STANDARD_INPUT or os.path.isdir(source):
+        return
+    if format_of(source) is None:
+        readable = " ".join(SUFFIXES)
+        raise UsageError(
+            f"cannot tell the format of {source}: readable are folders, {readable}, and - for JSON lines"
+        )
+    if os.path.exists(source) and not os.path.isfile(source):
+        raise UsageError(f"not a regular file: {source}; pipe it into - instead")
+
+
+def _look_into(source: str) -> Iterator[Finding]:
+    if source == STANDARD_INPUT:
+        yield Piece(Format.STANDARD_INPUT, source, "<stdin>", 0, 0)
+    elif os.path.isdir(source):
+        yield from walk(os.path.abspath(source), source)
+    else:
+        yield found_file(os.path.abspath(source), source)
+
+
+def _pack(findings: Iterable[Finding], part_bytes: int) -> Iterator[Part]:
+    """Small files together in one part, a large file of lines in many."""
+    numbers = count()
+    batch = _Batch()
+    for finding in findings:
+        if isinstance(finding, Piece) and _is_alone(finding, part_bytes):
+            if batch:
+                yield batch.part(next(numbers))
+                batch = _Batch()
+            yield from _split(finding, part_bytes, numbers)
+            continue
+        batch.add(finding)
+        if batch.size >= part_bytes or len(batch.pieces) >= PART_FILES:
+            yield batch.part(next(numbers))
+            batch = _Batch()
+    if batch:
+        yield batch.part(next(numbers))
+
+
+def _is_alone(piece: Piece, part_bytes: int) -> bool:
+    return piece.format is Format.STANDARD_INPUT or (piece.format is Format.LINES and piece.stop > part_bytes)
+
+
+def _split(piece: Piece, part_bytes: int, numbers: Iterator[int]) -> Iterator[Part]:
+    if piece.format is Format.STANDARD_INPUT:
+        yield Part(next(numbers), (piece,), local=True)
+        return
+    for start in range(0, piece.stop, part_bytes):
+        stop = min(start + part_bytes, piece.stop)
+        yield Part(next(numbers), (piece._replace(start=start, stop=stop),), ranged=True)
+
+
+class _Batch:
+    """What the next part will hold."""
+
+    def __init__(self) -> None:
+        self.pieces: list[Piece] = []
+        self.size = 0
+        self._rejects: list[Reject] = []
+        self._passed: Counter[Passed] = Counter()
+
+    def __bool__(self) -> bool:
+        return bool(self.pieces or self._rejects or self._passed)
+
+    def add(self, finding: Finding) -> None:
+        if isinstance(finding, Piece):
+            self.pieces.append(finding)
+            self.size += finding.stop
+        elif isinstance(finding, Reject):
+            self._rejects.append(finding)
+        else:
+            self._passed[finding] += 1
+
+    def part(self, number: int) -> Part:
+        return Part(
+            number,
+            tuple(self.pieces),
+            other_manifests=self._passed[Passed.OTHER_MANIFEST],
+            ignored_files=self._passed[Passed.IGNORED_FILE],
+            rejects=tuple(self._rejects),
+        )

@@ -1,0 +1,51 @@
+"""A ``.json`` file: one document, or a list of documents."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import msgspec
+
+from ..errors import InvalidRunError
+from .parts import Document
+
+_SPACE = b" \t\r\n"
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
+_BETWEEN = re.compile(rb"[ \t\r\n,]*")
+_list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def documents(path: str) -> Iterator[Document]:
+    """The file's documents, each with the line that it starts on; reads the file whole.
+
+    A list stands or falls as one: raises InvalidRunError where it is not JSON.
+    """
+    with open(path, "rb", buffering=0) as file:
+        data = file.read()
+    text = data.lstrip(_SPACE)
+    if not text:
+        raise InvalidRunError("the file is empty")
+    start = len(data) - len(text)
+    if text.startswith(b"["):
+        yield from _elements(data, start)
+    else:
+        yield 1 + data.count(b"\n", 0, start), start, text.rstrip(_SPACE)
+
+
+def _elements(data: bytes, start: int) -> Iterator[Document]:
+    # The decoder refuses lone surrogates, which JSON has; here it is asked for places alone.
+    text = _SURROGATE.sub(rb"\\u0020", data) if b"\\u" in data else data
+    try:
+        elements = _list_decoder.decode(text)
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InvalidRunError("the list is not valid JSON", str(error)) from None
+    line, counted = 1, 0
+    offset = start + 1
+    for element in elements:
+        offset = _BETWEEN.match(data, offset).end()  # type: ignore[union-attr]  # matches anywhere
+        line += data.count(b"\n", counted, offset)
+        counted = offset
+        end = offset + memoryview(element).nbytes
+        yield line, offset, data[offset:end]
+        offset = end

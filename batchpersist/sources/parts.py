@@ -1,0 +1,91 @@
+"""What the sources are cut into: plain data, small enough to be sent to a worker."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import NamedTuple
+
+from ..models import Failure
+
+Document = tuple[int, int, bytes]
+"""Line (or row) within the piece, from 1; offset; text. A blank line has an empty text."""
+
+
+class Format(Enum):
+    """How a source is read."""
+
+    JSON = auto()
+    """One document, or a list of documents."""
+    LINES = auto()
+    GZIP_LINES = auto()
+    ZSTD_LINES = auto()
+    PARQUET = auto()
+    ARROW = auto()
+    STANDARD_INPUT = auto()
+
+
+SUFFIXES = {
+    ".json": Format.JSON,
+    ".jsonl": Format.LINES,
+    ".ndjson": Format.LINES,
+    ".jsonl.gz": Format.GZIP_LINES,
+    ".ndjson.gz": Format.GZIP_LINES,
+    ".jsonl.zst": Format.ZSTD_LINES,
+    ".ndjson.zst": Format.ZSTD_LINES,
+    ".parquet": Format.PARQUET,
+    ".arrow": Format.ARROW,
+    ".feather": Format.ARROW,
+}
+
+
+def format_of(name: str) -> Format | None:
+    """The format that a file's name tells, in any case of letters; None: not readable."""
+    name = name.lower()
+    for suffix, kind in SUFFIXES.items():
+        if name.endswith(suffix):
+            return kind
+    return None
+
+
+class Piece(NamedTuple):
+    """A file, or a range of its bytes: the lines that start in it."""
+
+    format: Format
+    path: str
+    """Absolute."""
+    name: str
+    """What a person calls it."""
+    start: int
+    stop: int
+    """The file's size, where it is read whole; 0 for standard input."""
+    doubtful: bool = False
+    """May be a manifest of another schema: passed over where it lacks a run's keys."""
+
+
+class Reject(NamedTuple):
+    """One input that is not a completed run, or a source that could not be read (to its end)."""
+
+    source: str
+    line: int
+    """The line (or row) reached; 0 where nothing could be read."""
+    failure: Failure
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some of the sources, in their order, for one worker to scan."""
+
+    number: int
+    """In source order, from 0."""
+    pieces: tuple[Piece, ...]
+    ranged: bool = False
+    """Its only piece is a range of a file: lines count from the range's own first line."""
+    local: bool = False
+    """Can be read by the process that discovered it alone."""
+    other_manifests: int = 0
+    """Passed over on the way."""
+    ignored_files: int = 0
+    """Of no readable suffix, or not a file at all."""
+    rejects: tuple[Reject, ...] = ()
+    """Folders that could not be listed, and files that cannot even be named."""

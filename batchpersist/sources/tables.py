@@ -1,0 +1,95 @@
+"""Parquet and Arrow tables, in batches of bounded size, as documents: a row each."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from ..errors import SourceUnreadableError
+from ..models import Keys
+from .parts import Document
+from .rows import row_texts
+from .spool import Spool
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS = 1024
+"""Rows at a time: the work a batch costs once is spread over enough of them."""
+
+_FILE_MAGIC = b"ARROW1"
+_FEATHER_1_MAGIC = b"FEA1"
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
+
+
+def documents(batches: Iterator[pa.RecordBatch], keys: Keys, spool: Spool) -> Iterator[Document]:
+    """Each row as a document, which the spool holds; see ``row_texts`` for its form.
+
+    Raises SourceUnreadableError where the table is damaged or has neither form.
+    """
+    row = 0
+    for batch in batches:
+        with _damage_told():
+            texts = row_texts(batch, keys)
+        offset = spool.add(b"\n".join(texts))
+        for text in texts:
+            row += 1
+            yield row, offset, text
+            offset += len(text) + 1
+
+
+def parquet_batches(path: str) -> Iterator[pa.RecordBatch]:
+    import pyarrow.parquet as pq
+
+    with _damage_told(), open(path, "rb") as source, pq.ParquetFile(source) as file:
+        yield from file.iter_batches(batch_size=ROWS, use_threads=False)
+
+
+def arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
+    """Of an Arrow IPC file or stream; Feather is the former."""
+    import pyarrow as pa
+
+    with open(path, "rb") as file:
+        magic = file.read(len(_FILE_MAGIC))
+    if magic.startswith(_FEATHER_1_MAGIC):
+        raise SourceUnreadableError("Feather version 1 is not read: write it as version 2")
+    with _damage_told(), pa.memory_map(path) as source:
+        for batch in _file_batches(source) if magic == _FILE_MAGIC else _stream_batches(source):
+            # Decoding trusts the offsets inside a batch: wrong ones would end the process.
+            batch.validate(full=True)
+            for start in range(0, batch.num_rows, ROWS):
+                yield batch.slice(start, ROWS)
+
+
+def _file_batches(source: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    with pa.ipc.open_file(source) as reader:
+        for number in range(reader.num_record_batches):
+            yield reader.get_batch(number)
+
+
+def _stream_batches(source: pa.NativeFile) -> Iterator[pa.RecordBatch]:
+    import pyarrow as pa
+
+    with pa.ipc.open_stream(source) as reader:
+        yield from reader
+    # A reader takes the file's end for the stream's, even where a copy broke off between two batches.
+    source.seek(-len(_END_OF_STREAM), os.SEEK_END)
+    if source.read() != _END_OF_STREAM:
+        raise SourceUnreadableError("the table is damaged or cut short", "no end of stream marker")
+
+
+@contextmanager
+def _damage_told() -> Iterator[None]:
+    """Raise the library's many exceptions for a damaged table as our one."""
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise SourceUnreadableError("the table is damaged or cut short", str(error)) from error
