@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from . import __version__
@@ -29,6 +30,7 @@ from .options import BatchOptions
 from .outcomes import OutcomeBuilder, write_outcomes
 from .plan import Plan, make_plan
 from .scanning import scan_sources
+from .settle import settle_shard
 from .sources import Part, discover
 from .timing import Phases
 
@@ -124,10 +126,10 @@ class _Batch:
         plan = plan_index(index, options, self._crew)
         planning = clock.lap()
         outcomes = OutcomeBuilder(plan.rows)
-        self._settle(plan, outcomes)
+        cut_short = self._settle(plan, outcomes) or index.cut_short
         phases = Phases(clock.total(), scan, planning, clock.lap())
         table = outcomes.table()
-        state = self._state(index, table)
+        state = self._state(cut_short)
         metrics = build_metrics(
             info.finished(options, interrupted=state == "interrupted"),
             phases,
@@ -142,8 +144,10 @@ class _Batch:
         write_metrics(metrics, options.metrics_path)
         return BatchReport(metrics, table, state, self._defects)
 
-    def _settle(self, plan: Plan, outcomes: OutcomeBuilder) -> None:
-        settling = Settling(self._crew, plan.rows, plan.shards, self._options.settling(), self._must_stop)
+    def _settle(self, plan: Plan, outcomes: OutcomeBuilder) -> bool:
+        """Settle the plan's shards, or as many as may be; whether some were left."""
+        settle = partial(settle_shard, options=self._options.settling())
+        settling = Settling(self._crew, plan.rows, plan.shards, settle, self._must_stop)
         for outcome in settling:
             outcomes.add(outcome)
             self._tell_failures(plan, outcome)
@@ -151,12 +155,13 @@ class _Batch:
             if outcome.shard.work is not Work.SNAPSHOT:
                 self._done += outcome.shard.stop - outcome.shard.start
             self._watch(Progress("settle", self._done, plan.rows.num_rows, self._failures))
+        return settling.cut_short
 
     def _tell_failures(self, plan: Plan, outcome: ShardOutcome) -> None:
         """Count and report what failed; a superseded row's part in a snapshot is nobody's loss."""
-        rows = sorted(outcome.snapshot_failures.keys() | outcome.manifest_failures.keys())
         first = outcome.shard.start
-        for row, run in zip(rows, plan.rows.take([first + row for row in rows]).to_pylist(), strict=True):
+        for row in sorted(outcome.snapshot_failures.keys() | outcome.manifest_failures.keys()):
+            run = plan.rows.slice(first + row, 1).to_pylist()[0]
             if run["superseded"]:
                 continue
             self._failed.add(first + row)
@@ -176,11 +181,8 @@ class _Batch:
     def _must_stop(self) -> bool:
         return self._given_up() or self._stop()
 
-    def _state(self, index: IndexBuilder, table: pa.Table) -> State:
-        import pyarrow.compute as pc
-
-        left = pc.any(pc.equal(table["status"].cast("string"), "not_attempted")).as_py()
-        if not (left or index.cut_short):
+    def _state(self, cut_short: bool) -> State:
+        if not cut_short:
             return "finished"
         return "stopped" if self._given_up() else "interrupted"
 

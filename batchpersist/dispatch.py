@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 from .errors import WorkerDiedError, failure_of
 from .executors import Crew
-from .job import make_job
+from .job import ShardJob, make_job
 from .models import Shard, ShardOutcome, Side, Work
-from .settle import SettleOptions, blank_outcome, settle_shard
+from .settle import blank_outcome
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,17 +43,23 @@ class Settling:
         crew: Crew,
         rows: pa.Table,
         shards: Iterable[Shard],
-        options: SettleOptions,
+        settle: Callable[[ShardJob], ShardOutcome],
         stop: Callable[[], bool],
     ) -> None:
+        """``settle`` is called in the workers, so it must be picklable; ``stop`` before each shard."""
         self._crew = crew
         self._rows = rows
-        self._shards = iter(shards)
-        self._options = options
+        self._shards = deque(shards)
+        self._settle = settle
         self._stop = stop
         self._pending: dict[Future[ShardOutcome], Shard] = {}
         self._lost: list[Shard] = []
         self._suspects: deque[Shard] = deque()
+
+    @property
+    def cut_short(self) -> bool:
+        """Once it has ended: whether shards were left, because it was to stop."""
+        return bool(self._shards or self._suspects)
 
     def __iter__(self) -> Iterator[ShardOutcome]:
         while True:
@@ -72,14 +78,13 @@ class Settling:
         while not self._lost and not self._stop():
             if len(self._pending) >= (1 if self._suspects else self._crew.in_flight(runs)):
                 return
-            shard = self._suspects.popleft() if self._suspects else next(self._shards, None)
-            if shard is None:
+            waiting = self._suspects or self._shards
+            if not waiting:
                 return
+            shard = waiting.popleft()
             try:
-                future = self._crew.executor(runs).submit(
-                    settle_shard, make_job(self._rows, shard), self._options
-                )
-                self._pending[future] = shard
+                job = make_job(self._rows, shard)
+                self._pending[self._crew.executor(runs).submit(self._settle, job)] = shard
             except BrokenExecutor:
                 self._lost.append(shard)
 

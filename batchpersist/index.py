@@ -1,16 +1,18 @@
 """The index of a batch: one row a completed run, in source order, without its payload.
 
-Columns: task_id, run_id, timestamp (strings), path and source (dictionary-encoded: they
-repeat), offset, length, line (int64). It stays columnar from the scan to the plan: at a
+Columns: task_id, run_id, timestamp (strings), path (as the file system has it: bytes), source
+(what a person calls it), offset, length, line (int64). What repeats is dictionary-encoded. It stays columnar from the scan to the plan: at a
 million runs a Python object a row would cost more than the runs themselves.
 """
 
 from __future__ import annotations
 
+import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from .columns import utf8
 from .scan import Reject, ScannedPart
 
 if TYPE_CHECKING:
@@ -82,7 +84,7 @@ def _schema() -> pa.Schema:
             ("task_id", repeated),
             ("run_id", pa.string()),
             ("timestamp", pa.string()),
-            ("path", repeated),
+            ("path", pa.dictionary(pa.int32(), pa.binary())),
             ("offset", pa.int64()),
             ("length", pa.int64()),
             ("source", repeated),
@@ -102,10 +104,10 @@ def _record_batch(part: ScannedPart, lines_before: int) -> pa.RecordBatch:
             pa.array(part.task_ids, pa.string()).dictionary_encode(),
             pa.array(part.run_ids, pa.string()),
             pa.array(part.timestamps, pa.string()),
-            pa.DictionaryArray.from_arrays(files, pa.array(part.paths, pa.string())),
+            pa.DictionaryArray.from_arrays(files, pa.array(map(os.fsencode, part.paths), pa.binary())),
             pa.array(part.offsets, pa.int64()),
             pa.array(part.lengths, pa.int64()),
-            pa.DictionaryArray.from_arrays(files, pa.array(part.names, pa.string())),
+            pa.DictionaryArray.from_arrays(files, pa.array(map(utf8, part.names), pa.string())),
             pc.add(lines, lines_before),
         ],
         schema=_schema(),

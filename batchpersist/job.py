@@ -6,6 +6,7 @@ row would, and the parent is what all workers wait for.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from .models import RunRef, Shard
@@ -36,7 +37,7 @@ def make_job(rows: pa.Table, shard: Shard) -> ShardJob:
 
     part = rows.slice(shard.start, shard.stop - shard.start)
     for name in _REPEATED:  # the plan's dictionaries name every task and file of the batch
-        column = part[name].cast(pa.string()).combine_chunks().dictionary_encode()
+        column = part[name].cast(part[name].type.value_type).combine_chunks().dictionary_encode()
         part = part.set_column(part.schema.get_field_index(name), name, column)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, part.schema) as writer:
@@ -51,4 +52,6 @@ def _values(column: pa.ChunkedArray) -> list[object]:
         return column.to_pylist()  # type: ignore[no-any-return]
     array = column.combine_chunks()
     values = array.dictionary.to_pylist()
+    if pa.types.is_binary(array.dictionary.type):
+        values = [os.fsdecode(value) for value in values]
     return [values[index] for index in array.indices.to_pylist()]

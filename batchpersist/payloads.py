@@ -34,12 +34,17 @@ class PayloadReader:
         return canonical(found[1])
 
     def _bytes(self, ref: RunRef) -> bytes:
-        data = os.pread(self._descriptor(ref.path), ref.length, ref.offset)
-        while len(data) < ref.length:  # a read returns at most 2 GiB, or is cut short by a signal
-            more = os.pread(self._descriptor(ref.path), ref.length - len(data), ref.offset + len(data))
-            if not more:
-                raise SourceChangedError("the source became shorter after it was scanned", ref.path)
-            data += more
+        descriptor = self._descriptor(ref.path)
+        try:
+            data = os.pread(descriptor, ref.length, ref.offset)
+            while len(data) < ref.length:  # one read returns 2 GiB at most
+                more = os.pread(descriptor, ref.length - len(data), ref.offset + len(data))
+                if not more:
+                    raise SourceChangedError("the source became shorter after it was scanned", ref.path)
+                data += more
+        except OSError as error:
+            error.filename = ref.path  # a read knows its descriptor only
+            raise
         return data
 
     def _descriptor(self, path: str) -> int:

@@ -124,7 +124,7 @@ class _Group:
         begun = time.perf_counter()
         options = self._options
         roots = (options.out_dir, options.runs_dir)
-        with open_group(options.durability, roots, files=len(self._rows)) as sync:
+        with open_group(options.durability, roots, files=max(side.files for side in self._sides)) as sync:
             self._step(lambda side: side.stage(sync))
             if self._synced(sync.sync_data):
                 self._step(lambda side: side.publish(sync))

@@ -40,6 +40,11 @@ class ManifestSide:
         self._outcome = outcome
         self._staged: list[tuple[int, StagedFile]] = []
 
+    @property
+    def files(self) -> int:
+        """How many it will write at most."""
+        return len(self._rows)
+
     def stage(self, sync: SyncGroup) -> None:
         for row in self._rows:
             begun = perf_counter()
@@ -104,6 +109,11 @@ class SnapshotSide:
         self._outcome = outcome
         self._staged: list[tuple[list[int], StagedSnapshot, float]] = []
         self._commits: dict[str, Commit] = {}
+
+    @property
+    def files(self) -> int:
+        """How many it will write at most."""
+        return len(self._tasks)
 
     def stage(self, sync: SyncGroup) -> None:
         for rows in self._tasks:

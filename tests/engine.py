@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ def write_source(path: Path, runs: Sequence[Run]) -> pa.Table:
             "task_id": pa.array([item["taskId"] for item in runs], pa.string()).cast(repeated),
             "run_id": pa.array([item["runId"] for item in runs], pa.string()),
             "timestamp": pa.array([item["timestamp"] for item in runs], pa.string()),
-            "path": pa.array([str(path)] * len(runs), pa.string()).cast(repeated),
+            "path": pa.array([os.fsencode(path)] * len(runs), pa.binary()).dictionary_encode(),
             "offset": pa.array(offsets, pa.int64()),
             "length": pa.array([len(line) - 1 for line in lines], pa.int64()),
             "source": pa.array([path.name] * len(runs), pa.string()).cast(repeated),

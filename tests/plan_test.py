@@ -22,7 +22,7 @@ def index_of(runs: list[tuple[str, str, str, int]]) -> pa.Table:
             "task_id": pa.array(tasks, pa.string()).cast(repeated),
             "run_id": pa.array(ids, pa.string()),
             "timestamp": pa.array(times, pa.string()),
-            "path": pa.array(["/source"] * len(runs), pa.string()).cast(repeated),
+            "path": pa.array([b"/source"] * len(runs), pa.binary()).dictionary_encode(),
             "offset": pa.array(range(len(runs)), pa.int64()),
             "length": pa.array(lengths, pa.int64()),
             "source": pa.array(["source"] * len(runs), pa.string()).cast(repeated),
@@ -37,11 +37,16 @@ def lines(plan: Plan) -> list[int]:
 
 def covered(plan: Plan, *works: Work) -> Counter[int]:
     """How often each row is in a shard of one of these kinds."""
-    return Counter(row for shard in plan.shards if shard.work in works for row in range(shard.start, shard.stop))
+    return Counter(
+        row for shard in plan.shards if shard.work in works for row in range(shard.start, shard.stop)
+    )
 
 
 ROW = st.tuples(
-    st.sampled_from(["a", "b", "c"]), st.sampled_from("uvwxyz"), st.just("2026-01-01"), st.integers(1, 9_000_000)
+    st.sampled_from(["a", "b", "c"]),
+    st.sampled_from("uvwxyz"),
+    st.just("2026-01-01"),
+    st.integers(1, 9_000_000),
 )
 
 

@@ -103,7 +103,12 @@ def test_a_commit_for_each_task_with_its_figures(tmp_path: Path, options: Settle
 
 def test_a_commit_for_each_run_where_asked(tmp_path: Path, options: SettleOptions) -> None:
     outcome = settle_all(tmp_path, RUNS, options, commit="run")
-    assert [(commit.task_id, commit.runs) for commit in outcome.commits] == [("a", 1), ("a", 1), ("b", 1), ("b", 1)]
+    assert [(commit.task_id, commit.runs) for commit in outcome.commits] == [
+        ("a", 1),
+        ("a", 1),
+        ("b", 1),
+        ("b", 1),
+    ]
 
 
 @pytest.mark.parametrize("commit", ["task", "run"])

@@ -47,9 +47,9 @@ def last_line(state: str, **counts: int) -> str:
         (
             "finished",
             {"discovered": 3, "selected": 3, "persisted": 3},
-            "Done: 3 persisted, 0 unchanged. Nothing failed.",
+            "Done: 3 persisted. Nothing failed.",
         ),
-        ("finished", {}, "Done: 0 persisted, 0 unchanged. No runs were found in the sources."),
+        ("finished", {}, "Done: 0 persisted. No runs were found in the sources."),
         (
             "finished",
             {
@@ -60,24 +60,24 @@ def last_line(state: str, **counts: int) -> str:
                 "snapshot_locked": 1,
                 "superseded": 1,
             },
-            "Done: 2 persisted, 0 unchanged, 2 failed (1 because its task was locked), 1 superseded by a later line. "
+            "Done: 2 persisted, 2 failed (1 because its task was locked), 1 superseded by a later line. "
             "Remove the cause and run the same command again; what stands already is skipped.",
         ),
         (
             "finished",
             {"discovered": 5, "selected": 4, "persisted": 4, "invalid": 1},
-            "Done: 4 persisted, 0 unchanged, 1 invalid. Invalid input was left out; everything else is persisted.",
+            "Done: 4 persisted, 1 invalid. Invalid input was left out; everything else is persisted.",
         ),
         (
             "stopped",
             {"discovered": 9, "selected": 9, "failed": 1, "not_attempted": 8},
-            "Stopped by the failure policy: 0 persisted, 0 unchanged, 1 failed, 8 not attempted. "
+            "Stopped by the failure policy: 0 persisted, 1 failed, 8 not attempted. "
             "The same command again does what is left; what stands already is skipped.",
         ),
         (
             "interrupted",
             {"discovered": 9, "selected": 9, "persisted": 1, "not_attempted": 8},
-            "Interrupted: 1 persisted, 0 unchanged, 8 not attempted. "
+            "Interrupted: 1 persisted, 8 not attempted. "
             "The same command again does what is left; what stands already is skipped.",
         ),
     ],

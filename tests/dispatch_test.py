@@ -1,0 +1,149 @@
+"""Handing out work: results in order, a bounded number in flight, and workers that die."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+from engine import plan_of, run
+
+from batchpersist.dispatch import Settling, in_order
+from batchpersist.executors import Crew, SerialExecutor
+from batchpersist.job import ShardJob
+from batchpersist.models import Failure, ShardOutcome, Side, Work
+from batchpersist.plan import Plan
+from batchpersist.settle import blank_outcome
+
+PERSISTED = Side.PERSISTED
+
+
+def settle_unless_poisoned(job: ShardJob, poison: tuple[str, ...] = ()) -> ShardOutcome:
+    """Stands for a worker's work; a poisoned run takes the whole process down, as an OOM kill does."""
+    outcome = blank_outcome(job.shard)
+    for row, ref in enumerate(job.refs()):
+        if ref.run_id in poison:
+            os._exit(9)
+        outcome.snapshot[row] = outcome.manifest[row] = PERSISTED
+    return outcome
+
+
+def break_down(job: ShardJob) -> ShardOutcome:
+    raise ZeroDivisionError(f"a defect in shard {job.shard.number}")
+
+
+def plan_with(tmp_path: Path, tasks: int, runs: int, workers: int = 2) -> Plan:
+    return plan_of(tmp_path / "s.jsonl", [run(f"t{n % tasks}", n) for n in range(runs)], workers=workers)
+
+
+def sides(outcomes: Iterable[ShardOutcome], plan: Plan) -> dict[str, tuple[Side, Side]]:
+    """Run id -> how its two sides settled; every row exactly once on each side."""
+    ids = plan.rows["run_id"].to_pylist()
+    snapshots: dict[str, Side] = {}
+    manifests: dict[str, Side] = {}
+    for outcome in outcomes:
+        for row in range(outcome.shard.stop - outcome.shard.start):
+            run_id = ids[outcome.shard.start + row]
+            if outcome.shard.work is not Work.MANIFEST:
+                assert run_id not in snapshots
+                snapshots[run_id] = Side(outcome.snapshot[row])
+            if outcome.shard.work is not Work.SNAPSHOT:
+                assert run_id not in manifests
+                manifests[run_id] = Side(outcome.manifest[row])
+    return {run_id: (snapshots[run_id], manifests[run_id]) for run_id in ids if run_id in manifests}
+
+
+def test_results_come_in_order_with_a_bounded_number_in_flight() -> None:
+    futures: list[Future[int]] = []
+    in_flight: list[int] = []
+
+    def submit(number: int) -> Future[int]:
+        future: Future[int] = Future()
+        futures.append(future)
+        in_flight.append(sum(not other.done() for other in futures))
+        if len(futures) >= 3:  # the third to be started lets the first three finish, the last one first
+            for done in reversed(range(len(futures))):
+                if not futures[done].done():
+                    futures[done].set_result(done)
+        return future
+
+    assert list(in_order((partial(submit, n) for n in range(9)), lambda: 3)) == list(range(9))
+    assert max(in_flight) == 3
+
+
+def test_one_at_a_time_is_finished_before_the_next_is_asked_for() -> None:
+    seen: list[str] = []
+
+    def submits() -> Iterable[partial[Future[None]]]:
+        for number in range(3):
+            seen.append(f"asked {number}")
+            yield partial(SerialExecutor().submit, seen.append, f"done {number}")
+
+    list(in_order(submits(), lambda: 1))
+    assert seen == ["asked 0", "done 0", "asked 1", "done 1", "asked 2", "done 2"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_every_run_is_settled_once(tmp_path: Path, workers: int) -> None:
+    plan = plan_with(tmp_path, tasks=3, runs=40, workers=workers)
+    with closing(Crew(workers, pool_runs=0)) as crew:
+        outcomes = list(Settling(crew, plan.rows, plan.shards, settle_unless_poisoned, lambda: False))
+    assert sides(outcomes, plan) == dict.fromkeys(plan.rows["run_id"].to_pylist(), (PERSISTED, PERSISTED))
+
+
+def test_a_stop_leaves_the_rest_unattempted(tmp_path: Path) -> None:
+    plan = plan_with(tmp_path, tasks=40, runs=40)
+    taken: list[ShardOutcome] = []
+    with closing(Crew(1)) as crew:
+        for outcome in Settling(
+            crew, plan.rows, plan.shards, settle_unless_poisoned, lambda: len(taken) == 3
+        ):
+            taken.append(outcome)
+    assert len(taken) == 3 < len(plan.shards)
+
+
+@pytest.mark.parametrize("tasks", [1, 5])
+def test_a_run_that_kills_its_worker_is_found_and_the_innocent_are_settled(
+    tmp_path: Path, tasks: int
+) -> None:
+    plan = plan_with(tmp_path, tasks=tasks, runs=30)
+    settle = partial(settle_unless_poisoned, poison=("run-7", "run-22"))
+    with closing(Crew(2, pool_runs=0)) as crew:
+        outcomes = list(Settling(crew, plan.rows, plan.shards, settle, lambda: False))
+    found = sides(outcomes, plan)
+    died = (Side.FAILED, Side.FAILED)
+    assert {run_id for run_id, settled in found.items() if settled == died} == {"run-7", "run-22"}
+    assert Counter(found.values()) == {(PERSISTED, PERSISTED): 28, died: 2}
+    failures = {failure for outcome in outcomes for failure in outcome.manifest_failures.values()}
+    assert failures == {Failure("WorkerDiedError", "worker died", "")}
+    assert not any(outcome.defect for outcome in outcomes)
+
+
+def test_a_defect_fails_its_shard_and_is_marked_as_one(tmp_path: Path) -> None:
+    plan = plan_with(tmp_path, tasks=2, runs=4)
+    with closing(Crew(1)) as crew:
+        outcomes = list(Settling(crew, plan.rows, plan.shards, break_down, lambda: False))
+    assert all(outcome.defect for outcome in outcomes)
+    assert set(sides(outcomes, plan).values()) == {(Side.FAILED, Side.FAILED)}
+    assert outcomes[0].snapshot_failures[0].type == "ZeroDivisionError"
+
+
+def refuse_to_start() -> None:
+    raise MemoryError
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_given_executor_that_breaks_fails_what_it_did_not_settle(tmp_path: Path) -> None:
+    plan = plan_with(tmp_path, tasks=2, runs=4)
+    with (
+        ThreadPoolExecutor(1, initializer=refuse_to_start) as given,
+        closing(Crew(2, executor=given)) as crew,
+    ):
+        outcomes = list(Settling(crew, plan.rows, plan.shards, settle_unless_poisoned, lambda: False))
+    assert set(sides(outcomes, plan).values()) == {(Side.FAILED, Side.FAILED)}
+    assert {failure.message for failure in outcomes[0].snapshot_failures.values()} == {"the executor broke"}
