@@ -76,8 +76,7 @@ class Baseline:
             history = _read(file, legacy, task_id, keys) if file else empty_history()
         except NotASnapshotError:
             return empty_history()  # the name also serves other purposes
-        history.further = b""
-        history.is_canonical = False  # not for the file that is to be written
+        history.further = b""  # of no meaning in a snapshot
         return history
 
     def _open(self, path: str) -> BinaryIO | None:

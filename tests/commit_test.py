@@ -59,6 +59,13 @@ def names(layout: Layout) -> list[str]:
     return sorted(os.listdir(layout.task_dir("t")))
 
 
+def replace_snapshot(layout: Layout, *runs: dict[str, Any]) -> None:
+    """What another program does; no lock is taken."""
+    rival = Path(layout.task_dir("t"), "rival")
+    rival.write_text(json.dumps({"taskId": "t", "runs": runs}))
+    os.rename(rival, layout.snapshot("t"))
+
+
 @pytest.mark.usefixtures("merge_length")
 @pytest.mark.parametrize("existing", [True, False])
 @pytest.mark.parametrize("durability", [Durability.NONE, Durability.FILE])
@@ -137,9 +144,7 @@ def test_a_rename_by_someone_without_the_lock_is_merged_with(
     def overtaken(source: str, target: str) -> None:
         rename(source, target)
         monkeypatch.setattr(os, "replace", rename)
-        rival = Path(target).with_name("rival")
-        rival.write_text(json.dumps({"taskId": "t", "runs": [run("naive", "2")]}))
-        rename(rival, target)
+        replace_snapshot(layout, run("naive", "2"))
 
     monkeypatch.setattr(os, "replace", overtaken)
     staged.publish()
@@ -162,22 +167,45 @@ def test_a_snapshot_that_never_rests_is_given_up_on(layout: Layout, monkeypatch:
 def test_the_last_attempt_merges_a_long_snapshot_under_the_lock(
     layout: Layout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(commit_module, "SHORT_MERGE", 0)
+    others = []
+
+    class OvertakenLock(TaskLock):
+        def acquire(self) -> None:
+            others.append(str(len(others)))
+            replace_snapshot(layout, *(run(run_id, run_id) for run_id in others))
+            super().acquire()
+
     staged = stage(layout, run("mine", "9"))
-    check, others = Baseline.is_current, []
-
-    def changed_before_each_look(baseline: Baseline) -> bool:
-        # Whoever has the time to record between our staging and our lock; under the lock nobody has.
-        if len(others) < ATTEMPTS:
-            others.append(f"{len(others)}")
-            path = Path(layout.snapshot("t"))
-            runs = json.loads(path.read_bytes())["runs"] if path.exists() else []
-            path.write_text(json.dumps({"taskId": "t", "runs": [*runs, run(others[-1], others[-1])]}))
-        return check(baseline)
-
-    monkeypatch.setattr(Baseline, "is_current", changed_before_each_look)
+    monkeypatch.setattr(commit_module, "SHORT_MERGE", 0)
+    monkeypatch.setattr(commit_module, "TaskLock", OvertakenLock)
     staged.publish()
-    assert ids(layout) == ["0", "1", "2", "3", "mine"]
+    assert ids(layout) == [*others, "mine"]
+    assert len(others) == ATTEMPTS
+
+
+def test_a_merge_of_its_own_is_synced_as_well(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+
+    class NotedSyncs(SyncGroup):
+        def written(self, fd: int) -> None:
+            calls.append("written")
+
+        def sync_data(self) -> None:
+            calls.append("sync_data")
+
+        def renamed(self, target: str) -> None:
+            assert os.path.exists(layout.task_lock("t"))
+            calls.append("renamed")
+
+        def sync_names(self) -> None:
+            assert not os.path.exists(layout.task_lock("t"))
+            calls.append("sync_names")
+
+    staged = stage(layout, run("mine", "2"))
+    store(layout).record_run(run("theirs", "1"))
+    monkeypatch.setattr(commit_module, "open_group", lambda *_args, **_options: NotedSyncs())
+    staged.publish()
+    assert calls == ["written", "sync_data", "renamed", "sync_names"]
 
 
 def test_a_lock_out_leaves_no_temporary_and_discard_may_follow(layout: Layout) -> None:

@@ -203,6 +203,36 @@ def test_an_entry_that_is_no_run(bad: object, place: int, dump: Callable[[object
         read(dump({"taskId": "t", "lastRunAt": "2", "runs": runs}))
 
 
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b"\n  ],", b","),
+        (b'"x": 1', b'"x": nul'),
+        (b'"x": 1', b'"x" 1'),
+        (b'"x": 1', b'"x": 1,'),
+        (b'"x": 1', b""),
+        (b"],", b"],,"),
+        (b"\n  ],", b"\n    ,\n  ],"),
+        (b"},\n    {", b"}\n    {"),
+        (b"\n    }", b"\n    }x"),
+    ],
+)
+def test_damage_around_the_entries_is_seen(old: bytes, new: bytes) -> None:
+    data = javascript(document(RUNS, x=1))
+    assert old in data
+    with pytest.raises(NotASnapshotError, match="does not parse"):
+        read(data.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    "new", [b'"x":1', b'"\\u0078": 1', b'"x": 2,\n  "x": 1', b'"taskId": "t",\n  "x": 1']
+)
+def test_further_members_in_another_form_are_brought_into_canonical_form(new: bytes) -> None:
+    history = read(javascript(document(RUNS, x=1)).replace(b'"x": 1', new))
+    assert history.further == b',\n  "x": 1'
+    assert not history.is_canonical
+
+
 def test_no_prefix_of_a_snapshot_is_a_snapshot() -> None:
     data = javascript(document(RUNS))
     for size in range(len(data)):

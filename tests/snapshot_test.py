@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from batchpersist import snapshot as snapshot_module
 from batchpersist.durability import SyncGroup
 from batchpersist.errors import (
     CommitErrors,
@@ -200,6 +201,15 @@ def test_a_run_that_comes_twice_has_the_side_of_its_last_arrival(place: Place) -
     assert place.store().record_runs([run("a", "1"), run("a", "9")]) == [Side.PERSISTED] * 2
 
 
+def test_of_entries_of_one_run_the_first_is_the_one_that_stands(place: Place) -> None:
+    twins = snapshot(run("a", "1", "first"), run("a", "1", "second"))
+    place.write("runs.json", twins)
+    assert place.store().record_run(run("a", "1", "first")) is Side.UNCHANGED
+    assert place.runs.read_bytes() == twins
+    assert place.store().record_run(run("a", "1", "second")) is Side.PERSISTED
+    assert place.runs.read_bytes() == snapshot(run("a", "1", "second"), run("a", "1", "second"))
+
+
 def test_a_wrong_last_run_at_is_put_right(place: Place) -> None:
     place.write("runs.json", javascript({"taskId": "t", "lastRunAt": "9", "runs": [run("a", "1")]}))
     assert place.store().record_run(run("a", "1")) is Side.UNCHANGED
@@ -327,6 +337,51 @@ def test_every_durability_gives_the_same_bytes(place: Place, durability: Durabil
     store.record_run(run("a", "1"))
     store.record_run(run("b", "2"))
     assert place.runs.read_bytes() == snapshot(run("a", "1"), run("b", "2"))
+
+
+class NotedSyncs(SyncGroup):
+    """A group that notes in which order it is told what."""
+
+    def __init__(self) -> None:
+        self.calls: list[str] = []
+
+    def written(self, fd: int) -> None:
+        self.calls.append("written")
+
+    def created(self, directory: str) -> None:
+        self.calls.append("created")
+
+    def sync_data(self) -> None:
+        self.calls.append("sync_data")
+
+    def renamed(self, target: str) -> None:
+        self.calls.append("renamed")
+
+    def sync_names(self) -> None:
+        self.calls.append("sync_names")
+
+
+def test_all_is_synced_before_a_run_is_reported(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    group = NotedSyncs()
+    monkeypatch.setattr(snapshot_module, "open_group", lambda *_args, **_options: group)
+    place.task.parent.mkdir()
+    place.store().record_run(run("a", "1"))
+    assert group.calls == ["created", "written", "sync_data", "renamed", "sync_names"]
+
+
+def test_without_the_sync_of_the_data_nothing_is_renamed(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class FailingSync(SyncGroup):
+        def sync_data(self) -> None:
+            raise OSError(5, "Input/output error")
+
+    place.write("runs.json", snapshot(run("a", "1")))
+    monkeypatch.setattr(snapshot_module, "open_group", lambda *_args, **_options: FailingSync())
+    with pytest.raises(OSError, match="Input/output error"):
+        place.store().record_run(run("b", "2"))
+    assert place.runs.read_bytes() == snapshot(run("a", "1"))
+    assert place.names() == ["runs.json"]
 
 
 def test_a_sync_that_fails_fails_the_run_and_leaves_the_snapshot(
