@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scans import lines, put, run, scan, text
+
+from batchpersist.sources import ndjson
+from batchpersist.sources.ndjson import documents, range_documents
+
+LINE = st.one_of(
+    st.integers(0, 9).map(lambda number: text(run(f"r{number}"))),
+    st.integers(0, 9).map(lambda number: b'  {"runId": %d}\t\r' % number),
+    st.sampled_from([b"", b" ", b"\r", b"x", b'"' + b"y" * 300 + b'"']),
+)
+TEXT = st.builds(
+    lambda all, end: b"\n".join(all) + end, st.lists(LINE, max_size=8), st.sampled_from([b"", b"\n"])
+)
+
+
+def obvious(data: bytes) -> list[tuple[int, int, bytes]]:
+    """Every line: its number, and where its text is."""
+    found, offset = [], 0
+    for number, line in enumerate(data.split(b"\n"), 1):
+        bare = line.strip(b" \t\r")
+        found.append((number, offset + line.find(bare), bare))
+        offset += len(line) + 1
+    return found
+
+
+def filled(found: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
+    return [document for document in found if document[2]]
+
+
+@given(TEXT, st.lists(st.integers(1, 40)))
+def test_lines_do_not_depend_on_how_they_arrive_in_blocks(data: bytes, cuts: list[int]) -> None:
+    blocks, rest = [], data
+    for cut in cuts:
+        blocks.append(rest[:cut])
+        rest = rest[cut:]
+    assert filled(list(documents([*blocks, rest]))) == filled(obvious(data))
+
+
+@given(data=TEXT, part_bytes=st.integers(1, 400), block=st.integers(1, 50))
+def test_ranges_share_out_the_lines_of_a_file(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, part_bytes: int, block: int
+) -> None:
+    path = put(tmp_path_factory.mktemp("ranges") / "a.jsonl", data)
+    found, before = [], 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ndjson, "BLOCK", block)
+        for start in range(0, len(data), part_bytes):
+            line = 0
+            for line, offset, document in range_documents(
+                str(path), start, min(start + part_bytes, len(data))
+            ):
+                found.append((before + line, offset, document))
+            before += line
+    assert filled(found) == filled(obvious(data))
+    assert before == data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
+
+
+@given(data=TEXT, part_bytes=st.integers(1, 400))
+def test_a_scan_does_not_depend_on_the_size_of_parts(
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, part_bytes: int
+) -> None:
+    folder = tmp_path_factory.mktemp("parts")
+    path = put(folder / "a.jsonl", data)
+    whole = scan(folder / "spool", path, part_bytes=len(data) + 1)
+    cut = scan(folder / "spool", path, part_bytes=part_bytes)
+    assert (cut.rows, cut.rejects, cut.bytes_read) == (whole.rows, whole.rejects, len(data))
+    expected = [(line, bare) for line, _, bare in filled(obvious(data)) if b"taskId" in bare]
+    assert [(row.line, row.document) for row in whole.rows] == expected
+
+
+@pytest.mark.parametrize("part_bytes", range(1, 60))
+def test_every_cut_of_a_short_file(tmp_path: Path, part_bytes: int) -> None:
+    short = b'{"taskId":"t","runId":"%d","timestamp":""}'
+    path = put(tmp_path / "a.jsonl", b"\n\n".join(short % number for number in range(5)) + b"\r\nx\n")
+    found = scan(tmp_path / "spool", path, part_bytes=part_bytes)
+    assert [(row.line, row.run_id) for row in found.rows] == [
+        (1, "0"),
+        (3, "1"),
+        (5, "2"),
+        (7, "3"),
+        (9, "4"),
+    ]
+    assert [reject.line for reject in found.rejects] == [10]
+
+
+def test_a_line_may_be_far_longer_than_ranges_and_blocks(tmp_path: Path) -> None:
+    long = run("long", note="x" * (3 * ndjson.BLOCK))
+    path = put(tmp_path / "a.jsonl", lines(run("a"), long, run("b")))
+    found = scan(tmp_path / "spool", path, part_bytes=100_000)
+    assert [(row.line, row.document) for row in found.rows] == [
+        (1, text(run("a"))),
+        (2, text(long)),
+        (3, text(run("b"))),
+    ]
+
+
+def test_a_range_is_not_read_far_beyond_its_end(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", lines(run("a"), run("b")) + b"x" * (4 * ndjson.BLOCK))
+    read = ndjson._read
+
+    def counted(*args: int) -> object:
+        for block in read(*args):
+            seen.append(len(block))
+            yield block
+
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ndjson, "_read", counted)
+        assert len(list(range_documents(str(path), 0, 10))) == 1
+    assert sum(seen) <= ndjson.BLOCK
+
+
+def test_lines_that_are_written_meanwhile_are_the_next_batchs(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl", lines(run("a")) + text(run("b"))[:9])
+    size = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(text(run("b"))[9:] + b"\n" + lines(run("c")))
+    assert [document for _, _, document in range_documents(str(path), 0, size)] == [
+        text(run("a")),
+        text(run("b")),
+    ]
+
+
+def test_offsets_count_from_where_the_blocks_begin() -> None:
+    assert list(documents([b"a\nb"], first=100)) == [(1, 100, b"a"), (2, 102, b"b")]

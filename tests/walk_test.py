@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scans import put, run, scan, text
+
+from batchpersist.sources.parts import Piece
+from batchpersist.sources.walk import Passed, walk
+
+
+def names(root: Path) -> list[str]:
+    """What is read below a folder, relative to it."""
+    found = [finding for finding in walk(str(root), "src") if isinstance(finding, Piece)]
+    assert all(piece.path == f"{root}/{piece.name.removeprefix('src/')}" for piece in found)
+    return [piece.name.removeprefix("src/") for piece in found]
+
+
+def test_each_level_is_walked_in_the_order_of_names(tmp_path: Path) -> None:
+    for name in ("b/2.json", "b/10.json", "a.json", "b.json", "B.json", "b-/x.json", "c/d/e.json"):
+        put(tmp_path / name, b"")
+    assert names(tmp_path) == [
+        "B.json",
+        "a.json",
+        "b/10.json",
+        "b/2.json",
+        "b-/x.json",
+        "b.json",
+        "c/d/e.json",
+    ]
+
+
+@given(
+    st.sets(st.lists(st.sampled_from(["a", "b", "cli", "a.json", "a-b"]), min_size=1, max_size=4).map(tuple))
+)
+def test_the_order_is_that_of_sorted_path_parts(
+    tmp_path_factory: pytest.TempPathFactory, folders: set[tuple[str, ...]]
+) -> None:
+    root = tmp_path_factory.mktemp("walk")
+    for parts in folders:
+        put(root.joinpath(*parts) / "run.json", b"")
+    assert names(root) == [
+        "/".join((*parts, "run.json")) for parts in sorted(folders, key=lambda parts: (*parts, "run.json"))
+    ]
+
+
+def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+    for name in (".hidden.json", ".git/a.json", "a/.b/c.json", "a/d.json"):
+        put(tmp_path / name, b"")
+    assert names(tmp_path) == ["a/d.json"]
+    assert len(list(walk(str(tmp_path), "src"))) == 1
+
+
+def test_a_hidden_folder_can_be_named(tmp_path: Path) -> None:
+    put(tmp_path / ".runs" / "t" / "r1" / "manifest.json", text(run()))
+    assert scan(tmp_path / "spool", tmp_path / ".runs").run_ids == ["r1"]
+
+
+def test_links_to_files_are_read_and_links_to_folders_are_not_followed(tmp_path: Path) -> None:
+    put(tmp_path / "outside" / "a.json", b"")
+    root = tmp_path / "in"
+    root.mkdir()
+    (root / "folder").symlink_to(tmp_path / "outside")
+    (root / "folder.json").symlink_to(tmp_path / "outside")
+    (root / "up").symlink_to(root)
+    (root / "file.json").symlink_to(tmp_path / "outside" / "a.json")
+    assert names(root) == ["file.json"]
+    assert Passed.IGNORED_FILE not in set(walk(str(root), "src"))
+
+
+def test_a_broken_link_is_told(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.json").symlink_to("nowhere")
+    (reject,) = scan(tmp_path / "spool", tmp_path / "in").rejects
+    assert (reject.source, reject.line) == (f"{tmp_path}/in/a.json", 0)
+    assert reject.failure.message == "[ENOENT] No such file or directory"
+
+
+def test_other_suffixes_and_what_is_no_file_are_counted(tmp_path: Path) -> None:
+    for name in ("t.lock", "README.md", "manifest.json.tmp-ab12", "a/json"):
+        put(tmp_path / name, b"")
+    os.mkfifo(tmp_path / "pipe.jsonl")
+    assert list(walk(str(tmp_path), "src")) == [Passed.IGNORED_FILE] * 5
+
+
+@pytest.mark.skipif(os.sep != "/", reason="names are bytes")
+def test_a_name_that_is_not_utf8_is_told(tmp_path: Path) -> None:
+    put(tmp_path / "in" / os.fsdecode(b"caf\xe9.json"), text(run()))
+    put(tmp_path / "in" / "café.json", text(run()))
+    found = scan(tmp_path / "spool", tmp_path / "in")
+    assert [row.name for row in found.rows] == [f"{tmp_path}/in/café.json"]
+    (reject,) = found.rejects
+    assert reject.source == f"{tmp_path}/in/caf\\xe9.json"
+    assert reject.failure.message == "the path is not valid UTF-8"
+
+
+def test_folders_may_be_nested_deeper_than_calls(tmp_path: Path) -> None:
+    deep = tmp_path
+    for _ in range(1200):
+        deep /= "d"
+        deep.mkdir()
+    put(deep / "a.json", b"")
+    assert names(tmp_path) == ["d/" * 1200 + "a.json"]
+    (deep / "a.json").unlink()  # pytest removes folders by recursion
+    while deep != tmp_path:
+        deep.rmdir()
+        deep = deep.parent
+
+
+def test_other_manifests_below_cli_are_passed_over(tmp_path: Path) -> None:
+    put(tmp_path / "t" / "r1" / "manifest.json", text(run()))
+    put(tmp_path / "t" / "cli" / "x" / "manifest.json", text(run("not-read")))
+    put(tmp_path / "deep" / "t" / "cli" / "x" / "manifest.json", b"{")
+    found = scan(tmp_path / "spool", tmp_path)
+    assert (found.run_ids, found.other_manifests, found.rejects) == (["r1"], 2, [])
+
+
+def test_a_task_may_be_called_cli(tmp_path: Path) -> None:
+    put(tmp_path / "cli" / "r1" / "manifest.json", text(run()))
+    put(tmp_path / "cli" / "x" / "manifest.json", b'{"run_id": "x", "stages": []}')
+    put(tmp_path / "cli" / "torn" / "manifest.json", b'{"taskId": "t"')
+    put(tmp_path / "cli" / "wrong" / "manifest.json", text({**run(), "timestamp": 5}))
+    found = scan(tmp_path / "spool", tmp_path)
+    assert (found.run_ids, found.other_manifests) == (["r1"], 1)
+    assert [reject.source.rsplit("/", 2)[1] for reject in found.rejects] == ["torn", "wrong"]
+
+
+def test_the_rule_for_cli_is_about_manifests_alone(tmp_path: Path) -> None:
+    for name in ("t/cli/manifest.json", "t/cli/x/other.json", "t/cli/x/y/manifest.json", "cli/manifest.json"):
+        put(tmp_path / name, text(run()))
+    found = scan(tmp_path / "spool", tmp_path)
+    assert (len(found.rows), found.other_manifests) == (4, 0)
