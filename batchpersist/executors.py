@@ -8,6 +8,7 @@ import signal
 import threading
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from multiprocessing import forkserver, resource_tracker
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -79,7 +80,24 @@ def process_pool(workers: int) -> ProcessPoolExecutor:
     """
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["batchpersist.settle", "batchpersist.scan"])
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin_worker, initargs=(os.getcwd(),))
+    _start_fork_server()
+    return ProcessPoolExecutor(
+        workers, mp_context=context, initializer=_begin_worker, initargs=(os.getcwd(),)
+    )
+
+
+def _start_fork_server() -> None:
+    """Start it, if it is not running yet, deaf to what is sent to the whole process group.
+
+    It would die of a hang-up or a SIGTERM otherwise, and take its workers' work with it. The
+    mask is inherited through exec; the resource tracker, which it needs, sets one of its own.
+    """
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _begin_worker(folder: str) -> None:
