@@ -20,6 +20,7 @@ MARK = b"\xff"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _PAIR = rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 _LONE = rb"\\(u[dD][89a-fA-F][0-9a-fA-F]{2})"
+_RESPELLABLE = re.compile(rb"\\[u/]")
 _MARKED = re.compile(MARK + rb"(u[0-9a-fA-F]{4})")
 
 # Both walk over every escape, lest the second half of an escaped backslash be taken for
@@ -53,7 +54,7 @@ def respell(text: bytes) -> bytes:
     ``\u00e9`` becomes raw UTF-8, ``\/`` a slash, ``\u000A`` becomes ``\n``, ``\u001F`` becomes
     ``\u001f``, a surrogate pair its character, a lone surrogate ``\ud800`` in lower case.
     """
-    if b"\\u" in text or b"\\/" in text:
+    if _RESPELLABLE.search(text):
         text = _ESCAPE.sub(_respelled, text)
     if MARK in text:
         text = _MARKED.sub(_unmarked, text)

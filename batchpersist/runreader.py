@@ -85,7 +85,11 @@ class RunReader:
         return self._run_keys(self._document(payload)), payload
 
     def _run_keys(self, run: _Document) -> RunKeys:
-        keys = RunKeys(*map(_string, self._names, self._identity(run)))
+        raws = self._identity(run)
+        try:
+            keys = RunKeys(*map(_decode_string, raws))
+        except (msgspec.DecodeError, UnicodeDecodeError):  # one by one, to say which it is
+            keys = RunKeys(*map(_string, self._names, raws))
         check_task_id(keys.task_id)
         check_run_id(keys.run_id)
         if not keys.timestamp.isascii():
