@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import BinaryIO, NamedTuple
 
@@ -67,17 +69,19 @@ class Baseline:
         as well, the caller closes.
         """
         snapshot, legacy = layout.snapshot(task_id), layout.legacy_state(task_id)
-        file = self._open(snapshot)
-        if file is not None:
-            self.mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            return _read(file, snapshot, task_id, keys)
-        try:
-            file = self._open(legacy)
-            history = _read(file, legacy, task_id, keys) if file else empty_history()
-        except NotASnapshotError:
-            return empty_history()  # the name also serves other purposes
-        history.further = b""  # of no meaning in a snapshot
-        return history
+        with _naming(snapshot):
+            file = self._open(snapshot)
+            if file is not None:
+                self.mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
+                return _read(file, task_id, keys)
+        with _naming(legacy):
+            try:
+                file = self._open(legacy)
+                history = _read(file, task_id, keys) if file else empty_history()
+            except NotASnapshotError:
+                return empty_history()  # the name also serves other purposes
+            history.further = b""  # of no meaning in a snapshot
+            return history
 
     def _open(self, path: str) -> BinaryIO | None:
         self._versions[path] = None
@@ -87,19 +91,25 @@ class Baseline:
             return None
         except OSError as error:
             if error.errno == errno.ELOOP:
-                raise SnapshotError("the snapshot is a symbolic link", path) from error
+                raise SnapshotError("the snapshot is a symbolic link") from error
             raise
         status = os.fstat(descriptor)
         self._versions[path] = _version(status)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise NotASnapshotError("the snapshot is not a regular file", path)
+            raise NotASnapshotError("the snapshot is not a regular file")
         self._file = os.fdopen(descriptor, "rb", buffering=0)
         return self._file
 
 
-def _read(file: BinaryIO, path: str, task_id: str, keys: Keys) -> History:
+def _read(file: BinaryIO, task_id: str, keys: Keys) -> History:
+    return read_history(partial(os.pread, file.fileno()), task_id, keys)
+
+
+@contextmanager
+def _naming(path: str) -> Iterator[None]:
+    """Name the file in what is said of it; for those outside there is one kind of SnapshotError."""
     try:
-        return read_history(partial(os.pread, file.fileno()), task_id, keys)
+        yield
     except SnapshotError as error:
-        raise type(error)(error.message, f"{path}: {error.detail}" if error.detail else path) from error
+        raise SnapshotError(error.message, f"{path}: {error.detail}" if error.detail else path) from error

@@ -233,6 +233,11 @@ def test_further_members_in_another_form_are_brought_into_canonical_form(new: by
     assert not history.is_canonical
 
 
+def test_a_list_of_runs_that_does_not_end_is_seen() -> None:
+    with pytest.raises(NotASnapshotError, match="does not parse"):
+        read(javascript(document(RUNS)).replace(b"\n  ]\n}", b"\n}"))
+
+
 def test_no_prefix_of_a_snapshot_is_a_snapshot() -> None:
     data = javascript(document(RUNS))
     for size in range(len(data)):
