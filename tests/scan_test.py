@@ -29,7 +29,10 @@ def test_columns_say_where_each_run_is(tmp_path: Path) -> None:
 
 
 def test_a_scanned_part_travels_between_processes(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.jsonl", lines(*(run(f"r{number}") for number in range(1000))) + b"x\n")
+    path = put(
+        tmp_path / "a.jsonl",
+        lines(*(run(f"r{number}", taskId="one task") for number in range(1000))) + b"x\n",
+    )
     (part,) = discover([str(path)])
     scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
     sent = pickle.dumps(scanned)

@@ -60,7 +60,7 @@ def scan(spool_dir: Path, *sources: Path | str, part_bytes: int = 8 << 20, keys:
 
 
 def run(run_id: str = "r1", **members: Any) -> dict[str, Any]:
-    return {"taskId": "t", "runId": run_id, "timestamp": "2025-01-01T00:00:00.000Z", **members}
+    return {"taskId": "t", "runId": run_id, "timestamp": "2025-01-01T00:00:00.000Z"} | members
 
 
 def text(value: Any) -> bytes:

@@ -79,6 +79,14 @@ def test_a_broken_link_is_told(tmp_path: Path) -> None:
     assert reject.failure.message == "[ENOENT] No such file or directory"
 
 
+def test_a_link_to_itself_spoils_nothing_else(tmp_path: Path) -> None:
+    put(tmp_path / "in" / "a.json", text(run()))
+    (tmp_path / "in" / "loop.json").symlink_to("loop.json")
+    found = scan(tmp_path / "spool", tmp_path / "in")
+    assert found.run_ids == ["r1"]
+    assert [reject.source for reject in found.rejects] == [f"{tmp_path}/in/loop.json"]
+
+
 def test_other_suffixes_and_what_is_no_file_are_counted(tmp_path: Path) -> None:
     for name in ("t.lock", "README.md", "manifest.json.tmp-ab12", "a/json"):
         put(tmp_path / name, b"")
