@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model import NoSnapshotError, Run, persist, read_snapshot, record, stringify
+
+from batchpersist.batch import run_batch
+from batchpersist.models import Durability
+from batchpersist.options import BatchOptions
+
+
+def a_run(run_id: str, timestamp: str, **more: Any) -> Run:
+    return {"taskId": "task", "runId": run_id, "timestamp": timestamp, **more}
+
+
+def ids_after(*pairs: tuple[str, str]) -> str:
+    snapshot = None
+    for run_id, timestamp in pairs:
+        snapshot = record(snapshot, a_run(run_id, timestamp), "task")
+    assert snapshot is not None
+    assert snapshot["lastRunAt"] == snapshot["runs"][-1]["timestamp"]
+    return "".join(run["runId"] for run in snapshot["runs"])
+
+
+def test_a_later_or_equal_run_is_appended() -> None:
+    assert ids_after(("a", "1"), ("b", "1"), ("c", "2")) == "abc"
+
+
+def test_an_earlier_run_goes_behind_all_of_its_timestamp() -> None:
+    assert ids_after(("a", "1"), ("b", "1"), ("c", "3"), ("d", "1"), ("e", "0")) == "eabdc"
+
+
+def test_a_replaced_run_is_sorted_in_from_where_it_stood() -> None:
+    assert ids_after(("a", "1"), ("b", "2"), ("c", "3"), ("a", "2")) == "abc"
+    assert ids_after(("a", "1"), ("b", "2"), ("c", "3"), ("c", "1")) == "acb"
+    assert ids_after(("a", "1"), ("b", "1"), ("a", "1")) == "ab"
+
+
+def test_an_unsorted_history_is_searched_as_it_stands_and_sorted_by_a_replacement() -> None:
+    runs = [a_run("a", "5"), a_run("b", "1"), a_run("c", "3")]
+    snapshot = {"taskId": "task", "lastRunAt": "3", "runs": runs}
+    inserted = record(snapshot, a_run("d", "2"), "task")
+    assert [run["runId"] for run in inserted["runs"]] == ["a", "b", "d", "c"]
+    replaced = record(snapshot, a_run("c", "3"), "task")
+    assert [run["runId"] for run in replaced["runs"]] == ["b", "c", "a"]
+
+
+def test_timestamps_compare_by_utf_16_code_units() -> None:
+    assert ids_after(("a", "\uff5e"), ("b", "\U0001f600")) == "ba"
+
+
+def test_what_is_no_snapshot_is_an_error_and_what_is_no_legacy_state_is_nothing(tmp_path: Path) -> None:
+    for text in ("", "[]", '{"taskId": "other", "runs": []}', '{"taskId": "task", "runs": {}}'):
+        (tmp_path / "state.json").write_text(text)
+        assert read_snapshot(tmp_path, "task") is None
+        (tmp_path / "runs.json").write_text(text)
+        with pytest.raises(NoSnapshotError):
+            read_snapshot(tmp_path, "task")
+        (tmp_path / "runs.json").unlink()
+
+
+TEXTS = [
+    "",
+    "plain",
+    'a"\\/\b\f\n\r\t',
+    "\0\x01\x1f\x7f\x80",
+    "é\u2028\u2029\U0001f600",
+    "\ud800",
+    "\udfffx\ud83d",
+]
+VALUES = [
+    *TEXTS,
+    None,
+    True,
+    False,
+    0,
+    -1,
+    2**53 - 1,
+    0.5,
+    -2.25,
+    [],
+    {},
+    [[], {}],
+    {"": {"a": [1, {"b": "c"}]}},
+]
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="NODE IS MISSING: the text is NOT CHECKED by it")
+def test_the_text_is_that_of_javascript() -> None:
+    script = "process.stdout.write(JSON.stringify(JSON.parse(require('node:fs').readFileSync(0)), null, 2))"
+    value = [*VALUES, {text: text for text in TEXTS}]
+    said = subprocess.run(
+        ["node", "-e", script], input=json.dumps(value).encode(), capture_output=True, check=True
+    )
+    assert stringify(value).encode() == said.stdout
+
+
+def tree(root: Path) -> dict[str, bytes]:
+    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+    return {
+        name: path.read_bytes()
+        for name, path in files.items()
+        if name != "out/metrics.json" and not name.startswith("runs/.batchpersist/")
+    }
+
+
+RUNS = st.fixed_dictionaries(
+    {
+        "taskId": st.sampled_from(["task", "other"]),
+        "runId": st.sampled_from("abcdef"),
+        "timestamp": st.sampled_from(["1", "2", "3", "\uff5e", "\U0001f600"]),
+    },
+    optional={"note": st.text(max_size=3) | st.integers(0, 3) | st.lists(st.booleans(), max_size=2)},
+)
+BATCHES = st.lists(st.lists(RUNS, min_size=1, max_size=15), min_size=1, max_size=3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    batches=BATCHES,
+    commit=st.sampled_from(["task", "run"]),
+    pair=st.sampled_from(["concurrent", "sequential"]),
+)
+def test_batches_write_what_persisting_their_runs_one_by_one_writes(
+    batches: list[list[Run]], commit: Any, pair: Any
+) -> None:
+    with TemporaryDirectory() as folder:
+        root, source = Path(folder), Path(folder, "source.jsonl")
+        roots = {"out_dir": str(root / "batch" / "out"), "runs_dir": str(root / "batch" / "runs")}
+        options = BatchOptions(**roots, commit=commit, pair=pair, durability=Durability.NONE)
+        for runs in batches:
+            source.write_text("".join(json.dumps(run) + "\n" for run in runs))
+            report = run_batch([str(source)], options)
+            assert report.exit_code == 0
+            persist(runs, root / "model" / "out", root / "model" / "runs")
+            assert tree(root / "batch") == tree(root / "model")
