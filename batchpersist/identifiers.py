@@ -19,6 +19,9 @@ MAX_NAME_BYTES = 255
 LONGEST_SUFFIX = ".lock.acquire"
 """What is appended to a taskId (Layout.task_lock_gate). A runId is a folder's name as it stands."""
 
+LOCK_SUFFIXES = (".lock", ".lock.acquire")
+"""A task ``a.lock`` would have its folder where the lock of the task ``a`` belongs, for ever held."""
+
 _DEVICE = r"(?ai:CON|PRN|AUX|NUL|COM[1-9\xb9\xb2\xb3]|LPT[1-9\xb9\xb2\xb3]|CONIN\$|CONOUT\$) *(?:\.|\Z)"
 
 _RULES = (
@@ -40,6 +43,8 @@ _plain = re.compile(rf"(?!{_DEVICE})[A-Za-z0-9][A-Za-z0-9_.-]{{0,99}}(?<!\.)").f
 def check_task_id(task_id: str) -> None:
     """Raise UnsafeIdentifierError, which names the rule, unless the id can be a task's folder and lock."""
     _check("task id", task_id, MAX_NAME_BYTES - len(LONGEST_SUFFIX))
+    if task_id.lower().endswith(LOCK_SUFFIXES):
+        raise UnsafeIdentifierError("task id ends like a lock file's name", _shown(task_id))
 
 
 def check_run_id(run_id: str) -> None:

@@ -1,8 +1,9 @@
 """The index of a batch: one row a completed run, in source order, without its payload.
 
 Columns: task_id, run_id, timestamp (strings), path (as the file system has it: bytes), source
-(what a person calls it), offset, length, line (int64). What repeats is dictionary-encoded. It stays columnar from the scan to the plan: at a
-million runs a Python object a row would cost more than the runs themselves.
+(what a person calls it), offset, length, line (int64). What repeats is dictionary-encoded.
+It stays columnar from the scan to the plan: at a million runs a Python object a row would
+cost more than the runs themselves.
 """
 
 from __future__ import annotations

@@ -166,3 +166,15 @@ def test_like_the_obvious_model(value):
         except UnsafeIdentifierError:
             accepted = False
         assert accepted == obviously_safe(value, longest), ascii(value)
+
+
+@pytest.mark.parametrize("task_id", ["a.lock", "a.LOCK", "a.lock.acquire", "lock.lock"])
+def test_a_task_must_not_stand_where_another_tasks_lock_belongs(task_id: str) -> None:
+    with pytest.raises(UnsafeIdentifierError, match="ends like a lock file's name"):
+        check_task_id(task_id)
+    check_run_id(task_id)
+
+
+@pytest.mark.parametrize("task_id", ["lock", "a.locks", "a-lock", "a.lock.acquired"])
+def test_other_names_with_lock_in_them_are_safe(task_id: str) -> None:
+    check_task_id(task_id)
