@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import configparser
+import re
+from importlib import metadata, resources
+from pathlib import Path
+
+import batchpersist
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def config(name: str) -> configparser.ConfigParser:
+    parser = configparser.ConfigParser(interpolation=None)
+    parser.read(ROOT / name)
+    return parser
+
+
+def test_the_version_stands_in_one_place_only() -> None:
+    assert config("setup.cfg")["metadata"]["version"] == "attr: batchpersist.__version__"
+    assert metadata.version("batchpersist") == batchpersist.__version__
+    written = re.compile(rf"""["']{re.escape(batchpersist.__version__)}["']""")
+    sources = [
+        path for path in (ROOT / "batchpersist").rglob("*.py") if written.search(path.read_text("utf-8"))
+    ]
+    assert [path.name for path in sources] == ["__init__.py"]
+
+
+def test_the_changelog_begins_with_this_version_or_what_comes_after_it() -> None:
+    headings = re.findall(r"^## \[?([^\]\s]+)", (ROOT / "CHANGELOG.md").read_text("utf-8"), re.MULTILINE)
+    assert batchpersist.__version__ in headings[:2]
+
+
+def test_all_that_is_no_python_in_the_package_is_shipped() -> None:
+    patterns = config("setup.cfg")["options.package_data"]["batchpersist"].split()
+    package = ROOT / "batchpersist"
+    others = {path for path in package.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
+    assert {package / "py.typed", package / "metrics.schema.json"} <= others
+    assert others == {path for pattern in patterns for path in package.glob(pattern)}
+    assert all(resources.files("batchpersist").joinpath(path.name).is_file() for path in others)
+
+
+def test_every_folder_of_the_package_is_a_package() -> None:
+    folders = {path.parent for path in (ROOT / "batchpersist").rglob("*.py")}
+    assert [folder for folder in sorted(folders) if not (folder / "__init__.py").exists()] == []
+
+
+def test_the_command_is_declared() -> None:
+    (script,) = metadata.entry_points(group="console_scripts", name="batchpersist")
+    assert callable(script.load())
+
+
+def test_every_requirement_has_a_lower_bound_or_a_pin() -> None:
+    setup = config("setup.cfg")
+    declared = setup["options"]["install_requires"] + "\n".join(setup["options.extras_require"].values())
+    lines = [line.strip() for line in declared.splitlines()]
+    requirements = [line for line in lines if line and not line.startswith(("#", "batchpersist["))]
+    assert len(requirements) > 5
+    assert [line for line in requirements if not re.search(r"[>=]=", line)] == []
+
+
+def test_linters_are_the_same_for_tox_and_for_developers() -> None:
+    tox, dev = config("tox.ini"), config("setup.cfg")["options.extras_require"]["dev"].split()
+    for env in ("testenv:lint", "testenv:types"):
+        assert tox[env]["deps"] in dev
+
+
+def test_the_readme_s_licence_and_python_are_those_declared() -> None:
+    setup = config("setup.cfg")
+    assert (ROOT / "LICENSE").read_text("utf-8").startswith(f"{setup['metadata']['license']} License")
+    lowest = setup["options"]["python_requires"].removeprefix(">=")
+    assert f"Python {lowest} or newer" in (ROOT / "README.md").read_text("utf-8")
