@@ -50,7 +50,7 @@ class IndexBuilder:
         Returns the part's rejects.
         """
         name = part.names[0] if part.ranged else ""
-        before = self._lines_before[name] if part.ranged else 0
+        before = 0 if part.starts_file else self._lines_before[name]
         self._batches.append(_record_batch(part, before))
         rejects = [reject._replace(line=reject.line + before) for reject in part.rejects]
         self.rejects += rejects

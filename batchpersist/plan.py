@@ -8,24 +8,16 @@ does not contend with itself.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
-from .models import Shard, Work
+from .models import Shard
+from .shards import TaskRows, cut, shard_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-SHARD_RUNS = 1_000
-"""Runs a shard holds at most: a sync of the file system is worth its price from about here."""
-
-SHARD_BYTES = 8 << 20
-"""Payload bytes a shard holds at most, a single larger run excepted."""
-
-HOT_SHARDS = 4
-"""A task of more shards than this is split: one shard commits, many write its manifests."""
 
 
 @dataclass(frozen=True)
@@ -59,12 +51,6 @@ class Plan:
         return int(self.rows.num_rows) - self.superseded
 
 
-class _Task(NamedTuple):
-    start: int
-    runs: int
-    size: int
-
-
 def make_plan(index: pa.Table, selection: Selection, *, workers: int, split_tasks: bool = True) -> Plan:
     """Select from the index, mark what a later row supersedes, and cut into shards.
 
@@ -75,8 +61,8 @@ def make_plan(index: pa.Table, selection: Selection, *, workers: int, split_task
 
     rows = _mark_superseded(_select(index, selection))
     rows, tasks = _bring_tasks_together(rows)
-    runs = _shard_runs(rows.num_rows, workers)
-    shards = sorted(_cut(tasks, runs, split_tasks), key=lambda shard: -shard.size)
+    runs = shard_runs(rows.num_rows, workers)
+    shards = sorted(cut(tasks, runs, split_tasks), key=lambda shard: -shard.size)
     superseded = pc.sum(rows["superseded"]).as_py() or 0
     return Plan(
         rows=rows,
@@ -130,7 +116,7 @@ def _mark_superseded(rows: pa.Table) -> pa.Table:
     return rows.append_column("superseded", superseded)
 
 
-def _bring_tasks_together(rows: pa.Table) -> tuple[pa.Table, list[_Task]]:
+def _bring_tasks_together(rows: pa.Table) -> tuple[pa.Table, list[TaskRows]]:
     """Sort rows by task (tasks in order of first appearance), stably; and say where each lies."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -142,45 +128,9 @@ def _bring_tasks_together(rows: pa.Table) -> tuple[pa.Table, list[_Task]]:
     rows = rows.take(order)
     sizes = pa.table({"code": codes.take(order), "length": rows["length"]})
     totals = sizes.group_by("code", use_threads=False).aggregate([("length", "count"), ("length", "sum")])
-    tasks, start = [], 0
-    for runs, size in zip(totals["length_count"].to_pylist(), totals["length_sum"].to_pylist(), strict=True):
-        tasks.append(_Task(start, runs, size))
-        start += runs
+    tasks, start, before = [], 0, 0
+    figures = zip(totals["length_count"].to_pylist(), totals["length_sum"].to_pylist(), strict=True)
+    for number, (runs, size) in enumerate(figures):
+        tasks.append(TaskRows(number, start, start + runs, before, size))
+        start, before = start + runs, before + size
     return rows, tasks
-
-
-def _shard_runs(rows: int, workers: int) -> int:
-    """Few runs are cut smaller, so that every worker gets some of them."""
-    return SHARD_RUNS if workers == 1 else max(1, min(SHARD_RUNS, -(-rows // (workers * 4))))
-
-
-def _cut(tasks: Sequence[_Task], shard_runs: int, split_tasks: bool) -> Iterator[Shard]:
-    """Small tasks are packed together, a hot one is split."""
-    start, stop, size = 0, 0, 0
-    for task in tasks:
-        full = stop - start + task.runs > shard_runs or size + task.size > SHARD_BYTES
-        if full and stop > start:
-            yield Shard(0, Work.PAIR, start, stop, size)
-            start, size = stop, 0
-        if split_tasks and _is_hot(task, shard_runs):
-            yield from _split(task, shard_runs)
-            start = stop = task.start + task.runs
-            continue
-        stop, size = task.start + task.runs, size + task.size
-    if stop > start:
-        yield Shard(0, Work.PAIR, start, stop, size)
-
-
-def _is_hot(task: _Task, shard_runs: int) -> bool:
-    return task.runs > HOT_SHARDS * shard_runs or task.size > HOT_SHARDS * SHARD_BYTES
-
-
-def _split(task: _Task, shard_runs: int) -> Iterator[Shard]:
-    """One shard for the snapshot; the manifests in even pieces within both bounds."""
-    stop = task.start + task.runs
-    yield Shard(0, Work.SNAPSHOT, task.start, stop, task.size)
-    pieces = max(-(-task.runs // shard_runs), -(-task.size // SHARD_BYTES))
-    step = -(-task.runs // pieces)
-    for start in range(task.start, stop, step):
-        end = min(start + step, stop)
-        yield Shard(0, Work.MANIFEST, start, end, task.size * (end - start) // task.runs)

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchpersist.models import Work
-from batchpersist.plan import SHARD_RUNS, Plan, Selection, make_plan
+from batchpersist.plan import Plan, Selection, make_plan
+from batchpersist.shards import SHARD_BYTES, SHARD_RUNS, SHARD_TASKS
 
 
 def index_of(runs: list[tuple[str, str, str, int]]) -> pa.Table:
@@ -81,7 +82,7 @@ def test_a_task_is_committed_by_one_shard_in_source_order(
 def test_all_but_the_last_of_a_run_are_superseded(runs: list[tuple[str, str, str, int]]) -> None:
     plan = make_plan(index_of(runs), Selection(), workers=1)
     last = {(task, run): line for line, (task, run, _, _) in enumerate(runs, 1)}
-    expected = {line for line in range(1, len(runs) + 1)} - set(last.values())
+    expected = set(range(1, len(runs) + 1)) - set(last.values())
     flags = plan.rows["superseded"].to_pylist()
     assert {line for line, flag in zip(lines(plan), flags, strict=True) if flag} == expected
     assert plan.superseded == len(expected)
@@ -109,6 +110,20 @@ def test_a_hot_task_stays_whole_where_each_run_is_a_commit() -> None:
     runs = [("hot", str(i), "t", 100) for i in range(10 * SHARD_RUNS)]
     plan = make_plan(index_of(runs), Selection(), workers=2, split_tasks=False)
     assert [shard.work for shard in plan.shards] == [Work.PAIR]
+
+
+def test_a_shard_is_bounded_in_runs_bytes_and_tasks() -> None:
+    tiny = make_plan(
+        index_of([(f"t{i}", "r", "t", 1) for i in range(2 * SHARD_TASKS)]), Selection(), workers=1
+    )
+    assert [shard.stop - shard.start for shard in tiny.shards] == [SHARD_TASKS] * 2
+    runs = [(f"t{i // 10}", str(i), "t", 1) for i in range(3 * SHARD_RUNS)]
+    many = make_plan(index_of(runs), Selection(), workers=1)
+    assert [shard.stop - shard.start for shard in many.shards] == [SHARD_RUNS] * 3
+    large = make_plan(
+        index_of([(f"t{i}", "r", "t", SHARD_BYTES // 2) for i in range(4)]), Selection(), workers=1
+    )
+    assert [shard.size for shard in large.shards] == [SHARD_BYTES] * 2
 
 
 def test_few_runs_still_reach_every_worker() -> None:

@@ -140,8 +140,16 @@ def test_a_snapshot_that_cannot_be_read_fails_alone_and_is_left_as_it_is(
 
 def test_a_locked_task_skips_its_snapshot_only(tmp_path: Path, options: SettleOptions) -> None:
     (tmp_path / "runs").mkdir()
-    owner = {"schema_version": 1, "kind": "codex-lock-owner", "token": "t", "task_id": "a", "pid": 1, "host": "other",
-             "acquired_at": "2026-01-01T00:00:00.000Z", "stale_ms": 300000}  # fmt: skip
+    owner = {
+        "schema_version": 1,
+        "kind": "codex-lock-owner",
+        "token": "t",
+        "task_id": "a",
+        "pid": 1,
+        "host": "another",
+        "acquired_at": "2026-01-01T00:00:00.000Z",
+        "stale_ms": 300000,
+    }
     (tmp_path / "runs/a.lock").write_text(json.dumps(owner))
     outcome = settle_all(tmp_path, RUNS, options)
     assert snapshot_sides(outcome) == [Side.LOCKED, Side.LOCKED, PERSISTED, PERSISTED]

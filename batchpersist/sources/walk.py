@@ -7,7 +7,7 @@ import stat
 from collections.abc import Iterator
 from enum import Enum, auto
 
-from ..errors import SourceUnreadableError, failure_of
+from ..errors import failure_of
 from .parts import Piece, Reject, format_of
 
 
@@ -89,9 +89,6 @@ def found_file(path: str, name: str, *, doubtful: bool = False) -> Finding:
     kind = format_of(name)
     if kind is None:
         return Passed.IGNORED_FILE
-    if not path.isascii() and printable(path) != path:
-        # Paths travel as Arrow strings, which are UTF-8.
-        return Reject(printable(name), 0, failure_of(SourceUnreadableError("the path is not valid UTF-8")))
     try:
         status = os.stat(path)
     except OSError:

@@ -1,0 +1,86 @@
+"""Cutting a plan's rows into shards: small tasks packed together, a hot one split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from .models import Shard, Work
+
+SHARD_RUNS = 1_000
+"""Runs a shard holds at most: a sync of the file system is worth its price from about here."""
+
+SHARD_BYTES = 8 << 20
+"""Payload bytes a shard holds at most, a single larger run excepted."""
+
+SHARD_TASKS = 250
+"""Tasks a shard holds at most: each keeps its old snapshot open until it is committed, and many a
+process may have no more than 1,024 files open."""
+
+HOT_SHARDS = 4
+"""A task of more shards than this is split: one shard commits, many write its manifests."""
+
+
+class TaskRows(NamedTuple):
+    """Where a task's rows lie, and their payloads' bytes."""
+
+    number: int
+    start: int
+    stop: int
+    size_before: int
+    """Of all tasks before it."""
+    size: int
+
+    @property
+    def runs(self) -> int:
+        return self.stop - self.start
+
+
+def shard_runs(rows: int, workers: int) -> int:
+    """Few runs are cut smaller, so that every worker gets some of them."""
+    return SHARD_RUNS if workers == 1 else max(1, min(SHARD_RUNS, -(-rows // (workers * 4))))
+
+
+def cut(tasks: Sequence[TaskRows], shard_runs: int, split_tasks: bool) -> Iterator[Shard]:
+    """Small tasks are packed together, a hot one is split."""
+    first: TaskRows | None = None
+    last: TaskRows | None = None
+    for task in tasks:
+        hot = split_tasks and _is_hot(task, shard_runs)
+        if first and last and (hot or not _fits(first, task, shard_runs)):
+            yield _pack(first, last)
+            first = None
+        if hot:
+            yield from _split(task, shard_runs)
+        else:
+            first, last = first or task, task
+    if first and last:
+        yield _pack(first, last)
+
+
+def _fits(first: TaskRows, task: TaskRows, shard_runs: int) -> bool:
+    """Whether a shard that begins with ``first`` may reach to the end of ``task``."""
+    return (
+        task.stop - first.start <= shard_runs
+        and task.size_before + task.size - first.size_before <= SHARD_BYTES
+        and task.number - first.number < SHARD_TASKS
+    )
+
+
+def _pack(first: TaskRows, last: TaskRows) -> Shard:
+    size = last.size_before + last.size - first.size_before
+    return Shard(0, Work.PAIR, first.start, last.stop, size)
+
+
+def _is_hot(task: TaskRows, shard_runs: int) -> bool:
+    return task.runs > HOT_SHARDS * shard_runs or task.size > HOT_SHARDS * SHARD_BYTES
+
+
+def _split(task: TaskRows, shard_runs: int) -> Iterator[Shard]:
+    """One shard for the snapshot; the manifests in even pieces within both bounds."""
+    yield Shard(0, Work.SNAPSHOT, task.start, task.stop, task.size)
+    pieces = max(-(-task.runs // shard_runs), -(-task.size // SHARD_BYTES))
+    step = -(-task.runs // pieces)
+    for start in range(task.start, task.stop, step):
+        stop = min(start + step, task.stop)
+        yield Shard(0, Work.MANIFEST, start, stop, task.size * (stop - start) // task.runs)
