@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -82,6 +83,21 @@ def at_import(tree: ast.Module) -> Iterator[ast.stmt]:
 def test_the_table_names_every_module_and_no_other() -> None:
     assert sorted(LEVEL) == sorted(TREES)
     assert sum(len(modules.split()) for modules in LEVELS) == len(LEVEL), "a module stands on two levels"
+
+
+def test_the_walkthrough_shows_the_same_table() -> None:
+    text = (PACKAGE.parent / "docs" / "walkthrough.md").read_text("utf-8")
+    rows = re.findall(r"^\| (\d) \| [^|]+ \| (.+) \|$", text, re.MULTILINE)
+    shown = {name: int(level) for level, names in rows for name in re.findall(r"`([^`]+)`", names)}
+    folders = {name: name.partition(".")[0] + "/" for name in LEVEL if FOLDERS[name]}
+    unnamed = {"__init__", "__main__"}
+    assert shown == {folders.get(name, name): level for name, level in LEVEL.items() if name not in unnamed}
+
+
+def test_the_walkthrough_passes_through_every_module() -> None:
+    text = (PACKAGE.parent / "docs" / "walkthrough.md").read_text("utf-8").partition("## The levels")[0]
+    passed = set(re.findall(r"`([\w.]+)`", text)) | {"cli", "sources", "__init__", "__main__", "models"}
+    assert sorted(LEVEL.keys() - passed) == []
 
 
 def test_imports_go_downwards_or_sideways() -> None:
