@@ -9,7 +9,7 @@ import click
 from ..generate import generate
 
 
-@click.command("generate")
+@click.command("generate", short_help="Write synthetic completed runs, to try or measure with.")
 @click.option("--runs", default=1000, show_default=True, type=click.IntRange(min=0), help="Lines to write.")
 @click.option(
     "--tasks", default=10, show_default=True, type=click.IntRange(min=1), help="Tasks they belong to."

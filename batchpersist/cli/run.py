@@ -17,7 +17,7 @@ from .signals import Interruption, interruptible
 from .words import preview_lines, summary_lines
 
 
-@click.command("run")
+@click.command("run", short_help="Persist the completed runs in files, folders or standard input.")
 @run_options
 def command(sources: tuple[str, ...], **given: Any) -> None:
     """Persist the completed runs in SOURCES: files, folders, or - for standard input.
