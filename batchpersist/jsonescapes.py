@@ -48,17 +48,19 @@ def unmark(data: bytes) -> bytes:
     return data.replace(MARK, b"\\")
 
 
+def needs_respelling(data: bytes) -> bool:
+    """Whether some escape in JSON text may not be spelled as JSON.stringify spells it."""
+    return b"\\" in data and _RESPELLABLE.search(data) is not None
+
+
 def respell(text: bytes) -> bytes:
     r"""Spell the escapes of valid, marked JSON text as JSON.stringify does, and take the marks away.
 
     ``\u00e9`` becomes raw UTF-8, ``\/`` a slash, ``\u000A`` becomes ``\n``, ``\u001F`` becomes
     ``\u001f``, a surrogate pair its character, a lone surrogate ``\ud800`` in lower case.
     """
-    if _RESPELLABLE.search(text):
-        text = _ESCAPE.sub(_respelled, text)
-    if MARK in text:
-        text = _MARKED.sub(_unmarked, text)
-    return text
+    text = _ESCAPE.sub(_respelled, text)
+    return _MARKED.sub(_unmarked, text) if MARK in text else text
 
 
 def _respelled(match: re.Match[bytes]) -> bytes:

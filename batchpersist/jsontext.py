@@ -16,7 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from .errors import InvalidRunError
-from .jsonescapes import mark_lone_surrogates, respell
+from .jsonescapes import mark_lone_surrogates, needs_respelling, respell
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -43,7 +43,7 @@ def canonical(data: bytes) -> bytes:
     text = parse(data, _format)
     if len(text) > _TOO_DEEP_LENGTH and _TOO_DEEP.search(text):
         raise _too_deep()
-    return respell(text) if b"\\" in data else text
+    return respell(text) if needs_respelling(data) else text
 
 
 def nest(text: bytes, levels: int) -> bytes:
@@ -72,15 +72,24 @@ def string(value: str) -> bytes:
 def parse(data: bytes, parser: Callable[[bytes], T]) -> T:
     """Give a JSON document to a function of msgspec, and word what is wrong with it as InvalidRunError.
 
-    ``parser`` gets text in which lone surrogates are marked (see ``jsonescapes``). A
+    Where it refuses lone surrogates, it gets the text with these marked (see ``jsonescapes``). A
     msgspec.ValidationError, that is valid JSON of an unwanted type, is let through.
     """
-    try:
-        if not data.isascii():
+    if not data.isascii():
+        try:
             data.decode()  # msgspec does not look into strings
-        return _with_enough_stack(parser, mark_lone_surrogates(data) if b"\\" in data else data)
-    except UnicodeDecodeError as error:
-        raise InvalidRunError("invalid UTF-8", f"byte {error.start}") from None
+        except UnicodeDecodeError as error:
+            raise InvalidRunError("invalid UTF-8", f"byte {error.start}") from None
+    try:
+        return _with_enough_stack(parser, data)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        marked = mark_lone_surrogates(data)
+        if marked is data:
+            raise _not_json(data, str(error)) from None
+    try:
+        return _with_enough_stack(parser, marked)
     except msgspec.ValidationError:
         raise
     except msgspec.DecodeError as error:

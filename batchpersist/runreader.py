@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from operator import attrgetter
-
 import msgspec
-from msgspec import Raw
 
-from .errors import InvalidRunError, UsageError
+from .errors import InvalidRunError
 from .identifiers import check_run_id, check_task_id
 from .jsonescapes import unmark
 from .jsontext import MAX_DEPTH, canonical, parse
 from .models import Keys, RunKeys
+from .rundocument import ABSENT, Document, DocumentDecoder, string
 
 RUN_COMPLETED = "run:completed"
 """The type of the event whose payload is a run."""
 
-_ABSENT = Raw(b"")
-_decode_string = msgspec.json.Decoder(str).decode
-
-
-class _Document(msgspec.Struct, gc=False):
-    """What is looked at in a document; Raw, for then the last of repeated keys counts, whatever they hold."""
-
-    type: Raw = _ABSENT
-    payload: Raw = _ABSENT
+_PLAIN_TYPE = b'"run:completed"'
+"""The same as nearly all spell it."""
 
 
 class RunReader:
@@ -37,19 +27,7 @@ class RunReader:
 
     def __init__(self, keys: Keys) -> None:
         self._names = (keys.task, keys.run, keys.time)
-        # A key may be named as a field of events or as another key; a struct has each name once.
-        fields = {name: name for name in _Document.__struct_fields__}
-        for name in self._names:
-            fields.setdefault(name, f"key{len(fields)}")
-        own = {field: name for name, field in fields.items() if field not in _Document.__struct_fields__}
-        try:
-            document: type[_Document] = msgspec.defstruct(  # type: ignore[assignment]
-                "_Run", [(field, Raw, _ABSENT) for field in own], bases=(_Document,), rename=own, gc=False
-            )
-        except ValueError as error:
-            raise UsageError(f"unusable key name: {error}") from None
-        self._decode = msgspec.json.Decoder(document).decode
-        self._identity = attrgetter(*(fields[name] for name in self._names))
+        self._decoder = DocumentDecoder(self._names)
 
     def read(self, data: bytes) -> tuple[RunKeys, bytes] | None:
         """The keys of the run in one JSON document, and the run's own bytes.
@@ -58,58 +36,88 @@ class RunReader:
         ``data`` itself. None for an event of another type. Raises InvalidRunError, or
         UnsafeIdentifierError, for everything else; what is read here ``canonical`` accepts.
         """
+        return self._read_plain(data) or self._read_any(data)
+
+    def read_canonical(self, data: bytes) -> tuple[RunKeys, bytes] | None:
+        """As ``read``, but with the run's canonical text; for less than the two one after the other."""
+        found = self._find_plain(data)
+        if found is not None and found[1] is data:
+            text = canonical(data)
+            return _checked(found[0]), text
+        found = self.read(data)  # what is around a payload has to be valid, too
+        return found and (found[0], canonical(found[1]))
+
+    def _read_plain(self, data: bytes) -> tuple[RunKeys, bytes] | None:
+        """What ``read`` returns for a run like nearly all; None where it takes a closer look to tell."""
+        if not data.isascii():
+            try:
+                data.decode()
+            except UnicodeDecodeError:
+                return None
+        if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+            return None
+        found = self._find_plain(data)
+        return found and (_checked(found[0]), found[1])
+
+    def _find_plain(self, data: bytes) -> tuple[RunKeys, bytes] | None:
+        """The same, while UTF-8, depth and ids are for the caller to check."""
+        if self._decoder.plain is None:
+            return None
+        try:
+            run = self._decoder.plain(data)
+            if run.type is not ABSENT and run.payload is not ABSENT:
+                if bytes(run.type) != _PLAIN_TYPE:
+                    return None
+                data = bytes(run.payload)
+                run = self._decoder.plain(data)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        keys = RunKeys(*self._decoder.keys(run))
+        return None if None in keys else (keys, data)
+
+    def _read_any(self, data: bytes) -> tuple[RunKeys, bytes] | None:
         document = self._document(data)
         if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
             canonical(data)  # it may be too deep, which only its formatted text shows
         if not bytes(document.type).startswith(b'"'):
             return self._run_keys(document), data
-        if document.payload is not _ABSENT:
+        if document.payload is not ABSENT:
             return self._payload(document) if _is_completed(document) else None
-        if all(raw is not _ABSENT for raw in self._identity(document)):
+        if all(raw is not ABSENT for raw in self._decoder.keys(document)):
             return self._run_keys(document), data
         if _is_completed(document):
             raise InvalidRunError(f"`{RUN_COMPLETED}` event without a payload")
         return None
 
-    def _document(self, data: bytes) -> _Document:
+    def _document(self, data: bytes) -> Document:
         try:
-            return parse(data, self._decode)
+            document: Document = parse(data, self._decoder.raw)
         except msgspec.ValidationError as error:
             canonical(data)  # the decoder gave up at the first character, before looking for errors
             raise InvalidRunError("not a JSON object", str(error)) from None
+        return document
 
-    def _payload(self, event: _Document) -> tuple[RunKeys, bytes]:
+    def _payload(self, event: Document) -> tuple[RunKeys, bytes]:
         payload = unmark(bytes(event.payload))
         if not payload.startswith(b"{"):
             raise InvalidRunError(f"the payload of a `{RUN_COMPLETED}` event is not a JSON object")
         return self._run_keys(self._document(payload)), payload
 
-    def _run_keys(self, run: _Document) -> RunKeys:
-        raws = self._identity(run)
-        try:
-            keys = RunKeys(*map(_decode_string, raws))
-        except (msgspec.DecodeError, UnicodeDecodeError):  # one by one, to say which it is
-            keys = RunKeys(*map(_string, self._names, raws))
-        check_task_id(keys.task_id)
-        check_run_id(keys.run_id)
+    def _run_keys(self, run: Document) -> RunKeys:
+        keys = _checked(RunKeys(*map(string, self._names, self._decoder.keys(run))))
         if not keys.timestamp.isascii():
             _check_encodable(self._names[2], keys.timestamp)
         return keys
 
 
-def _is_completed(event: _Document) -> bool:
-    return _string("type", event.type) == RUN_COMPLETED
+def _checked(keys: RunKeys) -> RunKeys:
+    check_task_id(keys.task_id)
+    check_run_id(keys.run_id)
+    return keys
 
 
-def _string(name: str, raw: Raw) -> str:
-    if raw is _ABSENT:
-        raise InvalidRunError(f"`{name}` is missing")
-    try:
-        return _decode_string(raw)
-    except UnicodeDecodeError:
-        return str(json.loads(unmark(bytes(raw))))  # msgspec has no lone surrogates, Python does
-    except msgspec.DecodeError:
-        raise InvalidRunError(f"`{name}` is not a string") from None
+def _is_completed(event: Document) -> bool:
+    return string("type", event.type) == RUN_COMPLETED
 
 
 def _check_encodable(name: str, value: str) -> None:

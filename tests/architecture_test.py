@@ -18,7 +18,7 @@ LEVELS = (
     # 0 the plain data, and what can go wrong
     "__init__ errors models",
     # 1 names, paths and bytes: ids, JSON text, atomic files and their durability, locks
-    "identifiers layout jsonescapes jsontext runreader summaries"
+    "identifiers layout jsonescapes jsontext rundocument runreader summaries"
     " syncfs durability folders atomic lockowner lockfile stalelock keepalive locks batchlock",
     # 2 what is read, and what is written of a task and of a run
     "sources sources.discover sources.jsonfile sources.ndjson sources.parts sources.reading sources.rows"

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonspelling import DOCUMENTS, spell_string
 
@@ -241,6 +241,56 @@ def test_reads_as_the_parsed_document_says(fields):
         found, run = found
         assert json.loads(canonical(run)) in (document, document.get("payload"))
     assert found == expected(document)
+
+
+def outcome(function, data):
+    """What a function returns, or how it words what it raises."""
+    try:
+        return function(data)
+    except InvalidRunError as error:
+        return type(error), error.message
+
+
+def read_slowly(data):
+    """The rule as it is, without the shortcut for runs like nearly all."""
+    return RunReader(DEFAULT_KEYS)._read_any(data)
+
+
+def read_then_format(data):
+    found = read(data)
+    return found and (found[0], canonical(found[1]))
+
+
+DAMAGED = st.builds(
+    lambda fields, at, junk: (
+        (text := ("{" + ",".join(fields) + "}").encode())[: at % len(text)] + junk + text[at % len(text) :]
+    ),
+    st.lists(FIELDS, max_size=7),
+    st.integers(0, 1000),
+    st.sampled_from([b"", b"", b"", b" ", b"[", b"}", b'"', b"\xff", b"\0", b"\\ud800", b"," + RUN[1:-1]]),
+)
+
+
+@given(DAMAGED)
+@example(RUN)
+@example(event(RUN))
+@example(event(RUN) + b" ")
+@example(event(RUN[:-1] + b',"taskId":null}'))
+@example(OPEN + b'"taskId":"a/b","x":"\xff"}')
+@example(OPEN + b'"runId":"a/b","x":%b}' % (b"[" * 600 + b"]" * 600))
+@example(OPEN + b'"x":%b}' % (b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)))
+@example(event(OPEN + b'"x":%b}' % (b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1))))
+@example(b'{"type":"run:completed","x":"\xff","payload":%b}' % RUN)
+@example(b'{"type":"run:completed","x":"\\ud800","payload":%b}' % RUN)
+def test_shortcuts_give_what_the_long_way_gives(data):
+    assert outcome(read, data) == outcome(read_slowly, data)
+    assert outcome(RunReader(DEFAULT_KEYS).read_canonical, data) == outcome(read_then_format, data)
+
+
+def test_the_canonical_text_of_the_run_inside_an_event():
+    found = RunReader(DEFAULT_KEYS).read_canonical(event(RUN))
+    assert found == (KEYS, canonical(RUN))
+    assert RunReader(DEFAULT_KEYS).read_canonical(event(RUN, b'"run:started"')) is None
 
 
 def expected(value: dict[str, object]) -> object:
