@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from array import array
 from dataclasses import dataclass, field
+from operator import sub
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,11 +15,20 @@ from .models import Keys
 from .runreader import RunReader
 from .sources import Part, Piece, Reject, Spool, is_spooled, read_piece
 
-__all__ = ["Reject", "ScannedPart", "scan_part"]
+__all__ = ["Reject", "ScannedPart", "Tally", "scan_part"]
 
 
 def _integers() -> array[int]:
     return array("q")
+
+
+class Tally(NamedTuple):
+    """What one piece of a part holds."""
+
+    runs: int
+    rejects: int
+    other_events: int
+    other_manifests: int
 
 
 @dataclass
@@ -49,6 +60,11 @@ class ScannedPart:
     ignored_files: int = 0
     bytes_read: int = 0
     """Of the sources, as stored (compressed, where they are)."""
+    tallies: list[Tally] = field(default_factory=list)
+    """Of each piece, in order."""
+
+    def tally(self) -> Tally:
+        return Tally(len(self.run_ids), len(self.rejects), self.other_events, self.other_manifests)
 
 
 def scan_part(part: Part, keys: Keys, spool_dir: str) -> ScannedPart:
@@ -84,7 +100,7 @@ class _Scan:
         scanned = self.scanned
         scanned.paths.append(spool.path if is_spooled(piece) else piece.path)
         scanned.names.append(piece.name)
-        line, spooled = 0, spool.size
+        line, spooled, before = 0, spool.size, scanned.tally()
         try:
             for line, offset, text in read_piece(piece, self._keys, spool):
                 if text:
@@ -93,6 +109,7 @@ class _Scan:
             scanned.rejects.append(Reject(piece.name, line, failure_of(error)))
         scanned.line_count = line
         scanned.bytes_read += piece.stop - piece.start or spool.size - spooled
+        scanned.tallies.append(Tally(*map(sub, scanned.tally(), before)))
 
     def _take(self, piece: Piece, line: int, offset: int, text: bytes) -> None:
         scanned = self.scanned

@@ -7,6 +7,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from ..models import Failure
+from ..stamps import NO_STAMP
 
 Document = tuple[int, int, bytes]
 """Line (or row) within the piece, from 1; offset; text. A blank line has an empty text."""
@@ -61,6 +62,8 @@ class Piece(NamedTuple):
     """The file's size, where it is read whole; 0 for standard input."""
     doubtful: bool = False
     """May be a manifest of another schema: passed over where it lacks a run's keys."""
+    stamp: bytes = NO_STAMP
+    """Of the whole file, as it was found."""
 
 
 class Reject(NamedTuple):

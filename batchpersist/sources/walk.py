@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 
 from ..errors import failure_of
+from ..stamps import lasting_stamp, moment
 from .parts import Piece, Reject, format_of
 
 
@@ -89,13 +90,14 @@ def found_file(path: str, name: str, *, doubtful: bool = False) -> Finding:
     kind = format_of(name)
     if kind is None:
         return Passed.IGNORED_FILE
+    before = moment()
     try:
         status = os.stat(path)
     except OSError:
         return Piece(kind, path, name, 0, 0, doubtful)
     if not stat.S_ISREG(status.st_mode):
         return Passed.IGNORED_FILE
-    return Piece(kind, path, name, 0, status.st_size, doubtful)
+    return Piece(kind, path, name, 0, status.st_size, doubtful, lasting_stamp(status, before))
 
 
 def printable(name: str) -> str:
