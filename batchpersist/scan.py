@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from dataclasses import dataclass, field
 from operator import sub
@@ -11,11 +10,15 @@ from typing import NamedTuple
 import msgspec
 
 from .errors import InvalidRunError, ItemError, failure_of
-from .models import Keys
+from .models import Failure, Keys
 from .runreader import RunReader
-from .sources import Part, Piece, Reject, Spool, is_spooled, read_piece
+from .sources import PART_BYTES, Format, Part, Piece, Reject, copy_lines, is_copied, read_piece
 
 __all__ = ["Reject", "ScannedPart", "Tally", "scan_part"]
+
+
+LONGEST_COPY = 4 * PART_BYTES
+"""Bytes that one part may hold of a source whose length shows only when it is copied."""
 
 
 def _integers() -> array[int]:
@@ -63,6 +66,9 @@ class ScannedPart:
     tallies: list[Tally] = field(default_factory=list)
     """Of each piece, in order."""
 
+    more: list[Part] = field(default_factory=list)
+    """What is left of the part, to be scanned next, in this order. Its first pieces were scanned."""
+
     def tally(self) -> Tally:
         return Tally(len(self.run_ids), len(self.rejects), self.other_events, self.other_manifests)
 
@@ -71,14 +77,31 @@ def scan_part(part: Part, keys: Keys, spool_dir: str) -> ScannedPart:
     """Read a part, in any process that sees its files (``part.local``: in this one).
 
     What is not a completed run, or cannot be read, is among the rejects; nothing is raised
-    for it. Sources that cannot be read by position are copied into a file in ``spool_dir``.
-    A part may be scanned again: the copy is made anew.
+    for it. Sources that cannot be read by position are copied into files in ``spool_dir``,
+    and what turns out long there is left as further parts. A part may be scanned again: the
+    copies are made anew.
     """
     scan = _Scan(part, keys)
-    with Spool(os.path.join(spool_dir, f"spool-{part.number:06d}")) as spool:
-        for piece in part.pieces:
-            scan.read(piece, spool)
+    for number, piece in enumerate(part.pieces):
+        if not is_copied(piece):
+            scan.read(piece)
+            continue
+        lines, failure = copy_lines(piece, keys, spool_dir)
+        scan.scanned.bytes_read += piece.stop or lines.stop
+        if lines.stop > LONGEST_COPY:
+            scan.scanned.more = _left(part, number, lines, failure)
+            break
+        scan.read(lines, failure)
     return scan.scanned
+
+
+def _left(part: Part, number: int, lines: Piece, failure: Failure | None) -> list[Part]:
+    """Parts for the ranges of one piece's copy, for why it ends early, and for the pieces after it."""
+    left = [Part(part.number, (cut,), ranged=True) for cut in lines.cut(PART_BYTES)]
+    if failure is not None:  # a range of nothing: the lines before it tell its line
+        end = lines._replace(start=lines.stop)
+        left.append(Part(part.number, (end,), ranged=True, rejects=(Reject(lines.name, 0, failure),)))
+    return left + [Part(part.number, (piece,)) for piece in part.pieces[number + 1 :]]
 
 
 class _Scan:
@@ -96,19 +119,23 @@ class _Scan:
             ignored_files=part.ignored_files,
         )
 
-    def read(self, piece: Piece, spool: Spool) -> None:
+    def read(self, piece: Piece, failure: Failure | None = None) -> None:
+        """``failure``: why the piece ends where it does, if it should not."""
         scanned = self.scanned
-        scanned.paths.append(spool.path if is_spooled(piece) else piece.path)
+        scanned.paths.append(piece.path)
         scanned.names.append(piece.name)
-        line, spooled, before = 0, spool.size, scanned.tally()
+        line, before = 0, scanned.tally()
         try:
-            for line, offset, text in read_piece(piece, self._keys, spool):
+            for line, offset, text in read_piece(piece):
                 if text:
                     self._take(piece, line, offset, text)
         except (OSError, ItemError) as error:
-            scanned.rejects.append(Reject(piece.name, line, failure_of(error)))
+            failure = failure_of(error)
+        if failure is not None:
+            scanned.rejects.append(Reject(piece.name, line, failure))
         scanned.line_count = line
-        scanned.bytes_read += piece.stop - piece.start or spool.size - spooled
+        if piece.format is not Format.COPIED_LINES:
+            scanned.bytes_read += piece.stop - piece.start
         scanned.tallies.append(Tally(*map(sub, scanned.tally(), before)))
 
     def _take(self, piece: Piece, line: int, offset: int, text: bytes) -> None:

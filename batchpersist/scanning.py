@@ -1,17 +1,30 @@
-"""Driving the scan: parts of the sources go to the crew, their rows come back into one index."""
+"""Driving the scan: parts of the sources go to the crew, their rows come back into one index.
+
+What the catalogue knows is not scanned: its rows are taken from there, at their place.
+"""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from dataclasses import replace
 from functools import partial
+from itertools import count, groupby
+from typing import TYPE_CHECKING
 
+from .cataloguesources import KnownSource, SourceLog
 from .dispatch import in_order
 from .executors import Crew, SerialExecutor
 from .index import IndexBuilder
 from .models import Event, Keys, Progress, RunFailure
 from .scan import Reject, ScannedPart, scan_part
 from .sources import Part
+
+if TYPE_CHECKING:
+    from .catalogue import Catalogue
+
+Known = list[KnownSource | None]
 
 
 def scan_sources(
@@ -22,27 +35,81 @@ def scan_sources(
     *,
     watch: Callable[[Event], None],
     stop: Callable[[], bool],
+    catalogue: Catalogue | None = None,
+    log: SourceLog | None = None,
 ) -> IndexBuilder:
     """Scan all parts, several at once where the crew has a pool, and index them in source order.
 
     ``watch`` hears of the progress and of each invalid input; ``stop`` is asked before each
-    part. Nothing is raised for bad content: that is a reject in the index.
+    part; ``log`` is told what each source held. Nothing is raised for bad content: that is a
+    reject in the index.
     """
-    builder = IndexBuilder()
+    builder = IndexBuilder(catalogue.rows if catalogue else None)
+    log = SourceLog() if log is None else log
+    under_way: deque[tuple[Part, Known]] = deque()
 
     def submits() -> Iterator[Callable[[], Future[ScannedPart]]]:
+        numbers = count()
         for part in parts:
             if stop():
                 builder.cut_short = True
                 return
-            executor = SerialExecutor() if part.local else crew.executor(builder.rows)
-            yield partial(executor.submit, scan_part, part, keys, spool_dir)
+            for stretch, known in _stretches(part, catalogue):
+                under_way.append((stretch, known))
+                if any(known):
+                    yield partial(SerialExecutor().submit, _nothing_scanned, stretch)
+                else:
+                    executor = SerialExecutor() if part.local else crew.executor(builder.rows)
+                    numbered = replace(stretch, number=next(numbers))
+                    yield partial(executor.submit, scan_part, numbered, keys, spool_dir)
 
     for scanned in in_order(submits(), lambda: crew.in_flight(builder.rows)):
+        stretch, known = under_way.popleft()
+        _log_scanned(log, builder.rows, stretch, scanned)
         for reject in builder.add(scanned):
             watch(_failure(reject))
+        _add_known(builder, log, stretch, known)
         watch(Progress("scan", builder.totals.discovered, None, len(builder.rejects)))
     return builder
+
+
+def _stretches(part: Part, catalogue: Catalogue | None) -> Iterator[tuple[Part, Known]]:
+    """Cut a part where what the catalogue knows meets what it does not; the first piece has the part's findings."""
+    if catalogue is None or not part.pieces:
+        yield part, []
+        return
+    found = [(piece, catalogue.sources.find(piece)) for piece in part.pieces]
+    for _, group in groupby(found, key=lambda item: item[1] is None):
+        pieces, known = zip(*group, strict=True)
+        yield replace(part, pieces=pieces), list(known)
+        part = replace(part, other_manifests=0, ignored_files=0, rejects=())
+
+
+def _nothing_scanned(stretch: Part) -> ScannedPart:
+    return ScannedPart(
+        rejects=list(stretch.rejects),
+        other_manifests=stretch.other_manifests,
+        ignored_files=stretch.ignored_files,
+    )
+
+
+def _log_scanned(log: SourceLog, first_row: int, stretch: Part, scanned: ScannedPart) -> None:
+    for piece, tally in zip(stretch.pieces, scanned.tallies, strict=False):
+        log.add(piece, tally, first_row)
+        first_row += tally.runs
+
+
+def _add_known(builder: IndexBuilder, log: SourceLog, stretch: Part, found: Known) -> None:
+    totals = builder.totals
+    for piece, known in zip(stretch.pieces, found, strict=False):
+        if known is None or piece.start:  # the first range stands for the whole file
+            continue
+        log.add_known(piece, known, builder.rows)
+        builder.add_known(known.first_row, known.runs)
+        totals.other_events += known.other_events
+        totals.other_manifests += known.other_manifests
+        totals.bytes_read += known.size
+        totals.cached_sources += 1
 
 
 def _failure(reject: Reject) -> RunFailure:

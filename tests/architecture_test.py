@@ -21,7 +21,7 @@ LEVELS = (
     "identifiers layout jsonescapes jsontext rundocument runreader summaries"
     " syncfs durability folders atomic lockowner lockfile stalelock keepalive locks batchlock",
     # 2 what is read, and what is written of a task and of a run
-    "sources sources.discover sources.jsonfile sources.ndjson sources.parts sources.reading sources.rows"
+    "sources sources.copying sources.discover sources.jsonfile sources.ndjson sources.parts sources.reading sources.rows"
     " sources.spool sources.streams sources.tables sources.values sources.walk"
     " samples generate scan columns index shards plan job payloads"
     " merge snapshottext entries history baseline composition commit snapshot manifest",

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scans import lines, put, run, scan, text
 
 from batchpersist.sources import ndjson
-from batchpersist.sources.ndjson import documents, range_documents
+from batchpersist.sources.ndjson import documents
 
 LINE = st.one_of(
     st.integers(0, 9).map(lambda number: text(run(f"r{number}"))),
@@ -34,15 +34,6 @@ def filled(found: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
     return [document for document in found if document[2]]
 
 
-@given(TEXT, st.lists(st.integers(1, 40)))
-def test_lines_do_not_depend_on_how_they_arrive_in_blocks(data: bytes, cuts: list[int]) -> None:
-    blocks, rest = [], data
-    for cut in cuts:
-        blocks.append(rest[:cut])
-        rest = rest[cut:]
-    assert filled(list(documents([*blocks, rest]))) == filled(obvious(data))
-
-
 @given(data=TEXT, part_bytes=st.integers(1, 400), block=st.integers(1, 50))
 def test_ranges_share_out_the_lines_of_a_file(
     tmp_path_factory: pytest.TempPathFactory, data: bytes, part_bytes: int, block: int
@@ -53,9 +44,7 @@ def test_ranges_share_out_the_lines_of_a_file(
         patch.setattr(ndjson, "BLOCK", block)
         for start in range(0, len(data), part_bytes):
             line = 0
-            for line, offset, document in range_documents(
-                str(path), start, min(start + part_bytes, len(data))
-            ):
+            for line, offset, document in documents(str(path), start, min(start + part_bytes, len(data))):
                 found.append((before + line, offset, document))
             before += line
     assert filled(found) == filled(obvious(data))
@@ -113,7 +102,7 @@ def test_a_range_is_not_read_far_beyond_its_end(tmp_path: Path) -> None:
     seen: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ndjson, "_read", counted)
-        assert len(list(range_documents(str(path), 0, 10))) == 1
+        assert len(list(documents(str(path), 0, 10))) == 1
     assert sum(seen) <= ndjson.BLOCK
 
 
@@ -122,11 +111,7 @@ def test_lines_that_are_written_meanwhile_are_the_next_batchs(tmp_path: Path) ->
     size = path.stat().st_size
     with path.open("ab") as file:
         file.write(text(run("b"))[9:] + b"\n" + lines(run("c")))
-    assert [document for _, _, document in range_documents(str(path), 0, size)] == [
+    assert [document for _, _, document in documents(str(path), 0, size)] == [
         text(run("a")),
         text(run("b")),
     ]
-
-
-def test_offsets_count_from_where_the_blocks_begin() -> None:
-    assert list(documents([b"a\nb"], first=100)) == [(1, 100, b"a"), (2, 102, b"b")]

@@ -4,8 +4,14 @@ import gzip
 import pickle
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scans import lines, put, run, scan, text
 
+from batchpersist import scan as scanning_part
 from batchpersist.models import DEFAULT_KEYS, Keys
 from batchpersist.scan import scan_part
 from batchpersist.sources import discover
@@ -96,10 +102,10 @@ def test_a_spool_that_cannot_be_written_is_told_of_its_source(tmp_path: Path) ->
     scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path / "gone"))
     (reject,) = scanned.rejects
     assert (reject.source, scanned.run_ids) == (str(path), [])
-    assert reject.failure.detail == str(tmp_path / "gone" / "spool-000000")
+    assert reject.failure.detail.startswith(str(tmp_path / "gone" / "spool-"))
 
 
-def test_parts_spool_into_files_of_their_own(tmp_path: Path) -> None:
+def test_copies_do_not_depend_on_the_size_of_parts(tmp_path: Path) -> None:
     one = put(tmp_path / "1.jsonl.gz", gzip.compress(lines(run("a"))))
     two = put(tmp_path / "2.jsonl.gz", gzip.compress(lines(run("b"))))
     together = scan(tmp_path / "together", one, two)
@@ -115,3 +121,61 @@ def test_counts_of_what_was_passed_over_come_with_the_part(tmp_path: Path) -> No
     (part,) = discover([str(tmp_path / "in")])
     scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
     assert (scanned.ignored_files, scanned.other_manifests, scanned.paths) == (1, 1, [])
+
+
+COPIES = ("1.jsonl.gz", "2.jsonl.gz", "3.jsonl.zst", "4.parquet", "5.jsonl", "6.jsonl.gz")
+
+
+@settings(deadline=None)
+@given(
+    counts=st.lists(st.integers(0, 12), min_size=6, max_size=6),
+    damaged=st.sets(st.sampled_from([0, 1, 5])),
+    longest=st.integers(0, 3000),
+    size=st.integers(40, 900),
+)
+def test_long_copies_are_left_as_ranges_and_come_to_the_same(
+    tmp_path_factory: pytest.TempPathFactory, counts: list[int], damaged: set[int], longest: int, size: int
+) -> None:
+    folder = tmp_path_factory.mktemp("copies")
+    for at, count in enumerate(counts):
+        texts = [text(run(f"{at}-{number}")) for number in range(count)]
+        if at == 1:
+            texts.append(b"no run")
+        write_copy(folder / "in" / COPIES[at], texts, damaged=at in damaged)
+    whole = scan(folder / "whole", folder / "in")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scanning_part, "LONGEST_COPY", longest)
+        patch.setattr(scanning_part, "PART_BYTES", size)
+        left = scan(folder / "left", folder / "in")
+    assert (left.rows, left.rejects, left.bytes_read) == (whole.rows, whole.rejects, whole.bytes_read)
+    damage = [f"{folder}/in/{COPIES[at]}" for at in sorted(damaged)]
+    assert [reject.source for reject in whole.rejects if "damaged" in reject.failure.message] == damage
+
+
+def write_copy(path: Path, texts: list[bytes], *, damaged: bool) -> None:
+    data = b"\n".join(texts)
+    if path.suffix == ".parquet":
+        path.parent.mkdir(exist_ok=True)
+        pq.write_table(pa.table({"json": pa.array([text.decode() for text in texts], pa.string())}), path)
+    elif path.suffix == ".gz":
+        put(path, gzip.compress(data)[:-3] if damaged else gzip.compress(data))
+    else:
+        put(path, pa.compress(data, "zstd", asbytes=True) if path.suffix == ".zst" else data)
+
+
+def test_what_follows_a_long_copy_is_left_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scanning_part, "LONGEST_COPY", 1000)
+    monkeypatch.setattr(scanning_part, "PART_BYTES", 600)
+    put(tmp_path / "in" / "1.json", text(run("first")))
+    put(tmp_path / "in" / "2.jsonl.gz", gzip.compress(lines(*(run(f"r{number}") for number in range(20)))))
+    put(tmp_path / "in" / "3.jsonl.gz", gzip.compress(lines(run("after"))))
+    put(tmp_path / "in" / "4.json", text(run("last")))
+    put(tmp_path / "in" / "note.txt", b"")
+    (part,) = discover([str(tmp_path / "in")])
+    scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
+    assert (scanned.run_ids, scanned.ignored_files) == (["first"], 1)
+    ranges, rest = scanned.more[:-2], scanned.more[-2:]
+    assert [(left.ranged, len(left.pieces)) for left in ranges] == [(True, 1)] * len(ranges)
+    assert len({left.pieces[0].path for left in ranges}) == 1
+    assert [left.pieces for left in rest] == [part.pieces[2:3], part.pieces[3:4]]
+    assert pickle.loads(pickle.dumps(scanned)) == scanned

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchpersist.models import DEFAULT_KEYS, Keys
-from batchpersist.scan import Reject, scan_part
-from batchpersist.sources import discover
+from batchpersist.scan import Reject, ScannedPart, scan_part
+from batchpersist.sources import Part, discover
 
 
 class Row(NamedTuple):
@@ -40,8 +41,9 @@ def scan(spool_dir: Path, *sources: Path | str, part_bytes: int = 8 << 20, keys:
     """All parts of the sources, in order; lines of ranges are turned into lines of their file."""
     spool_dir.mkdir(exist_ok=True)
     result, before = Scan(), 0
-    for part in discover([str(source) for source in sources], part_bytes=part_bytes):
-        scanned = scan_part(part, keys, str(spool_dir))
+    for scanned in scan_parts(
+        discover([str(source) for source in sources], part_bytes=part_bytes), keys, spool_dir
+    ):
         before = 0 if scanned.starts_file else before
         files = zip(scanned.files, scanned.offsets, scanned.lengths, scanned.lines, strict=True)
         ids = zip(scanned.task_ids, scanned.run_ids, scanned.timestamps, strict=True)
@@ -57,6 +59,14 @@ def scan(spool_dir: Path, *sources: Path | str, part_bytes: int = 8 << 20, keys:
         result.ignored_files += scanned.ignored_files
         result.bytes_read += scanned.bytes_read
     return result
+
+
+def scan_parts(parts: Iterable[Part], keys: Keys, spool_dir: Path) -> Iterator[ScannedPart]:
+    """Each part, and after it what it left."""
+    for part in parts:
+        scanned = scan_part(part, keys, str(spool_dir))
+        yield scanned
+        yield from scan_parts(scanned.more, keys, spool_dir)
 
 
 def run(run_id: str = "r1", **members: Any) -> dict[str, Any]:

@@ -66,7 +66,9 @@ def test_a_column_of_text(tmp_path: Path, write: Write) -> None:
     texts[1] = json.dumps(runs(3)[1], indent=2).encode()
     path = write(pa.table({"n": [1, 2, 3], "other": ["", "", ""], "Payload": texts}), tmp_path)
     found = scan(tmp_path / "spool", path)
+    texts[1] = texts[1].replace(b"\n", b"\r")  # a row is a line
     assert [(row.line, row.document) for row in found.rows] == list(enumerate(texts, 1))
+    assert documents(found) == runs(3)
 
 
 @pytest.mark.parametrize(
@@ -97,9 +99,12 @@ def test_events_in_a_table(tmp_path: Path) -> None:
 
 
 def test_a_row_that_is_no_run_is_a_reject_of_its_own(tmp_path: Path) -> None:
-    table = pa.table({"json": [text(run("a")).decode(), None, "x", "", text(run("b")).decode()]})
+    table = pa.table(
+        {"json": [text(run("a")).decode(), None, "x", "", " \n\t", '"\n"', text(run("b")).decode()]}
+    )
     found = scan(tmp_path / "spool", parquet(table, tmp_path))
-    assert (found.run_ids, [reject.line for reject in found.rejects]) == (["a", "b"], [2, 3, 4])
+    assert (found.run_ids, [reject.line for reject in found.rejects]) == (["a", "b"], [2, 3, 4, 5, 6])
+    assert found.rejects[-1].failure.message == "not valid JSON"
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf"), -float("inf")])
@@ -199,7 +204,7 @@ def test_a_table_may_be_empty(tmp_path: Path) -> None:
     assert (found.rows, found.rejects) == ([], [])
 
 
-def test_tables_share_a_spool_with_lines(tmp_path: Path) -> None:
+def test_tables_share_a_part_with_lines(tmp_path: Path) -> None:
     put(tmp_path / "in" / "a.jsonl", lines(run("a")))
     for name in ("b", "c"):
         (tmp_path / "in" / name).mkdir()

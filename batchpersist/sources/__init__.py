@@ -1,12 +1,23 @@
 """Where completed runs come from: finding the sources, and reading each format (docs/sources.md).
 
-``discover`` finds what there is to read and cuts it into parts, ``read_piece`` reads a piece of
-a part as documents, in the process that scans it.
+``discover`` finds what there is to read and cuts it into parts. In the process that scans a part,
+``read_piece`` reads a piece as documents, after ``copy_lines`` has made it one that can be read
+by position.
 """
 
+from .copying import copy_lines, is_copied
 from .discover import discover
-from .parts import Part, Piece, Reject
-from .reading import is_spooled, read_piece
-from .spool import Spool
+from .parts import PART_BYTES, Format, Part, Piece, Reject
+from .reading import read_piece
 
-__all__ = ["Part", "Piece", "Reject", "Spool", "discover", "is_spooled", "read_piece"]
+__all__ = [
+    "PART_BYTES",
+    "Format",
+    "Part",
+    "Piece",
+    "Reject",
+    "copy_lines",
+    "discover",
+    "is_copied",
+    "read_piece",
+]

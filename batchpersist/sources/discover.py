@@ -9,15 +9,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 
 from ..errors import SourceMissingError, UsageError
-from .parts import SUFFIXES, Format, Part, Piece, Reject, format_of
+from .copying import is_copied
+from .parts import PART_BYTES, SUFFIXES, Format, Part, Piece, Reject, format_of
 from .walk import Finding, Passed, found_file, walk
 
 STANDARD_INPUT = "-"
 
-PART_BYTES = 8 << 20
-"""Some 3,000 runs: long enough to outweigh the hand-over to a worker, short enough to balance."""
-
 PART_FILES = 500
+
+EXPANSION = 10
+"""What compressed sources and tables grow by when they are read, about."""
 
 
 def discover(sources: Sequence[str], *, part_bytes: int = PART_BYTES) -> Iterator[Part]:
@@ -95,9 +96,8 @@ def _split(piece: Piece, part_bytes: int, numbers: Iterator[int]) -> Iterator[Pa
     if piece.format is Format.STANDARD_INPUT:
         yield Part(next(numbers), (piece,), local=True)
         return
-    for start in range(0, piece.stop, part_bytes):
-        stop = min(start + part_bytes, piece.stop)
-        yield Part(next(numbers), (piece._replace(start=start, stop=stop),), ranged=True)
+    for cut in piece.cut(part_bytes):
+        yield Part(next(numbers), (cut,), ranged=True)
 
 
 class _Batch:
@@ -115,7 +115,7 @@ class _Batch:
     def add(self, finding: Finding) -> None:
         if isinstance(finding, Piece):
             self.pieces.append(finding)
-            self.size += finding.stop
+            self.size += finding.stop * (EXPANSION if is_copied(finding) else 1)
         elif isinstance(finding, Reject):
             self._rejects.append(finding)
         else:

@@ -1,4 +1,4 @@
-"""Lines of JSON: from any blocks of bytes, or from a range of a file."""
+"""Lines of JSON in a range of a file."""
 
 from __future__ import annotations
 
@@ -14,31 +14,28 @@ BLOCK = 256 << 10
 _BLANK = b" \t\r"
 
 
-def documents(blocks: Iterable[bytes], *, first: int = 0, stop: int = sys.maxsize) -> Iterator[Document]:
-    """The lines of ``blocks`` that start before offset ``stop``, without the space around them.
+def documents(path: str, start: int, stop: int) -> Iterator[Document]:
+    """The lines that start in the bytes ``start:stop`` of a file, without the space around them.
 
-    ``first`` is the offset at which the blocks begin. Memory: a block and the longest line.
-    """
-    for number, (offset, line) in enumerate(_split_lines(blocks, first, stop), 1):
-        text = line.strip(_BLANK)
-        if len(text) != len(line):
-            offset += len(line) - len(line.lstrip(_BLANK))  # noqa: PLW2901
-        yield number, offset, text
-
-
-def range_documents(path: str, start: int, stop: int) -> Iterator[Document]:
-    """The lines that start in the bytes ``start:stop`` of a file, numbered from the first of them.
-
-    A line starts at the file's start and after each newline; the last line of the range is
-    read to its end, however far that is. Ranges that cover a file thus share out its lines.
+    They are numbered from the first of them. A line starts at the file's start and after each
+    newline; the last line of the range is read to its end, however far that is. Ranges that
+    cover a file thus share out its lines. Memory: a block and the longest line.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         first = _first_line(descriptor, start, stop)
         if first is not None:
-            yield from documents(_read(descriptor, first), first=first, stop=stop)
+            yield from _documents(_read(descriptor, first), first, stop)
     finally:
         os.close(descriptor)
+
+
+def _documents(blocks: Iterable[bytes], first: int, stop: int) -> Iterator[Document]:
+    for number, (offset, line) in enumerate(_split_lines(blocks, first, stop), 1):
+        text = line.strip(_BLANK)
+        if len(text) != len(line):
+            offset += len(line) - len(line.lstrip(_BLANK))  # noqa: PLW2901
+        yield number, offset, text
 
 
 def _split_lines(blocks: Iterable[bytes], offset: int, stop: int) -> Iterator[tuple[int, bytes]]:

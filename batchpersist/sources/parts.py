@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
@@ -11,6 +12,14 @@ from ..stamps import NO_STAMP
 
 Document = tuple[int, int, bytes]
 """Line (or row) within the piece, from 1; offset; text. A blank line has an empty text."""
+
+
+PART_BYTES = 8 << 20
+"""Some 3,000 runs: long enough to outweigh the hand-over to a worker, short enough to balance."""
+
+
+RUN_BYTES = 2500
+"""Of a usual run."""
 
 
 class Format(Enum):
@@ -24,6 +33,8 @@ class Format(Enum):
     PARQUET = auto()
     ARROW = auto()
     STANDARD_INPUT = auto()
+    COPIED_LINES = auto()
+    """In the spool."""
 
 
 SUFFIXES = {
@@ -65,6 +76,11 @@ class Piece(NamedTuple):
     stamp: bytes = NO_STAMP
     """Of the whole file, as it was found."""
 
+    def cut(self, size: int) -> Iterator[Piece]:
+        """Ranges of ``size`` bytes that cover it."""
+        for start in range(self.start, self.stop, size):
+            yield self._replace(start=start, stop=min(start + size, self.stop))
+
 
 class Reject(NamedTuple):
     """One input that is not a completed run, or a source that could not be read (to its end)."""
@@ -80,7 +96,7 @@ class Part:
     """Some of the sources, in their order, for one worker to scan."""
 
     number: int
-    """In source order, from 0."""
+    """In source order, from 0; that of the part that it is left of."""
     pieces: tuple[Piece, ...]
     ranged: bool = False
     """Its only piece is a range of a file: lines count from the range's own first line."""
@@ -92,3 +108,8 @@ class Part:
     """Of no readable suffix, or not a file at all."""
     rejects: tuple[Reject, ...] = ()
     """Folders that could not be listed, and files that cannot even be named."""
+
+    @property
+    def likely_runs(self) -> int:
+        """How much work it is, about."""
+        return sum(piece.stop - piece.start for piece in self.pieces) // RUN_BYTES

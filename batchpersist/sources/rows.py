@@ -31,7 +31,7 @@ def row_texts(batch: pa.RecordBatch, keys: Keys) -> list[bytes]:
 
     columns = [storage(column) for column in batch.columns]
     texts = columns[_text_column(names, columns, keys)].cast(pa.large_binary()).to_pylist()
-    return [text or b"null" for text in texts]  # a row without text is no run, and is told so
+    return [text or b"" for text in texts]
 
 
 def _text_column(names: list[str], columns: list[pa.Array], keys: Keys) -> int:

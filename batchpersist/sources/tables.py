@@ -1,4 +1,4 @@
-"""Parquet and Arrow tables, in batches of bounded size, as documents: a row each."""
+"""Parquet and Arrow tables, in batches of bounded size, as lines: a row each."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import SourceUnreadableError
 from ..models import Keys
-from .parts import Document
 from .rows import row_texts
-from .spool import Spool
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -24,20 +22,27 @@ _FEATHER_1_MAGIC = b"FEA1"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-def documents(batches: Iterator[pa.RecordBatch], keys: Keys, spool: Spool) -> Iterator[Document]:
-    """Each row as a document, which the spool holds; see ``row_texts`` for its form.
+def line_blocks(batches: Iterator[pa.RecordBatch], keys: Keys) -> Iterator[bytes]:
+    """Each row as a line of JSON; see ``row_texts`` for its form.
 
     Raises SourceUnreadableError where the table is damaged or has neither form.
     """
-    row = 0
     for batch in batches:
         with _damage_told():
             texts = row_texts(batch, keys)
-        offset = spool.add(b"\n".join(texts))
-        for text in texts:
-            row += 1
-            yield row, offset, text
-            offset += len(text) + 1
+        yield b"".join([_line(text) for text in texts])
+
+
+def _line(text: bytes) -> bytes:
+    """One line, whatever the row holds, that is as valid or invalid as the row.
+
+    A carriage return is to JSON all that a newline is: space between tokens, an error within.
+    """
+    if b"\n" in text:
+        text = text.replace(b"\n", b"\r")
+    if not text.strip(b" \t\r"):
+        text = b"null"  # no run either, but not a blank line
+    return text + b"\n"
 
 
 def parquet_batches(path: str) -> Iterator[pa.RecordBatch]:
@@ -55,7 +60,7 @@ def arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
         magic = file.read(len(_FILE_MAGIC))
     if magic.startswith(_FEATHER_1_MAGIC):
         raise SourceUnreadableError("Feather version 1 is not read: write it as version 2")
-    with _damage_told(), pa.memory_map(path) as source:
+    with _damage_told(), pa.OSFile(path) as source:
         for batch in _file_batches(source) if magic == _FILE_MAGIC else _stream_batches(source):
             # Decoding trusts the offsets inside a batch: wrong ones would end the process.
             batch.validate(full=True)
