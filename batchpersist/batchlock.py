@@ -94,5 +94,5 @@ class BatchLock:
         try:
             with open(self._record, "rb") as file:
                 return str(msgspec.json.decode(file.read(), type=_Holder))
-        except (OSError, ValueError):
+        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
             return "a batch that has not said yet who it is"

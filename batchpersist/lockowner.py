@@ -57,7 +57,7 @@ def parse(content: bytes) -> Owner | None:
     """The owner record in ``content``; None where it is none, whatever else it is. Never raises."""
     try:
         return msgspec.json.decode(content, type=Owner)
-    except (ValueError, RecursionError):  # msgspec's errors are ValueErrors
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
 
 
