@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "batchpersist"
 
 LEVELS = (
     # 0 the plain data, and what can go wrong
-    "__init__ errors models",
+    "__init__ errors models stamps",
     # 1 names, paths and bytes: ids, JSON text, atomic files and their durability, locks
     "identifiers layout jsonescapes jsontext rundocument runreader summaries"
     " syncfs durability folders atomic lockowner lockfile stalelock keepalive locks batchlock",
