@@ -12,7 +12,7 @@ import msgspec
 from .errors import InvalidRunError, ItemError, failure_of
 from .models import Failure, Keys
 from .runreader import RunReader
-from .sources import PART_BYTES, Format, Part, Piece, Reject, copy_lines, is_copied, read_piece
+from .sources import PART_BYTES, Format, Part, Piece, Reject, copy_lines, is_spooled, read_piece
 
 __all__ = ["Reject", "ScannedPart", "Tally", "scan_part"]
 
@@ -83,7 +83,7 @@ def scan_part(part: Part, keys: Keys, spool_dir: str) -> ScannedPart:
     """
     scan = _Scan(part, keys)
     for number, piece in enumerate(part.pieces):
-        if not is_copied(piece):
+        if not is_spooled(piece):
             scan.read(piece)
             continue
         lines, failure = copy_lines(piece, keys, spool_dir)

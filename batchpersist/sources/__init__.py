@@ -5,7 +5,7 @@
 by position.
 """
 
-from .copying import copy_lines, is_copied
+from .copying import copy_lines, is_spooled
 from .discover import discover
 from .parts import PART_BYTES, Format, Part, Piece, Reject
 from .reading import read_piece
@@ -18,6 +18,6 @@ __all__ = [
     "Reject",
     "copy_lines",
     "discover",
-    "is_copied",
+    "is_spooled",
     "read_piece",
 ]

@@ -28,7 +28,7 @@ class Copy(NamedTuple):
     """Why the rest could not."""
 
 
-def is_copied(piece: Piece) -> bool:
+def is_spooled(piece: Piece) -> bool:
     """The piece's own file cannot be read by position, so that its documents are copied."""
     return piece.format in _STREAMS or piece.format in _TABLES
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 
 from ..errors import SourceMissingError, UsageError
-from .copying import is_copied
+from .copying import is_spooled
 from .parts import PART_BYTES, SUFFIXES, Format, Part, Piece, Reject, format_of
 from .walk import Finding, Passed, found_file, walk
 
@@ -115,7 +115,7 @@ class _Batch:
     def add(self, finding: Finding) -> None:
         if isinstance(finding, Piece):
             self.pieces.append(finding)
-            self.size += finding.stop * (EXPANSION if is_copied(finding) else 1)
+            self.size += finding.stop * (EXPANSION if is_spooled(finding) else 1)
         elif isinstance(finding, Reject):
             self._rejects.append(finding)
         else:
