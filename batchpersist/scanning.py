@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .catalogue import Catalogue
 
 Known = list[KnownSource | None]
+_UnderWay = deque[tuple[Part, Known]]
 
 
 def scan_sources(
@@ -46,10 +47,9 @@ def scan_sources(
     """
     builder = IndexBuilder(catalogue.rows if catalogue else None)
     log = SourceLog() if log is None else log
-    under_way: deque[tuple[Part, Known]] = deque()
+    numbers = count()
 
-    def submits() -> Iterator[Callable[[], Future[ScannedPart]]]:
-        numbers = count()
+    def submits(parts: Iterable[Part], under_way: _UnderWay) -> Iterator[Callable[[], Future[ScannedPart]]]:
         for part in parts:
             if stop():
                 builder.cut_short = True
@@ -59,12 +59,17 @@ def scan_sources(
                 if any(known):
                     yield partial(SerialExecutor().submit, _nothing_scanned, stretch)
                 else:
-                    executor = SerialExecutor() if part.local else crew.executor(builder.rows)
+                    executor = SerialExecutor() if part.local else crew.executor(builder.rows + part.likely_runs)
                     numbered = replace(stretch, number=next(numbers))
                     yield partial(executor.submit, scan_part, numbered, keys, spool_dir)
 
-    for scanned in in_order(submits(), lambda: crew.in_flight(builder.rows)):
-        stretch, known = under_way.popleft()
+    def scan(parts: Iterable[Part]) -> Iterator[tuple[Part, Known, ScannedPart]]:
+        under_way: _UnderWay = deque()
+        for scanned in in_order(submits(parts, under_way), lambda: crew.in_flight(builder.rows)):
+            yield *under_way.popleft(), scanned
+            yield from scan(scanned.more)
+
+    for stretch, known, scanned in scan(parts):
         _log_scanned(log, builder.rows, stretch, scanned)
         for reject in builder.add(scanned):
             watch(_failure(reject))
