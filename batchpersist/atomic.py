@@ -13,7 +13,7 @@ from .folders import make_dirs
 from .layout import TEMPORARY_MARK
 from .models import Durability
 
-__all__ = ["StagedFile", "commit", "make_dirs", "stage", "write"]
+__all__ = ["StagedFile", "amend", "commit", "make_dirs", "stage", "write"]
 
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _BLOCK = 1 << 20
@@ -81,6 +81,29 @@ def stage(target: str, chunks: Iterable[bytes], group: SyncGroup, *, mode: int |
         # Named by the target: equal causes are worded equally, and temporaries mean nothing to people.
         raise OSError(error.errno, error.strerror, target) from error
     return StagedFile(temporary, target, size)
+
+
+def amend(
+    staged: StagedFile, start: bytes, keep: int, chunks: Iterable[bytes], group: SyncGroup
+) -> StagedFile:
+    """Give a staged file other first bytes, and other bytes from ``keep`` on: in place, for nobody knows it.
+
+    Raises as ``stage`` does, and the temporary is gone then.
+    """
+    try:
+        fd = os.open(staged.temporary, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            _write(fd, start)
+            os.ftruncate(fd, keep)
+            os.lseek(fd, keep, os.SEEK_SET)
+            size = keep + sum(_write(fd, block) for block in _blocks(chunks))
+            group.written(fd)
+        finally:
+            os.close(fd)
+    except BaseException:
+        staged.discard()
+        raise
+    return StagedFile(staged.temporary, staged.target, size)
 
 
 def _fill(path: str, chunks: Iterable[bytes], group: SyncGroup, mode: int | None) -> int:

@@ -8,36 +8,18 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from .errors import SnapshotError
-from .history import History, NotASnapshotError, empty_history, read_history
+from .history import History, empty_history, read_history
+from .historycache import recall
 from .layout import Layout
 from .models import Keys
+from .otherforms import NotASnapshotError
+from .versions import Version, version_from, version_of
 
 # O_NONBLOCK: a FIFO planted in the place of a file must not make the open wait.
 _FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-
-
-class Version(NamedTuple):
-    """What tells one state of a file from the next: a rename over it changes at least the inode."""
-
-    device: int
-    inode: int
-    size: int
-    mtime_ns: int
-
-
-def version_of(path: str) -> Version | None:
-    """The version of what is at ``path`` (a link is not followed); None where nothing is."""
-    try:
-        return _version(os.lstat(path))
-    except FileNotFoundError:
-        return None
-
-
-def _version(status: os.stat_result) -> Version:
-    return Version(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
 class Baseline:
@@ -52,6 +34,7 @@ class Baseline:
         """The permission bits of the snapshot; None where there is none."""
         self._versions: dict[str, Version | None] = {}
         self._file: BinaryIO | None = None
+        self._history = empty_history()
 
     def is_current(self) -> bool:
         """Whether the task's files are still as they were read."""
@@ -61,29 +44,37 @@ class Baseline:
         """Idempotent."""
         if self._file is not None:
             self._file.close()
+            self._file = None
 
-    def load(self, layout: Layout, task_id: str, keys: Keys) -> History:
+    def load(
+        self, layout: Layout, task_id: str, keys: Keys, *, cache: bool = True, earlier: Baseline | None = None
+    ) -> History:
         """Read the task's snapshot; where it has none, its legacy state if that is one, else nothing.
 
-        Once only. Raises SnapshotError (a snapshot that cannot be read as one) and OSError; then,
-        as well, the caller closes.
+        Once only. ``cache``: what this package noted down of a long snapshot may stand for
+        reading it. ``earlier``: loaded before and not closed yet; what is as it was there is
+        compared with it only. Raises SnapshotError (a snapshot that cannot be read as one) and
+        OSError; then, as well, the caller closes.
         """
         snapshot, legacy = layout.snapshot(task_id), layout.legacy_state(task_id)
         with _naming(snapshot):
-            file = self._open(snapshot)
-            if file is not None:
-                self.mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-                return _read(file, task_id, keys)
+            found = self._open(snapshot)
+            if found is not None:
+                path = layout.history_cache(task_id) if cache else None
+                self._history = _read(*found, task_id, keys, path, earlier)
+                return self._history
         with _naming(legacy):
             try:
-                file = self._open(legacy)
-                history = _read(file, task_id, keys) if file else empty_history()
+                found = self._open(legacy)
+                self.mode = None
+                if found is not None:
+                    self._history = _read(*found, task_id, keys, None, None)
+                    self._history.further = b""  # of no meaning in a snapshot
             except NotASnapshotError:
-                return empty_history()  # the name also serves other purposes
-            history.further = b""  # of no meaning in a snapshot
-            return history
+                pass  # the name also serves other purposes
+            return self._history
 
-    def _open(self, path: str) -> BinaryIO | None:
+    def _open(self, path: str) -> tuple[BinaryIO, Version] | None:
         self._versions[path] = None
         try:
             descriptor = os.open(path, _FLAGS)
@@ -94,16 +85,38 @@ class Baseline:
                 raise SnapshotError("the snapshot is a symbolic link") from error
             raise
         status = os.fstat(descriptor)
-        self._versions[path] = _version(status)
+        version = self._versions[path] = version_from(status)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
             raise NotASnapshotError("the snapshot is not a regular file")
+        self.mode = stat.S_IMODE(status.st_mode)
         self._file = os.fdopen(descriptor, "rb", buffering=0)
-        return self._file
+        return self._file, version
+
+    def history_beside(self, version: Version) -> History | None:
+        """What was loaded, if it can still be read, and beside the file of that version."""
+        if self._file is None:
+            return None
+        now = version_from(os.fstat(self._file.fileno()))
+        # Not the ctime: whoever renamed another file over this one has changed it.
+        is_unchanged = any(loaded and now.is_renamed(loaded) for loaded in self._versions.values())
+        return self._history if is_unchanged and now.inode != version.inode else None
 
 
-def _read(file: BinaryIO, task_id: str, keys: Keys) -> History:
-    return read_history(partial(os.pread, file.fileno()), task_id, keys)
+def _read(
+    file: BinaryIO, version: Version, task_id: str, keys: Keys, cache: str | None, earlier: Baseline | None
+) -> History:
+    read = partial(os.pread, file.fileno())
+    before = earlier.history_beside(version) if earlier else None
+    known = recall(cache, task_id, keys, version) if cache else None
+    if known is not None:
+        history = History(read, *known, is_canonical=True)
+        history.shared = before.shared_with(read, history.entries.offsets[0]) if before else 0
+    else:
+        history = read_history(read, task_id, keys, earlier=before)
+    if earlier and before is not earlier.history_beside(version):  # not all of it was as it had been read
+        history = read_history(read, task_id, keys)
+    return history
 
 
 @contextmanager

@@ -1,114 +1,119 @@
-"""Cutting the list of entries out of a snapshot's canonical text, chunk by chunk.
+"""Cutting the list of entries out of a snapshot's canonical text, block by block.
 
 Canonical text has no line break inside a string, so an entry begins and ends with a line
-that holds nothing but its bracket, at the indentation of an entry. Each entry that is cut out
-like this is then validated by itself, so that a torn file is never taken for a snapshot.
+that holds nothing but its bracket, at the indentation of an entry. A block of neighbours cut
+out like this is validated as a whole, so that a torn file is never taken for a snapshot.
 """
 
 from __future__ import annotations
 
 import json
 from array import array
-from collections.abc import Callable
+from operator import attrgetter
 from typing import Any
 
+import msgspec
+
 from .errors import InvalidRunError, SnapshotError
-from .jsontext import canonical, nest, string
+from .jsontext import canonical, nest, parse, string
 from .models import Keys
-from .snapshottext import ENTRY_LEVELS, RUNS_END
+from .snapshottext import ENTRY_LEVELS, RUNS_END, SEPARATOR
+from .window import NotCanonicalError, Window
 
-Read = Callable[[int, int], bytes]
-"""(size, offset) -> so many bytes from there, fewer only where the text ends."""
-
-_START = b"\n    {\n"
-_END = b"\n    }"
-_INDENT = len(b"\n    ")
-
-
-class NotCanonicalError(Exception):
-    """The text is not laid out as JSON.stringify(snapshot, null, 2) does; it may be valid all the same."""
-
-
-class Window:
-    """What is left of a text that is read in chunks. Only what is not yet taken is kept."""
-
-    def __init__(self, read: Read, chunk: int) -> None:
-        self._read = read
-        self._chunk = chunk
-        self._data = bytearray()
-        self.offset = 0
-        """Of the first byte not yet taken."""
-
-    def take_through(self, mark: bytes, *, within: int | None = None) -> bytes:
-        """Everything up to and including ``mark``.
-
-        NotCanonicalError where it does not come, or not within about so many bytes.
-        """
-        searched = 0
-        while (at := self._data.find(mark, searched)) < 0:
-            searched = max(0, len(self._data) - len(mark) + 1)
-            if (within is not None and searched > within) or not self._more():
-                raise NotCanonicalError
-        return self._take(at + len(mark))
-
-    def skip(self, mark: bytes) -> bool:
-        """Take ``mark`` if it comes next."""
-        while len(self._data) < len(mark) and self._more():
-            pass
-        return self._data.startswith(mark) and bool(self._take(len(mark)))
-
-    def take_rest(self) -> bytes:
-        while self._more():
-            pass
-        return self._take(len(self._data))
-
-    def _more(self) -> bool:
-        chunk = self._read(self._chunk, self.offset + len(self._data))
-        self._data += chunk
-        return bool(chunk)
-
-    def _take(self, size: int) -> bytes:
-        taken = bytes(self._data[:size])
-        del self._data[:size]
-        self.offset += size
-        return taken
+_OPEN = b"{\n"
+_CLOSE = b"\n    }"
+_BETWEEN = _CLOSE + SEPARATOR + _OPEN
+_LAST = _CLOSE + RUNS_END
 
 
 class Entries:
-    """The entries of a snapshot: their keys, and where their text lies (bytes)."""
+    """Neighbouring entries: their keys, and where their text lies."""
 
-    def __init__(self) -> None:
-        self.keys: list[tuple[str, str]] = []
-        """(run id, timestamp)"""
-        self.offsets: array[int] = array("Q")
-        self.lengths: array[int] = array("Q")
+    def __init__(self, offset: int) -> None:
+        """``offset``: of the first one (bytes)."""
+        self.run_ids: list[str] = []
+        self.timestamps: list[str] = []
+        self.offsets: array[int] = array("Q", [offset])
+        """Where each begins, and where one more would, behind a separator."""
 
-    def read(self, window: Window, keys: Keys) -> None:
-        """Read on from behind the list's opening bracket to behind its closing one.
+    def __len__(self) -> int:
+        return len(self.run_ids)
+
+    @property
+    def end(self) -> int:
+        """Where the last one ends."""
+        return self.offsets[-1] - len(SEPARATOR)
+
+    def add(self, run_id: str, timestamp: str, size: int) -> None:
+        self.run_ids.append(run_id)
+        self.timestamps.append(timestamp)
+        self.offsets.append(self.offsets[-1] + size + len(SEPARATOR))
+
+    def extend(self, others: Entries, first: int, stop: int) -> None:
+        """Add others from ``first`` up to ``stop``, which is left out."""
+        self.run_ids += others.run_ids[first:stop]
+        self.timestamps += others.timestamps[first:stop]
+        shift = self.offsets[-1] - others.offsets[first]
+        offsets = others.offsets[first + 1 : stop + 1]
+        self.offsets.extend(offsets if not shift else array("Q", [offset + shift for offset in offsets]))
+
+
+class EntryReader:
+    """Reads entries whose identity stands under the given keys."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._names = (keys.run, keys.time)
+        fields = {name: f"key{number}" for number, name in enumerate(self._names)}  # both may be one
+        entry = msgspec.defstruct(
+            "_Entry",
+            [(field, str) for field in fields.values()],
+            rename={field: name for name, field in fields.items()},
+            gc=False,
+        )
+        self._decode = msgspec.json.Decoder(list[entry]).decode  # type: ignore[valid-type]
+        self._keys_of = attrgetter(*(fields[name] for name in self._names))
+
+    def read(self, window: Window, entries: Entries) -> None:
+        """Read on from the next entry to behind the list's end.
 
         NotCanonicalError where the text is not a canonical list of objects; SnapshotError
         where one of them has no string under ``keys.run`` or ``keys.time``.
         """
-        run_mark, time_mark = _mark(keys.run), _mark(keys.time)
-        while True:
-            text = window.take_through(_END)
-            if not text.startswith(_START):
-                raise NotCanonicalError
-            text = text[_INDENT:]
-            _check_canonical(text)
-            run_id, timestamp = _string_after(run_mark, text), _string_after(time_mark, text)
-            if run_id is None or timestamp is None:
-                name = keys.run if run_id is None else keys.time
-                raise SnapshotError(
-                    "an entry of the snapshot lacks a key", f"entry {len(self.keys) + 1}: {name}"
-                )
-            self.keys.append((run_id, timestamp))
-            self.offsets.append(window.offset - len(text))
-            self.lengths.append(len(text))
-            if not window.skip(b","):
-                break
-        if not window.skip(RUNS_END):
+        is_last = False
+        while not is_last:
+            block, is_last = window.take_items(_CLOSE + SEPARATOR, _LAST)
+            self._read_block(block, entries)
+        window.take_through(_LAST, within=len(_LAST))
+
+    def _read_block(self, block: bytes, entries: Entries) -> None:
+        """``block`` lacks the line that closes its last entry."""
+        if not block.startswith(_OPEN):
             raise NotCanonicalError
+        inner = block[len(_OPEN) :].split(_BETWEEN)
+        found = self._read_at_once(block + _CLOSE) or [
+            self._read_one(text, len(entries) + number) for number, text in enumerate(inner, 1)
+        ]
+        for text, (run_id, timestamp) in zip(inner, found, strict=True):
+            entries.add(run_id, timestamp, len(_OPEN) + len(text) + len(_CLOSE))
+
+    def _read_at_once(self, block: bytes) -> list[tuple[str, str]] | None:
+        """The keys of a block of valid, canonical entries; None where that must be looked at one by one."""
+        try:
+            if canonical(b'{"":[%b]}' % block) == b'{\n  "": [\n    %b\n  ]\n}' % block:
+                return list(map(self._keys_of, parse(b"[%b]" % block, self._decode)))
+        except (InvalidRunError, msgspec.ValidationError, UnicodeDecodeError):
+            pass
+        return None
+
+    def _read_one(self, inner: bytes, number: int) -> tuple[str, str]:
+        """With a key repeated or spelled as Python alone reads it, nested to the limit, or damaged."""
+        text = _OPEN + inner + _CLOSE
+        _check_canonical(text)
+        run_id, timestamp = (_string_after(_mark(name), text) for name in self._names)
+        if run_id is None or timestamp is None:
+            name = self._names[0 if run_id is None else 1]
+            raise SnapshotError("an entry of the snapshot lacks a key", f"entry {number}: {name}")
+        return run_id, timestamp
 
 
 def _check_canonical(text: bytes) -> None:

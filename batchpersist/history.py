@@ -1,60 +1,88 @@
 """An existing task snapshot, as the keys of its entries and where their text is.
 
-What this package or the orchestrator wrote is canonical, and is read in chunks: of a history
+What this package or the orchestrator wrote is canonical, and is read in blocks: of a history
 of any size only the keys and the places are kept. Whatever else is valid JSON (compact,
 indented otherwise, escaped, with a ``lastRunAt`` that is not the last entry's) is read whole
-and brought into canonical text first.
+and brought into canonical text first (``otherforms``).
 """
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 
-from .entries import Entries, NotCanonicalError, Read, Window
-from .errors import InvalidRunError, SnapshotError
-from .jsontext import canonical, string
-from .models import Keys
-from .snapshottext import RUNS, further_members, head, members
+import msgspec
 
-CHUNK = 256 << 10
-"""Bytes read at once: what stays in the processor's cache is faster than larger chunks are."""
+from .entries import Entries, EntryReader
+from .errors import InvalidRunError, SnapshotError
+from .jsontext import canonical, parse
+from .models import Keys
+from .otherforms import read_other
+from .snapshottext import LIST_START, SEPARATOR, further_members, head, members
+from .window import NotCanonicalError, Read, Window
+
+CHUNK = 64 << 10
+"""Bytes read at once: what stays in the processor's nearest caches is faster than larger chunks are."""
 
 _BLOCK = 1 << 20
 """Bytes copied at once."""
 
+_decode_list = msgspec.json.Decoder(list[msgspec.Raw]).decode
+
+_LIST_OPEN = b"[\n    "
+
 _LONGEST_HEAD = 64 << 10
 """Bytes before the first entry, at most: what begins otherwise is not searched to its end."""
-
-
-class NotASnapshotError(SnapshotError):
-    """Not this task's snapshot at all: it does not parse, is another task's, or has no list of runs."""
 
 
 class History:
     """Entries in their order. Texts are canonical, and nested as deep as they are in a snapshot."""
 
     def __init__(
-        self, read: Read, entries: Entries, further: bytes = b"", *, is_canonical: bool = False
+        self,
+        read: Read,
+        entries: Entries,
+        further: bytes = b"",
+        *,
+        is_canonical: bool = False,
+        shared: int = 0,
     ) -> None:
         self._read = read
-        self._offsets = entries.offsets
-        self._lengths = entries.lengths
-        self.keys = entries.keys
-        """(run id, timestamp) of each entry."""
+        self.entries = entries
         self.further = further
         """The text of top-level members that are not ours to know."""
         self.is_canonical = is_canonical
         """The file is, byte for byte, what would be written for these entries."""
+        self.shared = shared
+        """So many entries at the beginning are those of the earlier history it was read with."""
+
+    @property
+    def keys(self) -> list[tuple[str, str]]:
+        """(run id, timestamp) of each entry."""
+        return list(zip(self.entries.run_ids, self.entries.timestamps, strict=True))
 
     def text(self, entry: int) -> bytes:
         """The text of one entry."""
-        return self._bytes(self._offsets[entry], self._lengths[entry])
+        return b"".join(self.texts(entry, entry))
 
     def texts(self, first: int, last: int) -> Iterator[bytes]:
         """The text of neighbours with the separators between them, in blocks."""
-        end = self._offsets[last] + self._lengths[last]
-        for offset in range(self._offsets[first], end, _BLOCK):
+        end = self.entries.offsets[last + 1] - len(SEPARATOR)
+        for offset in range(self.entries.offsets[first], end, _BLOCK):
             yield self._bytes(offset, min(_BLOCK, end - offset))
+
+    def shared_with(self, read: Read, offset: int) -> int:
+        """How many of the first entries stand in another text too, byte for byte, from ``offset`` on."""
+        offsets = self.entries.offsets
+        shift = offset - offsets[0]
+        for start in range(offsets[0], self.entries.end, CHUNK):
+            size = min(CHUNK, self.entries.end - start)
+            mine, other = self._read(size, start), read(size, start + shift)
+            if mine != other:
+                pairs = enumerate(zip(mine, other, strict=False))
+                same = next((at for at, (a, b) in pairs if a != b), min(len(mine), len(other)))
+                return bisect_right(offsets, start + same) - 1
+        return len(self.entries)
 
     def _bytes(self, offset: int, size: int) -> bytes:
         data = self._read(size, offset)
@@ -65,29 +93,38 @@ class History:
 
 def empty_history() -> History:
     """The history of a task that has none."""
-    return History(_reader(b""), Entries())
+    return History(_reader(b""), Entries(0))
 
 
-def read_history(read: Read, task_id: str, keys: Keys, *, chunk: int = CHUNK) -> History:
+def read_history(
+    read: Read, task_id: str, keys: Keys, *, chunk: int = CHUNK, earlier: History | None = None
+) -> History:
     """Read and validate the snapshot of ``task_id``; ``read`` serves the History's texts later on, too.
 
-    Raises NotASnapshotError, or SnapshotError where an entry is no completed run (an object
-    with a string under ``keys.run`` and ``keys.time``).
+    ``earlier``: another state of the snapshot, read before: what is still as it was there is
+    found by comparing, at a fraction of the cost of validating it again. Raises
+    NotASnapshotError, or SnapshotError where an entry is no completed run (an object with a
+    string under ``keys.run`` and ``keys.time``).
     """
     try:
-        return _read_canonical(read, task_id, keys, chunk)
+        return _read_canonical(read, task_id, keys, chunk, earlier or empty_history())
     except NotCanonicalError:
-        return _read_other(Window(read, chunk).take_rest(), task_id, keys)
+        return _read_other(read, task_id, keys)
 
 
-def _read_canonical(read: Read, task_id: str, keys: Keys, chunk: int) -> History:
+def _read_canonical(read: Read, task_id: str, keys: Keys, chunk: int, earlier: History) -> History:
     window = Window(read, chunk)
-    start = window.take_through(RUNS, within=_LONGEST_HEAD)
-    entries = Entries()
-    entries.read(window, keys)
-    if start + b"\n    " != head(task_id, entries.keys[-1][1]):
+    start = window.take_through(LIST_START, within=_LONGEST_HEAD)
+    entries = Entries(window.offset)
+    # One is always left to be read: what comes behind it is to be looked at.
+    shared = max(0, min(earlier.shared_with(read, window.offset), len(earlier.entries) - 1))
+    entries.extend(earlier.entries, 0, shared)
+    if shared:
+        window = Window(read, chunk, entries.offsets[-1])
+    EntryReader(keys).read(window, entries)
+    if start != head(task_id, entries.timestamps[-1]):
         raise NotCanonicalError
-    return History(read, entries, _further(window.take_rest()), is_canonical=True)
+    return History(read, entries, _further(window.take_rest()), is_canonical=True, shared=shared)
 
 
 def _further(rest: bytes) -> bytes:
@@ -104,30 +141,19 @@ def _further(rest: bytes) -> bytes:
     return further
 
 
-def _read_other(data: bytes, task_id: str, keys: Keys) -> History:
-    try:
-        text = canonical(data)
-    except InvalidRunError as error:
-        raise NotASnapshotError("the snapshot does not parse", str(error)) from error
-    if not text.startswith(b"{"):
-        raise NotASnapshotError("the snapshot is not an object")
-    found = members(text)
-    if found.get(b'"taskId"') != string(task_id):
-        belongs_to = found.get(b'"taskId"', b"none").decode()
-        raise NotASnapshotError("the snapshot's taskId is not the task's", belongs_to)
-    runs = found.get(b'"runs"', b"")
-    if not runs.startswith(b"["):
-        raise NotASnapshotError("the snapshot's runs are not a list")
-    entries = Entries()
+def _read_other(read: Read, task_id: str, keys: Keys) -> History:
+    runs, further = read_other(read, task_id)
+    entries = Entries(len(_LIST_OPEN))
     if runs != b"[]":
-        window = Window(_reader(runs), len(runs))
-        window.skip(b"[")
         try:
-            entries.read(window, keys)
+            EntryReader(keys).read(Window(_reader(runs), CHUNK, len(_LIST_OPEN)), entries)
         except NotCanonicalError as error:
-            number = f"entry {len(entries.keys) + 1}"
-            raise SnapshotError("an entry of the snapshot is not an object", number) from error
-    return History(_reader(runs), entries, further_members(found))
+            items = parse(runs, _decode_list)
+            number = next(
+                number for number, item in enumerate(items, 1) if not bytes(item).startswith(b"{\n")
+            )
+            raise SnapshotError("an entry of the snapshot is not an object", f"entry {number}") from error
+    return History(_reader(runs), entries, further)
 
 
 def _reader(data: bytes) -> Read:

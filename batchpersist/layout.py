@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from hashlib import blake2b
 
 OWN_FOLDER = ".batchpersist"
 """What is batchpersist's alone, below the runs-dir: its lock, spool and batches."""
@@ -52,6 +53,16 @@ class Layout:
     def lock_mutexes(self) -> str:
         """Folder of the flock'd files that serialise the breaking of stale task locks."""
         return os.path.join(self.runs_dir, OWN_FOLDER, "locks")
+
+    def history_cache(self, task_id: str) -> str:
+        """What is known of the task's snapshot; hashed, since a task id may leave no room for a suffix."""
+        name = blake2b(task_id.encode(), digest_size=16).hexdigest()
+        return os.path.join(self.runs_dir, OWN_FOLDER, "histories", name)
+
+    @property
+    def catalogue(self) -> str:
+        """What the last batch learnt of sources and outputs: a cache."""
+        return os.path.join(self.runs_dir, OWN_FOLDER, "catalogue", "catalogue.arrows")
 
     @property
     def batches(self) -> str:

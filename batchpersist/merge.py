@@ -9,35 +9,47 @@ behind all of them or before all of them. So one sort at the end serves all arri
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
-from itertools import chain, pairwise
+from collections.abc import Sequence
+from itertools import chain, islice
+from operator import le
 from typing import Any
 
-RunIdAndTime = tuple[str, str]
+RunIdsAndTimes = tuple[Sequence[str], Sequence[str]]
+"""Of some runs: their ids, and their timestamps."""
 
 
-def merge(history: Sequence[RunIdAndTime], arrivals: Sequence[RunIdAndTime]) -> list[int]:
+def merge(history: RunIdsAndTimes, arrivals: RunIdsAndTimes) -> list[int]:
     """The final order after recording ``arrivals`` one by one into ``history``.
 
-    Both are (run id, timestamp) pairs. In the result ``i >= 0`` stands for ``history[i]``, kept
-    as it is, and ``-1 - j`` for ``arrivals[j]``. An arrival replaces the first entry of its run,
-    as JavaScript's ``findIndex`` finds it; further entries of the same run stay. Timestamps
-    compare as JavaScript strings do.
+    In the result ``i >= 0`` stands for item i of the history, kept as it is, and ``-1 - j``
+    for arrival j. An arrival replaces the first entry of its run, as JavaScript's ``findIndex``
+    finds it; further entries of the same run stay. Timestamps compare as JavaScript strings do.
 
-    O((n + k) log(n + k)) for n sorted entries and k arrivals in any order. An unsorted history
-    costs O(n) an arrival until the first one that replaces an entry, since that one sorts it.
+    O((n + k) log(n + k)) for n sorted entries and k arrivals in any order; O(n + k log k), and
+    little of it, where none of them replaces another. An unsorted history costs O(n) an
+    arrival until the first one that replaces an entry, since that one sorts it.
     """
+    size = len(history[0])
     # Arrivals are appended in reverse, so that -1 - j indexes the columns as i does.
-    pairs = [*history, *reversed(arrivals)]
-    run_ids = [run_id for run_id, _ in pairs]
-    times = _comparable(time for _, time in pairs)
+    run_ids = [*history[0], *reversed(arrivals[0])]
+    times = _comparable([*history[1], *reversed(arrivals[1])])
 
-    order = list(range(len(history)))
-    upcoming = range(-1, -1 - len(arrivals), -1)
-    if not _is_sorted(times[: len(history)]):
+    order = list(range(size))
+    upcoming = range(-1, -1 - len(arrivals[0]), -1)
+    if not _is_sorted(times[:size]):
         recorded = _record_unsorted(order, upcoming, run_ids, times)
         upcoming = upcoming[recorded:]
+    elif _are_new(history[0], arrivals[0]):
+        order += upcoming
+        order.sort(key=times.__getitem__)  # stable: behind all of the same timestamp
+        return order
     return _record_sorted(order, upcoming, run_ids, times) if upcoming else order
+
+
+def _are_new(standing: Sequence[str], arriving: Sequence[str]) -> bool:
+    """Whether nothing would replace an entry, nor another arrival."""
+    different = set(arriving)
+    return len(different) == len(arriving) and different.isdisjoint(standing)
 
 
 def _record_unsorted(order: list[int], upcoming: range, run_ids: list[str], times: list[Any]) -> int:
@@ -99,13 +111,12 @@ def _record_sorted(order: list[int], upcoming: range, run_ids: list[str], times:
     return merged
 
 
-def _comparable(times: Iterable[str]) -> list[Any]:
+def _comparable(times: list[str]) -> list[Any]:
     """Keys that compare as the strings do in JavaScript: by UTF-16 code units."""
-    texts = list(times)
-    if all(map(str.isascii, texts)):
-        return texts
-    return [text.encode("utf-16-be", "surrogatepass") for text in texts]
+    if all(map(str.isascii, times)):
+        return times
+    return [time.encode("utf-16-be", "surrogatepass") for time in times]
 
 
 def _is_sorted(times: list[Any]) -> bool:
-    return all(earlier <= later for earlier, later in pairwise(times))
+    return all(map(le, times, islice(times, 1, None)))

@@ -34,9 +34,12 @@ class TaskStateStore:
         lock: LockPolicy = LockPolicy(),
         durability: Durability = Durability.FILE,
         force: bool = False,
+        cache: bool = True,
     ) -> None:
-        """``force``: write a run's entry even where it stands already with the same text."""
-        self._options = CommitOptions(Layout(out_dir, runs_dir), keys, lock, durability, force)
+        """``force``: write a run's entry even where it stands already with the same text. ``cache``:
+        note down below the runs-dir what is known of long snapshots, so that the next run added
+        to one need not read it again."""
+        self._options = CommitOptions(Layout(out_dir, runs_dir), keys, lock, durability, force, cache)
         self._reader = RunReader(keys)
 
     def record_run(self, summary: Summary) -> Side:

@@ -6,8 +6,8 @@ import re
 
 from .jsontext import string
 
-RUNS = b'\n  "runs": ['
-"""The line that opens the list of entries."""
+LIST_START = b'\n  "runs": [\n    '
+"""Between the members before the list of entries and its first entry."""
 
 RUNS_END = b"\n  ]"
 
@@ -25,7 +25,7 @@ _MEMBER = re.compile(rb'^  ("(?:[^"\\]|\\.)*"): ', re.MULTILINE)
 
 def head(task_id: str, last_run_at: str) -> bytes:
     """Everything before the first entry."""
-    return b'{\n  "taskId": %b,\n  "lastRunAt": %b,%b\n    ' % (string(task_id), string(last_run_at), RUNS)
+    return b'{\n  "taskId": %b,\n  "lastRunAt": %b,%b' % (string(task_id), string(last_run_at), LIST_START)
 
 
 def tail(further: bytes) -> bytes:

@@ -24,7 +24,8 @@ LEVELS = (
     "sources sources.copying sources.discover sources.jsonfile sources.ndjson sources.parts sources.reading sources.rows"
     " sources.spool sources.streams sources.tables sources.values sources.walk"
     " samples generate scan columns index shards plan job payloads"
-    " merge snapshottext entries history baseline composition commit snapshot manifest",
+    " versions window snapshottext entries otherforms history historycache baseline"
+    " merge composition draft commit snapshot manifest",
     # 3 the pair: both writes together, one by one or a shard of them
     "events pairs coordinator sides settle standing",
     # 4 many shards: who does the work, and what became of it

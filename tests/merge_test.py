@@ -7,13 +7,20 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batchpersist.merge import merge
+from batchpersist.merge import merge as merge_columns
 
 IDS = st.sampled_from("abcdefgh")
 TIMES = st.sampled_from(["1", "2", "3", "4"])
 PAIRS = st.lists(st.tuples(IDS, TIMES), max_size=12)
 UNIQUE_HISTORIES = st.lists(st.tuples(IDS, TIMES), max_size=8, unique_by=lambda pair: pair[0])
 SORTED_HISTORIES = UNIQUE_HISTORIES.map(lambda pairs: sorted(pairs, key=lambda pair: pair[1]))
+
+
+def merge(history: list[tuple[str, str]], arrivals: list[tuple[str, str]]) -> list[int]:
+    def columns(pairs: list[tuple[str, str]]) -> tuple[list[str], list[str]]:
+        return [run_id for run_id, _ in pairs], [time for _, time in pairs]
+
+    return merge_columns(columns(history), columns(arrivals))
 
 
 def javascript_order(text: str) -> list[int]:

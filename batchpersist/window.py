@@ -1,0 +1,69 @@
+"""A text that is read in chunks and taken from its front; only what is not yet taken is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Read = Callable[[int, int], bytes]
+"""(size, offset) -> so many bytes from there, fewer only where the text ends."""
+
+
+class NotCanonicalError(Exception):
+    """The text is not laid out as JSON.stringify(snapshot, null, 2) does; it may be valid all the same."""
+
+
+class Window:
+    """What is left of a text. ``chunk``: bytes read at once."""
+
+    def __init__(self, read: Read, chunk: int, offset: int = 0) -> None:
+        self._read = read
+        self._chunk = chunk
+        self._data = bytearray()
+        self.offset = offset
+        """Of the first byte not yet taken."""
+
+    def take_through(self, mark: bytes, *, within: int) -> bytes:
+        """Everything up to and including ``mark``.
+
+        NotCanonicalError where it does not come within about so many bytes.
+        """
+        searched = 0
+        while (at := self._data.find(mark, searched)) < 0:
+            searched = max(0, len(self._data) - len(mark) + 1)
+            if searched > within or not self._more():
+                raise NotCanonicalError
+        return self._take(at + len(mark))
+
+    def take_items(self, between: bytes, last: bytes) -> tuple[bytes, bool]:
+        """As many items as there are in what was read, at least one, and whether ``last`` comes next.
+
+        ``between`` stands before each further item, and is taken, but not given. NotCanonicalError
+        where neither comes.
+        """
+        searched = 0
+        while True:
+            if (at := self._data.find(last, searched)) >= 0:
+                return self._take(at), True
+            if (at := self._data.rfind(between, searched)) >= 0:
+                items = self._take(at)
+                self._take(len(between))
+                return items, False
+            searched = max(0, len(self._data) - max(len(between), len(last)) + 1)
+            if not self._more():
+                raise NotCanonicalError
+
+    def take_rest(self) -> bytes:
+        while self._more():
+            pass
+        return self._take(len(self._data))
+
+    def _more(self) -> bool:
+        chunk = self._read(self._chunk, self.offset + len(self._data))
+        self._data += chunk
+        return bool(chunk)
+
+    def _take(self, size: int) -> bytes:
+        taken = bytes(self._data[:size])
+        del self._data[:size]
+        self.offset += size
+        return taken
