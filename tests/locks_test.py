@@ -341,7 +341,7 @@ def test_control_without_the_lock_increments_are_lost(counter: Path) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert int(counter.read_text()) < 200
+    assert int(counter.read_text()) != 200, "too few, or too many by a torn write"
 
 
 def test_threads_exclude_each_other(layout: Layout, counter: Path) -> None:

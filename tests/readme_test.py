@@ -41,7 +41,7 @@ def test_something_is_shown() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_option_of_every_command_exists(command: str) -> None:
-    name, *words = shlex.split(command.split(" | ")[0])
+    name, *words = shlex.split(command.partition(" | ")[0])
     declared = CliRunner().invoke(cli, [name, "--help"]).stdout
     for option in (word for word in words if word.startswith("-") and word != "-"):
         assert re.search(rf"(^|[ ,]){re.escape(option)}\b", declared), option
