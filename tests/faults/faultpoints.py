@@ -1,0 +1,111 @@
+"""The harness of faultpoints.c: build it, and set which call below a folder is to fail or to kill."""
+
+from __future__ import annotations
+
+import json
+import mmap
+import os
+import struct
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+
+CHANGES, READS, CLOSES = 1, 2, 4
+COUNT, KILL_GROUP, KILL_PROCESS, FAIL, FAIL_FROM = range(5)
+
+_PAGE = struct.Struct("qqiiii1024s1024s")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How one command ended."""
+
+    code: int
+    """Negative: by which signal."""
+    stdout: str
+    stderr: str
+    calls: int
+    fired: int
+    """How many calls the fault hit."""
+    what: str
+    """The call that it hit first, and its path."""
+    orphans: list[str]
+    """Processes that had not ended long after their parent."""
+    killed: bool
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """What ``--json`` printed."""
+        return [json.loads(line) for line in self.stdout.splitlines() if line.startswith("{")]
+
+
+def build(folder: Path, compiler: str) -> Path:
+    """Compile the shim; returns its path."""
+    library = folder / "faultpoints.so"
+    source = HERE / "faultpoints.c"
+    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+    return library
+
+
+class Command:
+    """``batchpersist``, warm (warm.py) and under faults. A context manager."""
+
+    def __init__(self, library: Path, folder: Path, root: Path, variant: str | None = None) -> None:
+        """``root``: calls count below it only. ``variant``: one of broken.py's instead of the real one."""
+        self._root = os.fsencode(root)
+        with open(folder / f"page-{variant or 'real'}", "w+b") as file:
+            file.truncate(4096)
+            self._page = mmap.mmap(file.fileno(), 4096)
+            name = file.name
+        environment = os.environ | {
+            "FAULTPOINTS": name,
+            "LD_PRELOAD": str(library),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        self._process = subprocess.Popen(
+            [sys.executable, str(HERE / "warm.py"), *([variant] if variant else [])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=environment,
+            text=True,
+            cwd=folder,
+        )
+
+    def __enter__(self) -> Command:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(timeout=60)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+    def run(
+        self,
+        *words: object,
+        at: int = 0,
+        action: int = COUNT,
+        error: int = 0,
+        classes: int = CHANGES,
+        kill: dict[str, Any] | None = None,
+    ) -> Answer:
+        """Run to the end. ``at``: the number of the call, from 1, that ``action`` befalls."""
+        page = (0, at, action, error, classes, 0, self._root, b"")
+        self._page[: _PAGE.size] = _PAGE.pack(*page)
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps({"argv": ["run", *map(str, words)], "kill": kill}) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, "the warm process has ended"
+        answer = json.loads(line)
+        count, _, _, _, _, fired, _, what = _PAGE.unpack(self._page[: _PAGE.size])
+        text = os.fsdecode(what.rstrip(b"\0"))
+        return Answer(
+            calls=count, fired=fired, what=text.replace(os.fsdecode(self._root) + "/", ""), **answer
+        )

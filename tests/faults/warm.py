@@ -1,0 +1,128 @@
+"""The command, many times over: a process that has imported it once and forks for each request.
+
+``python warm.py`` reads a request a line from standard input, ``{"argv": [...], "kill": null | {"after": seconds,
+"victim": V, "seed": n}}`` (V: ``group``, ``process`` for
+one of it by chance, or else a part of the command line of the one), and answers with a line ``{"code", "stdout", "stderr", "killed", "orphans"}`` once
+every process that the command started is gone. Each child leaves as the command itself does, through its own exit.
+With ``--variant NAME`` the command is one of the deliberately broken ones of broken.py.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import json
+import os
+import random
+import signal
+import sys
+import tempfile
+import time
+from typing import Any, BinaryIO
+
+_PR_SET_CHILD_SUBREAPER = 36
+_PATIENCE = 20.0
+"""Seconds for what a killed batch has started to end by itself."""
+
+
+def serve() -> list[str]:
+    """Answer requests. Returns in each child, with the arguments that the command is to be run with."""
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    for line in sys.stdin:
+        request = json.loads(line)
+        stdout, stderr = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        leader = os.fork()
+        if leader == 0:
+            os.setsid()
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            os.dup2(stdout.fileno(), 1)
+            os.dup2(stderr.fileno(), 2)
+            return list(request["argv"])
+        answer = _await(leader, request.get("kill"))
+        answer.update(stdout=_content(stdout), stderr=_content(stderr))
+        print(json.dumps(answer), flush=True)
+    sys.exit(0)
+
+
+def _await(leader: int, kill: dict[str, Any] | None) -> dict[str, Any]:
+    killed = kill is not None and _kill(leader, kill)
+    code, orphans, deadline = 0, [], 0.0
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG if deadline else 0)
+        except ChildProcessError:
+            return {"code": code, "killed": killed, "orphans": orphans}
+        if pid == leader:
+            code, deadline = os.waitstatus_to_exitcode(status), time.monotonic() + _PATIENCE
+        elif pid == 0:
+            time.sleep(0.001)
+            if time.monotonic() > deadline and not orphans:
+                orphans = [_cmdline(member) for member in _group(leader)]
+                os.killpg(leader, signal.SIGKILL)
+
+
+def _kill(leader: int, kill: dict[str, Any]) -> bool:
+    """Whether it was still there to be killed."""
+    time.sleep(kill["after"])
+    while os.waitid(os.P_PID, leader, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
+        members = _group(leader)
+        if kill["victim"] == "group":
+            os.killpg(leader, signal.SIGKILL)
+        elif kill["victim"] == "process":
+            os.kill(random.Random(kill["seed"]).choice(members), signal.SIGKILL)
+        else:
+            members = [pid for pid in members if kill["victim"] in _cmdline(pid)]
+            if not members:
+                continue
+            os.kill(members[0], signal.SIGKILL)
+        return True
+    return False
+
+
+def _group(leader: int) -> list[int]:
+    """The living processes of the batch."""
+    found = []
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat", "rb") as file:
+                state, _, group = file.read().rpartition(b")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(group) == leader and state != b"Z":
+            found.append(int(name))
+    return sorted(found)
+
+
+def _cmdline(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            return file.read().replace(b"\0", b" ").decode()[:200]
+    except OSError:
+        return str(pid)
+
+
+def _content(file: BinaryIO) -> str:
+    file.seek(0)
+    with file:
+        return file.read().decode("utf-8", "replace")
+
+
+if __name__ == "__main__":
+    import difflib  # noqa: F401  (these are what a batch imports when it needs it)
+
+    import pyarrow.acero
+    import pyarrow.compute
+    import pyarrow.dataset
+    import pyarrow.parquet  # noqa: F401
+
+    import batchpersist.cli.run
+    import batchpersist.settle  # noqa: F401
+    from batchpersist.cli.main import main
+
+    if sys.argv[1:]:
+        from broken import VARIANTS
+
+        VARIANTS[sys.argv[1]]()
+    gc.freeze()  # the children need not copy what they will not free
+    sys.argv[1:] = serve()
+    main()
