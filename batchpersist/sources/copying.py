@@ -17,6 +17,7 @@ _STREAMS = {
     Format.STANDARD_INPUT: streams.standard_input_blocks,
 }
 _TABLES = {Format.PARQUET: tables.parquet_batches, Format.ARROW: tables.arrow_batches}
+_BY_POSITION = (Format.JSON, Format.LINES, Format.COPIED_LINES)
 
 
 class Copy(NamedTuple):
@@ -30,7 +31,7 @@ class Copy(NamedTuple):
 
 def is_spooled(piece: Piece) -> bool:
     """The piece's own file cannot be read by position, so that its documents are copied."""
-    return piece.format in _STREAMS or piece.format in _TABLES
+    return piece.format not in _BY_POSITION
 
 
 def copy_lines(piece: Piece, keys: Keys, spool_dir: str) -> Copy:

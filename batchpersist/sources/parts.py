@@ -54,10 +54,9 @@ SUFFIXES = {
 def format_of(name: str) -> Format | None:
     """The format that a file's name tells, in any case of letters; None: not readable."""
     name = name.lower()
-    for suffix, kind in SUFFIXES.items():
-        if name.endswith(suffix):
-            return kind
-    return None
+    last = name.rfind(".")
+    kind = SUFFIXES.get(name[last:])
+    return kind if kind is not None else SUFFIXES.get(name[name.rfind(".", 0, last) :])
 
 
 class Piece(NamedTuple):

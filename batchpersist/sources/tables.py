@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 ROWS = 1024
 """Rows at a time: the work a batch costs once is spread over enough of them."""
 
+BUFFER = 1 << 20
+"""Bytes of each column to hold of a file: without a bound Arrow reads a row group's columns whole."""
+
 _FILE_MAGIC = b"ARROW1"
 _FEATHER_1_MAGIC = b"FEA1"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
@@ -48,7 +51,7 @@ def _line(text: bytes) -> bytes:
 def parquet_batches(path: str) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
-    with _damage_told(), open(path, "rb") as source, pq.ParquetFile(source) as file:
+    with _damage_told(), open(path, "rb") as source, pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False) as file:
         yield from file.iter_batches(batch_size=ROWS, use_threads=False)
 
 

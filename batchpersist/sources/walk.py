@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 
 from ..errors import failure_of
-from ..stamps import lasting_stamp, moment
+from ..stamps import lasting_stamp, moment, state
 from .parts import Piece, Reject, format_of
 
 
@@ -62,11 +62,14 @@ class _Folder:
         names = []
         with os.scandir(path) as entries:
             for entry in entries:
-                if entry.name.startswith(".") or (entry.is_symlink() and os.path.isdir(entry.path)):
+                name = entry.name
+                if name[0] == ".":
                     continue
-                names.append(entry.name)
                 if entry.is_dir(follow_symlinks=False):
-                    self.folders.add(entry.name)
+                    self.folders.add(name)
+                elif entry.is_symlink() and os.path.isdir(entry.path):
+                    continue
+                names.append(name)
         names.sort()
         return names
 
@@ -97,7 +100,7 @@ def found_file(path: str, name: str, *, doubtful: bool = False) -> Finding:
         return Piece(kind, path, name, 0, 0, doubtful)
     if not stat.S_ISREG(status.st_mode):
         return Passed.IGNORED_FILE
-    return Piece(kind, path, name, 0, status.st_size, doubtful, lasting_stamp(status, before))
+    return Piece(kind, path, name, 0, status.st_size, doubtful, lasting_stamp(state(status), before))
 
 
 def printable(name: str) -> str:
