@@ -1,11 +1,10 @@
 // An orchestrator beside a batch: records runs into tasks as docs/formats.md says, one after the other.
 //
-// node orchestrator.mjs OUT_DIR RUNS_DIR [--hold MS] [--careless] < runs.jsonl > report.json
+// node orchestrator.mjs OUT_DIR RUNS_DIR [--hold MS] [--attempts N] < runs.jsonl > report.json
 //
 // Both sides of a run's pair start together and are awaited to the end. The report tells which runs' snapshots
-// were recorded, which were locked out, and which locks were found broken at their release. Each runs.json
-// that was found where it cannot be read ends the program. --hold MS: keep the lock so much longer.
-// --careless: take no lock (what a proof must find fault with).
+// were recorded and when, which were locked out, and whose locks were found broken at their release. A runs.json
+// that cannot be read ends the program. --hold MS: keep each lock so much longer.
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -14,10 +13,11 @@ import { randomUUID } from "node:crypto";
 import { setTimeout as sleep } from "node:timers/promises";
 
 const [outDir, runsDir, ...flags] = process.argv.slice(2);
-const careless = flags.includes("--careless");
-const hold = flags.includes("--hold") ? Number(flags[flags.indexOf("--hold") + 1]) : 0;
+const option = (name, otherwise) =>
+  flags.includes(name) ? Number(flags[flags.indexOf(name) + 1]) : otherwise;
 
-const ATTEMPTS = 5;
+const HOLD_MS = option("--hold", 0);
+const ATTEMPTS = option("--attempts", 5);
 const FIRST_DELAY_MS = 100;
 const MAX_DELAY_MS = 1000;
 const STALE_MS = 300_000;
@@ -107,7 +107,6 @@ function attempt(lock, gate, taskId, token) {
 }
 
 async function locked(taskId, work) {
-  if (careless) return work();
   const lock = path.join(runsDir, `${taskId}.lock`);
   const token = randomUUID();
   let delay = FIRST_DELAY_MS;
@@ -169,7 +168,7 @@ async function recordSnapshot(run) {
   await locked(run.taskId, async () => {
     const snapshot = readSnapshot(run.taskId);
     merge(snapshot, run);
-    if (hold) await sleep(hold);
+    if (HOLD_MS) await sleep(HOLD_MS);
     const target = path.join(outDir, run.taskId, "runs.json");
     const temporary = `${target}.${process.pid}.${randomUUID()}`;
     await fs.promises.writeFile(temporary, JSON.stringify(snapshot, null, 2));
@@ -188,7 +187,7 @@ for await (const line of readline.createInterface({ input: process.stdin })) {
   const run = JSON.parse(line);
   const [snapshot, manifest] = await Promise.allSettled([recordSnapshot(run), recordManifest(run)]);
   if (manifest.status === "rejected") throw manifest.reason;
-  if (snapshot.status === "fulfilled") report.recorded.push([run.taskId, run.runId]);
+  if (snapshot.status === "fulfilled") report.recorded.push([run.taskId, run.runId, new Date().toISOString()]);
   else if (snapshot.reason instanceof LockedOut) report.lockedOut.push([run.taskId, run.runId]);
   else throw snapshot.reason;
 }
