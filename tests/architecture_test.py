@@ -23,7 +23,7 @@ LEVELS = (
     # 2 what is read, and what is written of a task and of a run
     "sources sources.copying sources.discover sources.jsonfile sources.ndjson sources.parts sources.reading sources.rows"
     " sources.spool sources.streams sources.tables sources.values sources.walk"
-    " samples generate scan columns index shards plan job payloads"
+    " samples generate scanned scan columns index shards plan job payloads"
     " versions window snapshottext entries otherforms history historycache baseline"
     " merge composition draft commit snapshot manifest",
     # 3 the pair: both writes together, one by one or a shard of them

@@ -122,16 +122,25 @@ def test_folders_are_listed_only_as_parts_are_taken(tmp_path: Path) -> None:
     put(tmp_path / "in" / "1" / "a.json", lines(run("a")))
     put(tmp_path / "in" / "2" / "b.json", lines(run("b")))
     put(tmp_path / "in" / "3" / "c.json", lines(run("c")))
-    parts = discover([str(tmp_path / "in")], part_bytes=1)
-    first = next(parts)
+    (part,) = discover([str(tmp_path / "in")])
     put(tmp_path / "in" / "2" / "new.json", lines(run("new")))
     shutil.rmtree(tmp_path / "in" / "3")
-    rest = list(parts)
-    assert [piece.name[-9:] for piece in first.pieces] == ["/1/a.json"]
-    assert [piece.name.rsplit("/", 1)[1] for part in rest for piece in part.pieces] == ["b.json", "new.json"]
-    (reject,) = rest[-1].rejects
+    (found,) = scan_part(part, DEFAULT_KEYS, str(tmp_path)).more
+    assert [piece.name.rsplit("/in/", 1)[1] for piece in found.pieces] == [
+        "1/a.json",
+        "2/b.json",
+        "2/new.json",
+    ]
+    (reject,) = found.rejects
     assert reject.source == str(tmp_path / "in" / "3")
     assert (reject.line, reject.failure.message) == (0, "[ENOENT] No such file or directory")
+
+
+def test_a_folder_within_a_folder_weighs_more_than_a_file(tmp_path: Path) -> None:
+    for number in range(100):
+        put(tmp_path / "in" / f"{number:02d}" / "a.json", b"")
+    parts = list(discover([str(tmp_path / "in")]))
+    assert [len(part.pieces) for part in parts] == [32, 32, 32, 4]
 
 
 def test_a_source_that_cannot_be_looked_at_is_a_reject(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import pickle
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -120,8 +121,37 @@ def test_counts_of_what_was_passed_over_come_with_the_part(tmp_path: Path) -> No
         put(tmp_path / "in" / name, b"")
     (part,) = discover([str(tmp_path / "in")])
     scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
-    assert (scanned.ignored_files, scanned.other_manifests, scanned.paths) == (1, 1, [])
+    assert (scanned.ignored_files, scanned.other_manifests, scanned.paths) == (1, 0, [])
+    (inside,) = scanned.more
+    scanned = scan_part(inside, DEFAULT_KEYS, str(tmp_path))
+    assert (scanned.ignored_files, scanned.other_manifests, scanned.paths, scanned.more) == (0, 1, [], [])
 
+
+@given(
+    files=st.sets(st.lists(st.sampled_from(["a", "b", "c.json", "-"]), min_size=1, max_size=4).map(tuple)),
+    limit=st.integers(1, 6),
+    part_files=st.integers(1, 4),
+)
+@settings(deadline=None)
+def test_folders_are_scanned_in_order_however_they_are_unfolded(
+    tmp_path_factory: pytest.TempPathFactory, files: set[tuple[str, ...]], limit: int, part_files: int
+) -> None:
+    root = tmp_path_factory.mktemp("folders")
+    for number, parts in enumerate(files):
+        put(root.joinpath("in", *parts, f"{number}.json"), text(run(f"r{number}")))
+    put(root / "in" / "b" / "no run.json", b"x")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(discovering, "WALK", limit)
+        patch.setattr(discovering, "PART_FILES", part_files)
+        found = scan(root / "spool", root / "in", part_bytes=100)
+    paths = sorted(root.glob("in/**/*.json"), key=lambda path: path.parts)
+    expected = [str(path) for path in paths if path.is_file() and path.name != "no run.json"]
+    assert [row.name for row in found.rows] == expected
+    assert [reject.source for reject in found.rejects] == [str(root / "in" / "b" / "no run.json")]
+
+
+discovering = sys.modules["batchpersist.sources.discover"]
+"""The module: its package has a function of this name."""
 
 COPIES = ("1.jsonl.gz", "2.jsonl.gz", "3.jsonl.zst", "4.parquet", "5.jsonl", "6.jsonl.gz")
 

@@ -207,8 +207,7 @@ def test_a_table_may_be_empty(tmp_path: Path) -> None:
 def test_tables_share_a_part_with_lines(tmp_path: Path) -> None:
     put(tmp_path / "in" / "a.jsonl", lines(run("a")))
     for name in ("b", "c"):
-        (tmp_path / "in" / name).mkdir()
-        parquet(pa.Table.from_pylist([run(name)]), tmp_path / "in" / name)
+        parquet(pa.Table.from_pylist([run(name)]), tmp_path).rename(tmp_path / "in" / f"{name}.parquet")
     found = scan(tmp_path / "spool", tmp_path / "in")
     assert found.parts == 1
     assert [json.loads(row.document)["runId"] for row in found.rows] == found.run_ids

@@ -8,13 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scans import put, run, scan, text
 
-from batchpersist.sources.parts import Piece
-from batchpersist.sources.walk import Passed, walk
+from batchpersist.sources.parts import Format, Piece
+from batchpersist.sources.walk import Finding, Passed, folder, walk
+from batchpersist.stamps import NO_STAMP
 
 
 def names(root: Path) -> list[str]:
     """What is read below a folder, relative to it."""
-    found = [finding for finding in walk(str(root), "src") if isinstance(finding, Piece)]
+    found = [finding for finding in walk([folder(str(root), "src")]) if isinstance(finding, Piece)]
     assert all(piece.path == f"{root}/{piece.name.removeprefix('src/')}" for piece in found)
     return [piece.name.removeprefix("src/") for piece in found]
 
@@ -47,11 +48,37 @@ def test_the_order_is_that_of_sorted_path_parts(
     ]
 
 
+def unstamped(finding: Finding) -> Finding:
+    """A file just written has no stamp, and a moment later it has."""
+    return finding._replace(stamp=NO_STAMP) if isinstance(finding, Piece) else finding
+
+
+@given(
+    st.sets(st.lists(st.sampled_from(["a", "b", "cli", "a.json", "a-b"]), min_size=1, max_size=4).map(tuple)),
+    st.integers(1, 5),
+)
+def test_a_walk_may_be_cut_short_and_taken_up_again(
+    tmp_path_factory: pytest.TempPathFactory, folders: set[tuple[str, ...]], limit: int
+) -> None:
+    root = tmp_path_factory.mktemp("walk")
+    for parts in folders:
+        put(root.joinpath(*parts) / "manifest.json", b"")
+        put(root.joinpath(*parts) / "x.txt", b"")
+    whole = list(map(unstamped, walk([folder(str(root), "src")])))
+    left, found = [folder(str(root), "src")], []
+    while left:
+        findings = list(walk(left, limit))
+        found += map(unstamped, findings[:limit])
+        left = findings[limit:]
+        assert all(piece.format is Format.FOLDER for piece in left)
+    assert found == whole
+
+
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
     for name in (".hidden.json", ".git/a.json", "a/.b/c.json", "a/d.json"):
         put(tmp_path / name, b"")
     assert names(tmp_path) == ["a/d.json"]
-    assert len(list(walk(str(tmp_path), "src"))) == 1
+    assert len(list(walk([folder(str(tmp_path), "src")]))) == 1
 
 
 def test_a_hidden_folder_can_be_named(tmp_path: Path) -> None:
@@ -68,7 +95,7 @@ def test_links_to_files_are_read_and_links_to_folders_are_not_followed(tmp_path:
     (root / "up").symlink_to(root)
     (root / "file.json").symlink_to(tmp_path / "outside" / "a.json")
     assert names(root) == ["file.json"]
-    assert Passed.IGNORED_FILE not in set(walk(str(root), "src"))
+    assert Passed.IGNORED_FILE not in set(walk([folder(str(root), "src")]))
 
 
 def test_a_broken_link_is_told(tmp_path: Path) -> None:
@@ -91,7 +118,7 @@ def test_other_suffixes_and_what_is_no_file_are_counted(tmp_path: Path) -> None:
     for name in ("t.lock", "README.md", "manifest.json.tmp-ab12", "a/json"):
         put(tmp_path / name, b"")
     os.mkfifo(tmp_path / "pipe.jsonl")
-    assert list(walk(str(tmp_path), "src")) == [Passed.IGNORED_FILE] * 5
+    assert list(walk([folder(str(tmp_path), "src")])) == [Passed.IGNORED_FILE] * 5
 
 
 @pytest.mark.skipif(os.sep != "/", reason="names are bytes")

@@ -1,12 +1,12 @@
 """Where completed runs come from: finding the sources, and reading each format (docs/sources.md).
 
 ``discover`` finds what there is to read and cuts it into parts. In the process that scans a part,
-``read_piece`` reads a piece as documents, after ``copy_lines`` has made it one that can be read
-by position.
+``unfold`` finds what is in its folders, and ``read_piece`` reads a piece as documents, after
+``copy_lines`` has made it one that can be read by position.
 """
 
 from .copying import copy_lines, is_spooled
-from .discover import discover
+from .discover import discover, unfold
 from .parts import PART_BYTES, Format, Part, Piece, Reject
 from .reading import read_piece
 
@@ -20,4 +20,5 @@ __all__ = [
     "discover",
     "is_spooled",
     "read_piece",
+    "unfold",
 ]

@@ -17,7 +17,7 @@ _STREAMS = {
     Format.STANDARD_INPUT: streams.standard_input_blocks,
 }
 _TABLES = {Format.PARQUET: tables.parquet_batches, Format.ARROW: tables.arrow_batches}
-_BY_POSITION = (Format.JSON, Format.LINES, Format.COPIED_LINES)
+_BY_POSITION = (Format.JSON, Format.LINES, Format.COPIED_LINES, Format.FOLDER)
 
 
 class Copy(NamedTuple):

@@ -6,16 +6,22 @@ import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import count
+from itertools import count, repeat
 
 from ..errors import SourceMissingError, UsageError
 from .copying import is_spooled
 from .parts import PART_BYTES, SUFFIXES, Format, Part, Piece, Reject, format_of
-from .walk import Finding, Passed, found_file, walk
+from .walk import Finding, Passed, entries, folder, found_file, walk
 
 STANDARD_INPUT = "-"
 
 PART_FILES = 500
+
+FOLDER_FILES = 16
+"""A folder counts as so many files: there may be more in it, or one."""
+
+WALK = 20_000
+"""Files to look for at once: what is known of them, and not scanned yet, is held in memory."""
 
 EXPANSION = 10
 """What compressed sources and tables grow by when they are read, about."""
@@ -26,14 +32,23 @@ def discover(sources: Sequence[str], *, part_bytes: int = PART_BYTES) -> Iterato
 
     All sources are looked up before this returns: SourceMissingError where one of them does
     not exist, UsageError for a file whose format is not known. The rest is found while the
-    parts are taken; what cannot be listed or read is a reject in a part, never an exception.
+    parts are taken and scanned: a folder within a folder is a piece that its scan unfolds. What
+    cannot be listed or read is a reject in a part, never an exception.
     """
     missing = [source for source in sources if not _exists(source)]
     if missing:
         raise SourceMissingError(missing[0])
     for source in sources:
         _check_format(source)
-    return _pack((finding for source in sources for finding in _look_into(source)), part_bytes)
+    return _pack((finding for source in sources for finding in _look_into(source)), part_bytes, count())
+
+
+def unfold(number: int, pieces: Iterable[Piece]) -> Iterator[Part]:
+    """Parts for pieces of which some are folders; what is deep inside these may be folders again.
+
+    They have the ``number`` of the part that the pieces come from.
+    """
+    return _pack(walk(pieces, WALK), PART_BYTES, repeat(number))
 
 
 def _exists(source: str) -> bool:
@@ -64,14 +79,13 @@ def _look_into(source: str) -> Iterator[Finding]:
     if source == STANDARD_INPUT:
         yield Piece(Format.STANDARD_INPUT, source, "<stdin>", 0, 0)
     elif os.path.isdir(source):
-        yield from walk(os.path.abspath(source), source)
+        yield from entries(folder(os.path.abspath(source), source))
     else:
         yield found_file(os.path.abspath(source), source)
 
 
-def _pack(findings: Iterable[Finding], part_bytes: int) -> Iterator[Part]:
+def _pack(findings: Iterable[Finding], part_bytes: int, numbers: Iterator[int]) -> Iterator[Part]:
     """Small files together in one part, a large file of lines in many."""
-    numbers = count()
     batch = _Batch()
     for finding in findings:
         if isinstance(finding, Piece) and _is_alone(finding, part_bytes):
@@ -81,7 +95,7 @@ def _pack(findings: Iterable[Finding], part_bytes: int) -> Iterator[Part]:
             yield from _split(finding, part_bytes, numbers)
             continue
         batch.add(finding)
-        if batch.size >= part_bytes or len(batch.pieces) >= PART_FILES:
+        if batch.size >= part_bytes or batch.files >= PART_FILES:
             yield batch.part(next(numbers))
             batch = _Batch()
     if batch:
@@ -106,6 +120,7 @@ class _Batch:
     def __init__(self) -> None:
         self.pieces: list[Piece] = []
         self.size = 0
+        self.files = 0
         self._rejects: list[Reject] = []
         self._passed: Counter[Passed] = Counter()
 
@@ -115,6 +130,7 @@ class _Batch:
     def add(self, finding: Finding) -> None:
         if isinstance(finding, Piece):
             self.pieces.append(finding)
+            self.files += FOLDER_FILES if finding.format is Format.FOLDER else 1
             self.size += finding.stop * (EXPANSION if is_spooled(finding) else 1)
         elif isinstance(finding, Reject):
             self._rejects.append(finding)

@@ -35,6 +35,8 @@ class Format(Enum):
     STANDARD_INPUT = auto()
     COPIED_LINES = auto()
     """In the spool."""
+    FOLDER = auto()
+    """All that is below it."""
 
 
 SUFFIXES = {
@@ -74,6 +76,10 @@ class Piece(NamedTuple):
     """May be a manifest of another schema: passed over where it lacks a run's keys."""
     stamp: bytes = NO_STAMP
     """Of the whole file, as it was found."""
+    parents: tuple[str, ...] = ()
+    """Of a folder: the names from the source (excluded) down to it (included)."""
+    after: str = ""
+    """Of a folder: the entry (of those sorted by name) after which it begins."""
 
     def cut(self, size: int) -> Iterator[Piece]:
         """Ranges of ``size`` bytes that cover it."""

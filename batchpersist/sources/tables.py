@@ -51,7 +51,11 @@ def _line(text: bytes) -> bytes:
 def parquet_batches(path: str) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
-    with _damage_told(), open(path, "rb") as source, pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False) as file:
+    with (
+        _damage_told(),
+        open(path, "rb") as source,
+        pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False) as file,
+    ):
         yield from file.iter_batches(batch_size=ROWS, use_threads=False)
 
 

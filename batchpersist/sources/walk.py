@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
 from enum import Enum, auto
 
 from ..errors import failure_of
 from ..stamps import lasting_stamp, moment, state
-from .parts import Piece, Reject, format_of
+from .parts import Format, Piece, Reject, format_of
 
 
 class Passed(Enum):
@@ -22,66 +23,94 @@ class Passed(Enum):
 Finding = Piece | Reject | Passed
 
 
-def walk(path: str, name: str) -> Iterator[Finding]:
-    """Everything below the folder ``path`` (known as ``name``), sorted by name at each level.
+def folder(path: str, name: str) -> Piece:
+    """The piece that stands for all that is below a folder (known as ``name``)."""
+    return Piece(Format.FOLDER, path, name, 0, 0)
 
-    Lists one folder at a time, as the caller proceeds. Keeps its own stack: folders may be
-    nested deeper than Python's calls.
-    """
-    stack: list[_Folder] = []
+
+def entries(folder: Piece) -> Iterator[Finding]:
+    """What is in one folder, sorted by name; folders in it are pieces of their own."""
     try:
-        stack.append(_Folder(path, name, ()))
+        listed = _Folder(folder)
     except OSError as error:
-        yield Reject(printable(name), 0, failure_of(error))
-    while stack:
-        folder = stack[-1]
-        entry = next(folder.entries, None)
-        if entry is None:
+        yield Reject(printable(folder.name), 0, failure_of(error))
+        return
+    while (finding := listed.next()) is not None:
+        yield finding
+
+
+def walk(pieces: Iterable[Piece], limit: int = sys.maxsize) -> Iterator[Finding]:
+    """The pieces, and in place of a folder all that is below it, sorted by name at each level.
+
+    After ``limit`` findings, what is left comes as folders, to be walked another time. Lists
+    one folder at a time, as the caller proceeds. Keeps its own stack: folders may be nested
+    deeper than Python's calls.
+    """
+    left, found = iter(pieces), 0
+    stack: list[_Folder] = []
+    while found < limit:
+        finding = stack[-1].next() if stack else next(left, None)
+        if finding is None:
+            if not stack:
+                return
             stack.pop()
-        elif entry not in folder.folders:
-            yield folder.finding(entry)
-        else:
+            continue
+        if isinstance(finding, Piece) and finding.format is Format.FOLDER:
             try:
-                stack.append(folder.below(entry))
+                stack.append(_Folder(finding))
             except OSError as error:
-                yield Reject(printable(f"{folder.name}/{entry}"), 0, failure_of(error))
+                finding = Reject(printable(finding.name), 0, failure_of(error))
+            else:
+                continue
+        found += 1
+        yield finding
+    while stack:
+        yield stack.pop().rest()
+    yield from left
 
 
 class _Folder:
     """One folder under way. At a million files in it, only their names are held."""
 
-    def __init__(self, path: str, name: str, parents: tuple[str, ...]) -> None:
-        self.path = path.rstrip("/")
-        self.name = name.rstrip("/")
-        self.parents = parents
-        """Names of the folders from the source (excluded) down to this one (included)."""
-        self.folders: set[str] = set()
-        self.entries = iter(self._list(path))
+    def __init__(self, piece: Piece) -> None:
+        self._piece = piece
+        self._path, self._name = piece.path.rstrip("/"), piece.name.rstrip("/")
+        self._folders: set[str] = set()
+        self._entries = iter(self._list())
+        self._last = piece.after
 
-    def _list(self, path: str) -> list[str]:
-        names = []
-        with os.scandir(path) as entries:
+    def _list(self) -> list[str]:
+        names, after = [], self._piece.after
+        with os.scandir(self._piece.path) as entries:
             for entry in entries:
                 name = entry.name
-                if name[0] == ".":
+                if name[0] == "." or name <= after:
                     continue
                 if entry.is_dir(follow_symlinks=False):
-                    self.folders.add(name)
+                    self._folders.add(name)
                 elif entry.is_symlink() and os.path.isdir(entry.path):
                     continue
                 names.append(name)
         names.sort()
         return names
 
-    def below(self, entry: str) -> _Folder:
-        return _Folder(f"{self.path}/{entry}", f"{self.name}/{entry}", (*self.parents, entry))
-
-    def finding(self, entry: str) -> Finding:
-        """What one file of this folder is."""
-        in_cli = entry == "manifest.json" and len(self.parents) >= 2 and self.parents[-2] == "cli"
-        if in_cli and len(self.parents) > 2:
+    def next(self) -> Finding | None:
+        """The next entry: what a file is, or a folder as a piece; None at the end."""
+        entry = next(self._entries, None)
+        if entry is None:
+            return None
+        self._last = entry
+        path, name, parents = f"{self._path}/{entry}", f"{self._name}/{entry}", self._piece.parents
+        if entry in self._folders:
+            return Piece(Format.FOLDER, path, name, 0, 0, parents=(*parents, entry))
+        in_cli = entry == "manifest.json" and len(parents) >= 2 and parents[-2] == "cli"
+        if in_cli and len(parents) > 2:
             return Passed.OTHER_MANIFEST
-        return found_file(f"{self.path}/{entry}", f"{self.name}/{entry}", doubtful=in_cli)
+        return found_file(path, name, doubtful=in_cli)
+
+    def rest(self) -> Piece:
+        """What has not been taken yet."""
+        return self._piece._replace(after=self._last)
 
 
 def found_file(path: str, name: str, *, doubtful: bool = False) -> Finding:
