@@ -6,7 +6,7 @@ import codecs
 import re
 import subprocess
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 TRACED = (
@@ -29,7 +29,7 @@ class Call:
     """One system call that succeeded."""
 
     begin: int
-    """Place in the order of all beginnings and ends; another call precedes it if that one's ``end`` is less."""
+    """Its place in the order of all beginnings and ends: what ended before it, precedes it."""
     end: int
     name: str
     arguments: tuple[str, ...]
@@ -37,7 +37,7 @@ class Call:
     result: int
 
     def path(self, number: int) -> str:
-        """The argument as an absolute path: that of a descriptor, or a quoted one; "" for other things (pipes)."""
+        """The path of an argument, be it quoted or a descriptor's; "" for other things (pipes)."""
         text = self.arguments[number]
         if text.startswith('"'):
             return _unquote(text).decode()
@@ -116,8 +116,3 @@ def _arguments(text: str) -> Iterator[str]:
 
 def _unquote(text: str) -> bytes:
     return codecs.escape_decode(text[1:-1].encode())[0]  # type: ignore[attr-defined,no-any-return]
-
-
-def without(calls: Sequence[Call], names: Sequence[str]) -> list[Call]:
-    """The recording of a program that had never made certain calls."""
-    return [replace(call) for call in calls if call.name not in names]

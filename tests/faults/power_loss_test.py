@@ -1,0 +1,163 @@
+"""Power loss: whatever a crash may leave at any moment of a batch keeps the promise (docs/reliability.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from crashstates import Disk, Rules, Tree
+from powercut import Promise, Recording, acknowledged, final, record_batch, rerun
+from syscalls import Call
+
+SYNCS = ("fsync", "fdatasync", "syncfs", "sync")
+KINDS = {
+    "batch-1": ("-j", "1", "--durability", "batch"),
+    "batch-2": ("-j", "2", "--durability", "batch"),
+    "file-2": ("-j", "2", "--durability", "file"),
+    "none-1": ("-j", "1", "--durability", "none"),
+    "fresh-file": ("-j", "1", "--durability", "file"),
+}
+FULL_KINDS = {
+    "fresh-batch": ("-j", "2", "--durability", "batch"),
+    "file-1": ("-j", "1", "--durability", "file"),
+    "none-2": ("-j", "2", "--durability", "none"),
+    "run-1": ("-j", "1", "--commit", "run"),
+    "sequential-2": ("-j", "2", "--pair", "sequential"),
+}
+
+
+@pytest.fixture(scope="module")
+def recordings(
+    tool: Callable[[str], str], full: bool, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Recording]:
+    strace, folder = tool("strace"), tmp_path_factory.mktemp("power")
+    kinds = KINDS | FULL_KINDS if full else KINDS
+    with ThreadPoolExecutor(2) as pool:
+        made = pool.map(
+            lambda kind: record_batch(strace, folder / kind, *kinds[kind], fresh="fresh" in kind), kinds
+        )
+        return dict(zip(kinds, made, strict=True))
+
+
+@dataclass
+class Crashes:
+    """What came of cutting the power at every moment."""
+
+    states: int = 0
+    different: set[int] = field(default_factory=set)
+    violations: list[str] = field(default_factory=list)
+
+
+def crash(recording: Recording, disk: Disk, rules: Rules, *, full: bool = False, enough: int = 5) -> Crashes:
+    """From the last moment back to the first, or of some of them; ends early at so many violations."""
+    random, promise, found = Random(4), Promise(recording.world.before), Crashes()
+    times = sorted([*disk.times, recording.end, recording.end + 1], reverse=True)
+    for time in times if full else times[::3]:
+        said = acknowledged(recording, disk, time)
+        for tree in disk.states(time, rules, random, 40 if full else 2):
+            found.states += 1
+            found.different.add(hash(frozenset(tree.items())))
+            found.violations += promise.violations(tree, said)
+            if len(found.violations) >= enough:
+                return found
+    return found
+
+
+def test_the_replayed_disk_is_the_real_one(recordings: dict[str, Recording]) -> None:
+    for recording in recordings.values():
+        disk = recording.disk()
+        assert disk.tree(disk.times[-1]) == recording.after
+        assert (
+            Promise(recording.world.before).violations(
+                recording.after, acknowledged(recording, disk, 1 << 62)
+            )
+            == []
+        )
+
+
+@pytest.mark.parametrize("rules", Rules)
+def test_nothing_is_lost(recordings: dict[str, Recording], rules: Rules, full: bool) -> None:
+    states = different = 0
+    for kind, recording in recordings.items():
+        if kind.startswith("none") or kind == "fresh-file":
+            continue
+        found = crash(recording, recording.disk(), rules, full=full)
+        assert found.violations == [], kind
+        states, different = states + found.states, different + len(found.different)
+    print(f"\n{rules.name}: {states:,} states, {different:,} of them different, no violation")
+    assert different > (50_000 if full else 500)
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Rules.JOURNAL,
+        pytest.param(
+            Rules.POSIX,
+            marks=pytest.mark.xfail(
+                strict=True,
+                reason="the batch lock makes a new runs-dir, whose own entry is not synced",
+            ),
+        ),
+    ],
+)
+def test_new_roots_stay_where_files_are_synced_one_by_one(
+    recordings: dict[str, Recording], rules: Rules
+) -> None:
+    recording = recordings["fresh-file"]
+    assert crash(recording, recording.disk(), rules, enough=1).violations == []
+
+
+def _data_syncs(calls: list[Call]) -> list[Call]:
+    """The syncs of contents: of files, and the first of each pair of syncfs."""
+    return [call for call in calls if call.name in SYNCS and ".tmp-" in call.arguments[0]] + [
+        call for call in calls if call.name == "syncfs"
+    ][::2]
+
+
+def _name_syncs(calls: list[Call]) -> list[Call]:
+    data = set(map(id, _data_syncs(calls)))
+    return [call for call in calls if call.name in SYNCS and id(call) not in data]
+
+
+def _all_syncs(calls: list[Call]) -> list[Call]:
+    return [call for call in calls if call.name in SYNCS]
+
+
+@pytest.mark.parametrize("left_out", [_all_syncs, _data_syncs, _name_syncs])
+@pytest.mark.parametrize("rules", Rules)
+@pytest.mark.parametrize("kind", ["batch-1", "batch-2", "file-2"])
+def test_control_a_batch_without_its_syncs_loses(
+    recordings: dict[str, Recording], kind: str, rules: Rules, left_out: Callable[[list[Call]], list[Call]]
+) -> None:
+    recording = recordings[kind]
+    gone = set(map(id, left_out(recording.calls)))
+    assert gone
+    calls = [call for call in recording.calls if id(call) not in gone]
+    broken = Recording(recording.world, calls, recording.after, recording.umask)
+    assert crash(broken, broken.disk(), rules, enough=1).violations
+
+
+@pytest.mark.parametrize("rules", Rules)
+def test_control_no_durability_loses(recordings: dict[str, Recording], rules: Rules) -> None:
+    recording = recordings["none-1"]
+    assert crash(recording, recording.disk(), rules, enough=1).violations
+
+
+def test_a_rerun_finishes_the_job(recordings: dict[str, Recording], full: bool) -> None:
+    """On the states themselves, made real; also without syncs, where whatever is torn is told or mended."""
+    recording = recordings["batch-2"]
+    disk, random = recording.disk(), Random(11)
+    for _ in range(60 if full else 2):
+        time = random.choice(disk.times)
+        *_, state = disk.states(time, random.choice(list(Rules)), random, 1)
+        assert _same(rerun(recording.world, state, "-j", "1"), final(recording.after))
+
+
+def _same(one: Tree, other: Tree) -> bool:
+    return {path: file.content for path, file in one.items()} == {
+        path: file.content for path, file in other.items()
+    }
