@@ -11,7 +11,12 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import forkserver, resource_tracker
 from typing import Any, TypeVar
 
+from .locks import drain
+
 T = TypeVar("T")
+
+DRAIN_SECONDS = 5.0
+"""For a worker that is to end to finish the commit it is in: well over what a lock is held for."""
 
 POOL_RUNS = 2_000
 """Runs from which a pool pays: it takes about as long to start as so many runs to settle."""
@@ -124,9 +129,15 @@ def _obey_only_the_parent() -> None:
 def _await_parents_signal(parent: int | None) -> None:
     while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
         pass
-    os._exit(128 + signal.SIGTERM)
+    _end(128 + signal.SIGTERM)
 
 
 def _await_parents_end(parent: Any) -> None:
     parent.join()
-    os._exit(1)
+    _end(1)
+
+
+def _end(code: int) -> None:
+    """At once, but not in the middle of a commit: the task's lock would stay behind."""
+    drain(DRAIN_SECONDS)
+    os._exit(code)

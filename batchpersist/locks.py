@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,6 +22,23 @@ __all__ = ["LockPolicy", "TaskLock", "holder"]
 
 _log = logging.getLogger(__name__)
 _keepalive = Keepalive()
+_using: set[TaskLock] = set()
+"""The locks that this process holds or is trying for."""
+os.register_at_fork(after_in_child=_using.clear)
+_ending = threading.Event()
+
+
+def drain(seconds: float) -> None:
+    """Before this process ends at once: let no more task locks be taken, and wait for those in use.
+
+    A commit holds its lock for a moment only; a process that ends meanwhile would leave it to
+    everybody else for minutes. Returns after ``seconds`` at the latest. For any thread that does
+    not itself hold a lock.
+    """
+    _ending.set()
+    deadline = time.monotonic() + seconds
+    while _using and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 @dataclass(frozen=True)
@@ -70,6 +88,16 @@ class TaskLock:
         """
         if self._token() is not None:
             raise RuntimeError(f"task lock is held already: {self._path}")
+        _using.add(self)
+        try:
+            self._acquire()
+        except BaseException:
+            _using.discard(self)
+            raise
+
+    def _acquire(self) -> None:
+        if _ending.is_set():
+            raise TaskStateLockError("task is locked", "this process is ending")
         obstacle = self._attempt()
         for delay in self._policy.delays():
             if obstacle is None:
@@ -90,8 +118,11 @@ class TaskLock:
         if token is None:
             return
         _keepalive.drop(token)
-        if not lockfile.remove(self._path, token):
-            _log.warning("task lock was lost while held: %s", self._path)
+        try:
+            if not lockfile.remove(self._path, token):
+                _log.warning("task lock was lost while held: %s", self._path)
+        finally:
+            _using.discard(self)
 
     def __enter__(self) -> TaskLock:
         self.acquire()

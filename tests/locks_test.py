@@ -386,3 +386,26 @@ def test_node_and_python_exclude_each_other(layout: Layout, counter: Path) -> No
     assert codes == [0, 0]
     assert counter.read_text() == str(4 * rounds)
     assert files(layout) == []
+
+
+def test_a_process_that_is_to_end_takes_no_more_locks_and_waits_for_those_in_use(tmp_path: Path) -> None:
+    code = """
+import os, sys, threading
+from batchpersist.errors import TaskStateLockError
+from batchpersist.layout import Layout
+from batchpersist.locks import TaskLock, drain
+layout = Layout("", sys.argv[1])
+lock = TaskLock(layout, "a")
+lock.acquire()
+threading.Timer(0.2, lock.release).start()
+drain(30)
+assert not os.path.exists(layout.task_lock("a"))
+try:
+    TaskLock(layout, "b").acquire()
+except TaskStateLockError as error:
+    print(error)
+"""
+    result = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout == "task is locked: this process is ending\n"

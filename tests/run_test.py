@@ -177,15 +177,20 @@ def test_exit_130_and_143_when_interrupted_with_what_had_begun_settled(
     assert not list(Path().rglob("*.tmp-*"))
 
 
-def test_a_second_signal_stops_at_once(slow_batch: Callable[..., subprocess.Popen[str]]) -> None:
-    process = slow_batch("-j", "1", "--commit", "run")
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_second_signal_stops_at_once_without_leaving_a_lock(
+    slow_batch: Callable[..., subprocess.Popen[str]], workers: str
+) -> None:
+    process = slow_batch("-j", workers, "--commit", "run")
     process.send_signal(signal.SIGINT)
     assert process.stderr is not None
     assert "once more to stop at once" in process.stderr.readline()
     process.send_signal(signal.SIGINT)
     assert process.wait(timeout=60) == 130
+    assert process.stderr.readlines()[-1] == "Stopped at once. The same command again does what is left.\n"
     for path in Path(".runs").rglob("manifest.json"):
         json.loads(path.read_bytes())
+    assert not list(Path(".runs").glob("*.lock*"))
 
 
 def test_the_readme_lists_these_exit_codes_and_the_errors_carry_no_others() -> None:

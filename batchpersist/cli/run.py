@@ -13,7 +13,7 @@ from ..options import BatchOptions
 from ..preview import preview_batch
 from .progress import Display, choose_display, emit
 from .run_options import batch_options, run_options
-from .signals import Interruption, interruptible
+from .signals import Interruption, StopNowError, interruptible
 from .words import preview_lines, summary_lines
 
 
@@ -30,7 +30,11 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
     options = batch_options(given)
     work = _preview if given["dry_run"] else _persist
     with interruptible() as interruption:
-        code = work(sources, options, given, interruption)
+        try:
+            code = work(sources, options, given, interruption)
+        except StopNowError:
+            click.echo("Stopped at once. The same command again does what is left.", err=True)
+            code = interruption.exit_code
     click.get_current_context().exit(code)
 
 

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
 import click
+
+
+class StopNowError(BaseException):
+    """A second signal: unwind, releasing locks and removing temporaries on the way."""
 
 
 class Interruption:
@@ -28,14 +31,18 @@ class Interruption:
 
 @contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """Catch SIGINT, SIGTERM and SIGHUP while a batch runs; the previous handlers come back after."""
+    """Catch SIGINT, SIGTERM and SIGHUP while a batch runs; the previous handlers come back after.
+
+    The first sets the interruption. The second tells the workers to end, which they do once no
+    commit is under way, and raises StopNowError in the main thread.
+    """
     interruption = Interruption()
 
     def handle(number: int, _frame: FrameType | None) -> None:
         if interruption:
             for worker in multiprocessing.active_children():
-                worker.kill()
-            os._exit(interruption.exit_code)
+                worker.terminate()
+            raise StopNowError
         interruption.number = number
         name = signal.Signals(number).name
         click.echo(f"{name}: settling what has begun; once more to stop at once", err=True)
