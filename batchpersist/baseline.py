@@ -32,6 +32,8 @@ class Baseline:
     def __init__(self) -> None:
         self.mode: int | None = None
         """The permission bits of the snapshot; None where there is none."""
+        self.version: Version | None = None
+        """The snapshot's, from before it was read; None where there is none."""
         self._versions: dict[str, Version | None] = {}
         self._file: BinaryIO | None = None
         self._history = empty_history()
@@ -60,6 +62,7 @@ class Baseline:
         with _naming(snapshot):
             found = self._open(snapshot)
             if found is not None:
+                self.version = found[1]
                 path = layout.history_cache(task_id) if cache else None
                 self._history = _read(*found, task_id, keys, path, earlier)
                 return self._history

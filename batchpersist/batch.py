@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import __version__
 from .batchlock import BatchLock
+from .cataloguesession import CatalogueSession
 from .dispatch import Settling
 from .executors import Crew
 from .index import IndexBuilder
@@ -90,7 +91,8 @@ def run_batch(
     info = _Identity(f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", now, sources)
     crew = Crew(options.workers, options.pool_runs, executor)
     with BatchLock(layout, f"batch {info.batch_id}"), closing(crew), _spool(layout, info.batch_id) as spool:
-        return _Batch(options, crew, watch, stop).run(info, parts, spool)
+        session = CatalogueSession(layout, options, spool)
+        return _Batch(options, crew, watch, stop).run(info, parts, spool, session)
 
 
 @contextmanager
@@ -118,18 +120,31 @@ class _Batch:
         self._done = 0
         self._defects = 0
 
-    def run(self, info: _Identity, parts: Iterator[Part], spool: str) -> BatchReport:
+    def run(
+        self, info: _Identity, parts: Iterator[Part], spool: str, session: CatalogueSession
+    ) -> BatchReport:
         options, clock = self._options, _Stopwatch()
-        index = scan_sources(parts, self._crew, options.keys, spool, watch=self._watch, stop=self._stop)
+        index = scan_sources(
+            parts,
+            self._crew,
+            options.keys,
+            spool,
+            watch=self._watch,
+            stop=self._stop,
+            catalogue=session.catalogue,
+            log=session.log,
+        )
         self._discovered, self._invalid = index.totals.discovered, len(index.rejects)
         scan = clock.lap()
-        plan = plan_index(index, options, self._crew)
+        plan = self._plan(index, session)
         planning = clock.lap()
         outcomes = OutcomeBuilder(plan.rows)
         cut_short = self._settle(plan, outcomes) or index.cut_short
         phases = Phases(clock.total(), scan, planning, clock.lap())
         table = outcomes.table()
         state = self._state(cut_short)
+        if state == "finished" and not self._defects:
+            session.save(plan, outcomes)
         metrics = build_metrics(
             info.finished(options, interrupted=state == "interrupted"),
             phases,
@@ -143,6 +158,11 @@ class _Batch:
             write_outcomes(table, options.outcomes)
         write_metrics(metrics, options.metrics_path)
         return BatchReport(metrics, table, state, self._defects)
+
+    def _plan(self, index: IndexBuilder, session: CatalogueSession) -> Plan:
+        rows = index.take_table()
+        session.indexed(rows)
+        return session.informed(plan_rows(rows, self._options, self._crew))
 
     def _settle(self, plan: Plan, outcomes: OutcomeBuilder) -> bool:
         """Settle the plan's shards, or as many as may be; whether some were left."""
@@ -187,10 +207,10 @@ class _Batch:
         return "stopped" if self._given_up() else "interrupted"
 
 
-def plan_index(index: IndexBuilder, options: BatchOptions, crew: Crew) -> Plan:
-    """The plan that a batch of these options settles."""
-    workers = crew.parallelism(index.rows)
-    return make_plan(index.table(), options.selection, workers=workers, split_tasks=options.commit == "task")
+def plan_rows(rows: pa.Table, options: BatchOptions, crew: Crew) -> Plan:
+    """The plan by which a batch of these options settles an index."""
+    workers = crew.parallelism(rows.num_rows)
+    return make_plan(rows, options.selection, workers=workers, split_tasks=options.commit == "task")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from .models import Failure, Side
 
@@ -83,6 +83,12 @@ def adopt(column: array[Any], kind: pa.DataType) -> pa.Array:
     import pyarrow as pa
 
     return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column)])
+
+
+def memory(column: pa.Array, code: Literal["b", "B", "i", "q", "Q"], width: int = 1) -> memoryview[int]:
+    """A view of a column's own memory: a value is ``width`` items of the ``array`` type ``code``."""
+    values: memoryview[int] = memoryview(column.buffers()[1] or b"").cast(code)
+    return values[column.offset * width : (column.offset + len(column)) * width]
 
 
 def where(mask: pa.Array, values: pa.Array) -> pa.Array:

@@ -36,6 +36,8 @@ class StagedSnapshot:
         """By the run's number: why its text could not be had. The others are not affected."""
         self._recording = Recording(options, task_id, runs, text_of, self.failures)
         self._draft = Draft(self._recording, group)
+        self.published: Version | None = None
+        """Of the new file, once it is the task's snapshot."""
 
     @property
     def sides(self) -> list[Side]:
@@ -46,6 +48,15 @@ class StagedSnapshot:
     def size(self) -> int:
         """Bytes of the new file; 0 where the old one is to stay."""
         return self._draft.size
+
+    @property
+    def base(self) -> Version | None:
+        """Of the snapshot that the runs were merged or compared with, from before it was read."""
+        return self._draft.base
+
+    def is_regular(self) -> bool:
+        """Whether recording again what stands in the snapshot now would leave it as it is."""
+        return self._draft.is_regular()
 
     def publish(self) -> None:
         """Make it the task's snapshot, and nobody's update is lost.
@@ -61,10 +72,10 @@ class StagedSnapshot:
         try:
             if self.size:
                 with open_group(self._options.durability, [self._options.layout.out_dir], files=1) as group:
-                    version = self._publish(group)
+                    self.published = self._publish(group)
                     group.sync_names()
-                if version is not None:
-                    self._draft.note(version)
+                if self.published is not None:
+                    self._draft.note(self.published)
         finally:
             self.discard()
 

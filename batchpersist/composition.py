@@ -8,7 +8,7 @@ from .entries import Entries
 from .errors import ItemError
 from .history import History
 from .jsontext import nest
-from .merge import merge
+from .merge import is_regular, merge
 from .models import RunKeys, Side
 from .snapshottext import ENTRY_LEVELS, SEPARATOR, head, tail
 
@@ -71,6 +71,13 @@ class Composition:
         self.sides = [self._side(run, last, standing) for run in range(len(self._run_ids))]
         unchanged = self._history.is_canonical and self._order == list(range(len(entries)))
         return bool(arrived) and not unchanged
+
+    def is_regular(self) -> bool:
+        """Whether recording again what stands in the new order would leave it as it is."""
+        old, new = self._history.entries, (self._run_ids, self._timestamps)
+        ids = [old.run_ids[item] if item >= 0 else new[0][-1 - item] for item in self._order]
+        times = [old.timestamps[item] if item >= 0 else new[1][-1 - item] for item in self._order]
+        return is_regular(ids, times)
 
     def head(self) -> bytes:
         """The text before the first entry."""

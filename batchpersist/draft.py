@@ -75,6 +75,15 @@ class Draft:
         """Of each run: UNCHANGED, PERSISTED (once published), or FAILED."""
         return self._composition.sides
 
+    @property
+    def base(self) -> Version | None:
+        """Of the snapshot that it was merged with."""
+        return self._baseline.version
+
+    def is_regular(self) -> bool:
+        """Whether recording again what stands in it would leave it as it is (``merge.is_regular``)."""
+        return self._composition.is_regular()
+
     def is_current(self) -> bool:
         """Whether what it was merged with still stands."""
         return self._baseline.is_current()

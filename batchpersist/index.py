@@ -9,11 +9,12 @@ cost more than the runs themselves.
 from __future__ import annotations
 
 import os
+from array import array
 from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .columns import utf8
+from .columns import adopt, utf8, where
 from .scan import Reject, ScannedPart
 
 if TYPE_CHECKING:
@@ -30,18 +31,26 @@ class ScanTotals:
     other_manifests: int = 0
     ignored_files: int = 0
     bytes_read: int = 0
+    """Those of sources that the catalogue spared included."""
+    cached_sources: int = 0
+    """Files that were not read, since the catalogue knew them."""
 
 
 @dataclass
 class IndexBuilder:
-    """Collects scanned parts, to be added in source order, into one table."""
+    """Collects the rows of the sources' parts, to be added in source order, into one table."""
 
+    known: pa.Table | None = None
+    """Rows that need not be scanned, for ``add_known``."""
     totals: ScanTotals = field(default_factory=ScanTotals)
     rejects: list[Reject] = field(default_factory=list)
     rows: int = 0
     cut_short: bool = False
     """The scan was stopped before the sources' end."""
-    _batches: list[pa.RecordBatch] = field(default_factory=list)
+    _scanned: list[pa.RecordBatch] = field(default_factory=list)
+    _scanned_rows: int = 0
+    _order: array[int] = field(default_factory=lambda: array("q"))
+    """Where each row comes from, if any are known: a row of these, or behind them a scanned one."""
     _lines_before: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     def add(self, part: ScannedPart) -> list[Reject]:
@@ -51,7 +60,10 @@ class IndexBuilder:
         """
         name = part.names[0] if part.ranged else ""
         before = 0 if part.starts_file else self._lines_before[name]
-        self._batches.append(_record_batch(part, before))
+        if part.run_ids:
+            self._scanned.append(_record_batch(part, before))
+        self._extend((self.known.num_rows if self.known else 0) + self._scanned_rows, len(part.run_ids))
+        self._scanned_rows += len(part.run_ids)
         rejects = [reject._replace(line=reject.line + before) for reject in part.rejects]
         self.rejects += rejects
         if part.ranged:
@@ -61,19 +73,39 @@ class IndexBuilder:
 
     def _count(self, part: ScannedPart) -> None:
         totals = self.totals
-        self.rows += len(part.run_ids)
         totals.discovered += len(part.run_ids) + len(part.rejects)
         totals.other_events += part.other_events
         totals.other_manifests += part.other_manifests
         totals.ignored_files += part.ignored_files
         totals.bytes_read += part.bytes_read
 
-    def table(self) -> pa.Table:
-        """All rows added so far, in one piece."""
-        import pyarrow as pa
+    def add_known(self, first: int, runs: int) -> None:
+        """Take in rows of ``known``; the totals are the caller's to add to."""
+        self._extend(first, runs)
+        self.totals.discovered += runs
 
-        batches = [batch for batch in self._batches if batch.num_rows]
-        return pa.Table.from_batches(batches, schema=_schema()).unify_dictionaries().combine_chunks()
+    def _extend(self, first: int, runs: int) -> None:
+        self.rows += runs
+        if self.known is not None:
+            self._order.extend(range(first, first + runs))
+
+    def take_table(self) -> pa.Table:
+        """All rows, in one piece; the builder keeps none of them.
+
+        Where some were known, the column ``known`` has their numbers, and null for the others.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        table = pa.Table.from_batches(self._scanned, schema=_schema())
+        self._scanned.clear()
+        if self.known is None:
+            return table.unify_dictionaries().combine_chunks()
+        known, self.known = self.known, None
+        table = pa.concat_tables([known.select(table.column_names), table])
+        order = adopt(self._order, pa.int64())
+        rows = table.unify_dictionaries().combine_chunks().take(order)
+        return rows.append_column("known", where(pc.less(order, known.num_rows), order))
 
 
 def _schema() -> pa.Schema:

@@ -1,15 +1,19 @@
-"""A shard on its way to a worker: its rows as one Arrow IPC stream, decoded over there.
+"""A shard on its way to a worker: its rows as one Arrow IPC stream, read in place over there.
 
 Serialising a slice of the plan costs the parent a fraction of what building an object a
-row would, and the parent is what all workers wait for.
+row would, and the parent is what all workers wait for. The worker builds a row's object only
+when it is asked for: a hot task's snapshot shard has as many rows as the batch.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from .models import RunRef, Shard
+from .columns import memory
+from .models import RunKeys, RunRef, Shard
+from .stamps import NO_STAMP, STAMP_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,12 +27,38 @@ class ShardJob(NamedTuple):
     shard: Shard
     stream: bytes
 
-    def refs(self) -> list[RunRef]:
-        """The shard's rows, in plan order; equal task ids and paths share one string."""
+    def refs(self) -> ShardRows:
+        """The shard's rows, in plan order."""
         import pyarrow as pa
 
-        table = pa.ipc.open_stream(self.stream).read_all()
-        return list(map(RunRef, *(_values(table[name]) for name in RunRef._fields)))
+        return ShardRows(pa.ipc.open_stream(self.stream).read_all())
+
+
+class ShardRows(Sequence[RunRef]):
+    """Rows of a plan, each made when it is asked for; equal task ids and paths share one string."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._rows: int = table.num_rows
+        self._columns = [_reader(table, name) for name in RunRef._fields]
+
+    def __len__(self) -> int:
+        return self._rows
+
+    @overload
+    def __getitem__(self, row: int) -> RunRef: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[RunRef]: ...
+    def __getitem__(self, row: int | slice) -> RunRef | Sequence[RunRef]:
+        if isinstance(row, slice):
+            return [self[number] for number in range(*row.indices(self._rows))]
+        if not 0 <= row < self._rows:
+            raise IndexError(row)
+        return RunRef(*[column(row) for column in self._columns])
+
+    def keys(self, row: int) -> RunKeys:
+        """What identifies and orders a row."""
+        task_id, run_id, timestamp = self._columns[:3]
+        return RunKeys(task_id(row), run_id(row), timestamp(row))
 
 
 def make_job(rows: pa.Table, shard: Shard) -> ShardJob:
@@ -36,22 +66,43 @@ def make_job(rows: pa.Table, shard: Shard) -> ShardJob:
     import pyarrow as pa
 
     part = rows.slice(shard.start, shard.stop - shard.start)
+    part = part.select([name for name in RunRef._fields if name in part.column_names])
     for name in _REPEATED:  # the plan's dictionaries name every task and file of the batch
         column = part[name].cast(part[name].type.value_type).combine_chunks().dictionary_encode()
         part = part.set_column(part.schema.get_field_index(name), name, column)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, part.schema) as writer:
-        writer.write_table(part)
+        writer.write_table(part.combine_chunks())
     return ShardJob(shard, sink.getvalue().to_pybytes())
 
 
-def _values(column: pa.ChunkedArray) -> list[object]:
+def _reader(table: pa.Table, name: str) -> Callable[[int], Any]:
+    """Row number -> a column's value."""
     import pyarrow as pa
 
-    if not pa.types.is_dictionary(column.type):
-        return column.to_pylist()  # type: ignore[no-any-return]
-    array = column.combine_chunks()
-    values = array.dictionary.to_pylist()
-    if pa.types.is_binary(array.dictionary.type):
-        values = [os.fsdecode(value) for value in values]
-    return [values[index] for index in array.indices.to_pylist()]
+    if name not in table.column_names:
+        return lambda _row: NO_STAMP
+    column = table[name].combine_chunks()
+    if pa.types.is_dictionary(column.type):
+        values, number = _repeated(column.dictionary), memory(column.indices, "i")
+        return lambda row: values[number[row]]
+    if pa.types.is_string(column.type):
+        return _string_reader(column)
+    if pa.types.is_fixed_size_binary(column.type):
+        stamps = memory(column, "B", STAMP_BYTES)
+        return lambda row: bytes(stamps[row * STAMP_BYTES : (row + 1) * STAMP_BYTES])
+    if pa.types.is_boolean(column.type):
+        flags = memory(column.cast(pa.int8()), "b")
+        return lambda row: bool(flags[row])
+    return memory(column, "q").__getitem__
+
+
+def _string_reader(column: pa.StringArray) -> Callable[[int], str]:
+    _, places, data = column.buffers()
+    text = memoryview(data or b"")
+    ends = memoryview(places or bytes(4)).cast("i")[column.offset :]
+    return lambda row: str(text[ends[row] : ends[row + 1]], "utf-8")
+
+
+def _repeated(values: pa.Array) -> list[str]:
+    return [os.fsdecode(value) if isinstance(value, bytes) else value for value in values.to_pylist()]

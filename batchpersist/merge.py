@@ -52,6 +52,15 @@ def _are_new(standing: Sequence[str], arriving: Sequence[str]) -> bool:
     return len(different) == len(arriving) and different.isdisjoint(standing)
 
 
+def is_regular(run_ids: Sequence[str], timestamps: Sequence[str]) -> bool:
+    """Whether entries are in the order of their timestamps, and no run is there twice.
+
+    Recording any of them once more, as it stands, then leaves the list as it is; and so it
+    does before, between and after the recording of other runs.
+    """
+    return len(set(run_ids)) == len(run_ids) and _is_sorted(_comparable(list(timestamps)))
+
+
 def _record_unsorted(order: list[int], upcoming: range, run_ids: list[str], times: list[Any]) -> int:
     """Record literally, up to and including the first replacement; returns how many were recorded.
 

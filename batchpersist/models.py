@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Literal, NamedTuple
 
+from .stamps import NO_STAMP
+
 
 @dataclass(frozen=True)
 class Keys:
@@ -44,6 +46,10 @@ class RunRef(NamedTuple):
     """1-based line (or row of a table) in ``source``."""
     superseded: bool
     """The same run comes again later in this batch: its snapshot effect counts, its outcome does not."""
+    manifest_stamp: bytes = NO_STAMP
+    """That of a manifest which is known to hold the run's text."""
+    snapshot_stamp: bytes = NO_STAMP
+    """That of a snapshot which is known to hold the run's entry, and to be regular (``merge.is_regular``)."""
 
 
 class Side(IntEnum):
@@ -101,6 +107,8 @@ class Commit(NamedTuple):
     seconds: float
     size: int
     """Bytes written: 0 where the file was left as it is."""
+    stamp: bytes = NO_STAMP
+    """Of the snapshot, if it is regular and certain to hold all of the runs that have not failed."""
 
 
 @dataclass
@@ -121,6 +129,8 @@ class ShardOutcome:
     """By row number within the shard."""
     manifest_failures: dict[int, Failure] = field(default_factory=dict)
     commits: list[Commit] = field(default_factory=list)
+    manifest_stamps: bytearray = field(default_factory=bytearray)
+    """``STAMP_BYTES`` a row: of the manifest that holds the run's text. Empty where none were taken."""
     bytes_read: int = 0
     pair_wall: float = 0.0
     """Seconds in which the shard's groups were settled: both sides, started together."""

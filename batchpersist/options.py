@@ -35,11 +35,24 @@ class BatchOptions:
     durability: Durability = Durability.BATCH
     lock: LockPolicy = field(default_factory=LockPolicy)
     force: bool = False
+    cache: bool = True
+    """Use what the last batch learnt of unchanged sources and outputs, and leave it for the next."""
+    verify_unchanged: bool = False
+    """Read and compare them all the same; what is learnt is left for the next batch."""
     failures: FailurePolicy = field(default_factory=FailurePolicy)
 
     @property
     def metrics_path(self) -> str:
         return self.metrics or os.path.join(self.out_dir, "metrics.json")
+
+    @property
+    def keeps_catalogue(self) -> bool:
+        """One commit for each run is for comparison: there it would cost, and give nothing."""
+        return self.cache and self.commit == "task"
+
+    @property
+    def reads_catalogue(self) -> bool:
+        return self.keeps_catalogue and not self.verify_unchanged
 
     def settling(self) -> SettleOptions:
         return SettleOptions(
@@ -51,6 +64,8 @@ class BatchOptions:
             pair=self.pair,
             lock=self.lock,
             force=self.force,
+            cache=self.reads_catalogue,
+            take_stamps=self.keeps_catalogue,
         )
 
     def as_config(self, sources: Sequence[str]) -> dict[str, Any]:
@@ -75,5 +90,7 @@ class BatchOptions:
             "lock_attempts": self.lock.attempts,
             "lock_stale": self.lock.stale_seconds,
             "force": self.force,
+            "cache": self.cache,
+            "verify_unchanged": self.verify_unchanged,
             "max_failures": str(self.failures),
         }

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from . import atomic
 from .columns import SideColumns, adopt, encoded, named, put, where
 from .models import Durability, ShardOutcome, Side, Work
+from .stamps import NO_STAMP, STAMP_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -69,6 +70,8 @@ class OutcomeBuilder:
         self._pair_seconds = array("d", bytes(8 * runs))
         self._manifest_bytes = array("q", bytes(8 * runs))
         self._shard = array("i", [-1]) * runs
+        self._manifest_stamps = bytearray()
+        self._snapshot_stamps: dict[str, bytes] = {}
 
     def add(self, outcome: ShardOutcome) -> None:
         """Take in one shard; rows that come again count as they settled last.
@@ -84,6 +87,7 @@ class OutcomeBuilder:
             self._manifest.fill(start, stop, *columns)
             put(self._manifest_bytes, start, stop, outcome.manifest_bytes)
             put(self._shard, start, stop, array("i", [outcome.shard.number]) * (stop - start))
+            self._keep_stamps(start, outcome.manifest_stamps)
         # The sides of a split task are settled apart: the pair took as long as the slower one.
         slower = map(max, self._pair_seconds[start:stop], outcome.pair_seconds)
         put(self._pair_seconds, start, stop, list(slower))
@@ -95,8 +99,36 @@ class OutcomeBuilder:
         totals.sum_if_sequential += outcome.sum_if_sequential
         for commit in outcome.commits:
             totals.snapshot_bytes += commit.size
-            before = totals.commit_seconds.get(commit.task_id, 0.0)
-            totals.commit_seconds[commit.task_id] = before + commit.seconds
+            before = totals.commit_seconds.get(commit.task_id)
+            totals.commit_seconds[commit.task_id] = (before or 0.0) + commit.seconds
+            # What an earlier one of several commits recorded, the last one's stamp does not vouch for.
+            self._snapshot_stamps[commit.task_id] = commit.stamp if before is None else NO_STAMP
+
+    def _keep_stamps(self, start: int, stamps: bytearray) -> None:
+        if stamps:
+            self._manifest_stamps = self._manifest_stamps or bytearray(STAMP_BYTES * self._rows.num_rows)
+            memoryview(self._manifest_stamps)[STAMP_BYTES * start :][: len(stamps)] = stamps
+
+    def manifest_stamps(self) -> pa.Array:
+        """Of each row: the stamp of the manifest that holds its text, or NO_STAMP."""
+        import pyarrow as pa
+
+        runs = self._rows.num_rows
+        stamps = self._manifest_stamps or bytearray(STAMP_BYTES * runs)
+        return pa.Array.from_buffers(pa.binary(STAMP_BYTES), runs, [None, pa.py_buffer(stamps)])
+
+    def snapshot_stamps(self) -> pa.Array:
+        """Of each row: the stamp of the regular snapshot that holds its entry, or NO_STAMP."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        kind = pa.binary(STAMP_BYTES)
+        tasks = encoded(self._rows["task_id"])
+        stamps = [self._snapshot_stamps.get(task, NO_STAMP) for task in tasks.dictionary.to_pylist()]
+        stand = pc.is_in(
+            self._snapshot.states(), value_set=pa.array([Side.PERSISTED, Side.UNCHANGED], pa.int8())
+        )
+        return pc.if_else(stand, pa.array(stamps, kind).take(tasks.indices), pa.scalar(NO_STAMP, kind))
 
     def table(self) -> pa.Table:
         """The outcome table (docs/metrics.md). It lives in the builder's memory: add nothing after it."""

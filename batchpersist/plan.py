@@ -8,11 +8,13 @@ does not contend with itself.
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from .columns import adopt
 from .models import Shard
 from .shards import TaskRows, cut, shard_runs
 
@@ -35,7 +37,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows in the order of settling (the index's columns and ``superseded``) and their shards."""
+    """Rows in the order of settling (the index's columns, ``row`` and ``superseded``) and their shards."""
 
     rows: pa.Table
     shards: list[Shard]
@@ -57,9 +59,11 @@ def make_plan(index: pa.Table, selection: Selection, *, workers: int, split_task
     ``split_tasks=False`` keeps a hot task in one shard (a commit for each run has to be
     made in order, by one worker).
     """
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    rows = _mark_superseded(_select(index, selection))
+    numbers = adopt(array("i", range(index.num_rows)), pa.int32())
+    rows = _mark_superseded(_select(index.append_column("row", numbers), selection))
     rows, tasks = _bring_tasks_together(rows)
     runs = shard_runs(rows.num_rows, workers)
     shards = sorted(cut(tasks, runs, split_tasks), key=lambda shard: -shard.size)
@@ -105,7 +109,7 @@ def _mark_superseded(rows: pa.Table) -> pa.Table:
         {
             "task": rows["task_id"].cast("string"),
             "run": rows["run_id"],
-            "row": pa.array(range(rows.num_rows), pa.int64()),
+            "row": rows["row"],
         }
     )
     last = numbered.group_by(["task", "run"]).aggregate([("row", "max")])["row_max"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -11,9 +12,11 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from .catalogue import load_catalogue
 from .dispatch import in_order
 from .executors import Crew
 from .job import make_job
+from .layout import Layout
 from .models import Event, Progress
 from .options import BatchOptions
 from .plan import Plan, make_plan
@@ -65,8 +68,11 @@ def preview_batch(
     SourceMissingError and UsageError.
     """
     with closing(Crew(options.workers, options.pool_runs)) as crew, tempfile.TemporaryDirectory() as spool:
-        index = scan_sources(discover(sources), crew, options.keys, spool, watch=watch, stop=stop)
-        rows, workers = index.table(), crew.parallelism(index.rows)
+        catalogue = load_catalogue(_layout(options), options.keys) if options.reads_catalogue else None
+        index = scan_sources(
+            discover(sources), crew, options.keys, spool, watch=watch, stop=stop, catalogue=catalogue
+        )
+        rows, workers = index.take_table(), crew.parallelism(index.rows)
         plan = make_plan(rows, options.selection, workers=workers, split_tasks=options.commit == "task")
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
         whole = make_plan(rows, options.selection, workers=workers, split_tasks=False)
@@ -89,6 +95,10 @@ def preview_batch(
         unreadable=counts[Standing.UNREADABLE],
         interrupted=stop(),
     )
+
+
+def _layout(options: BatchOptions) -> Layout:
+    return Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))
 
 
 def _submits(

@@ -59,7 +59,8 @@ def scan_sources(
                 if any(known):
                     yield partial(SerialExecutor().submit, _nothing_scanned, stretch)
                 else:
-                    executor = SerialExecutor() if part.local else crew.executor(builder.rows + part.likely_runs)
+                    likely = builder.rows + part.likely_runs
+                    executor = SerialExecutor() if part.local else crew.executor(likely)
                     numbered = replace(stretch, number=next(numbers))
                     yield partial(executor.submit, scan_part, numbered, keys, spool_dir)
 
@@ -79,7 +80,7 @@ def scan_sources(
 
 
 def _stretches(part: Part, catalogue: Catalogue | None) -> Iterator[tuple[Part, Known]]:
-    """Cut a part where what the catalogue knows meets what it does not; the first piece has the part's findings."""
+    """Cut a part where what the catalogue knows meets what it does not; the first has the part's findings."""
     if catalogue is None or not part.pieces:
         yield part, []
         return

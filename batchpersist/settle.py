@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -19,12 +19,16 @@ from .coordinator import settle_one, settle_pair
 from .durability import open_group
 from .errors import ItemError
 from .job import ShardJob
+from .layout import Layout
 from .locks import LockPolicy
 from .manifest import RunManifestWriter
+from .manifestside import ManifestSide
 from .models import DEFAULT_KEYS, Durability, Keys, RunRef, Shard, ShardOutcome, Side, Work
 from .payloads import PayloadReader
-from .sides import ManifestSide, SnapshotSide, TextOf
+from .sides import PairSide, TextOf
 from .snapshot import TaskStateStore
+from .snapshotside import SnapshotSide
+from .stamps import STAMP_BYTES
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,10 @@ class SettleOptions:
     lock: LockPolicy = field(default_factory=LockPolicy)
     force: bool = False
     """Write even what stands already."""
+    cache: bool = True
+    """What was found out about long snapshots may stand for reading them."""
+    take_stamps: bool = False
+    """Tell in which state of its files each run stands, for the next batch's sake."""
 
 
 def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
@@ -51,8 +59,11 @@ def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     returns, what is PERSISTED is as durable as ``options.durability`` says. Safe to call in
     several processes at once for shards of one plan, and beside a live orchestrator.
     """
-    refs = job.refs()
+    # Only a hot task's snapshot shard is too long for an object a row.
+    refs = job.refs() if job.shard.work is Work.SNAPSHOT else list(job.refs())
     outcome = blank_outcome(job.shard)
+    if options.take_stamps:
+        outcome.manifest_stamps = bytearray(STAMP_BYTES * len(refs))
     started, cpu = time.time(), time.process_time()
     with PayloadReader(options.keys) as reader:
         for work, rows in _groups(job.shard.work, len(refs), options):
@@ -101,11 +112,13 @@ class _Group:
         outcome: ShardOutcome,
     ) -> None:
         self._rows = rows
+        self._refs = refs
+        self._reader = reader
         self._options = options
         self._outcome = outcome
         self._sequential_seconds = 0.0
-        text_of = _read_ahead(reader, refs, rows) if work is Work.PAIR else _read_each(reader, refs)
-        self._sides: list[SnapshotSide | ManifestSide] = []
+        self._sides: list[PairSide] = []
+        layout = Layout(options.out_dir, options.runs_dir)
         if work is not Work.MANIFEST:
             store = TaskStateStore(
                 options.out_dir,
@@ -114,18 +127,20 @@ class _Group:
                 lock=options.lock,
                 durability=options.durability,
                 force=options.force,
+                cache=options.cache,
             )
-            self._sides.append(SnapshotSide(rows, refs, text_of, store, outcome))
+            self._sides.append(SnapshotSide(rows, refs, store, layout, outcome))
         if work is not Work.SNAPSHOT:
             writer = RunManifestWriter(options.runs_dir, keys=options.keys, force=options.force)
-            self._sides.append(ManifestSide(rows, refs, text_of, writer, outcome))
+            self._sides.append(ManifestSide(rows, refs, writer, layout, outcome))
 
     def settle(self) -> None:
         begun = time.perf_counter()
         options = self._options
+        text_of = self._texts()
         roots = (options.out_dir, options.runs_dir)
         with open_group(options.durability, roots, files=max(side.files for side in self._sides)) as sync:
-            self._step(lambda side: side.stage(sync))
+            self._step(lambda side: side.stage(sync, text_of))
             if self._synced(sync.sync_data):
                 self._step(lambda side: side.publish(sync))
                 self._synced(sync.sync_names)
@@ -133,7 +148,13 @@ class _Group:
             side.close()
         self._note_seconds(time.perf_counter() - begun)
 
-    def _step(self, step: Callable[[SnapshotSide | ManifestSide], None]) -> None:
+    def _texts(self) -> TextOf:
+        if len(self._sides) == 1:
+            return _read_each(self._reader, self._refs)
+        needed = sorted(set().union(*(side.pending for side in self._sides)))
+        return _read_ahead(self._reader, self._refs, needed)
+
+    def _step(self, step: Callable[[PairSide], None]) -> None:
         """One step of every side, all at once; a side that breaks off fails what it had left."""
         steps = [partial(step, side) for side in self._sides]
         settled = settle_pair(*steps) if len(steps) == 2 else (settle_one(*steps),)
@@ -167,7 +188,7 @@ def _read_each(reader: PayloadReader, refs: Sequence[RunRef]) -> TextOf:
     return lambda row: reader.text(refs[row])
 
 
-def _read_ahead(reader: PayloadReader, refs: Sequence[RunRef], rows: range) -> TextOf:
+def _read_ahead(reader: PayloadReader, refs: Sequence[RunRef], rows: Iterable[int]) -> TextOf:
     """Read all at once, since both sides ask, from two threads."""
     texts: dict[int, bytes | Exception] = {}
     for row in rows:

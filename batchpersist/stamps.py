@@ -39,26 +39,58 @@ def moment() -> int:
     return time.time_ns() - _LONGEST_TICK
 
 
-def stamp(status: os.stat_result) -> bytes:
+State = tuple[int, ...]
+"""Device, inode, size, mtime and ctime: all but the last stay when the file is renamed."""
+
+
+def state(status: os.stat_result) -> State:
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def stamp(found: State) -> bytes:
     """To be compared with a stamp from ``lasting_stamp``."""
-    fields = status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-    return blake2b(_pack(*fields), digest_size=STAMP_BYTES).digest()
+    return blake2b(_pack(*found), digest_size=STAMP_BYTES).digest()
 
 
-def lasting_stamp(status: os.stat_result, before: int) -> bytes:
-    """The stamp of a file; NO_STAMP where a change after ``before`` could leave the status as it is.
+def lasting_stamp(found: State, before: int) -> bytes:
+    """The stamp of a file; NO_STAMP where a change after ``before`` could leave its state as it is.
 
     ``before``: a ``moment()`` at which the file had the content in question, or earlier.
     """
-    changed = max(status.st_ctime_ns, status.st_mtime_ns)
+    changed = max(found[-2:])
     if changed % _ROUNDED == 0:
         changed += _COARSEST_TIMES
-    return stamp(status) if changed < before else NO_STAMP
+    return stamp(found) if changed < before else NO_STAMP
 
 
 def stamp_at(path: str) -> bytes:
     """The stamp of what is at ``path`` (a link is not followed); NO_STAMP where nothing can be seen."""
     try:
-        return stamp(os.lstat(path))
+        return stamp(state(os.lstat(path)))
     except OSError:
         return NO_STAMP
+
+
+def stamp_of_renamed(path: str, written: State, before: int) -> bytes:
+    """The stamp of a file of this state (but for the ctime) that was renamed to ``path``.
+
+    ``before``: a ``moment()`` before the rename. NO_STAMP where something else is there, or may
+    have changed it since. Waits for the current tick to end if need be: some milliseconds,
+    and then not again for files renamed earlier.
+    """
+    if written[3] >= before:
+        return NO_STAMP  # written to in place since the rename, it might still look the same
+    try:
+        looked, found = moment(), state(os.lstat(path))
+        if looked <= found[-1]:
+            _await_tick_after(found[-1])
+            looked, found = moment(), state(os.lstat(path))
+    except OSError:
+        return NO_STAMP
+    return lasting_stamp(found, looked) if found[:4] == written[:4] else NO_STAMP
+
+
+def _await_tick_after(changed: int) -> None:
+    latest = time.monotonic_ns() + _LONGEST_TICK
+    while moment() <= changed and time.monotonic_ns() < latest:
+        time.sleep(0.0005)

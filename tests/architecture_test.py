@@ -23,13 +23,15 @@ LEVELS = (
     # 2 what is read, and what is written of a task and of a run
     "sources sources.copying sources.discover sources.jsonfile sources.ndjson sources.parts sources.reading sources.rows"
     " sources.spool sources.streams sources.tables sources.values sources.walk"
-    " samples generate scanned scan columns index shards plan job payloads"
+    " samples generate scanned scan columns index"
+    " cataloguefile cataloguesources catalogue shards plan job payloads"
     " versions window snapshottext entries otherforms history historycache baseline"
     " merge composition draft commit snapshot manifest",
     # 3 the pair: both writes together, one by one or a shard of them
-    "events pairs coordinator sides settle standing",
+    "events pairs coordinator sides snapshotside manifestside settle standing",
     # 4 many shards: who does the work, and what became of it
-    "executors dispatch scanning policy options outcomes timing counts groups metrics",
+    "executors dispatch scanning policy options outcomes catalogueoutputs cataloguesession"
+    " timing counts groups metrics",
     # 5 the whole job
     "batch preview",
     # 6 the command

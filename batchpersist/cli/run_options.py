@@ -119,6 +119,16 @@ _OPTIONS = [
     ),
     click.option("--force", is_flag=True, help="Write also what stands already with the same bytes."),
     click.option(
+        "--no-cache",
+        is_flag=True,
+        help="Neither use nor keep what is known of sources and outputs that have not changed.",
+    ),
+    click.option(
+        "--verify-unchanged",
+        is_flag=True,
+        help="Read and compare also what is known not to have changed.",
+    ),
+    click.option(
         "--max-failures",
         "failures",
         type=_Failures(),
@@ -166,5 +176,7 @@ def batch_options(given: dict[str, Any]) -> BatchOptions:
         durability=Durability(given["durability"]),
         lock=LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
         force=given["force"],
+        cache=not given["no_cache"],
+        verify_unchanged=given["verify_unchanged"],
         failures=FailurePolicy(limit=0) if given["fail_fast"] else given["failures"],
     )

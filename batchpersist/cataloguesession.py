@@ -1,0 +1,96 @@
+"""What one batch has to do with the catalogue, from its scan to its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from .catalogue import load_catalogue, save_catalogue
+from .cataloguefile import spool_stream, spooled_stream
+from .catalogueoutputs import new_stamps, with_known_stamps
+from .cataloguesources import SourceLog
+from .layout import Layout
+from .models import Durability
+from .options import BatchOptions
+from .outcomes import OutcomeBuilder
+from .plan import Plan
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_log = logging.getLogger(__name__)
+
+
+class CatalogueSession:
+    """Does nothing where the options do without. ``spool``: a folder of the batch."""
+
+    def __init__(self, layout: Layout, options: BatchOptions, spool: str) -> None:
+        self._layout = layout
+        self._options = options
+        self._spooled = os.path.join(spool, "index")
+        self.catalogue = load_catalogue(layout, options.keys) if options.reads_catalogue else None
+        self.log = SourceLog()
+        self._stamps = self.catalogue.stamps if self.catalogue else None
+        self._known: pa.Array | None = None
+        self._rows = 0
+        self._given_up = False
+
+    def indexed(self, index: pa.Table) -> None:
+        """The scan has ended. The rows are put aside: memory is for the plan from now on."""
+        if self._keeps:
+            self._rows = index.num_rows
+            if "known" in index.column_names:
+                self._known = index["known"].combine_chunks()
+                index = index.drop_columns("known")
+            with self._giving_up():
+                spool_stream(_pruned(index), self._spooled)
+        self.catalogue = None
+
+    def informed(self, plan: Plan) -> Plan:
+        """The plan with what is known of its outputs, which the workers need not read then."""
+        if self._stamps is None:
+            return plan
+        rows = plan.rows
+        if not self._options.force:
+            rows = with_known_stamps(rows, self._stamps)
+        return replace(plan, rows=rows.drop_columns("known"))
+
+    def save(self, plan: Plan, outcomes: OutcomeBuilder) -> None:
+        """All has settled: leave what was learnt to the next batch. What an earlier one left stays true."""
+        if self._keeps:
+            stamps = new_stamps(plan.rows, outcomes, self._known, self._stamps, self._rows)
+            durable = self._options.durability is not Durability.NONE
+            with self._giving_up():
+                rows = spooled_stream(self._spooled)
+                save_catalogue(self._layout, self._options.keys, self.log, rows, stamps, durable=durable)
+
+    @property
+    def _keeps(self) -> bool:
+        return self._options.keeps_catalogue and bool(self.log) and not self._given_up
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        """A cache that cannot be kept is no reason for a batch to fail."""
+        try:
+            yield
+        except OSError as error:
+            self._given_up = True
+            _log.warning("what was learnt of unchanged files cannot be kept: %s", error)
+
+
+def _pruned(index: pa.Table) -> pa.Table:
+    """Without the dictionaries' values that no row has: they would add up from night to night."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for number, field in enumerate(index.schema):
+        if pa.types.is_dictionary(field.type) and index.num_rows:
+            column = index[number].combine_chunks()
+            if pc.count_distinct(column.indices).as_py() < len(column.dictionary):
+                column = column.cast(field.type.value_type).dictionary_encode()
+                index = index.set_column(number, field, column)
+    return index

@@ -1,0 +1,122 @@
+"""One side of a group of pairs: its manifests."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from time import perf_counter
+
+from .atomic import StagedFile
+from .durability import SyncGroup
+from .errors import ItemError, failure_of
+from .layout import Layout
+from .manifest import RunManifestWriter
+from .models import RunRef, ShardOutcome, Side
+from .sides import TextOf
+from .stamps import (
+    NO_STAMP,
+    STAMP_BYTES,
+    State,
+    lasting_stamp,
+    moment,
+    stamp_at,
+    stamp_of_renamed,
+    state,
+)
+
+
+class ManifestSide:
+    """The manifests of a group of rows. A superseded row has none: the later one writes it."""
+
+    def __init__(
+        self,
+        rows: range,
+        refs: Sequence[RunRef],
+        writer: RunManifestWriter,
+        layout: Layout,
+        outcome: ShardOutcome,
+    ) -> None:
+        self._refs = refs
+        self._writer = writer
+        self._layout = layout
+        self._outcome = outcome
+        self._records = bool(outcome.manifest_stamps)
+        self._staged: list[tuple[int, StagedFile]] = []
+        self._published: list[tuple[int, str, State, int]] = []
+        self.pending = [row for row in rows if not refs[row].superseded and not self._stands(row)]
+
+    def _stands(self, row: int) -> bool:
+        ref = self._refs[row]
+        if ref.manifest_stamp == NO_STAMP:
+            return False
+        if stamp_at(self._layout.manifest(ref.task_id, ref.run_id)) != ref.manifest_stamp:
+            return False
+        self._outcome.manifest[row] = Side.UNCHANGED
+        self._keep_stamp(row, ref.manifest_stamp)
+        return True
+
+    @property
+    def files(self) -> int:
+        return len(self.pending)
+
+    def stage(self, sync: SyncGroup, text_of: TextOf) -> None:
+        for row in self.pending:
+            begun = perf_counter()
+            ref, before = self._refs[row], moment()
+            try:
+                staged = self._writer.stage(ref.task_id, ref.run_id, text_of(row), sync)
+            except (ItemError, OSError) as error:
+                self._fail(row, error)
+            else:
+                if staged is None:
+                    self._outcome.manifest[row] = Side.UNCHANGED
+                    self._keep_stamp_of_unchanged(row, before)
+                else:
+                    self._staged.append((row, staged))
+            self._outcome.manifest_seconds[row] = perf_counter() - begun
+
+    def publish(self, sync: SyncGroup) -> None:
+        for row, staged in self._staged:
+            begun = perf_counter()
+            try:
+                if self._records:
+                    written = staged.target, state(os.lstat(staged.temporary)), moment()
+                    self._published.append((row, *written))
+                staged.publish(sync)
+            except OSError as error:
+                staged.discard()
+                self._fail(row, error)
+            else:
+                self._outcome.manifest[row] = Side.PERSISTED
+                self._outcome.manifest_bytes[row] = staged.size
+            self._outcome.manifest_seconds[row] += perf_counter() - begun
+
+    def abandon(self, error: Exception) -> None:
+        for _, staged in self._staged:
+            staged.discard()
+        self._staged.clear()
+        self._published.clear()
+        for row in self.pending:
+            if self._outcome.manifest[row] in (Side.NOT_ATTEMPTED, Side.PERSISTED):
+                self._fail(row, error)
+
+    def close(self) -> None:
+        for row, path, written, before in self._published:
+            self._keep_stamp(row, stamp_of_renamed(path, written, before))
+
+    def _keep_stamp_of_unchanged(self, row: int, before: int) -> None:
+        """By a look after it was compared: whatever changed it in between is not older than ``before``."""
+        if self._records:
+            path = self._layout.manifest(*self._refs[row][:2])
+            with suppress(OSError):  # gone in the meantime
+                self._keep_stamp(row, lasting_stamp(state(os.lstat(path)), before))
+
+    def _keep_stamp(self, row: int, stamp: bytes) -> None:
+        if self._records:
+            self._outcome.manifest_stamps[STAMP_BYTES * row : STAMP_BYTES * (row + 1)] = stamp
+
+    def _fail(self, row: int, error: Exception) -> None:
+        self._outcome.manifest[row] = Side.FAILED
+        self._outcome.manifest_bytes[row] = 0
+        self._outcome.manifest_failures[row] = failure_of(error)

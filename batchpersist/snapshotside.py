@@ -1,0 +1,189 @@
+"""One side of a group of pairs: its snapshots, one commit for each task."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+from time import perf_counter
+from typing import overload
+
+from .durability import SyncGroup
+from .errors import ItemError, TaskStateLockError, failure_of
+from .layout import Layout
+from .models import Commit, RunKeys, RunRef, ShardOutcome, Side
+from .sides import TextOf
+from .snapshot import StagedSnapshot, TaskStateStore
+from .stamps import NO_STAMP, lasting_stamp, moment, stamp, stamp_at, stamp_of_renamed
+
+_NOT_SURE = (Side.NOT_ATTEMPTED, Side.PERSISTED)
+
+
+@dataclass
+class _Task:
+    """A task's rows of the group, and how far they are."""
+
+    task_id: str
+    rows: range
+    pending: Sequence[int]
+    known: bytes
+    """The snapshot's stamp, if it is known to hold the rows that are not pending."""
+    superseding: bool
+    """A run is there more than once: recording the rows again need not give the same order."""
+    staged: StagedSnapshot | None = None
+    begun: list[int] = field(default_factory=list)
+    """The moments before it was read, and before it was published."""
+    seconds: float = 0.0
+
+
+class SnapshotSide:
+    """The snapshots of a group of rows: one commit for each task among them."""
+
+    def __init__(
+        self,
+        rows: range,
+        refs: Sequence[RunRef],
+        store: TaskStateStore,
+        layout: Layout,
+        outcome: ShardOutcome,
+    ) -> None:
+        self._refs = refs
+        self._store = store
+        self._layout = layout
+        self._outcome = outcome
+        self._commits: dict[str, Commit] = {}
+        groups = groupby(rows, key=lambda row: refs[row].task_id)
+        self._tasks = [self._look_at(task_id, list(group)) for task_id, group in groups]
+
+    def _look_at(self, task_id: str, numbers: Sequence[int]) -> _Task:
+        """A row stands where the snapshot is the very one that it is known to stand in.
+
+        Recording it once more changes nothing then, before, between or after the others:
+        unless it is among them itself, and not as it stands.
+        """
+        rows = range(numbers[0], numbers[-1] + 1)
+        superseding = any(self._refs[row].superseded for row in rows)
+        found = NO_STAMP
+        if not superseding and any(self._refs[row].snapshot_stamp != NO_STAMP for row in rows):
+            found = stamp_at(self._layout.snapshot(task_id))
+        if found == NO_STAMP:
+            return _Task(task_id, rows, rows, NO_STAMP, superseding)
+        pending = array("q", (row for row in rows if self._refs[row].snapshot_stamp != found))
+        known = found if len(pending) < len(rows) else NO_STAMP
+        return _Task(task_id, rows, pending, known, superseding)
+
+    @property
+    def pending(self) -> Sequence[int]:
+        return [row for task in self._tasks for row in task.pending]
+
+    @property
+    def files(self) -> int:
+        return sum(bool(task.pending) for task in self._tasks)
+
+    def stage(self, sync: SyncGroup, text_of: TextOf) -> None:
+        for task in self._tasks:
+            begun = perf_counter()
+            if task.pending:
+                keys = _Keys(self._refs, task.pending)
+                task.begun.append(moment())
+                try:
+                    text_in = _text_in(task.pending, text_of)
+                    task.staged = self._store.stage(task.task_id, keys, text_in, sync)
+                except (ItemError, OSError) as error:
+                    self._fail(task, error)
+            task.seconds += perf_counter() - begun
+
+    def publish(self, _sync: SyncGroup) -> None:
+        for task in self._tasks:
+            begun = perf_counter()
+            if task.staged is not None:
+                task.begun.append(moment())
+                try:
+                    task.staged.publish()
+                except (ItemError, OSError) as error:
+                    task.staged.discard()
+                    self._fail(task, error)
+            task.seconds += perf_counter() - begun
+            if task.task_id not in self._commits:
+                self._settle(task)
+
+    def abandon(self, error: Exception) -> None:
+        for task in self._tasks:
+            if task.staged is not None:
+                task.staged.discard()
+                task.staged = None
+            pending = [row for row in task.rows if self._outcome.snapshot[row] in _NOT_SURE]
+            if pending:
+                self._fail(task, error, pending)
+
+    def close(self) -> None:
+        for task in self._tasks:
+            commit = self._commits[task.task_id]
+            if self._outcome.manifest_stamps and commit.side in (Side.PERSISTED, Side.UNCHANGED):
+                commit = commit._replace(stamp=self._stamp(task))
+            self._outcome.commits.append(commit)
+
+    def _stamp(self, task: _Task) -> bytes:
+        """The snapshot's, where it is sure to hold all of the task's rows and to be regular."""
+        staged = task.staged
+        if staged is None:
+            return task.known
+        if task.superseding or not staged.is_regular():
+            return NO_STAMP
+        if task.known != NO_STAMP and (staged.base is None or stamp(staged.base) != task.known):
+            return NO_STAMP  # changed since the look: what stood then may not stand in what was merged with
+        before_stage, before_publish = task.begun
+        if staged.published is not None:
+            return stamp_of_renamed(self._layout.snapshot(task.task_id), staged.published, before_publish)
+        return lasting_stamp(staged.base, before_stage) if staged.base is not None else NO_STAMP
+
+    def _settle(self, task: _Task) -> None:
+        staged = task.staged
+        for row in task.rows:
+            self._outcome.snapshot[row] = Side.UNCHANGED
+            self._outcome.snapshot_seconds[row] = task.seconds
+        if staged is not None:
+            for row, side in zip(task.pending, staged.sides, strict=True):
+                self._outcome.snapshot[row] = side
+            for number, error in staged.failures.items():
+                self._outcome.snapshot_failures[task.pending[number]] = failure_of(error)
+        size = staged.size if staged is not None else 0
+        self._commit(task, Side.PERSISTED if size else Side.UNCHANGED, size)
+
+    def _fail(self, task: _Task, error: Exception, rows: Sequence[int] | None = None) -> None:
+        """A task has one snapshot: where its commit fails, it fails for all of its rows."""
+        side = Side.LOCKED if isinstance(error, TaskStateLockError) else Side.FAILED
+        failure = failure_of(error)
+        for row in task.rows if rows is None else rows:
+            self._outcome.snapshot[row] = side
+            self._outcome.snapshot_seconds[row] = task.seconds
+            self._outcome.snapshot_failures[row] = failure
+        self._commit(task, side, 0)
+
+    def _commit(self, task: _Task, side: Side, size: int) -> None:
+        self._commits[task.task_id] = Commit(task.task_id, len(task.rows), side, task.seconds, size)
+
+
+class _Keys(Sequence[RunKeys]):
+    """The keys of some rows, made when asked for: a hot task has very many."""
+
+    def __init__(self, refs: Sequence[RunRef], rows: Sequence[int]) -> None:
+        self._refs = refs
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, number: int) -> RunKeys: ...
+    @overload
+    def __getitem__(self, number: slice) -> Sequence[RunKeys]: ...
+    def __getitem__(self, number: int | slice) -> RunKeys | Sequence[RunKeys]:
+        if isinstance(number, slice):
+            return [self[at] for at in range(*number.indices(len(self)))]
+        return RunKeys(*self._refs[self._rows[number]][:3])
+
+
+def _text_in(rows: Sequence[int], text_of: TextOf) -> TextOf:
+    return lambda number: text_of(rows[number])
