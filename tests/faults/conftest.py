@@ -1,4 +1,7 @@
-"""Proofs by real faults (docs/reliability.md): a short form in the ordinary suite, all of it with ``--faults-full``."""
+"""Proofs by real faults (docs/reliability.md): the suite runs a short form of them.
+
+``--faults-full`` runs all of it (the environment ``faults`` of tox.ini).
+"""
 
 from __future__ import annotations
 

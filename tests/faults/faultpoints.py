@@ -51,18 +51,37 @@ def build(folder: Path, compiler: str) -> Path:
     return library
 
 
+class Page:
+    """The page that faultpoints.c shares with all processes of a batch."""
+
+    def __init__(self, path: Path, root: Path) -> None:
+        """``root``: calls count below it only."""
+        self._root = os.fsencode(root)
+        with open(path, "w+b") as file:
+            file.truncate(4096)
+            self._page = mmap.mmap(file.fileno(), 4096)
+
+    def set(self, at: int, action: int, error: int, classes: int) -> None:
+        """From now on count anew; ``action`` befalls the call number ``at``, from 1."""
+        page = (0, at, action, error, classes, 0, self._root, b"")
+        self._page[: _PAGE.size] = _PAGE.pack(*page)
+
+    def get(self) -> tuple[int, int, str]:
+        """Calls so far, how many the fault hit, and the first of these."""
+        count, _, _, _, _, fired, _, what = _PAGE.unpack(self._page[: _PAGE.size])
+        text = os.fsdecode(what.rstrip(b"\0"))
+        return count, fired, text.replace(os.fsdecode(self._root) + "/", "")
+
+
 class Command:
     """``batchpersist``, warm (warm.py) and under faults. A context manager."""
 
     def __init__(self, library: Path, folder: Path, root: Path, variant: str | None = None) -> None:
         """``root``: calls count below it only. ``variant``: one of broken.py's instead of the real one."""
-        self._root = os.fsencode(root)
-        with open(folder / f"page-{variant or 'real'}", "w+b") as file:
-            file.truncate(4096)
-            self._page = mmap.mmap(file.fileno(), 4096)
-            name = file.name
+        name = folder / f"page-{variant or 'real'}"
+        self._page = Page(name, root)
         environment = os.environ | {
-            "FAULTPOINTS": name,
+            "FAULTPOINTS": str(name),
             "LD_PRELOAD": str(library),
             "PYTHONDONTWRITEBYTECODE": "1",
         }
@@ -95,8 +114,7 @@ class Command:
         kill: dict[str, Any] | None = None,
     ) -> Answer:
         """Run to the end. ``at``: the number of the call, from 1, that ``action`` befalls."""
-        page = (0, at, action, error, classes, 0, self._root, b"")
-        self._page[: _PAGE.size] = _PAGE.pack(*page)
+        self._page.set(at, action, error, classes)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps({"argv": ["run", *map(str, words)], "kill": kill}) + "\n")
@@ -104,8 +122,5 @@ class Command:
         line = self._process.stdout.readline()
         assert line, "the warm process has ended"
         answer = json.loads(line)
-        count, _, _, _, _, fired, _, what = _PAGE.unpack(self._page[: _PAGE.size])
-        text = os.fsdecode(what.rstrip(b"\0"))
-        return Answer(
-            calls=count, fired=fired, what=text.replace(os.fsdecode(self._root) + "/", ""), **answer
-        )
+        calls, fired, what = self._page.get()
+        return Answer(calls=calls, fired=fired, what=what, **answer)

@@ -1,4 +1,4 @@
-"""SIGKILL at every call that changes the file system, and at any moment: nothing lost, nothing half, and a rerun finishes."""
+"""SIGKILL at every call that changes a file, and at any moment: nothing lost, and a rerun finishes."""
 
 from __future__ import annotations
 

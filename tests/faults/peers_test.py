@@ -1,4 +1,4 @@
-"""Beside live orchestrators (orchestrator.mjs): no update of either side lost, no live lock broken, lock-outs counted."""
+"""Beside live orchestrators (orchestrator.mjs): no update of either side lost, no live lock broken."""
 
 from __future__ import annotations
 
@@ -54,7 +54,15 @@ class Place:
     def batch(self, *words: str, variant: str | None = None) -> subprocess.Popen[str]:
         program = [str(HERE / "broken.py"), variant] if variant else ["-m", "batchpersist"]
         roots = ["--out-dir", str(self.out), "--runs-dir", str(self.runs)]
-        command = [sys.executable, *program, "run", str(self.folder / "source.jsonl"), *roots, "--json", *words]
+        command = [
+            sys.executable,
+            *program,
+            "run",
+            str(self.folder / "source.jsonl"),
+            *roots,
+            "--json",
+            *words,
+        ]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
     def orchestrator(self, node: str, *words: str) -> subprocess.Popen[str]:
@@ -172,7 +180,7 @@ def busy_place(folder: Path, runs: int) -> Place:
         ("-j", "2", "--pool-threshold", "0", "--commit", "run"),
         ("-j", "1", "--commit", "run", "--durability", "none"),
     ],
-    ids=lambda words: " ".join(words),
+    ids=" ".join,
 )
 def test_both_sides_record_into_the_same_tasks(
     tmp_path: Path, tool: Tool, full: bool, tally: Tally, words: tuple[str, ...]
@@ -190,7 +198,9 @@ def test_both_sides_record_into_the_same_tasks(
             manifest = place.runs / run["taskId"] / run["runId"] / "manifest.json"
             assert manifest.read_text("utf-8") == stringify(run)
         began, ended = told.metrics["started_at"], told.metrics["finished_at"]
-        meanwhile = [when for report in told.reports for _, _, when in report["recorded"] if began < when < ended]
+        meanwhile = [
+            when for report in told.reports for _, _, when in report["recorded"] if began < when < ended
+        ]
         assert meanwhile, "nothing was recorded while the batch ran"
         tally("orchestrators: their updates during a batch", len(meanwhile))
         tally("orchestrators: their updates in all", len(told.recorded))

@@ -47,7 +47,7 @@ def kill_at_calls(
     rerun: int = 1,
     again: list[object] | None = None,
 ) -> Sweep:
-    """Kill at the n-th call for each of ``points``; rerun after every ``rerun``-th kill, with ``again`` for ``words``."""
+    """Kill at the n-th call for each of ``points``; rerun after each ``rerun``-th, as ``again``."""
     sweep = Sweep()
     for at in points:
         world.reset()
@@ -67,7 +67,7 @@ def kill_at_calls(
 def kill_at_moments(
     command: Command, world: World, words: list[object], rounds: int, seconds: float, victim: str
 ) -> Sweep:
-    """SIGKILL to the whole group or to one of its processes, ``rounds`` times within ``seconds`` of the start."""
+    """SIGKILL to the whole group or to one of its processes, within ``seconds`` of the start."""
     sweep, chance = Sweep(), random.Random(0)
     for number in range(rounds):
         world.reset()
@@ -116,7 +116,7 @@ def fail_calls(
         problems = world.violations(answer) + told(answer, name)
         if not answer.fired:
             problems.append("the fault did not fire")
-        # A process that lives on clears up, unless that very call was to clear up, or to look whose the lock is.
+        # Who lives on clears up, unless that very call was to clear up, or to look whose the lock is.
         if strict and not answer.what.startswith("unlink") and not is_lock(answer.what):
             problems += [f"left: {leftover}" for leftover in world.leftovers()]
         problems += _finish(command, world, words, sweep)

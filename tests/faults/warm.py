@@ -1,10 +1,12 @@
 """The command, many times over: a process that has imported it once and forks for each request.
 
-``python warm.py`` reads a request a line from standard input, ``{"argv": [...], "kill": null | {"after": seconds,
-"victim": V, "seed": n}}`` (V: ``group``, ``process`` for
-one of it by chance, or else a part of the command line of the one), and answers with a line ``{"code", "stdout", "stderr", "killed", "orphans"}`` once
-every process that the command started is gone. Each child leaves as the command itself does, through its own exit.
-With ``--variant NAME`` the command is one of the deliberately broken ones of broken.py.
+``python warm.py [VARIANT]`` reads a request a line from standard input::
+
+    {"argv": [...], "kill": null | {"after": seconds, "victim": V, "seed": n}}
+
+(V: ``group``; ``process``: one of the group by chance; else a part of the one's command line) and answers
+with a line ``{"code", "stdout", "stderr", "killed", "orphans"}`` once every process that the command has
+started is gone. Each child ends as the command itself does. VARIANT: a deliberately broken one (broken.py).
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ def serve() -> list[str]:
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     for line in sys.stdin:
         request = json.loads(line)
-        stdout, stderr = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        stdout, stderr = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115
         leader = os.fork()
         if leader == 0:
             os.setsid()

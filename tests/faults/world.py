@@ -1,7 +1,7 @@
 """A small batch's world, and what must hold in it whatever befalls the batch.
 
-Five tasks: a hot one (split over workers by a pool of two) and one with existing histories, one with a
-manifest that a new version replaces, one whose history stands in the legacy file, two new ones; a run comes twice.
+Five tasks: a hot one, which a pool of two splits, and another, both with histories, of which some runs are
+replaced; one whose history stands in the legacy file; two new ones, and of one of them a run comes twice.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ def reported(runs_dir: Path, answer: Answer) -> set[tuple[str, str]]:
 
 
 def tracebacks(text: str) -> list[str]:
-    """What was raised. Python's resource tracker tells in this way that a tracker before it was killed: not ours."""
+    """What was raised; not what Python's resource tracker says when the tracker before it was killed."""
     found = []
     for trace in text.split("Traceback (most recent call last):\n")[1:]:
         raised = next((line for line in trace.splitlines() if not line.startswith(" ")), "")
@@ -193,13 +193,13 @@ def tracebacks(text: str) -> list[str]:
 
 
 def _journaled(entry: dict[str, Any]) -> set[tuple[str, str]]:
-    """The runs that one line of a journal names: an object with ``task`` and ``run``, or with a list of such."""
+    """The runs that a journal's line names: itself, or those in a list that it holds."""
     entries = [entry] if "run" in entry else next((v for v in entry.values() if isinstance(v, list)), [])
     return {(item["task"], item["run"]) for item in entries if isinstance(item, dict) and "run" in item}
 
 
 def is_leftover(name: str) -> bool:
-    """What a killed process may leave, by its name alone: a temporary file, a lock; or what is batchpersist's own."""
+    """What a killed process may leave, by its name: a temporary file, a lock, what is batchpersist's own."""
     return ".tmp-" in name.rpartition("/")[2] or is_lock(name) or _is_own(name)
 
 
