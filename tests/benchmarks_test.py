@@ -25,3 +25,17 @@ def test_throughput(tmp_path: Path) -> None:
     assert ratios == ["1.00", "1.00"], "everything is told as a multiple of the group commit"
     assert printed.count("one commit a run, sequential") == printed.count("cp -r of the tree written") == 2
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_scan(tmp_path: Path) -> None:
+    printed = benchmark("scan.py", "--runs", 40, "--tasks", 4, "--repeat", 1, where=tmp_path)
+    rows = re.findall(r"^(\S.*?) {2,}\d+\.\d {2,}\d+\.\d\d {2,}\d+\.\d\d {2,}\d+%$", printed, re.MULTILINE)
+    assert rows == [
+        "one .jsonl",
+        "one .jsonl.gz",
+        "one .jsonl.zst",
+        "one .parquet, JSON text",
+        "a .json file a run",
+        "a runs-dir of manifests",
+    ]
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"

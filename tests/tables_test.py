@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from scans import Scan, lines, put, run, scan, text
 
+from batchpersist.errors import SourceUnreadableError
 from batchpersist.models import Keys
-from batchpersist.sources.tables import ROWS
+from batchpersist.sources.tables import ROWS, arrow_batches
 
 Write = Callable[[pa.Table, Path], Path]
 
@@ -188,6 +190,17 @@ def test_wrong_offsets_inside_a_batch_do_not_end_the_process(tmp_path: Path) -> 
     path.write_bytes(data.replace(offsets, offsets[:4] + b"\xff\xff\xff\x7f" + offsets[8:]))
     found = scan(tmp_path / "spool", path)
     assert (found.rows, len(found.rejects)) == ([], 1)
+
+
+@pytest.mark.parametrize("write", [arrow_file, arrow_stream])
+def test_a_table_that_becomes_shorter_while_it_is_read_is_told(tmp_path: Path, write: Write) -> None:
+    tables = pa.concat_tables([pa.Table.from_pylist(runs(1000))] * 300)  # beyond any buffer
+    path = write(tables, tmp_path)
+    batches = arrow_batches(str(path))
+    assert next(batches).num_rows == 1000
+    os.truncate(path, 100_000)  # of a memory map, the rest would now end the process
+    with pytest.raises(SourceUnreadableError):
+        list(batches)
 
 
 def test_feather_version_1_is_told(tmp_path: Path) -> None:
