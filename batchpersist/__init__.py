@@ -1,3 +1,42 @@
-"""Persist the completed runs of an agent orchestrator: snapshots and manifests, in pairs, in parallel."""
+"""Persist the completed runs of an agent orchestrator: snapshots and manifests, in pairs, in parallel.
+
+The names in ``__all__`` are the public interface (docs/library.md). Each is imported when it
+is first asked for, so that the command starts fast; ``__init__.pyi`` tells type checkers.
+"""
+
+import importlib
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "BatchOptions": "options",
+    "BatchReport": "batch",
+    "BatchPersistError": "errors",
+    "Durability": "models",
+    "EventBus": "events",
+    "FailurePolicy": "policy",
+    "InvalidRunError": "errors",
+    "Keys": "models",
+    "LockPolicy": "locks",
+    "PersistenceCoordinator": "coordinator",
+    "RunManifestWriter": "manifest",
+    "Selection": "plan",
+    "Side": "models",
+    "SnapshotError": "errors",
+    "TaskStateLockError": "errors",
+    "TaskStateStore": "snapshot",
+    "preview_batch": "preview",
+    "run_batch": "batch",
+}
+
+__all__ = ["__version__", *_HOMES]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
