@@ -50,6 +50,16 @@ class BatchLockedError(BatchPersistError):
         return f"another batch is running on this root: {self.holder} (lock file {self.path})"
 
 
+class WorkersCannotStartError(BatchPersistError):
+    """Processes of a pool end before they do anything."""
+
+    def __str__(self) -> str:
+        return (
+            "worker processes cannot start; a program that has several workers must call run_batch "
+            'below `if __name__ == "__main__":`, since each worker imports it'
+        )
+
+
 class TotalsError(BatchPersistError):
     """The counts of a batch do not add up: a defect, never the user's fault."""
 
@@ -122,3 +132,8 @@ def failure_of(error: BaseException) -> Failure:
         name = errno.errorcode.get(error.errno, str(error.errno))
         return Failure(kind, f"[{name}] {error.strerror}", str(error.filename or ""))
     return Failure(kind, str(error) or kind, "")
+
+
+def exit_code_of(error: Exception) -> int:
+    """The command's exit code for an error that ended a batch."""
+    return error.exit_code if isinstance(error, BatchPersistError) else BatchPersistError.exit_code

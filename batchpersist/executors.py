@@ -11,6 +11,7 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from multiprocessing import forkserver, resource_tracker
 from typing import Any, TypeVar
 
+from .errors import WorkersCannotStartError
 from .locks import drain
 
 T = TypeVar("T")
@@ -48,6 +49,7 @@ class Crew:
         self._given = executor
         self._serial = SerialExecutor()
         self._pool: ProcessPoolExecutor | None = None
+        self._first_call: Future[int] | None = None
 
     def executor(self, runs: int) -> Executor:
         """The executor for a batch of which ``runs`` runs are known so far."""
@@ -55,6 +57,7 @@ class Crew:
             return self._given
         if self._pool is None and self.workers > 1 and runs >= self._pool_runs:
             self._pool = process_pool(self.workers)
+            self._first_call = self._pool.submit(os.getpid)
         return self._pool or self._serial
 
     def in_flight(self, runs: int) -> int:
@@ -65,16 +68,22 @@ class Crew:
         return 1 if self.executor(runs) is self._serial else self.workers
 
     def replace_pool(self) -> bool:
-        """Drop a pool that broke; the next call starts another. False where it is not ours to replace."""
-        if self._pool is None:
+        """Drop a pool that broke; the next call starts another. False where it is not ours to replace.
+
+        Raises WorkersCannotStartError where it never did anything: another one would not either.
+        """
+        if self._pool is None or self._first_call is None:
             return False
-        self._pool.shutdown(wait=True)
-        self._pool = None
+        self.close()
+        if self._first_call.exception() is not None:
+            raise WorkersCannotStartError
         return True
 
     def close(self) -> None:
         """Shut down a pool of our own; a given executor is its owner's."""
-        self.replace_pool()
+        if self._pool is not None:
+            self._pool.shutdown(wait=True)
+            self._pool = None
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:

@@ -35,6 +35,13 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.json.encode(self) + b"\n"
 
 
+class _Claim(msgspec.Struct):
+    """The least that an owner record says."""
+
+    kind: Literal["codex-lock-owner"]
+    host: str
+
+
 def this_process(task_id: str, stale_seconds: float) -> Owner:
     """A new record of this process, with a token of its own, acquired now."""
     return Owner(
@@ -59,6 +66,16 @@ def parse(content: bytes) -> Owner | None:
         return msgspec.json.decode(content, type=Owner)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return None
+
+
+def names_another_host(content: bytes) -> bool:
+    """Whether ``content``, no owner record otherwise (a field is missing or odd), claims to be another
+    host's: whether its owner lives cannot be told from here."""
+    try:
+        claim = msgspec.json.decode(content, type=_Claim)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return False
+    return claim.host != socket.gethostname()
 
 
 def is_gone(owner: Owner) -> bool:

@@ -6,7 +6,7 @@ import os
 import time
 
 from .lockfile import Seen, look
-from .lockowner import is_gone, parse
+from .lockowner import is_gone, names_another_host, parse
 
 
 def clear_stale(path: str, mutex: str, stale_seconds: float) -> bool:
@@ -40,4 +40,4 @@ def _is_stale(seen: Seen, stale_seconds: float) -> bool:
     if seen.content is None or time.time() - seen.mtime_ns / 1e9 <= stale_seconds:
         return False
     owner = parse(seen.content)
-    return owner is None or is_gone(owner)
+    return not names_another_host(seen.content) if owner is None else is_gone(owner)

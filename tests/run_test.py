@@ -283,3 +283,35 @@ def test_help_and_version_start_without_the_heavy_parts() -> None:
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"pyarrow", "msgspec", "tqdm", "filelock", "multiprocessing"} & set(result.stdout.split())
     assert CliRunner().invoke(cli, ["--help"]).stdout.count("\n  run ") == 1
+
+
+def test_whoever_stops_reading_does_not_stop_the_batch(folder: Path) -> None:
+    command = [sys.executable, "-m", "batchpersist", "run", "runs.jsonl", "--json"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert json.loads(Path("out/metrics.json").read_bytes())["counts"]["persisted"] == 9
+    assert process.stderr is not None
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+def test_an_error_of_the_batch_itself_is_one_line_and_an_event() -> None:
+    Path("file").touch()
+    result = invoke("runs.jsonl", "--runs-dir", "file/x", "--json")
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: [ENOTDIR] Not a directory: ")
+    assert result.stderr.count("\n") == 1
+    event = json.loads(result.stdout.splitlines()[-1])
+    assert (event["message_type"], event["stage"], event["exit_code"]) == ("error", "batch", 1)
+
+
+def test_a_script_without_a_guard_is_told_so(folder: Path) -> None:
+    script = "from batchpersist import BatchOptions, run_batch\nrun_batch(['runs.jsonl'], BatchOptions(workers=2, pool_runs=0))\n"
+    (folder / "script.py").write_text(script)
+    result = subprocess.run(
+        [sys.executable, "script.py"], capture_output=True, text=True, check=False, timeout=120
+    )
+    assert result.returncode == 1
+    assert 'below `if __name__ == "__main__":`' in result.stderr.splitlines()[-1]

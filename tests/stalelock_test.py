@@ -216,3 +216,12 @@ def test_of_many_who_break_a_stale_lock_at_once_one_gets_it(tmp_path: Path) -> N
 
 def test_control_the_same_contest_has_several_winners_with_a_naive_break(tmp_path: Path) -> None:
     assert max(winners(tmp_path, 20, take_naively)) > 1
+
+
+@pytest.mark.parametrize("pid", ['"12"', "1.5", "null"])
+def test_an_odd_record_of_another_host_is_never_broken(tmp_path: Path, pid: str) -> None:
+    path = tmp_path / "t.lock"
+    path.write_text(f'{{"kind": "codex-lock-owner", "token": "t", "pid": {pid}, "host": "another"}}')
+    os.utime(path, (0, 0))
+    assert not clear_stale(str(path), str(tmp_path / "mutex"), 300)
+    assert path.exists()

@@ -7,7 +7,7 @@ import importlib
 import click
 
 from .. import __version__
-from ..errors import BatchPersistError
+from ..errors import BatchPersistError, exit_code_of, failure_of
 
 _COMMANDS = {"generate": "generate", "run": "run"}
 
@@ -27,18 +27,20 @@ class LazyGroup(click.Group):
 
 
 class _CodedError(click.ClickException):
-    """One of our errors, on its way to ``Error: ...`` and its own exit code."""
+    """An error of the batch itself, on its way to ``Error: ...`` and its exit code."""
 
-    def __init__(self, error: BatchPersistError) -> None:
-        super().__init__(str(error))
-        vars(self)["exit_code"] = error.exit_code  # a class variable to click's types
+    def __init__(self, error: BatchPersistError | OSError) -> None:
+        failure = failure_of(error)
+        words = f"{failure.message}: {failure.detail}" if isinstance(error, OSError) else str(error)
+        super().__init__(words)
+        vars(self)["exit_code"] = exit_code_of(error)  # a class variable to click's types
 
 
 class _Main(LazyGroup):
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
-        except BatchPersistError as error:
+        except (BatchPersistError, OSError) as error:
             raise _CodedError(error) from error
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import threading
 import time
 from typing import Any, Protocol
 
-import click
-
 from ..models import Event, Progress, RunFailure
+from .output import emit, say
 
 LINE_SECONDS = 30.0
 """Between two plain lines: a night's log stays readable."""
@@ -45,7 +43,7 @@ class Silent:
         pass
 
     def _print(self, line: str) -> None:
-        click.echo(line, err=True)
+        say(line, err=True)
 
 
 class Bar(Silent):
@@ -101,7 +99,7 @@ class Lines(Silent):
         started = time.monotonic()
         while not self._closed.wait(seconds):
             if self._latest is not None:
-                click.echo(describe(self._latest, time.monotonic() - started), err=True)
+                say(describe(self._latest, time.monotonic() - started), err=True)
 
     def close(self) -> None:
         self._closed.set()
@@ -130,11 +128,6 @@ class JsonLines:
 
     def close(self) -> None:
         pass
-
-
-def emit(message_type: str, **content: object) -> None:
-    """Print one event. ASCII only, so that no terminal or pipe can spoil it."""
-    click.echo(json.dumps({"message_type": message_type, **content}))
 
 
 def describe(progress: Progress, seconds: float) -> str:

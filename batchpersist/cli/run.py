@@ -9,9 +9,11 @@ from typing import Any
 import click
 
 from ..batch import run_batch
+from ..errors import BatchPersistError, exit_code_of, failure_of
 from ..options import BatchOptions
 from ..preview import preview_batch
-from .progress import Display, choose_display, emit
+from .output import emit, say
+from .progress import Display, choose_display
 from .run_options import batch_options, run_options
 from .signals import Interruption, StopNowError, interruptible
 from .words import preview_lines, summary_lines
@@ -33,8 +35,13 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
         try:
             code = work(sources, options, given, interruption)
         except StopNowError:
-            click.echo("Stopped at once. The same command again does what is left.", err=True)
+            say("Stopped at once. The same command again does what is left.", err=True)
             code = interruption.exit_code
+        except (BatchPersistError, OSError) as error:
+            if given["as_json"]:
+                failure = failure_of(error)
+                emit("error", stage="batch", **failure._asdict(), exit_code=exit_code_of(error))
+            raise
     click.get_current_context().exit(code)
 
 
@@ -73,4 +80,4 @@ def _print(lines: Iterable[str], code: int, given: dict[str, Any]) -> None:
     """The closing words. A quiet batch speaks only when something is wrong, and then on standard error."""
     if code or not given["quiet"]:
         for line in lines:
-            click.echo(line, err=given["quiet"])
+            say(line, err=given["quiet"])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import click
+from .output import say
 
 
 class StopNowError(BaseException):
@@ -45,7 +45,7 @@ def interruptible() -> Iterator[Interruption]:
             raise StopNowError
         interruption.number = number
         name = signal.Signals(number).name
-        click.echo(f"{name}: settling what has begun; once more to stop at once", err=True)
+        say(f"{name}: settling what has begun; once more to stop at once", err=True)
 
     previous = {
         number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
