@@ -1,0 +1,383 @@
+"""Nights with a catalogue, each compared with the same night in a twin root that knows none.
+
+Between the nights all that a catalogue could be wrong about happens: sources are changed, added,
+taken away, reordered and touched; outputs are edited (in place, with the old times put back),
+replaced and deleted; an orchestrator records runs; the catalogue itself is damaged.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine import Run, run, snapshot_text, text, tree
+
+from batchpersist import catalogue, manifestside, scanning, settle, snapshotside
+from batchpersist.batch import BatchReport, run_batch
+from batchpersist.layout import Layout
+from batchpersist.metrics import stable
+from batchpersist.models import Durability, Keys
+from batchpersist.options import BatchOptions
+from batchpersist.plan import Selection
+from batchpersist.preview import preview_batch
+from batchpersist.snapshot import TaskStateStore
+from batchpersist.stamps import moment
+
+NIGHTS = 10
+
+
+def await_tick() -> None:
+    """What has been written until now is older than what comes after."""
+    before = moment()
+    while moment() == before:
+        time.sleep(0.0005)
+
+
+class Twins:
+    """Two roots of the same content, one of which has a catalogue."""
+
+    def __init__(self, folder: Path) -> None:
+        self.sources = folder / "in"
+        self.sources.mkdir()
+        self.roots = folder / "with", folder / "without"
+
+    def options(self, root: Path, **more: Any) -> BatchOptions:
+        return BatchOptions(
+            out_dir=str(root / "out"), runs_dir=str(root / "runs"), durability=Durability.NONE, **more
+        )
+
+    def night(self, sources: list[str] | None = None, **more: Any) -> BatchReport:
+        """One batch in each; the same files and figures. Returns the report of the one with a catalogue."""
+        await_tick()
+        sources = sources or [str(self.sources)]
+        figures = []
+        for root in self.roots:
+            options = self.options(root, cache=root is self.roots[0], **more)
+            before = preview_batch(sources, options)
+            report = run_batch(sources, options)
+            shown = stable(report.metrics)
+            figures.append({name: shown[name] for name in shown if name != "config"})
+            assert (before.discovered, before.selected) == (
+                report.metrics["counts"]["discovered"],
+                report.metrics["counts"]["selected"],
+            )
+            if root is self.roots[0]:
+                with_catalogue = report
+        assert figures[0] == figures[1]
+        self.assert_equal()
+        return with_catalogue
+
+    def assert_equal(self) -> None:
+        first, second = (
+            {name: content for name, content in tree(root).items() if name != "out/metrics.json"}
+            for root in self.roots
+        )
+        assert first.keys() == second.keys()
+        assert [name for name in first if first[name] != second[name]] == []
+
+    @property
+    def catalogue(self) -> Path:
+        root = self.roots[0]
+        return Path(Layout(str(root / "out"), str(root / "runs")).catalogue)
+
+    def outputs(self) -> list[str]:
+        return sorted(name for name in tree(self.roots[1]) if name.endswith(".json") and "/" in name[5:])
+
+    def each(self, change: Callable[[Path], None]) -> None:
+        for root in self.roots:
+            change(root)
+
+
+def write_lines(path: Path, runs: list[Run], *extra: bytes) -> None:
+    path.write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in runs) + b"".join(extra))
+
+
+class Chance:
+    """Random changes, the same in both roots."""
+
+    def __init__(self, seed: int, twins: Twins) -> None:
+        self.random = random.Random(seed)
+        self.twins = twins
+        self.serial = 0
+
+    def runs(self, count: int) -> list[Run]:
+        pick = self.random.randrange
+        return [
+            run(f"task-{pick(4)}", pick(25), note=pick(3), timestamp=f"2026-01-01T00:0{pick(6)}:00.000Z")
+            for _ in range(count)
+        ]
+
+    def new_runs(self, count: int) -> list[Run]:
+        self.serial += count
+        return [run(f"task-{n % 4}", 100 + n) for n in range(self.serial - count, self.serial)]
+
+    def between_nights(self) -> None:
+        kinds = [
+            self.add_source,
+            self.add_source,
+            self.change_source,
+            self.remove_source,
+            self.touch_source,
+            self.rename_source,
+            self.edit_output,
+            self.edit_in_place,
+            self.delete_output,
+            self.replace_output,
+            self.orchestrate,
+            self.shuffle_snapshot,
+            self.damage_catalogue,
+        ]
+        for kind in self.random.choices(kinds, k=self.random.randrange(4)):
+            kind()
+
+    def add_source(self) -> None:
+        runs = self.new_runs(3) if self.random.random() < 0.7 else self.runs(4)
+        event = json.dumps({"type": "other"}).encode() + b"\n"
+        name = f"{self.random.randrange(10_000):04}"
+        if self.random.random() < 0.5:
+            write_lines(self.twins.sources / f"{name}.jsonl", runs, event)
+        else:
+            (self.twins.sources / f"{name}.json").write_text(json.dumps(runs))
+
+    def _source(self) -> Path | None:
+        found = sorted(self.twins.sources.iterdir())
+        return self.random.choice(found) if found else None
+
+    def change_source(self) -> None:
+        if path := self._source():
+            status = path.stat()
+            content = path.read_bytes()
+            path.write_bytes(content.replace(b'"mcp"', b'"cli"') if b'"mcp"' in content else content + b"\n{")
+            if self.random.random() < 0.5:
+                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+    def remove_source(self) -> None:
+        if path := self._source():
+            path.unlink()
+
+    def touch_source(self) -> None:
+        if path := self._source():
+            path.touch()
+
+    def rename_source(self) -> None:
+        if path := self._source():
+            path.rename(path.with_stem(f"{self.random.randrange(10_000):04}"))
+
+    def _output(self) -> str | None:
+        names = self.twins.outputs()
+        return self.random.choice(names) if names else None
+
+    def edit_output(self) -> None:
+        if name := self._output():
+            self.twins.each(lambda root: (root / name).write_bytes((root / name).read_bytes() + b"\n"))
+
+    def edit_in_place(self) -> None:
+        """Same size, same inode, and the mtime put back."""
+        if name := self._output():
+
+            def edit(root: Path) -> None:
+                path, status = root / name, (root / name).stat()
+                with path.open("r+b") as file:
+                    content = file.read()
+                    file.seek(0)
+                    file.write(content.replace(b'"note": 1', b'"note": 9').replace(b'"mcp"', b'"mcq"'))
+                os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+            self.twins.each(edit)
+
+    def delete_output(self) -> None:
+        if name := self._output():
+            self.twins.each(lambda root: (root / name).unlink())
+
+    def replace_output(self) -> None:
+        """A restored copy: the content of before, another inode."""
+        if name := self._output():
+
+            def replace(root: Path) -> None:
+                shutil.copy2(root / name, root / "copy")
+                os.replace(root / "copy", root / name)
+
+            self.twins.each(replace)
+
+    def orchestrate(self) -> None:
+        runs = self.runs(2) + self.new_runs(1)
+        for root in self.twins.roots:
+            store = TaskStateStore(str(root / "out"), str(root / "runs"))
+            for item in runs:
+                try:
+                    store.record_run(item)
+                except Exception:  # a snapshot that was damaged before
+                    continue
+                manifest = root / "runs" / item["taskId"] / item["runId"] / "manifest.json"
+                manifest.parent.mkdir(parents=True, exist_ok=True)
+                manifest.write_bytes(text(item))
+
+    def shuffle_snapshot(self) -> None:
+        """Someone leaves a snapshot that is valid, but not in order, or has a run twice."""
+        name = self._output()
+        if name and name.endswith("runs.json"):
+
+            def shuffle(root: Path) -> None:
+                snapshot = json.loads((root / name).read_bytes())
+                random.Random(self.serial).shuffle(snapshot["runs"])
+                snapshot["runs"] += snapshot["runs"][:1]
+                snapshot["lastRunAt"] = snapshot["runs"][-1]["timestamp"]
+                (root / name).write_bytes(text(snapshot))
+
+            try:
+                self.twins.each(shuffle)
+            except ValueError:
+                return
+
+    def damage_catalogue(self) -> None:
+        path = self.twins.catalogue
+        if not path.exists():
+            return
+        content = bytearray(path.read_bytes())
+        kind = self.random.randrange(4)
+        if kind == 0:
+            path.unlink()
+        elif kind == 1:
+            path.write_bytes(content[: self.random.randrange(len(content))])
+        elif kind == 2:
+            content[self.random.randrange(len(content))] ^= 1 << self.random.randrange(8)
+            path.write_bytes(content)
+        else:
+            path.write_bytes(b"")
+
+    def options(self) -> dict[str, Any]:
+        pick = self.random.random
+        more: dict[str, Any] = {}
+        if pick() < 0.3:
+            more["selection"] = self.random.choice(
+                [Selection(tasks=("task-1",)), Selection(since="2026-01-01T00:03"), Selection(limit=9)]
+            )
+        if pick() < 0.1:
+            more["force"] = True
+        if pick() < 0.1:
+            more["verify_unchanged"] = True
+        return more
+
+
+def slow_moment() -> int:
+    """As if writing took its time: then what was written this night is believed in the next one already."""
+    await_tick()
+    return moment()
+
+
+@pytest.mark.parametrize("seed", range(int(os.environ.get("BATCHPERSIST_NIGHTS", "6"))))
+def test_whatever_happens_between_the_nights_a_catalogue_changes_no_result(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for side in (manifestside, snapshotside):
+        monkeypatch.setattr(side, "moment", slow_moment)
+    twins = Twins(tmp_path)
+    chance = Chance(seed, twins)
+    chance.add_source()
+    chance.add_source()
+    for _ in range(NIGHTS):
+        twins.night(**chance.options())
+        chance.between_nights()
+
+
+class TestByOne:
+    """What chance would seldom meet."""
+
+    @pytest.fixture
+    def twins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Twins:
+        for side in (manifestside, snapshotside):
+            monkeypatch.setattr(side, "moment", slow_moment)
+        return Twins(tmp_path)
+
+    def test_what_has_not_changed_is_not_read(self, twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_lines(twins.sources / "a.jsonl", [run("t", n) for n in range(5)])
+        twins.night()
+        monkeypatch.setattr(settle.PayloadReader, "text", None)  # reading a payload is a defect now
+        monkeypatch.setattr(scanning, "scan_part", None)
+        report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
+        assert report.metrics["counts"]["unchanged"] == 5
+        assert report.metrics["timing"]["cached_sources"] == 1
+
+    def test_new_runs_alone_are_read(self, twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+        write_lines(twins.sources / "b.jsonl", [run("t", n) for n in range(5)] + [run("u", 1)])
+        twins.night()
+        write_lines(twins.sources / "a.jsonl", [run("t", 7)])
+        read, text = [], settle.PayloadReader.text
+        monkeypatch.setattr(
+            settle.PayloadReader, "text", lambda self, ref: read.append(ref.run_id) or text(self, ref)
+        )
+        report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
+        assert read == ["run-7"]
+        counts = report.metrics["counts"]
+        assert (counts["persisted"], counts["unchanged"]) == (1, 6)
+        run_batch([str(twins.sources)], twins.options(twins.roots[1], cache=False))
+        twins.assert_equal()
+
+    def test_an_unsorted_snapshot_is_sorted_when_a_run_comes_again(self, twins: Twins) -> None:
+        """So a run that has been appended to one is not to be passed over the next time."""
+        entries = [run("t", 5), run("t", 3)]
+        for root in twins.roots:
+            path = root / "out/t/runs.json"
+            path.parent.mkdir(parents=True)
+            path.write_bytes(snapshot_text("t", entries))
+        write_lines(twins.sources / "a.jsonl", [run("t", 9)])
+        twins.night()
+        assert (twins.roots[0] / "out/t/runs.json").read_bytes() == snapshot_text(
+            "t", [*entries, run("t", 9)]
+        )
+        twins.night()
+        found = json.loads((twins.roots[0] / "out/t/runs.json").read_bytes())["runs"]
+        assert [entry["runId"] for entry in found] == ["run-3", "run-5", "run-9"]
+
+    def test_a_run_that_comes_twice_is_recorded_twice_each_night(self, twins: Twins) -> None:
+        """An earlier form of it moves it among the runs of its time."""
+        tied = run("t", 1)["timestamp"]
+        twice = [run("t", 1), run("t", 2, timestamp=tied), run("t", 1, note="later")]
+        write_lines(twins.sources / "a.jsonl", twice)
+        for _ in range(3):
+            twins.night()
+        write_lines(twins.sources / "b.jsonl", [run("t", 1, timestamp="2025"), run("t", 3, timestamp=tied)])
+        for _ in range(3):
+            twins.night()
+        (twins.sources / "b.jsonl").unlink()
+        for _ in range(3):
+            twins.night()
+
+    def test_a_catalogue_of_another_boot_is_not_believed(
+        self, twins: Twins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_lines(twins.sources / "a.jsonl", [run("t", 1)])
+        twins.night()
+        monkeypatch.setattr(catalogue, "boot_id", lambda: "another")
+        assert (
+            run_batch([str(twins.sources)], twins.options(twins.roots[0])).metrics["timing"]["cached_sources"]
+            == 0
+        )
+
+    def test_other_keys_make_another_catalogue(self, twins: Twins) -> None:
+        write_lines(twins.sources / "a.jsonl", [run("t", 1, at="2026")])
+        twins.night()
+        assert twins.night(keys=Keys(time="at")).metrics["timing"]["cached_sources"] == 0
+
+    def test_a_dry_run_uses_it_and_leaves_it(self, twins: Twins) -> None:
+        write_lines(twins.sources / "a.jsonl", [run("t", 1)])
+        twins.night()
+        before = twins.catalogue.stat()
+        preview_batch([str(twins.sources)], twins.options(twins.roots[0]))
+        assert twins.catalogue.stat().st_ino == before.st_ino
+
+    def test_a_cache_that_cannot_be_kept_fails_nothing(
+        self, twins: Twins, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        write_lines(twins.sources / "a.jsonl", [run("t", 1)])
+        twins.catalogue.parent.parent.mkdir(parents=True)
+        twins.catalogue.parent.write_text("a file where a folder should be")
+        assert twins.night().exit_code == 0
+        assert "cannot be kept" in caplog.text
