@@ -25,18 +25,23 @@ from .dispatch import Settling
 from .executors import Crew
 from .index import IndexBuilder
 from .layout import Layout
-from .metrics import BatchInfo, build_metrics, write_metrics
-from .models import Event, Progress, RunFailure, ShardOutcome, Work
+from .metrics import BatchInfo, build_metrics
+from .models import Event, Failure, Progress, RunFailure, ShardOutcome, Work
 from .options import BatchOptions
-from .outcomes import OutcomeBuilder, write_outcomes
+from .outcomes import OutcomeBuilder
 from .plan import Plan, make_plan
+from .reporting import check_writable, write_reports
 from .scanning import scan_sources
 from .settle import settle_shard
+from .shards import SHARD_RUNS
 from .sources import Part, discover
 from .timing import Phases
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+WATCHED_SHARD_RUNS = 100
+"""Runs of a shard where the batch may have to stop: the failure policy is asked between shards."""
 
 Watch = Callable[[Event], None]
 State = Literal["finished", "stopped", "interrupted"]
@@ -53,12 +58,14 @@ class BatchReport:
     state: State
     defects: int
     """Shards that failed by an error of this package's own, not of their runs."""
+    unwritten: list[Failure]
+    """Why metrics.json or the outcome table could not be written, where they could not."""
 
     @property
     def exit_code(self) -> int:
         """0, 1, 3 or 4, as the README lists them; an interruption's is the caller's to know."""
         counts = self.metrics["counts"]
-        if self.defects:
+        if self.defects or self.unwritten:
             return 1
         if self.state == "stopped":
             return 4
@@ -81,9 +88,9 @@ def run_batch(
     work: once it is true, what has begun is settled and the rest is not attempted.
 
     Raises SourceMissingError, UsageError and BatchLockedError before anything is written,
-    TotalsError where the counts do not add up, OSError where the runs-dir or the metrics cannot
-    be written. What fails for a run is in the report instead. Safe beside a live orchestrator;
-    a second batch on the same runs-dir is refused.
+    OSError where the runs-dir or the reports cannot be written, WorkersCannotStartError, and
+    TotalsError where the counts do not add up. What fails for a run is in the report instead.
+    Safe beside a live orchestrator; a second batch on the same runs-dir is refused.
     """
     parts = discover(sources)
     layout = Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))
@@ -91,6 +98,7 @@ def run_batch(
     info = _Identity(f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", now, sources)
     crew = Crew(options.workers, options.pool_runs, executor)
     with BatchLock(layout, f"batch {info.batch_id}"), closing(crew), _spool(layout, info.batch_id) as spool:
+        check_writable(options)
         session = CatalogueSession(layout, options, spool)
         return _Batch(options, crew, watch, stop).run(info, parts, spool, session)
 
@@ -154,10 +162,8 @@ class _Batch:
             table=table,
             totals=outcomes.totals,
         )
-        if options.outcomes is not None:
-            write_outcomes(table, options.outcomes)
-        write_metrics(metrics, options.metrics_path)
-        return BatchReport(metrics, table, state, self._defects)
+        unwritten = write_reports(options, metrics, table)
+        return BatchReport(metrics, table, state, self._defects, unwritten)
 
     def _plan(self, index: IndexBuilder, session: CatalogueSession) -> Plan:
         rows = index.take_table()
@@ -202,15 +208,20 @@ class _Batch:
         return self._given_up() or self._stop()
 
     def _state(self, cut_short: bool) -> State:
-        if not cut_short:
-            return "finished"
-        return "stopped" if self._given_up() else "interrupted"
+        if self._given_up():
+            return "stopped"
+        return "interrupted" if cut_short else "finished"
 
 
 def plan_rows(rows: pa.Table, options: BatchOptions, crew: Crew) -> Plan:
     """The plan by which a batch of these options settles an index."""
-    workers = crew.parallelism(rows.num_rows)
-    return make_plan(rows, options.selection, workers=workers, split_tasks=options.commit == "task")
+    return make_plan(
+        rows,
+        options.selection,
+        workers=crew.parallelism(rows.num_rows),
+        split_tasks=options.commit == "task",
+        most_runs=SHARD_RUNS if options.failures.limit is None else WATCHED_SHARD_RUNS,
+    )
 
 
 @dataclass(frozen=True)

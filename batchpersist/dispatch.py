@@ -20,15 +20,35 @@ if TYPE_CHECKING:
 R = TypeVar("R")
 
 
-def in_order(submits: Iterable[Callable[[], Future[R]]], in_flight: Callable[[], int]) -> Iterator[R]:
-    """Start each call, keep a bounded number under way, and give back the results in their order."""
-    pending: deque[Future[R]] = deque()
+Submit = Callable[[], "Future[R]"]
+
+
+def in_order(
+    submits: Iterable[Submit[R]], in_flight: Callable[[], int], retry: Callable[[Submit[R]], R]
+) -> Iterator[R]:
+    """Start each call, keep a bounded number under way, and give back the results in their order.
+
+    ``retry`` makes a call again that a broken executor lost; nothing else is under way on a pool
+    that it has replaced.
+    """
+    pending: deque[tuple[Submit[R], Future[R] | None]] = deque()
+
+    def result() -> R:
+        submit, future = pending.popleft()
+        try:
+            return retry(submit) if future is None else future.result()
+        except BrokenExecutor:
+            return retry(submit)
+
     for submit in submits:
-        pending.append(submit())
+        try:
+            pending.append((submit, submit()))
+        except BrokenExecutor:
+            pending.append((submit, None))
         if len(pending) >= in_flight():
-            yield pending.popleft().result()
+            yield result()
     while pending:
-        yield pending.popleft().result()
+        yield result()
 
 
 class Settling:

@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
@@ -34,6 +35,9 @@ _TOO_DEEP_LENGTH = MAX_DEPTH * (MAX_DEPTH + 1)
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 
+_STRING_OR_EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?e[-+]\d+')
+
+
 def canonical(data: bytes) -> bytes:
     """The text of ``JSON.stringify(value, null, 2)`` for one JSON document in UTF-8.
 
@@ -52,7 +56,7 @@ def nest(text: bytes, levels: int) -> bytes:
 
 
 def encode(value: object) -> bytes:
-    """The canonical text of a Python object; floats are spelled as ``repr`` spells them.
+    """The canonical text of a Python object; a float keeps its point (``1.0``), as in text that has one.
 
     Raises InvalidRunError for what JSON cannot hold: NaN, infinities, objects of other
     types, circular references, more than MAX_DEPTH levels.
@@ -61,7 +65,22 @@ def encode(value: object) -> bytes:
         text = _with_enough_stack(_dumps, value)
     except (TypeError, ValueError) as error:
         raise InvalidRunError("not a JSON value", str(error)) from None
+    if "e" in text:
+        text = _STRING_OR_EXPONENT.sub(_respell_exponent, text)
     return canonical(text.encode("utf-8", "backslashreplace"))  # surrogates become their escapes
+
+
+def javascript_number(value: float) -> str:
+    """A finite float as JavaScript writes it: 1 for 1.0, 0.00001 for 1e-05, 1e-7 for 1e-07."""
+    text = repr(value)  # the shortest digits that give the number back, as in JavaScript
+    if "e" in text and 1e-6 <= abs(value) < 1e21:
+        text = format(Decimal(text), "f")
+    text = text.removesuffix(".0").replace("e-0", "e-")
+    return "0" if text == "-0" else text
+
+
+def _respell_exponent(found: re.Match[str]) -> str:
+    return found[0] if found[0].startswith('"') else javascript_number(float(found[0]))
 
 
 def string(value: str) -> bytes:

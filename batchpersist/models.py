@@ -123,7 +123,7 @@ class ShardOutcome:
     """Seconds of the commit that carried the run."""
     manifest_seconds: MutableSequence[float]
     pair_seconds: MutableSequence[float]
-    """From the start of the run's pair until both sides were settled."""
+    """What the run's pair took: its slower side, or both sides where they are written in turn."""
     manifest_bytes: MutableSequence[int]
     snapshot_failures: dict[int, Failure] = field(default_factory=dict)
     """By row number within the shard."""
@@ -135,7 +135,7 @@ class ShardOutcome:
     pair_wall: float = 0.0
     """Seconds in which the shard's groups were settled: both sides, started together."""
     sum_if_sequential: float = 0.0
-    """Seconds the same groups took side by side added up: snapshots' plus manifests' plus syncs."""
+    """Seconds the same groups would have taken with one side after the other: never less."""
     pid: int = 0
     started: float = 0.0
     """Seconds since the epoch."""

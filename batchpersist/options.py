@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from .errors import UsageError
 from .executors import POOL_RUNS
 from .locks import LockPolicy
 from .models import DEFAULT_KEYS, Durability, Keys
@@ -41,6 +42,23 @@ class BatchOptions:
     """Read and compare them all the same; what is learnt is left for the next batch."""
     failures: FailurePolicy = field(default_factory=FailurePolicy)
 
+    def __post_init__(self) -> None:
+        """Raises UsageError for what could not be carried out."""
+        for name in ("out_dir", "runs_dir", "metrics", "outcomes"):
+            path = getattr(self, name)
+            object.__setattr__(self, name, path if path is None else os.fspath(path))
+        for name, values in (("commit", ("task", "run")), ("pair", ("concurrent", "sequential"))):
+            if getattr(self, name) not in values:
+                raise UsageError(f"{name} is {' or '.join(values)}, not {getattr(self, name)!r}")
+        if self.workers < 1:
+            raise UsageError(f"at least one worker is needed, not {self.workers}")
+        if os.path.realpath(self.out_dir) == os.path.realpath(self.runs_dir):
+            raise UsageError(f"out-dir and runs-dir must be two folders: {self.out_dir}")
+        try:
+            object.__setattr__(self, "durability", Durability(self.durability))
+        except ValueError as error:
+            raise UsageError(str(error)) from None
+
     @property
     def metrics_path(self) -> str:
         return self.metrics or os.path.join(self.out_dir, "metrics.json")
@@ -71,7 +89,7 @@ class BatchOptions:
     def as_config(self, sources: Sequence[str]) -> dict[str, Any]:
         """As metrics.json shows it: every value as the command line would word it."""
         return {
-            "sources": list(sources),
+            "sources": [os.fspath(source) for source in sources],
             "out_dir": self.out_dir,
             "runs_dir": self.runs_dir,
             "metrics": self.metrics_path,

@@ -7,11 +7,10 @@ from collections import OrderedDict
 from types import TracebackType
 
 from .errors import SourceChangedError
-from .jsontext import canonical
 from .models import Keys, RunRef
 from .runreader import RunReader
 
-OPEN_FILES = 64
+OPEN_FILES = 32
 """Descriptors kept open: a task's runs often lie in many nightly files, visited in turn."""
 
 
@@ -19,7 +18,7 @@ class PayloadReader:
     """Reads payloads by their place; for one thread. A context manager that closes its files."""
 
     def __init__(self, keys: Keys) -> None:
-        self._read_run = RunReader(keys).read
+        self._read_run = RunReader(keys).read_canonical
         self._open: OrderedDict[str, int] = OrderedDict()
 
     def text(self, ref: RunRef) -> bytes:
@@ -31,7 +30,7 @@ class PayloadReader:
         found = self._read_run(self._bytes(ref))
         if found is None or found[0] != ref[:3]:
             raise SourceChangedError("the source changed after it was scanned", ref.path)
-        return canonical(found[1])
+        return found[1]
 
     def _bytes(self, ref: RunRef) -> bytes:
         descriptor = self._descriptor(ref.path)

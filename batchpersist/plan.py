@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .columns import adopt
 from .models import Shard
-from .shards import TaskRows, cut, shard_runs
+from .shards import SHARD_RUNS, TaskRows, cut, shard_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,11 +53,18 @@ class Plan:
         return int(self.rows.num_rows) - self.superseded
 
 
-def make_plan(index: pa.Table, selection: Selection, *, workers: int, split_tasks: bool = True) -> Plan:
+def make_plan(
+    index: pa.Table,
+    selection: Selection,
+    *,
+    workers: int,
+    split_tasks: bool = True,
+    most_runs: int = SHARD_RUNS,
+) -> Plan:
     """Select from the index, mark what a later row supersedes, and cut into shards.
 
     ``split_tasks=False`` keeps a hot task in one shard (a commit for each run has to be
-    made in order, by one worker).
+    made in order, by one worker); ``most_runs``: of a shard, unless one task has more.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -65,7 +72,7 @@ def make_plan(index: pa.Table, selection: Selection, *, workers: int, split_task
     numbers = adopt(array("i", range(index.num_rows)), pa.int32())
     rows = _mark_superseded(_select(index.append_column("row", numbers), selection))
     rows, tasks = _bring_tasks_together(rows)
-    runs = shard_runs(rows.num_rows, workers)
+    runs = shard_runs(rows.num_rows, workers, most_runs)
     shards = sorted(cut(tasks, runs, split_tasks), key=lambda shard: -shard.size)
     superseded = pc.sum(rows["superseded"]).as_py() or 0
     return Plan(
@@ -105,19 +112,18 @@ def _mark_superseded(rows: pa.Table) -> pa.Table:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    numbered = pa.table(
-        {
-            "task": rows["task_id"].cast("string"),
-            "run": rows["run_id"],
-            "row": rows["row"],
-        }
-    )
+    numbered = pa.table({"task": _task_codes(rows), "run": rows["run_id"], "row": rows["row"]})
     last = numbered.group_by(["task", "run"]).aggregate([("row", "max")])["row_max"]
     if len(last) == rows.num_rows:
         superseded = pa.repeat(False, rows.num_rows)
     else:
         superseded = pc.invert(pc.is_in(numbered["row"], value_set=last))
     return rows.append_column("superseded", superseded)
+
+
+def _task_codes(rows: pa.Table) -> pa.Array:
+    """Numbers of the tasks, in order of first appearance."""
+    return rows["task_id"].cast("string").combine_chunks().dictionary_encode().indices
 
 
 def _bring_tasks_together(rows: pa.Table) -> tuple[pa.Table, list[TaskRows]]:
@@ -127,7 +133,7 @@ def _bring_tasks_together(rows: pa.Table) -> tuple[pa.Table, list[TaskRows]]:
 
     if not rows.num_rows:
         return rows, []
-    codes = rows["task_id"].cast("string").combine_chunks().dictionary_encode().indices
+    codes = _task_codes(rows)
     order = pc.array_sort_indices(codes)
     rows = rows.take(order)
     sizes = pa.table({"code": codes.take(order), "length": rows["length"]})

@@ -13,11 +13,11 @@ from functools import partial
 from typing import Any
 
 from .catalogue import load_catalogue
-from .dispatch import in_order
+from .dispatch import Submit, in_order
 from .executors import Crew
 from .job import make_job
 from .layout import Layout
-from .models import Event, Progress
+from .models import Event, Progress, Shard
 from .options import BatchOptions
 from .plan import Plan, make_plan
 from .scanning import scan_sources
@@ -77,7 +77,8 @@ def preview_batch(
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
         whole = make_plan(rows, options.selection, workers=workers, split_tasks=False)
         counts: Counter[Standing] = Counter()
-        for found in in_order(_submits(whole, crew, options, stop), lambda: crew.in_flight(index.rows)):
+        submits = _submits(whole, crew, options, stop)
+        for found in in_order(submits, lambda: crew.in_flight(index.rows), _try_again(crew)):
             counts += found
             watch(Progress("compare", counts.total(), plan.selected, counts[Standing.UNREADABLE]))
     return Preview(
@@ -105,8 +106,19 @@ def _submits(
     plan: Plan, crew: Crew, options: BatchOptions, stop: Callable[[], bool]
 ) -> Iterator[Callable[[], Future[Counter[Standing]]]]:
     settling = options.settling()
-    executor = crew.executor(plan.rows.num_rows)
+
+    def submit(shard: Shard) -> Future[Counter[Standing]]:
+        return crew.executor(plan.rows.num_rows).submit(look_up_shard, make_job(plan.rows, shard), settling)
+
     for shard in plan.shards:
         if stop():
             return
-        yield partial(executor.submit, look_up_shard, make_job(plan.rows, shard), settling)
+        yield partial(submit, shard)
+
+
+def _try_again(crew: Crew) -> Callable[[Submit[Counter[Standing]]], Counter[Standing]]:
+    def retry(submit: Submit[Counter[Standing]]) -> Counter[Standing]:
+        crew.replace_pool()
+        return submit().result()
+
+    return retry

@@ -70,6 +70,8 @@ class RunReader:
                     return None
                 data = bytes(run.payload)
                 run = self._decoder.plain(data)
+            elif b":" in bytes(run.type):
+                return None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
         keys = RunKeys(*self._decoder.keys(run))
@@ -83,9 +85,12 @@ class RunReader:
             return self._run_keys(document), data
         if document.payload is not ABSENT:
             return self._payload(document) if _is_completed(document) else None
+        completed = _is_completed(document)
         if all(raw is not ABSENT for raw in self._decoder.keys(document)):
-            return self._run_keys(document), data
-        if _is_completed(document):
+            # Events are named subject:verb; any other type is an unknown field of a run.
+            of_a_run = completed or b":" not in bytes(document.type)
+            return (self._run_keys(document), data) if of_a_run else None
+        if completed:
             raise InvalidRunError(f"`{RUN_COMPLETED}` event without a payload")
         return None
 

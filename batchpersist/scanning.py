@@ -7,14 +7,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future
-from dataclasses import replace
+from concurrent.futures import BrokenExecutor, Future
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, groupby
 from typing import TYPE_CHECKING
 
 from .cataloguesources import KnownSource, SourceLog
 from .dispatch import in_order
+from .errors import WorkerDiedError, failure_of
 from .executors import Crew, SerialExecutor
 from .index import IndexBuilder
 from .models import Event, Keys, Progress, RunFailure
@@ -60,13 +61,12 @@ def scan_sources(
                     yield partial(SerialExecutor().submit, _nothing_scanned, stretch)
                 else:
                     likely = builder.rows + part.likely_runs
-                    executor = SerialExecutor() if part.local else crew.executor(likely)
                     numbered = replace(stretch, number=next(numbers))
-                    yield partial(executor.submit, scan_part, numbered, keys, spool_dir)
+                    yield _ScanCall(crew, likely, numbered, keys, spool_dir)
 
     def scan(parts: Iterable[Part]) -> Iterator[tuple[Part, Known, ScannedPart]]:
         under_way: _UnderWay = deque()
-        for scanned in in_order(submits(parts, under_way), lambda: crew.in_flight(builder.rows)):
+        for scanned in in_order(submits(parts, under_way), lambda: crew.in_flight(builder.rows), _retry):
             yield *under_way.popleft(), scanned
             yield from scan(scanned.more)
 
@@ -77,6 +77,35 @@ def scan_sources(
         _add_known(builder, log, stretch, known)
         watch(Progress("scan", builder.totals.discovered, None, len(builder.rejects)))
     return builder
+
+
+@dataclass(frozen=True)
+class _ScanCall:
+    """Starts the scan of a part, and can start it again."""
+
+    crew: Crew
+    runs: int
+    """Known so far: whether a pool pays."""
+    part: Part
+    keys: Keys
+    spool_dir: str
+
+    def __call__(self) -> Future[ScannedPart]:
+        executor = SerialExecutor() if self.part.local else self.crew.executor(self.runs)
+        return executor.submit(scan_part, self.part, self.keys, self.spool_dir)
+
+
+def _retry(call: Callable[[], Future[ScannedPart]]) -> ScannedPart:
+    """Scan a part again, alone on a new pool; one that kills its worker again is given up, and told."""
+    assert isinstance(call, _ScanCall), "what is in the catalogue is taken from it in this process"
+    try:
+        if call.crew.replace_pool():
+            return call().result()
+    except BrokenExecutor:
+        call.crew.replace_pool()
+    died = failure_of(WorkerDiedError("worker died while reading"))
+    rejects = [Reject(piece.name, 0, died) for piece in call.part.pieces]
+    return ScannedPart(rejects=[*call.part.rejects, *rejects])
 
 
 def _stretches(part: Part, catalogue: Catalogue | None) -> Iterator[tuple[Part, Known]]:

@@ -116,7 +116,8 @@ class _Group:
         self._reader = reader
         self._options = options
         self._outcome = outcome
-        self._sequential_seconds = 0.0
+        self._saved_seconds = 0.0
+        """By the two sides' working at once."""
         self._sides: list[PairSide] = []
         layout = Layout(options.out_dir, options.runs_dir)
         if work is not Work.MANIFEST:
@@ -156,31 +157,32 @@ class _Group:
 
     def _step(self, step: Callable[[PairSide], None]) -> None:
         """One step of every side, all at once; a side that breaks off fails what it had left."""
+        begun = time.perf_counter()
         steps = [partial(step, side) for side in self._sides]
         settled = settle_pair(*steps) if len(steps) == 2 else (settle_one(*steps),)
         for side, result in zip(self._sides, settled, strict=True):
-            self._sequential_seconds += result.seconds
             if result.error is not None:
                 side.abandon(result.error)
+        in_turn = sum(result.seconds for result in settled)
+        self._saved_seconds += max(0.0, in_turn - (time.perf_counter() - begun))
 
     def _synced(self, barrier: Callable[[], None]) -> bool:
         """A sync that failed says nothing about what reached the disk: the group has failed."""
-        begun = time.perf_counter()
         try:
             barrier()
         except OSError as error:
             for side in self._sides:
                 side.abandon(error)
             return False
-        finally:
-            self._sequential_seconds += time.perf_counter() - begun
         return True
 
     def _note_seconds(self, seconds: float) -> None:
         self._outcome.pair_wall += seconds
-        self._outcome.sum_if_sequential += self._sequential_seconds
+        self._outcome.sum_if_sequential += seconds + self._saved_seconds
+        both = sum if self._options.pair == "sequential" else max
         for row in self._rows:
-            self._outcome.pair_seconds[row] += seconds
+            sides = (self._outcome.snapshot_seconds[row], self._outcome.manifest_seconds[row])
+            self._outcome.pair_seconds[row] = both(sides)
 
 
 def _read_each(reader: PayloadReader, refs: Sequence[RunRef]) -> TextOf:

@@ -13,9 +13,9 @@ SHARD_RUNS = 1_000
 SHARD_BYTES = 8 << 20
 """Payload bytes a shard holds at most, a single larger run excepted."""
 
-SHARD_TASKS = 250
-"""Tasks a shard holds at most: each keeps its old snapshot open until it is committed, and many a
-process may have no more than 1,024 files open."""
+SHARD_TASKS = 100
+"""Tasks a shard holds at most: each keeps its old snapshot open until it is committed, and some
+systems allow a process no more than 256 open files."""
 
 HOT_SHARDS = 4
 """A task of more shards than this is split: one shard commits, many write its manifests."""
@@ -36,9 +36,9 @@ class TaskRows(NamedTuple):
         return self.stop - self.start
 
 
-def shard_runs(rows: int, workers: int) -> int:
+def shard_runs(rows: int, workers: int, most: int = SHARD_RUNS) -> int:
     """Few runs are cut smaller, so that every worker gets some of them."""
-    return SHARD_RUNS if workers == 1 else max(1, min(SHARD_RUNS, -(-rows // (workers * 4))))
+    return most if workers == 1 else max(1, min(most, -(-rows // (workers * 4))))
 
 
 def cut(tasks: Sequence[TaskRows], shard_runs: int, split_tasks: bool) -> Iterator[Shard]:

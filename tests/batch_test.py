@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from engine import Run, run, snapshot_text, text, tree
 
+from batchpersist import scanning
 from batchpersist.batch import BatchReport, run_batch
 from batchpersist.batchlock import BatchLock
 from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
@@ -105,7 +107,9 @@ def test_a_batch_leaves_no_spool_and_no_lock_behind(
     tmp_path: Path, persist: Callable[..., BatchReport]
 ) -> None:
     persist(workers=2)
-    left = {path.name for path in (tmp_path / "root/runs/.batchpersist").rglob("*")}
+    own = (tmp_path / "root/runs/.batchpersist").rglob("*")
+    left = {path.name for path in own if "catalogue" not in path.parts}
+    left.discard("catalogue")
     assert left <= {"batches", "batch.lock", "locks", "break.lock"}
     assert not list((tmp_path / "root").rglob("*.tmp-*"))
     assert not list((tmp_path / "root/runs").glob("*.lock*"))
@@ -277,3 +281,65 @@ class TestPreview:
         assert preview.unreadable > 0
         assert preview.new + preview.unreadable == preview.selected
         assert (preview.invalid, preview.exit_code) == (1, 3)
+
+
+def test_reports_that_could_not_be_written_are_found_before_the_work(
+    tmp_path: Path, persist: Callable[..., BatchReport]
+) -> None:
+    (tmp_path / "file").touch()
+    for more in ({"metrics": str(tmp_path / "file/m.json")}, {"outcomes": str(tmp_path)}):
+        with pytest.raises(OSError, match="directory|File exists"):
+            persist(**more)
+    assert persisted(tmp_path / "root") == {}
+
+
+def test_reports_that_cannot_be_written_after_all_are_told_and_nothing_else_is_lost(
+    tmp_path: Path, source: Path, persist: Callable[..., BatchReport]
+) -> None:
+    source.write_bytes(json.dumps(run("metrics.json", 1)).encode() + b"\n")
+    report = persist(outcomes=str(tmp_path / "outcomes.parquet"))
+    assert report.metrics["counts"]["persisted"] == 1
+    assert [failure.message for failure in report.unwritten] == ["[EISDIR] Is a directory"]
+    assert report.exit_code == 1
+    assert (tmp_path / "outcomes.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"commit": "both"}, {"pair": "x"}, {"workers": 0}, {"durability": "much"}, {"runs_dir": "out"}]
+)
+def test_options_that_cannot_be_carried_out_are_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        BatchOptions(**wrong)
+
+
+def test_paths_and_words_will_do_as_options(tmp_path: Path, source: Path) -> None:
+    given = BatchOptions(out_dir=tmp_path / "o", runs_dir=tmp_path / "r", durability="none")  # type: ignore[arg-type]
+    assert run_batch([source], given).exit_code == 0  # type: ignore[list-item]
+    with pytest.raises(UsageError, match="several paths"):
+        run_batch(str(source), given)
+
+
+def test_an_out_dir_within_the_source_is_no_source(tmp_path: Path) -> None:
+    (tmp_path / "runs.jsonl").write_text(json.dumps(run("t", 1)))
+    for _ in range(2):
+        roots = BatchOptions(out_dir=str(tmp_path / "out"), runs_dir=str(tmp_path / ".runs"))
+        report = run_batch([str(tmp_path)], roots)
+        assert (report.exit_code, report.metrics["counts"]["discovered"]) == (0, 1)
+
+
+def test_the_sum_is_never_less_than_what_it_took(persist: Callable[..., BatchReport]) -> None:
+    timing = persist(workers=2).metrics["timing"]
+    assert timing["sum_if_sequential"] >= timing["pair_seconds"] > 0
+
+
+def read_or_die(part: Any, *_more: Any) -> Any:
+    os._exit(9)
+
+
+def test_a_worker_that_dies_while_reading_is_told_with_the_source(
+    tmp_path: Path, persist: Callable[..., BatchReport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scanning, "scan_part", read_or_die)
+    report = persist(workers=2)
+    assert [error["message"] for error in report.metrics["errors"]] == ["worker died while reading"]
+    assert report.exit_code == 3

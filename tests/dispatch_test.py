@@ -33,6 +33,10 @@ def settle_unless_poisoned(job: ShardJob, poison: tuple[str, ...] = ()) -> Shard
     return outcome
 
 
+def give_up(_submit: object) -> int:
+    raise AssertionError("nothing was lost")
+
+
 def break_down(job: ShardJob) -> ShardOutcome:
     raise ZeroDivisionError(f"a defect in shard {job.shard.number}")
 
@@ -72,7 +76,7 @@ def test_results_come_in_order_with_a_bounded_number_in_flight() -> None:
                     futures[done].set_result(done)
         return future
 
-    assert list(in_order((partial(submit, n) for n in range(9)), lambda: 3)) == list(range(9))
+    assert list(in_order((partial(submit, n) for n in range(9)), lambda: 3, give_up)) == list(range(9))
     assert max(in_flight) == 3
 
 
@@ -84,7 +88,7 @@ def test_one_at_a_time_is_finished_before_the_next_is_asked_for() -> None:
             seen.append(f"asked {number}")
             yield partial(SerialExecutor().submit, seen.append, f"done {number}")
 
-    list(in_order(submits(), lambda: 1))
+    list(in_order(submits(), lambda: 1, give_up))
     assert seen == ["asked 0", "done 0", "asked 1", "done 1", "asked 2", "done 2"]
 
 

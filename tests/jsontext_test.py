@@ -363,3 +363,19 @@ def test_string(value):
     paired = value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "surrogatepass")
     assert string(value) == js_string(paired).encode()
     assert json.loads(string(value)) == paired
+
+
+SPELLED = {
+    1e-05: "0.00001",
+    1.5e-07: "1.5e-7",
+    1e16: "10000000000000000",
+    1e21: "1e+21",
+    1.0: "1.0",
+    0.1: "0.1",
+}
+
+
+@pytest.mark.parametrize("value", SPELLED)
+def test_floats_are_spelled_as_javascript_spells_them(value: float) -> None:
+    lines = encode([value, {"1e-05": "2e-05"}]).split()
+    assert lines == [b"[", SPELLED[value].encode() + b",", b"{", b'"1e-05":', b'"2e-05"', b"}", b"]"]

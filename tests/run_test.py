@@ -308,7 +308,10 @@ def test_an_error_of_the_batch_itself_is_one_line_and_an_event() -> None:
 
 
 def test_a_script_without_a_guard_is_told_so(folder: Path) -> None:
-    script = "from batchpersist import BatchOptions, run_batch\nrun_batch(['runs.jsonl'], BatchOptions(workers=2, pool_runs=0))\n"
+    script = """
+from batchpersist import BatchOptions, run_batch
+run_batch(["runs.jsonl"], BatchOptions(workers=2, pool_runs=0))
+"""
     (folder / "script.py").write_text(script)
     result = subprocess.run(
         [sys.executable, "script.py"], capture_output=True, text=True, check=False, timeout=120

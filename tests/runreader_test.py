@@ -315,3 +315,17 @@ def keys_of(run: dict[str, object]) -> object:
     except UnicodeEncodeError:
         return "`timestamp` holds a lone surrogate"
     return RunKeys(*(str(run[name]) for name in NAMES[:3]))
+
+
+@pytest.mark.parametrize("kind", ["run:started", "run:cancelled", "task:opened"])
+def test_an_event_that_carries_ids_itself_is_no_completed_run(kind: str) -> None:
+    flat = {"type": kind, "taskId": "t", "runId": "r", "timestamp": "2026-01-01T00:00:00.000Z"}
+    assert RunReader(DEFAULT_KEYS).read(json.dumps(flat).encode()) is None
+
+
+@pytest.mark.parametrize("kind", ["cli", "run:completed", "nightly"])
+def test_any_other_type_is_a_field_of_the_run(kind: str) -> None:
+    flat = {"type": kind, "taskId": "t", "runId": "r", "timestamp": "2026-01-01T00:00:00.000Z"}
+    data = json.dumps(flat).encode()
+    found = RunReader(DEFAULT_KEYS).read(data)
+    assert found == (("t", "r", "2026-01-01T00:00:00.000Z"), data)

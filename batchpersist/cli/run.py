@@ -69,6 +69,8 @@ def _persist(
         emit("summary", state=report.state, **figures, metrics=options.metrics_path, exit_code=code)
     else:
         _print(summary_lines(report.metrics, report.state, options.metrics_path), code, given)
+    for failure in report.unwritten:
+        say(f"Error: the report could not be written: {failure.message}: {failure.detail}", err=True)
     return code
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -44,7 +45,7 @@ class _Moment(click.ParamType):  # type: ignore[type-arg]
             self.fail(
                 f"{value!r} is not an ISO date or time such as 2026-01-31 or 2026-01-31T12:00:00Z", param, ctx
             )
-        if len(value) == len("2026-01-31"):
+        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
             return str(value)
         if moment.tzinfo is not None:
             moment = moment.astimezone(timezone.utc)

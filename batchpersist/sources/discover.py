@@ -35,6 +35,9 @@ def discover(sources: Sequence[str], *, part_bytes: int = PART_BYTES) -> Iterato
     parts are taken and scanned: a folder within a folder is a piece that its scan unfolds. What
     cannot be listed or read is a reject in a part, never an exception.
     """
+    if isinstance(sources, str | os.PathLike):
+        raise UsageError(f"sources are several paths, not one: [{os.fspath(sources)!r}]")
+    sources = [os.fspath(source) for source in sources]
     missing = [source for source in sources if not _exists(source)]
     if missing:
         raise SourceMissingError(missing[0])

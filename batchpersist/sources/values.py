@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from decimal import Decimal
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from ..errors import SourceUnreadableError
+from ..jsontext import javascript_number
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,14 +72,7 @@ def _numbers(column: pa.Array) -> list[Any]:
 
 
 def _number(value: float) -> msgspec.Raw:
-    """As JavaScript writes it: 1 for 1.0, 0.00001 for 1e-05, 1e-7 for 1e-07."""
-    if not math.isfinite(value):
-        return _NO_JSON
-    text = repr(value)  # the shortest digits that give the number back, as in JavaScript
-    if "e" in text and 1e-6 <= abs(value) < 1e21:
-        text = format(Decimal(text), "f")
-    text = text.removesuffix(".0").replace("e-0", "e-")
-    return msgspec.Raw(b"0" if text == "-0" else text.encode())
+    return msgspec.Raw(javascript_number(value).encode()) if math.isfinite(value) else _NO_JSON
 
 
 def _decimals(column: pa.Array) -> list[Any]:

@@ -69,6 +69,10 @@ def walk(pieces: Iterable[Piece], limit: int = sys.maxsize) -> Iterator[Finding]
     yield from left
 
 
+_NO_SOURCES = frozenset({"runs.json", "state.json", "metrics.json"})
+"""What batchpersist and the orchestrator leave in an out-dir: passed over where they hold no run."""
+
+
 class _Folder:
     """One folder under way. At a million files in it, only their names are held."""
 
@@ -106,7 +110,7 @@ class _Folder:
         in_cli = entry == "manifest.json" and len(parents) >= 2 and parents[-2] == "cli"
         if in_cli and len(parents) > 2:
             return Passed.OTHER_MANIFEST
-        return found_file(path, name, doubtful=in_cli)
+        return found_file(path, name, doubtful=in_cli or entry in _NO_SOURCES)
 
     def rest(self) -> Piece:
         """What has not been taken yet."""
