@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 
 from .composition import TextOf
@@ -86,22 +87,27 @@ class StagedSnapshot:
     def _publish(self, group: SyncGroup) -> Version | None:
         """The version of the file now in place; None where nothing had to be written after all."""
         for left in reversed(range(ATTEMPTS)):
-            with TaskLock(self._options.layout, self._recording.task_id, self._options.lock):
+            with (
+                contextlib.ExitStack() as after_release,
+                TaskLock(self._options.layout, self._recording.task_id, self._options.lock),
+            ):
                 if not self._draft.is_current() and (left == 0 or self._is_short_merge()):
-                    self._merge_again(group)
+                    after_release.callback(self._merge_again(group).close)
                 if not self.size:
                     return None
                 if self._draft.is_current() and (version := self._draft.publish()):
                     return version
             if left:
-                self._merge_again(group)
+                self._merge_again(group).close()
         raise SnapshotError(
             "the snapshot is changed all the time in spite of its lock", self._recording.target
         )
 
-    def _merge_again(self, group: SyncGroup) -> None:
-        self._draft = Draft(self._recording, group, self._draft)
+    def _merge_again(self, group: SyncGroup) -> Draft:
+        """Returns the draft that is overtaken: closing a long file that is out of its folder takes time."""
+        overtaken, self._draft = self._draft, Draft(self._recording, group, self._draft)
         group.sync_data()
+        return overtaken
 
     def _is_short_merge(self) -> bool:
         found = version_of(self._recording.target)

@@ -51,7 +51,7 @@ class Draft:
 
     def __init__(self, recording: Recording, group: SyncGroup, earlier: Draft | None = None) -> None:
         """``earlier``: an attempt that others overtook; what it has in common with this one is not
-        done again, and it is closed. SnapshotError, OSError: so is this one."""
+        done again. SnapshotError, OSError: this one is closed."""
         self._recording = recording
         self._group = group
         self._baseline = Baseline()
@@ -62,9 +62,6 @@ class Draft:
         except BaseException:
             self.close()
             raise
-        finally:
-            if earlier:
-                earlier.close()
         self.size = self._file.size if self._file else 0
         """Bytes of the new file; 0 where the old one is to stay."""
         if self._file is None:

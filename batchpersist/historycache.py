@@ -26,7 +26,6 @@ from .versions import Version, boot_id, settle
 LONG = 4 << 20
 """Bytes of a snapshot from which on it is worth its record; shorter ones are read as fast."""
 
-_MAGIC = b"batchpersist history 1 %b\n" % sys.byteorder.encode()
 _DIGEST_BYTES = 16
 
 
@@ -36,7 +35,6 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     task_id: str
     keys: tuple[str, str]
     """Under which names the entries were read."""
-    version: Version
     boot: str
     """In which it holds; "" where the snapshot was synced: in any."""
     further: bytes
@@ -51,13 +49,18 @@ _encode = msgspec.msgpack.Encoder().encode
 
 def recall(path: str, task_id: str, keys: Keys, version: Version) -> tuple[Entries, bytes] | None:
     """Entries and further members of the snapshot whose version this is; None where that is not known."""
+    start = _start(version)
     try:
         with open(path, "rb") as file:
-            data = file.read()
-        record = _decode(_checked(data))
+            if file.read(len(start)) != start:
+                return None
+            digest, content = file.read(_DIGEST_BYTES), file.read()
+        if digest != _digest(start, content):
+            return None
+        record = _decode(content)
     except (OSError, ValueError, msgspec.DecodeError):
         return None
-    if (record.task_id, record.keys, record.version) != (task_id, (keys.run, keys.time), version):
+    if (record.task_id, record.keys) != (task_id, (keys.run, keys.time)):
         return None
     if record.boot not in ("", boot_id()):
         return None
@@ -78,23 +81,28 @@ def note(
     boot = "" if synced else boot_id()
     if version.size < LONG or not (synced or boot):
         return
-    names = (keys.run, keys.time)
-    offsets = entries.offsets.tobytes()
-    record = Record(task_id, names, version, boot, further, entries.run_ids, entries.timestamps, offsets)
+    record = Record(
+        task_id,
+        (keys.run, keys.time),
+        boot,
+        further,
+        entries.run_ids,
+        entries.timestamps,
+        entries.offsets.tobytes(),
+    )
     with contextlib.suppress(OSError, UnicodeEncodeError):  # a full disk; a lone surrogate among the keys
         content = _encode(record)
         if settle(version):
-            atomic.write(path, _MAGIC + _digest(content) + content, Durability.NONE)
+            start = _start(version)
+            atomic.write(path, start + _digest(start, content) + content, Durability.NONE)
 
 
-def _checked(data: bytes) -> memoryview:
-    """The content behind magic and digest; ValueError where it is not what was written."""
-    start = len(_MAGIC) + _DIGEST_BYTES
-    content = memoryview(data)[start:]
-    if data[:start] != _MAGIC + _digest(content):
-        raise ValueError("damaged")
-    return content
+def _start(version: Version) -> bytes:
+    """What a record of this version begins with, so that others need not be read."""
+    return f"batchpersist history 1 {sys.byteorder} {' '.join(map(str, version))}\n".encode()
 
 
-def _digest(content: bytes | memoryview) -> bytes:
-    return blake2b(content, digest_size=_DIGEST_BYTES).digest()
+def _digest(start: bytes, content: bytes) -> bytes:
+    digest = blake2b(start, digest_size=_DIGEST_BYTES)
+    digest.update(content)
+    return digest.digest()

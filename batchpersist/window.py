@@ -59,6 +59,8 @@ class Window:
 
     def _more(self) -> bool:
         chunk = self._read(self._chunk, self.offset + len(self._data))
+        if b"\0" in chunk:  # in no JSON text, but a torn file may hold nothing else up to its end
+            raise NotCanonicalError
         self._data += chunk
         return bool(chunk)
 

@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from batchpersist import commit as commit_module
+from batchpersist import draft as draft_module
+from batchpersist.atomic import StagedFile
 from batchpersist.baseline import Baseline
 from batchpersist.commit import ATTEMPTS, StagedSnapshot
 from batchpersist.durability import SyncGroup
@@ -181,6 +183,97 @@ def test_the_last_attempt_merges_a_long_snapshot_under_the_lock(
     staged.publish()
     assert ids(layout) == [*others, "mine"]
     assert len(others) == ATTEMPTS
+
+
+@pytest.fixture
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """So many bytes of a staged file were kept each time that it was amended."""
+    found: list[int] = []
+    amend = draft_module.amend
+
+    def noted(staged: StagedFile, start: bytes, keep: int, *rest: Any) -> StagedFile:
+        found.append(keep)
+        return amend(staged, start, keep, *rest)
+
+    monkeypatch.setattr(draft_module, "amend", noted)
+    return found
+
+
+def canonical_history(layout: Layout, *runs: dict[str, Any]) -> None:
+    """As the orchestrator writes it; no lock is taken."""
+    last = runs[-1]["timestamp"]
+    beside = Path(layout.task_dir("t"), "beside")
+    os.makedirs(beside.parent, exist_ok=True)
+    beside.write_text(json.dumps({"taskId": "t", "lastRunAt": last, "runs": runs}, indent=2))
+    os.rename(beside, layout.snapshot("t"))
+
+
+OLD = [run(f"old-{number:02}", f"{number:02}") for number in range(50)]
+
+
+@pytest.mark.usefixtures("merge_length")
+def test_what_is_merged_again_keeps_what_both_have(layout: Layout, kept: list[int]) -> None:
+    canonical_history(layout, *OLD)
+    staged = stage(layout, run("early", "05"), run("late", "60"))
+    canonical_history(layout, *OLD, run("theirs", "55"))
+    staged.publish()
+    assert ids(layout) == [
+        *(f"old-{n:02}" for n in range(6)),
+        "early",
+        *(f"old-{n:02}" for n in range(6, 50)),
+        "theirs",
+        "late",
+    ]
+    assert len(kept) == 1
+    assert 0.9 < kept[0] / os.path.getsize(layout.snapshot("t")) < 1
+    assert names(layout) == ["runs.json"]
+
+
+@pytest.mark.usefixtures("merge_length")
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        [*OLD, run("theirs", "555")],  # another length of lastRunAt moves all that is behind it
+        [run("theirs", "00"), *OLD],
+    ],
+)
+def test_what_has_moved_is_written_anew(
+    layout: Layout, kept: list[int], theirs: list[dict[str, Any]]
+) -> None:
+    canonical_history(layout, *OLD)
+    staged = stage(layout, run("mine", "30"))
+    canonical_history(layout, *theirs)
+    staged.publish()
+    assert kept == []
+    assert sorted(ids(layout)) == sorted([*(entry["runId"] for entry in theirs), "mine"])
+
+
+@pytest.mark.usefixtures("merge_length")
+def test_a_file_edited_in_place_is_not_compared_with_itself(layout: Layout) -> None:
+    canonical_history(layout, *OLD)
+    staged = stage(layout, run("old-10", "60"))
+    path = Path(layout.snapshot("t"))
+    path.write_text(path.read_text().replace("old-10", "new-10"))
+    staged.publish()
+    assert ids(layout) == [*(entry["runId"].replace("old-10", "new-10") for entry in OLD), "old-10"]
+
+
+def test_an_amended_file_that_cannot_be_written_is_gone(layout: Layout, kept: list[int]) -> None:
+    canonical_history(layout, *OLD)
+    staged = stage(layout, run("mine", "60"))
+    canonical_history(layout, *OLD, run("theirs", "55"))
+
+    class FailingSync(SyncGroup):
+        def written(self, fd: int) -> None:
+            raise OSError(5, "Input/output error")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(commit_module, "open_group", lambda *_args, **_options: FailingSync())
+        with pytest.raises(OSError, match="Input/output error"):
+            staged.publish()
+    assert len(kept) == 1
+    assert names(layout) == ["runs.json"]
+    assert "mine" not in ids(layout)
 
 
 def test_a_merge_of_its_own_is_synced_as_well(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:

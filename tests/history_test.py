@@ -310,3 +310,37 @@ def test_a_text_that_is_cut_short_later_on_is_noticed() -> None:
     assert history.text(0) == nested(RUNS[0])
     with pytest.raises(SnapshotError, match="cut short"):
         history.text(2)
+
+
+@pytest.mark.parametrize("torn", [b"\0" * 3_000_000, b"", None], ids=["zeros", "cut", "NULs within"])
+def test_a_torn_file_is_refused_in_little_memory(torn: bytes | None) -> None:
+    run = {"runId": "same", "timestamp": "1", "text": "x" * 10_000}
+    data = javascript(document([run] * 1000))
+    data = data[:9_000_000] + (torn if torn is not None else b"\0" * 100 + data[9_000_100:])
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotASnapshotError, match="does not parse"):
+            read(data)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 4_000_000
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_what_is_compared_with_an_earlier_history_is_as_if_it_had_been_read(data: st.DataObject) -> None:
+    runs = [{"runId": str(number), "timestamp": "1", "text": "x" * 30} for number in range(8)]
+    start = data.draw(st.integers(0, 8))
+    end = data.draw(st.integers(start, 8))
+    other = [*runs[:start], *data.draw(st.permutations(runs[:3])), *runs[end:]]
+    before = read(javascript({"longer": 1, "taskId": "t"} | document(runs)))
+    text = javascript(document(other, x=1))
+    damaged = text.replace(b"xxx", b"yyy", 1) if data.draw(st.booleans()) else text
+    alone = read(damaged)
+    beside = read_history(
+        lambda size, offset: damaged[offset : offset + size], "t", DEFAULT_KEYS, earlier=before
+    )
+    assert (beside.keys, beside.further, texts(beside)) == (alone.keys, alone.further, texts(alone))
+    assert texts(beside)[: beside.shared] == texts(before)[: beside.shared]
+    assert beside.shared <= max(start, 3)

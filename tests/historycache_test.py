@@ -1,0 +1,293 @@
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from model import record
+
+from batchpersist import baseline, historycache, versions
+from batchpersist.baseline import Baseline
+from batchpersist.history import History
+from batchpersist.layout import Layout
+from batchpersist.locks import LockPolicy
+from batchpersist.models import DEFAULT_KEYS, Durability, Keys, Side
+from batchpersist.snapshot import TaskStateStore
+
+Run = dict[str, Any]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def every_snapshot_is_long() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(historycache, "LONG", 0)
+        yield
+
+
+@pytest.fixture
+def readings(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Grows by one for each history that is read instead of recalled."""
+    found: list[object] = []
+    read = baseline.read_history
+
+    def noted(*args: Any, **options: Any) -> History:
+        found.append(args)
+        return read(*args, **options)
+
+    monkeypatch.setattr(baseline, "read_history", noted)
+    return found
+
+
+class Place:
+    def __init__(self, root: Path) -> None:
+        self.layout = Layout(str(root / "out"), str(root / "runs"))
+        self.runs = Path(self.layout.snapshot("t"))
+        self.cache = Path(self.layout.history_cache("t"))
+
+    def record(self, *runs: Run, **options: Any) -> list[Side]:
+        options = {"lock": LockPolicy(attempts=1), "durability": Durability.NONE, **options}
+        return TaskStateStore(self.layout.out_dir, self.layout.runs_dir, **options).record_runs(runs)
+
+    def write(self, data: bytes) -> None:
+        """In place, as by hand, and with the old mtime put back."""
+        before = os.stat(self.runs)
+        self.runs.write_bytes(data)
+        os.utime(self.runs, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Place:
+    return Place(tmp_path)
+
+
+def run(run_id: str, timestamp: str, note: object = None) -> Run:
+    return {"taskId": "t", "runId": run_id, "timestamp": timestamp, "note": note}
+
+
+def javascript(value: object) -> bytes:
+    return json.dumps(value, indent=2, ensure_ascii=False).encode()
+
+
+def test_the_history_of_an_own_snapshot_is_not_read_again(place: Place, readings: list[object]) -> None:
+    place.record(run("b", "2"), run("d", "4"))
+    assert place.record(run("e", "5")) == [Side.PERSISTED]  # appended
+    assert place.record(run("a", "1")) == [Side.PERSISTED]  # put first
+    assert place.record(run("b", "3", "new"), run("d", "4")) == [Side.PERSISTED, Side.UNCHANGED]
+    assert place.record(run("a", "1")) == [Side.UNCHANGED]
+    runs = [run("a", "1"), run("b", "3", "new"), run("d", "4"), run("e", "5")]
+    assert place.runs.read_bytes() == javascript({"taskId": "t", "lastRunAt": "5", "runs": runs})
+    assert readings == []
+
+
+def test_what_is_recalled_is_what_would_be_read(place: Place) -> None:
+    place.record(run("é\u2028", "1", {"x": [1]}), run("a 'b", "\U00010000"))
+    place.record(run("c", "1"))
+    found = []
+    for cache in (True, False):
+        loaded = Baseline()
+        history = loaded.load(place.layout, "t", DEFAULT_KEYS, cache=cache)
+        texts = [history.text(entry) for entry in range(len(history.entries))]
+        found.append((history.keys, history.further, history.is_canonical, history.entries.offsets, texts))
+        loaded.close()
+    assert found[0] == found[1]
+
+
+def test_without_a_cache_nothing_is_noted_or_believed(place: Place, readings: list[object]) -> None:
+    place.record(run("a", "1"), cache=False)
+    assert not place.cache.exists()
+    place.record(run("b", "2"))
+    before = place.cache.read_bytes()
+    place.record(run("b", "2"), cache=False)
+    assert len(readings) == 2
+    assert place.cache.read_bytes() == before
+
+
+def test_a_short_snapshot_has_no_record(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(historycache, "LONG", 1 << 20)
+    place.record(run("a", "1"))
+    assert not place.cache.exists()
+
+
+@pytest.mark.parametrize("damage", [b"", b"\0", b"batchpersist history 1"])
+def test_a_damaged_record_counts_as_absent(place: Place, damage: bytes, readings: list[object]) -> None:
+    place.record(run("a", "1"))
+    place.cache.write_bytes(damage)
+    place.record(run("b", "2"))
+    assert len(readings) == 1
+    assert [run["runId"] for run in json.loads(place.runs.read_bytes())["runs"]] == ["a", "b"]
+
+
+def test_no_byte_of_a_record_can_change_unnoticed(place: Place) -> None:
+    place.record(run("a", "1"), run("b", "2"))
+    good = place.cache.read_bytes()
+    version = versions.version_of(str(place.runs))
+    assert version is not None
+    for at in range(len(good)):
+        place.cache.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
+        assert historycache.recall(str(place.cache), "t", DEFAULT_KEYS, version) is None
+        place.cache.write_bytes(good[:at])
+        assert historycache.recall(str(place.cache), "t", DEFAULT_KEYS, version) is None
+    place.cache.write_bytes(good)
+    assert historycache.recall(str(place.cache), "t", DEFAULT_KEYS, version) is not None
+
+
+def test_a_record_is_of_one_task_and_one_set_of_names(place: Place) -> None:
+    place.record(run("a", "1"))
+    version = versions.version_of(str(place.runs))
+    assert version is not None
+    for task_id, keys in (("u", DEFAULT_KEYS), ("t", Keys(run="note")), ("t", Keys(time="note"))):
+        assert historycache.recall(str(place.cache), task_id, keys, version) is None
+
+
+@pytest.mark.parametrize("durability", Durability)
+def test_what_was_not_synced_is_read_again_after_a_restart_of_the_machine(
+    place: Place, durability: Durability, monkeypatch: pytest.MonkeyPatch, readings: list[object]
+) -> None:
+    place.record(run("a", "1"), durability=durability)
+    monkeypatch.setattr(historycache, "boot_id", lambda: "another")
+    place.record(run("a", "1"))
+    assert len(readings) == (durability is Durability.NONE)
+
+
+def test_where_restarts_cannot_be_told_only_what_is_synced_is_noted(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(historycache, "boot_id", lambda: "")
+    place.record(run("a", "1"))
+    assert not place.cache.exists()
+    place.record(run("b", "1"), durability=Durability.FILE)
+    assert place.cache.exists()
+
+
+def test_an_edit_right_after_a_commit_is_seen_though_size_and_mtime_are_as_before(place: Place) -> None:
+    for number in range(20):
+        place.record(run("a", "1", f"mine {number}"), run("b", "2"))
+        place.write(place.runs.read_bytes().replace(b'"runId": "b"', b'"runId": "c"'))
+        place.record(run("d", "3"))
+        assert [run["runId"] for run in json.loads(place.runs.read_bytes())["runs"]] == ["a", "c", "d"]
+        os.unlink(place.runs)
+
+
+def test_a_file_system_with_coarse_times_has_no_records(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "_COARSE_NS", 1)
+    place.record(run("a", "1"))
+    assert not place.cache.exists()
+
+
+def test_a_clock_that_is_ahead_is_not_waited_for() -> None:
+    ahead = versions.Version(0, 0, 0, 0, ctime_ns=2**62 + 1)
+    assert not versions.settle(ahead)
+
+
+def test_a_record_that_cannot_be_written_stops_nothing(place: Place) -> None:
+    place.cache.mkdir(parents=True)
+    (place.cache / "x").touch()
+    assert place.record(run("a", "1")) == [Side.PERSISTED]
+    assert place.record(run("b", "2")) == [Side.PERSISTED]
+    assert [run["runId"] for run in json.loads(place.runs.read_bytes())["runs"]] == ["a", "b"]
+
+
+def test_a_key_that_cannot_be_noted_stops_nothing(place: Place) -> None:
+    place.runs.parent.mkdir(parents=True)
+    place.runs.write_bytes(javascript({"taskId": "t", "lastRunAt": "0", "runs": [run("?", "0")]}))
+    place.write(place.runs.read_bytes().replace(b"?", b"\\ud800"))
+    place.record(run("b", "2"))
+    assert not place.cache.exists()
+    place.record(run("c", "3"))
+    assert [run["runId"] for run in json.loads(place.runs.read_bytes())["runs"]] == ["\ud800", "b", "c"]
+
+
+RUNS = st.builds(
+    run, st.sampled_from("abcdef"), st.sampled_from("123"), st.sampled_from(["x", "y", {"é": []}])
+)
+
+
+def forget(place: Place) -> None:
+    place.cache.unlink(missing_ok=True)
+
+
+def damage(place: Place) -> None:
+    if place.cache.exists():
+        place.cache.write_bytes(place.cache.read_bytes()[:-3] + b"abc")
+
+
+def record_as_the_orchestrator_does(place: Place) -> None:
+    before = json.loads(place.runs.read_bytes())
+    beside = place.runs.with_name("beside")
+    beside.write_bytes(javascript(record(before, run("orchestrator", "2"), "t")))
+    beside.rename(place.runs)
+
+
+def edit_in_place(place: Place) -> None:
+    data = place.runs.read_bytes()
+    place.write(data.replace(b'"runId": "a"', b'"runId": "A"').replace(b'"note": "x"', b'"note": "z"'))
+
+
+MEANWHILE: list[Callable[[Place], None]] = [
+    lambda _place: None,
+    forget,
+    damage,
+    record_as_the_orchestrator_does,
+    edit_in_place,
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.lists(
+        st.tuples(st.lists(RUNS, min_size=1, max_size=4), st.sampled_from(MEANWHILE)), min_size=1, max_size=6
+    )
+)
+def test_whatever_becomes_of_cache_and_snapshot_the_bytes_are_those_without_a_cache(
+    steps: list[tuple[list[Run], Callable[[Place], None]]],
+) -> None:
+    with TemporaryDirectory() as folder:
+        with_cache, without = Place(Path(folder, "with")), Place(Path(folder, "without"))
+        for runs, meanwhile in steps:
+            assert with_cache.record(*runs) == without.record(*runs, cache=False)
+            assert with_cache.runs.read_bytes() == without.runs.read_bytes()
+            meanwhile(with_cache)
+            meanwhile(without)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    before=st.lists(RUNS, min_size=1, max_size=6, unique_by=lambda run: run["runId"]),
+    mine=st.lists(RUNS, min_size=1, max_size=3),
+    theirs=st.lists(RUNS, min_size=1, max_size=3),
+    is_short=st.booleans(),
+    is_cached=st.booleans(),
+)
+def test_what_others_recorded_meanwhile_is_merged_with_as_if_it_had_been_there_before(
+    before: list[Run], mine: list[Run], theirs: list[Run], is_short: bool, is_cached: bool
+) -> None:
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        if not is_short:
+            patch.setattr("batchpersist.commit.SHORT_MERGE", 0)
+        place, expected = Place(Path(folder, "a")), Place(Path(folder, "b"))
+        place.record(*before)
+        expected.record(*before)
+
+        store = TaskStateStore(place.layout.out_dir, place.layout.runs_dir, durability=Durability.NONE)
+        stage = store.stage
+
+        def overtaken(*args: Any) -> Any:
+            staged = stage(*args)
+            place.record(*theirs, cache=is_cached)
+            # Where nothing had to be written, nothing is looked at again: mine came first.
+            for runs in (theirs, mine) if staged.size else (mine, theirs):
+                expected.record(*runs)
+            return staged
+
+        patch.setattr(store, "stage", overtaken)
+        store.record_runs(mine)
+        assert place.runs.read_bytes() == expected.runs.read_bytes()
+        assert os.listdir(place.layout.task_dir("t")) == ["runs.json"]
