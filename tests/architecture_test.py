@@ -31,11 +31,11 @@ LEVELS = (
     "events pairs coordinator sides snapshotside manifestside settle standing",
     # 4 many shards: who does the work, and what became of it
     "executors dispatch scanning policy options outcomes catalogueoutputs cataloguesession"
-    " timing counts groups metrics",
+    " timing counts groups metrics reporting",
     # 5 the whole job
     "batch preview",
     # 6 the command
-    "cli cli.generate cli.main cli.progress cli.run cli.run_options cli.signals cli.words __main__",
+    "cli cli.generate cli.main cli.output cli.progress cli.run cli.run_options cli.signals cli.words __main__",
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules.split()}
 
