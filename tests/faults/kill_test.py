@@ -25,6 +25,7 @@ KNOWN = (
     ": traceback: concurrent.futures.process.BrokenProcessPool: A process in the process pool was terminated "
     "abruptly while the future was running or pending.",
     ": exit 1: Aborted!",
+    ": exit 1: Error: [EPIPE] Broken pipe:",
 )
 
 
@@ -65,7 +66,7 @@ def test_killed_at_every_call_in_a_pool(
     for commit in ("task", "run") if full else ("task",):
         words = [*POOL, "--commit", commit]
         calls = calls_of(command, world, *words)
-        points = range(1, calls + 1, 1 if full else 45)
+        points = range(1, calls + 1, 1 if full else 71)
         sweep = kill_at_calls(command, world, words, points, action, again=None if full else IN_PROCESS)
         check(sweep, tally, "kill at a call, pool, " + ("all" if action == KILL_GROUP else "the process"))
 
@@ -99,16 +100,22 @@ def test_a_worker_killed_while_it_scans(command: Command, world: World) -> None:
     all_is_told(answer, world)
 
 
-@pytest.mark.xfail(strict=True, reason="without its fork server the batch says 'Aborted!' and nothing more")
+@pytest.mark.xfail(
+    strict=True, reason="without its fork server the batch says 'Aborted!' or 'Broken pipe' and nothing more"
+)
 def test_the_fork_server_killed(command: Command, world: World) -> None:
     world.reset()
     answer = command.run(*world.words, *POOL, kill={"after": 0, "victim": "multiprocessing.forkserver"})
     assert answer.killed
     all_is_told(answer, world)
+    assert "EPIPE" not in answer.stderr, "which pipe?"
 
 
 def test_the_same_sweep_finds_files_that_are_written_in_place(library: Path, world: World) -> None:
     with Command(library, world.root.parent, world.root, "in-place") as broken:
-        sweep = kill_at_calls(broken, world, IN_PROCESS, range(10, 50), KILL_GROUP, rerun=1000)
+        calls = calls_of(broken, world, *IN_PROCESS)
+        # Not a step of 3: a manifest is made by three calls, and it would always be the same one of them.
+        points = range(calls // 5, calls, 4)
+        sweep = kill_at_calls(broken, world, IN_PROCESS, points, KILL_GROUP, rerun=1000)
     assert any("not a version of this run" in violation for violation in sweep.violations)
     assert any("runs.json: does not parse" in violation for violation in sweep.violations)

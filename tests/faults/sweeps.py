@@ -135,7 +135,7 @@ def told(answer: Answer, name: str) -> list[str]:
     if answer.code == 3:
         said = [str(event["message"]) for event in answer.events if event["message_type"] == "error"]
         return [] if any(f"[{name}]" in message for message in said) else [f"untold: {said}"]
-    lines = answer.stderr.splitlines()
-    if answer.code == 1 and len(lines) == 1 and lines[0].startswith("Error: ") and name in lines[0]:
+    said = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]  # beside warnings
+    if answer.code == 1 and len(said) == 1 and f"[{name}]" in said[0]:
         return []
-    return [f"exit {answer.code}: {lines[-1:]}"]
+    return [f"exit {answer.code}: {said}"]

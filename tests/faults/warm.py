@@ -6,11 +6,12 @@
 
 (V: ``group``; ``process``: one of the group by chance; else a part of the one's command line) and answers
 with a line ``{"code", "stdout", "stderr", "killed", "orphans"}`` once every process that the command has
-started is gone. Each child ends as the command itself does. VARIANT: a deliberately broken one (broken.py).
+started is gone. VARIANT: a deliberately broken one (broken.py).
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import gc
 import json
@@ -19,6 +20,7 @@ import random
 import signal
 import sys
 import tempfile
+import threading
 import time
 from typing import Any, BinaryIO
 
@@ -127,4 +129,16 @@ if __name__ == "__main__":
         VARIANTS[sys.argv[1]]()
     gc.freeze()  # the children need not copy what they will not free
     sys.argv[1:] = serve()
-    main()
+    code = 0
+    try:
+        main()
+    except SystemExit as error:
+        code = error.code  # type: ignore[assignment]  # click gives numbers only
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    # The interpreter's own end, up to where libraries take down what they had before the fork.
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    os._exit(code)

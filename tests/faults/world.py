@@ -173,10 +173,9 @@ def reported(runs_dir: Path, answer: Answer) -> set[tuple[str, str]]:
         for line in journal.read_bytes().split(b"\n")[:-1]:  # the last line may be torn
             said |= _journaled(json.loads(line))
     summaries = [event for event in answer.events if event["message_type"] == "summary"]
-    failed = {
-        (event["task_id"], event["run_id"]) for event in answer.events if event["message_type"] == "error"
-    }
-    unknown = (None, None) in failed or ("", "") in failed  # part of the source could not be read
+    errors = [event for event in answer.events if event["message_type"] == "error"]
+    failed = {(event.get("task_id"), event.get("run_id")) for event in errors}
+    unknown = any(not run for _, run in failed)  # a part of the source, or the batch itself
     if summaries and summaries[-1]["counts"]["not_attempted"] == 0 and not unknown:
         said |= {_key(run) for run in arrivals()} - failed
     return said
