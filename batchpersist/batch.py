@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from . import __version__
 from .batchlock import BatchLock
 from .cataloguesession import CatalogueSession
+from .columns import give_back
 from .dispatch import Settling
 from .executors import Crew
 from .index import IndexBuilder
@@ -148,17 +149,20 @@ class _Batch:
         planning = clock.lap()
         outcomes = OutcomeBuilder(plan.rows)
         cut_short = self._settle(plan, outcomes) or index.cut_short
-        phases = Phases(clock.total(), scan, planning, clock.lap())
-        table = outcomes.table()
         state = self._state(cut_short)
         if state == "finished" and not self._defects:
             session.save(plan, outcomes)
+        phases = Phases(clock.total(), scan, planning, clock.lap())
+        filtered = plan.filtered
+        del plan  # its rows are needed no more, and the table is about as large
+        give_back()
+        table = outcomes.table()
         metrics = build_metrics(
             info.finished(options, interrupted=state == "interrupted"),
             phases,
             scan=index.totals,
             rejects=index.rejects,
-            filtered=plan.filtered,
+            filtered=filtered,
             table=table,
             totals=outcomes.totals,
         )
@@ -168,7 +172,10 @@ class _Batch:
     def _plan(self, index: IndexBuilder, session: CatalogueSession) -> Plan:
         rows = index.take_table()
         session.indexed(rows)
-        return session.informed(plan_rows(rows, self._options, self._crew))
+        plan = plan_rows(rows, self._options, self._crew)
+        del rows
+        give_back()
+        return session.informed(plan)
 
     def _settle(self, plan: Plan, outcomes: OutcomeBuilder) -> bool:
         """Settle the plan's shards, or as many as may be; whether some were left."""

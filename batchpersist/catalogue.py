@@ -55,9 +55,15 @@ def load_catalogue(layout: Layout, keys: Keys) -> Catalogue | None:
 
 
 def save_catalogue(
-    layout: Layout, keys: Keys, log: SourceLog, rows: Iterable[bytes], stamps: pa.Table, *, durable: bool
+    layout: Layout,
+    keys: Keys,
+    log: SourceLog,
+    rows: Iterable[bytes],
+    stamps: Iterable[bytes],
+    *,
+    durable: bool,
 ) -> None:
-    """Replace the catalogue; ``rows`` is an Arrow stream of the index. Raises OSError.
+    """Replace the catalogue; ``rows`` and ``stamps`` are Arrow streams, of the index. Raises OSError.
 
     ``durable``: whether all outputs have been synced. One that was not may be torn after a power
     cut although its times are those of before: then the catalogue ends with this boot.
@@ -65,7 +71,7 @@ def save_catalogue(
     boot = None if durable and _are_synced((layout.out_dir, layout.runs_dir)) else boot_id()
     header = json.dumps({**_scope(layout, keys), "boot": boot}).encode()
     os.makedirs(os.path.dirname(layout.catalogue), exist_ok=True)
-    write_file(layout.catalogue, header, [stream(log.table()), rows, stream(stamps)])
+    write_file(layout.catalogue, header, [stream(log.table()), rows, stamps])
 
 
 def _are_synced(roots: Iterable[str]) -> bool:

@@ -6,16 +6,20 @@ its being there: so it is not synced, but checked.
 
 from __future__ import annotations
 
+import os
 import struct
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from itertools import chain
+from typing import TYPE_CHECKING, BinaryIO
 
 from . import atomic
 from .durability import SyncGroup
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_BLOCK = 1 << 20
 
 _END = struct.Struct("<QI")
 """The bytes before it, and their checksum."""
@@ -46,16 +50,26 @@ def read_file(path: str, tables: int) -> tuple[bytes, list[pa.Table]]:
     import pyarrow as pa
 
     with open(path, "rb") as file:
-        data = file.read()
-    body = memoryview(data)[: -_END.size]
-    if len(data) < _END.size or _END.unpack(data[-_END.size :]) != (len(body), zlib.crc32(body)):
+        _check(file)
+        file.seek(0)
+        header = file.readline()
+        # Each table in memory of its own: the rows are let go of before the stamps are.
+        try:
+            with pa.PythonFile(file, "r") as source:
+                return header, [pa.ipc.open_stream(source).read_all() for _ in range(tables)]
+        except pa.ArrowException as error:
+            raise CatalogueError("not a catalogue") from error
+
+
+def _check(file: BinaryIO) -> None:
+    """CatalogueError where it is not, byte for byte, what was written."""
+    size = os.fstat(file.fileno()).st_size - _END.size
+    checksum, left = 0, size
+    while left > 0 and (block := file.read(min(left, _BLOCK))):
+        checksum = zlib.crc32(block, checksum)
+        left -= len(block)
+    if size < 0 or file.read() != _END.pack(size, checksum):
         raise CatalogueError("cut or damaged")
-    header, _, _ = data[:4096].partition(b"\n")
-    try:
-        with pa.BufferReader(pa.py_buffer(body[len(header) + 1 :])) as reader:
-            return header, [pa.ipc.open_stream(reader).read_all() for _ in range(tables)]
-    except pa.ArrowException as error:
-        raise CatalogueError("not a catalogue") from error
 
 
 def stream(table: pa.Table) -> Sequence[bytes]:
@@ -68,15 +82,18 @@ def stream(table: pa.Table) -> Sequence[bytes]:
     return [sink.getvalue()]
 
 
-def spool_stream(table: pa.Table, path: str) -> None:
-    """The same into a file of its own; OSError."""
+def spool_stream(batches: Iterable[pa.RecordBatch], path: str) -> None:
+    """Batches (one at least) as an Arrow stream in a file of its own; OSError."""
     import pyarrow as pa
 
-    with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
+    rest = iter(batches)
+    first = next(rest)
+    with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, first.schema) as writer:
+        for batch in chain((first,), rest):
+            writer.write_batch(batch)
 
 
 def spooled_stream(path: str) -> Iterator[bytes]:
     with open(path, "rb") as file:
-        while block := file.read(1 << 20):
+        while block := file.read(_BLOCK):
             yield block

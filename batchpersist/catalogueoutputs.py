@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from array import array
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from .columns import adopt, memory
+from .columns import adopt, memory, where, whole
 from .stamps import NO_STAMP
 
 if TYPE_CHECKING:
@@ -15,18 +16,27 @@ if TYPE_CHECKING:
 
 STAMPS = ("manifest_stamp", "snapshot_stamp")
 
+_ROWS = 1 << 16
+"""Worked on at once."""
+
 
 def with_known_stamps(rows: pa.Table, stamps: pa.Table) -> pa.Table:
-    """A plan's rows with the stamps that are known of them; ``rows`` has the number of each in ``stamps``."""
-    known = rows["known"].combine_chunks()
+    """A plan's rows with the stamps that are known of them; ``rows`` has the number of each in ``stamps``.
+
+    The stamps themselves are not copied: they become the dictionaries of the new columns.
+    """
+    import pyarrow as pa
+
+    known = whole(rows["known"])
     for name in STAMPS:
-        rows = rows.append_column(name, _taken(stamps[name].combine_chunks(), known))
+        column = pa.DictionaryArray.from_arrays(known, whole(stamps[name]))
+        rows = rows.append_column(name, column)
     return rows
 
 
 def new_stamps(
     rows: pa.Table, outcomes: OutcomeBuilder, known: pa.Array | None, stamps: pa.Table | None, index_rows: int
-) -> pa.Table:
+) -> Iterator[pa.RecordBatch]:
     """The stamps of all rows of the index, in its order, after a batch has settled ``rows`` of its plan.
 
     ``known``: the number of each row of the index in ``stamps``, those that were known before.
@@ -35,24 +45,26 @@ def new_stamps(
     import pyarrow as pa
 
     place = array("i", [-1]) * index_rows
-    for number, row in enumerate(memory(rows["row"].combine_chunks(), "i")):
+    for number, row in enumerate(memory(whole(rows["row"]), "i")):
         place[row] = number
-    places = _nullable(place)
-    columns = {}
-    for name, found in zip(STAMPS, (outcomes.manifest_stamps(), outcomes.snapshot_stamps()), strict=True):
-        column = _taken(found, places)
+    found = dict(zip(STAMPS, (outcomes.manifest_stamps(), outcomes.snapshot_stamps()), strict=True))
+    for start in range(0, index_rows, _ROWS):
+        places = _nullable(place[start : start + _ROWS])
+        columns = [_taken(found[name], places) for name in STAMPS]
         if known is not None and stamps is not None:
-            column = _first_known(column, _taken(stamps[name].combine_chunks(), known))
-        columns[name] = column
-    return pa.table(columns)
+            before = known.slice(start, _ROWS)
+            columns = [
+                _first_known(column, _taken(whole(stamps[name]), before))
+                for name, column in zip(STAMPS, columns, strict=True)
+            ]
+        yield pa.record_batch(columns, names=list(STAMPS))
 
 
 def _taken(stamps: pa.Array, numbers: pa.Array) -> pa.Array:
     """``stamps`` by their numbers; NO_STAMP where there is none."""
     import pyarrow as pa
-    import pyarrow.compute as pc
 
-    return pc.fill_null(stamps.take(numbers), pa.scalar(NO_STAMP, stamps.type))
+    return stamps.take(numbers).fill_null(pa.scalar(NO_STAMP, stamps.type))
 
 
 def _first_known(first: pa.Array, second: pa.Array) -> pa.Array:
@@ -67,4 +79,4 @@ def _nullable(numbers: array[int]) -> pa.Array:
     import pyarrow.compute as pc
 
     column = adopt(numbers, pa.int32())
-    return pc.if_else(pc.less(column, 0), pa.scalar(None, pa.int32()), column)
+    return where(pc.greater_equal(column, 0), column)

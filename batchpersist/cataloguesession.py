@@ -13,6 +13,7 @@ from .catalogue import load_catalogue, save_catalogue
 from .cataloguefile import spool_stream, spooled_stream
 from .catalogueoutputs import new_stamps, with_known_stamps
 from .cataloguesources import SourceLog
+from .columns import whole
 from .layout import Layout
 from .models import Durability
 from .options import BatchOptions
@@ -31,7 +32,7 @@ class CatalogueSession:
     def __init__(self, layout: Layout, options: BatchOptions, spool: str) -> None:
         self._layout = layout
         self._options = options
-        self._spooled = os.path.join(spool, "index")
+        self._spool = spool
         self.catalogue = load_catalogue(layout, options.keys) if options.reads_catalogue else None
         self.log = SourceLog()
         self._stamps = self.catalogue.stamps if self.catalogue else None
@@ -41,13 +42,13 @@ class CatalogueSession:
 
     def indexed(self, index: pa.Table) -> None:
         """The scan has ended. The rows are put aside: memory is for the plan from now on."""
+        self._rows = index.num_rows if self.log else 0
         if self._keeps:
-            self._rows = index.num_rows
             if "known" in index.column_names:
-                self._known = index["known"].combine_chunks()
+                self._known = whole(index["known"])
                 index = index.drop_columns("known")
             with self._giving_up():
-                spool_stream(_pruned(index), self._spooled)
+                spool_stream(_pruned(index).to_batches(), self._path("rows"))
         self.catalogue = None
 
     def informed(self, plan: Plan) -> Plan:
@@ -65,12 +66,17 @@ class CatalogueSession:
             stamps = new_stamps(plan.rows, outcomes, self._known, self._stamps, self._rows)
             durable = self._options.durability is not Durability.NONE
             with self._giving_up():
-                rows = spooled_stream(self._spooled)
-                save_catalogue(self._layout, self._options.keys, self.log, rows, stamps, durable=durable)
+                spool_stream(stamps, self._path("stamps"))
+                streams = [spooled_stream(self._path(name)) for name in ("rows", "stamps")]
+                save_catalogue(self._layout, self._options.keys, self.log, *streams, durable=durable)
+        self._stamps = self._known = None
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._spool, f"catalogue-{name}")
 
     @property
     def _keeps(self) -> bool:
-        return self._options.keeps_catalogue and bool(self.log) and not self._given_up
+        return self._options.keeps_catalogue and bool(self._rows) and not self._given_up
 
     @contextmanager
     def _giving_up(self) -> Iterator[None]:
@@ -89,7 +95,7 @@ def _pruned(index: pa.Table) -> pa.Table:
 
     for number, field in enumerate(index.schema):
         if pa.types.is_dictionary(field.type) and index.num_rows:
-            column = index[number].combine_chunks()
+            column = whole(index[number])
             if pc.count_distinct(column.indices).as_py() < len(column.dictionary):
                 column = column.cast(field.type.value_type).dictionary_encode()
                 index = index.set_column(number, field, column)

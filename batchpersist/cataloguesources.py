@@ -8,7 +8,7 @@ from bisect import bisect_left
 from hashlib import blake2b
 from typing import TYPE_CHECKING, NamedTuple
 
-from .columns import adopt, memory
+from .columns import adopt, memory, whole
 from .scan import Tally
 from .sources import Format, Piece
 from .stamps import NO_STAMP
@@ -99,7 +99,7 @@ class SourceLog:
         kinds = {"Q": pa.uint64(), "q": pa.int64()}
         columns = {name: adopt(column, kinds[column.typecode]) for name, column in self._columns.items()}
         table = pa.table(columns)
-        return table.take(pc.array_sort_indices(table["high"].combine_chunks()))
+        return table.take(pc.array_sort_indices(whole(table["high"])))
 
 
 def _is_loggable(piece: Piece) -> bool:
@@ -116,4 +116,4 @@ def _identity(piece: Piece) -> tuple[int, int]:
 def _integers(column: pa.ChunkedArray) -> memoryview:
     import pyarrow as pa
 
-    return memory(column.combine_chunks(), "Q" if pa.types.is_uint64(column.type) else "q")
+    return memory(whole(column), "Q" if pa.types.is_uint64(column.type) else "q")

@@ -106,11 +106,23 @@ def named(names: type[IntEnum], codes: pa.Array) -> pa.Array:
     return pa.DictionaryArray.from_arrays(codes, [name.lower() for name in names.__members__])
 
 
+def whole(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece; not copied where it is in one."""
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def give_back() -> None:
+    """Return to the system what Arrow has let go of: its allocator would keep it for later."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
+
+
 def encoded(column: pa.ChunkedArray) -> pa.Array:
     """Strings that repeat, with one dictionary for the whole column (grouping asks for one)."""
     import pyarrow as pa
 
-    return column.cast(pa.string()).combine_chunks().dictionary_encode()
+    return whole(column.cast(pa.string())).dictionary_encode()
 
 
 def utf8(text: str) -> str:

@@ -49,7 +49,7 @@ class IndexBuilder:
     """The scan was stopped before the sources' end."""
     _scanned: list[pa.RecordBatch] = field(default_factory=list)
     _scanned_rows: int = 0
-    _order: array[int] = field(default_factory=lambda: array("q"))
+    _order: array[int] = field(default_factory=lambda: array("i"))
     """Where each row comes from, if any are known: a row of these, or behind them a scanned one."""
     _lines_before: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
@@ -103,7 +103,7 @@ class IndexBuilder:
             return table.unify_dictionaries().combine_chunks()
         known, self.known = self.known, None
         table = pa.concat_tables([known.select(table.column_names), table])
-        order = adopt(self._order, pa.int64())
+        order, self._order = adopt(self._order, pa.int32()), array("i")
         rows = table.unify_dictionaries().combine_chunks().take(order)
         return rows.append_column("known", where(pc.less(order, known.num_rows), order))
 

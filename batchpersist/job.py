@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
-from .columns import memory
+from .columns import memory, whole
 from .models import RunKeys, RunRef, Shard
 from .stamps import NO_STAMP, STAMP_BYTES
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _REPEATED = ("task_id", "path", "source")
+_STAMPS = ("manifest_stamp", "snapshot_stamp")
 
 
 class ShardJob(NamedTuple):
@@ -70,6 +71,11 @@ def make_job(rows: pa.Table, shard: Shard) -> ShardJob:
     for name in _REPEATED:  # the plan's dictionaries name every task and file of the batch
         column = part[name].cast(part[name].type.value_type).combine_chunks().dictionary_encode()
         part = part.set_column(part.schema.get_field_index(name), name, column)
+    for name in _STAMPS:
+        if name in part.column_names:
+            kind = part[name].type.value_type
+            column = part[name].cast(kind).fill_null(pa.scalar(NO_STAMP, kind))
+            part = part.set_column(part.schema.get_field_index(name), name, column)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, part.schema) as writer:
         writer.write_table(part.combine_chunks())
@@ -82,7 +88,7 @@ def _reader(table: pa.Table, name: str) -> Callable[[int], Any]:
 
     if name not in table.column_names:
         return lambda _row: NO_STAMP
-    column = table[name].combine_chunks()
+    column = whole(table[name])
     if pa.types.is_dictionary(column.type):
         values, number = _repeated(column.dictionary), memory(column.indices, "i")
         return lambda row: values[number[row]]

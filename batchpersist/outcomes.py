@@ -12,12 +12,15 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 from . import atomic
-from .columns import SideColumns, adopt, encoded, named, put, where
+from .columns import SideColumns, adopt, encoded, named, put, where, whole
 from .models import Durability, ShardOutcome, Side, Work
 from .stamps import NO_STAMP, STAMP_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_OF_PLAN = ("task_id", "run_id", "timestamp", "source", "line", "superseded")
 
 
 class Status(IntEnum):
@@ -64,7 +67,7 @@ class OutcomeBuilder:
     def __init__(self, rows: pa.Table) -> None:
         runs = rows.num_rows
         self.totals = SettleTotals()
-        self._rows = rows
+        self._rows = rows.select(_OF_PLAN)  # the rest of a plan is not kept alive
         self._snapshot = SideColumns(runs)
         self._manifest = SideColumns(runs)
         self._pair_seconds = array("d", bytes(8 * runs))
@@ -166,7 +169,7 @@ def _statuses(snapshot: SideColumns, manifest: SideColumns, superseded: pa.Chunk
 
     answers = pa.array([status_of(first, second) for first in Side for second in Side], pa.int8())
     place = pc.add(pc.multiply(snapshot.states(), pa.scalar(len(Side), pa.int8())), manifest.states())
-    replaced = superseded.combine_chunks()
+    replaced = whole(superseded)
     return pc.if_else(replaced, pa.scalar(Status.SUPERSEDED.value, pa.int8()), answers.take(place))
 
 

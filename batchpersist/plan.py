@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from .columns import adopt
+from .columns import adopt, whole
 from .models import Shard
 from .shards import SHARD_RUNS, TaskRows, cut, shard_runs
 
@@ -123,7 +123,7 @@ def _mark_superseded(rows: pa.Table) -> pa.Table:
 
 def _task_codes(rows: pa.Table) -> pa.Array:
     """Numbers of the tasks, in order of first appearance."""
-    return rows["task_id"].cast("string").combine_chunks().dictionary_encode().indices
+    return whole(rows["task_id"].cast("string")).dictionary_encode().indices
 
 
 def _bring_tasks_together(rows: pa.Table) -> tuple[pa.Table, list[TaskRows]]:
