@@ -9,7 +9,7 @@ from .composition import TextOf
 from .draft import CommitOptions, Draft, Recording
 from .durability import SyncGroup, open_group
 from .errors import SnapshotError
-from .locks import TaskLock
+from .locks import LockPolicy, TaskLock
 from .models import RunKeys, Side
 from .versions import Version, version_of
 
@@ -71,25 +71,32 @@ class StagedSnapshot:
         lock keeps changing the snapshot) and OSError; nothing is left beside the snapshot then.
         """
         try:
-            if self.size:
-                with open_group(self._options.durability, [self._options.layout.out_dir], files=1) as group:
-                    self.published = self._publish(group)
-                    group.sync_names()
-                if self.published is not None:
-                    self._draft.note(self.published)
+            self.try_publish(self._options.lock)
         finally:
             self.discard()
+
+    def try_publish(self, lock: LockPolicy) -> None:
+        """As ``publish``, but by another policy for the lock, and it is for the caller to ``discard``.
+
+        After TaskStateLockError it may be tried again.
+        """
+        if self.size:
+            with open_group(self._options.durability, [self._options.layout.out_dir], files=1) as group:
+                self.published = self._publish(group, lock)
+                group.sync_names()
+            if self.published is not None:
+                self._draft.note(self.published)
 
     def discard(self) -> None:
         """Let go of it; never raises, does nothing after ``publish``."""
         self._draft.close()
 
-    def _publish(self, group: SyncGroup) -> Version | None:
+    def _publish(self, group: SyncGroup, lock: LockPolicy) -> Version | None:
         """The version of the file now in place; None where nothing had to be written after all."""
         for left in reversed(range(ATTEMPTS)):
             with (
                 contextlib.ExitStack() as after_release,
-                TaskLock(self._options.layout, self._recording.task_id, self._options.lock),
+                TaskLock(self._options.layout, self._recording.task_id, lock),
             ):
                 if not self._draft.is_current() and (left == 0 or self._is_short_merge()):
                     after_release.callback(self._merge_again(group).close)

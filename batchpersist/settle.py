@@ -130,7 +130,7 @@ class _Group:
                 force=options.force,
                 cache=options.cache,
             )
-            self._sides.append(SnapshotSide(rows, refs, store, layout, outcome))
+            self._sides.append(SnapshotSide(rows, refs, store, layout, options.lock, outcome))
         if work is not Work.SNAPSHOT:
             writer = RunManifestWriter(options.runs_dir, keys=options.keys, force=options.force)
             self._sides.append(ManifestSide(rows, refs, writer, layout, outcome))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from time import perf_counter
 from typing import overload
@@ -12,6 +13,7 @@ from typing import overload
 from .durability import SyncGroup
 from .errors import ItemError, TaskStateLockError, failure_of
 from .layout import Layout
+from .locks import LockPolicy
 from .models import Commit, RunKeys, RunRef, ShardOutcome, Side
 from .sides import TextOf
 from .snapshot import StagedSnapshot, TaskStateStore
@@ -35,6 +37,8 @@ class _Task:
     begun: list[int] = field(default_factory=list)
     """The moments before it was read, and before it was published."""
     seconds: float = 0.0
+    locked: TaskStateLockError | None = None
+    """Why it could not be published yet."""
 
 
 class SnapshotSide:
@@ -46,11 +50,13 @@ class SnapshotSide:
         refs: Sequence[RunRef],
         store: TaskStateStore,
         layout: Layout,
+        lock: LockPolicy,
         outcome: ShardOutcome,
     ) -> None:
         self._refs = refs
         self._store = store
         self._layout = layout
+        self._lock = lock
         self._outcome = outcome
         self._commits: dict[str, Commit] = {}
         groups = groupby(rows, key=lambda row: refs[row].task_id)
@@ -95,18 +101,34 @@ class SnapshotSide:
             task.seconds += perf_counter() - begun
 
     def publish(self, _sync: SyncGroup) -> None:
-        for task in self._tasks:
-            begun = perf_counter()
-            if task.staged is not None:
-                task.begun.append(moment())
-                try:
-                    task.staged.publish()
-                except (ItemError, OSError) as error:
-                    task.staged.discard()
-                    self._fail(task, error)
-            task.seconds += perf_counter() - begun
-            if task.task_id not in self._commits:
-                self._settle(task)
+        """Each round tries for every lock once: no task waits for the lock of another one."""
+        waiting = self._tasks
+        for delay in (0.0, *self._lock.delays()):
+            if waiting:
+                time.sleep(delay)
+            waiting = [task for task in waiting if not self._publish(task)]
+        for task in waiting:
+            if task.staged is not None and task.locked is not None:
+                task.staged.discard()
+                self._fail(task, task.locked)
+
+    def _publish(self, task: _Task) -> bool:
+        """False where it is to be tried again, as the task is locked."""
+        begun = perf_counter()
+        if task.staged is not None:
+            task.begun[1:] = [moment()]
+            try:
+                task.staged.try_publish(replace(self._lock, attempts=1))
+            except TaskStateLockError as error:
+                task.locked = error
+                return False
+            except (ItemError, OSError) as error:
+                self._fail(task, error)
+            task.staged.discard()
+        task.seconds += perf_counter() - begun
+        if task.task_id not in self._commits:
+            self._settle(task)
+        return True
 
     def abandon(self, error: Exception) -> None:
         for task in self._tasks:

@@ -158,6 +158,29 @@ def test_a_locked_task_skips_its_snapshot_only(tmp_path: Path, options: SettleOp
     assert not (tmp_path / "out/a/runs.json").exists()
 
 
+def test_locked_tasks_are_waited_for_together_and_the_free_ones_not_at_all(
+    tmp_path: Path, options: SettleOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "runs").mkdir()
+    for task in "ac":
+        owner = {"kind": "codex-lock-owner", "token": "t", "pid": 1, "host": "another"}
+        (tmp_path / f"runs/{task}.lock").write_text(json.dumps(owner))
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if seconds:
+            assert (tmp_path / "out/b/runs.json").exists(), "it was free"
+        if len(slept) == 3:
+            (tmp_path / "runs/c.lock").unlink()
+
+    monkeypatch.setattr("batchpersist.snapshotside.time.sleep", sleep)
+    runs = [run("a", 1), run("b", 2), run("c", 3)]
+    outcome = settle_all(tmp_path, runs, options, lock=LockPolicy())
+    assert snapshot_sides(outcome) == [Side.LOCKED, PERSISTED, PERSISTED]
+    assert slept == [0.0, 0.1, 0.2, 0.4, 0.8]
+
+
 def test_a_manifest_that_cannot_be_written_fails_alone(tmp_path: Path, options: SettleOptions) -> None:
     (tmp_path / "runs/a").mkdir(parents=True)
     (tmp_path / "runs/a/run-1").write_text("a file where a folder should be")
