@@ -61,21 +61,17 @@ def lockless() -> None:
 
 
 def breaks_locks() -> None:
-    """Takes every lock that is older than a moment for stale, whoever holds it."""
-    from batchpersist import lockowner, stalelock
+    """Takes every lock for stale, whoever holds it."""
+    from batchpersist import stalelock
 
-    lockowner.is_gone = lambda owner: True
-    _everywhere("is_gone", None, lockowner.is_gone)
     stalelock._is_stale = lambda seen, stale_seconds: True
 
 
 def _everywhere(name: str, before: object, after: object) -> None:
     """Replace a function in all modules that have imported it."""
     for module_name, module in list(sys.modules.items()):
-        if module_name.startswith("batchpersist") and hasattr(module, name):
-            found = getattr(module, name)
-            if before is None or found is before:
-                setattr(module, name, after)
+        if module_name.startswith("batchpersist") and getattr(module, name, None) is before:
+            setattr(module, name, after)
 
 
 VARIANTS: dict[str, Callable[[], None]] = {
