@@ -39,3 +39,16 @@ def test_scan(tmp_path: Path) -> None:
         "a runs-dir of manifests",
     ]
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_append(tmp_path: Path) -> None:
+    printed = benchmark("append.py", "--sizes", 1, "--repeat", 1, where=tmp_path)
+    assert re.search(r"^1 MB {2,}[\d,]+ ms {2,}[\d,]+ ms {2,}\d+\.\d {2,}\d+$", printed, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_lock_hold(tmp_path: Path) -> None:
+    printed = benchmark("lock_hold.py", "--sizes", 1, "--commits", 2, where=tmp_path)
+    rows = re.findall(r"^1 MB {2,}(\S.*?) {2,}\d+\.\d ms {2,}\d\.\d {2,}\d+\.\d\d s$", printed, re.MULTILINE)
+    assert rows == ["alone", "beside a writer"]
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
