@@ -269,7 +269,6 @@ def test_a_task_named_like_our_own_files(place: Place) -> None:
     assert (place.runs / "batchpersist" / "run" / "manifest.json").is_file()
 
 
-@pytest.mark.xfail(strict=True, reason="its snapshot's folder stands where the metrics are to be written")
 def test_a_task_named_like_the_metrics(place: Place) -> None:
     answer = place.batch(a_run(task="metrics.json"), a_run())
     assert answer.counts["persisted"] >= 1

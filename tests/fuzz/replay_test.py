@@ -1,0 +1,69 @@
+"""The corpus that fuzzing has found, replayed: every input of it once made the code go another way."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+sys.path.append(str(Path(__file__).parent))
+
+import targets
+from seeds import SEEDS
+from targets import TARGETS
+
+CORPUS = Path(__file__).with_name("corpus")
+
+
+def replay(target: Callable[[bytes], None]) -> None:
+    for data in inputs(target.__name__):
+        target(data)
+
+
+def inputs(name: str) -> list[bytes]:
+    return [*SEEDS[name], *(path.read_bytes() for path in sorted((CORPUS / name).iterdir()))]
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.__name__)
+def test_what_fuzzing_has_found(target: Callable[[bytes], None]) -> None:
+    replay(target)
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="a short entry without a key is no SnapshotError")
+def test_a_short_entry_without_a_key() -> None:
+    targets.snapshot(b'{"taskId":"t","lastRunAt":"2","runs":[{"x":[]}]}')
+
+
+def test_every_folder_of_the_corpus_has_its_target() -> None:
+    assert {path.name for path in CORPUS.iterdir()} == {target.__name__ for target in TARGETS} == SEEDS.keys()
+
+
+CONTROLS = {
+    "canonical_text": ("canonical", lambda data: data),
+    "run_reader": ("canonical", lambda data: b'{"taskId":"","runId":"","timestamp":""}'),
+    "snapshot": ("nest", lambda text, levels: text),
+    "lock_owner": ("parse", lambda data: None),
+}
+
+
+@pytest.mark.parametrize("name", CONTROLS)
+def test_control_what_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    attribute, wrong = CONTROLS[name]
+    monkeypatch.setattr(targets, attribute, wrong)
+    target = next(target for target in TARGETS if target.__name__ == name)
+    with pytest.raises(AssertionError):
+        replay(target)
+
+
+@pytest.mark.parametrize(("name", "module"), [("lines", "ndjson"), ("json_list", "jsonfile")])
+def test_control_a_document_left_out_is_found(
+    monkeypatch: pytest.MonkeyPatch, name: str, module: str
+) -> None:
+    reader = getattr(targets, module)
+    documents = reader.documents
+    monkeypatch.setattr(reader, "documents", lambda *place: iter(list(documents(*place))[1:]))
+    target = next(target for target in TARGETS if target.__name__ == name)
+    with pytest.raises(AssertionError):
+        replay(target)

@@ -1,0 +1,228 @@
+"""What must hold for any bytes: each target takes some, and raises AssertionError where it does not.
+
+The other side is Python's json module, made strict, and the slow formatter of jsonspelling.py.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+sys.path.append(str(Path(__file__).parents[1]))  # the suite's helpers
+
+from jsonspelling import TOKEN, reference
+
+from batchpersist.errors import InvalidRunError, SnapshotError
+from batchpersist.history import read_history
+from batchpersist.jsontext import MAX_DEPTH, canonical, nest
+from batchpersist.lockowner import parse
+from batchpersist.models import DEFAULT_KEYS
+from batchpersist.runreader import RunReader
+from batchpersist.sources import jsonfile, ndjson
+
+sys.setrecursionlimit(10_000)  # for the slow side
+
+_reader = RunReader(DEFAULT_KEYS)
+
+
+class Number(NamedTuple):
+    """As it is spelled: equal numbers of other spellings are others."""
+
+    text: str
+
+
+def strict(data: bytes) -> tuple[Any, str] | None:
+    """The value and the text of a JSON document that is to be accepted; None: it is to be refused.
+
+    RFC 8259 in UTF-8 without a byte order mark, nested no deeper than MAX_DEPTH.
+    """
+    try:
+        text = data.decode()
+        if _depth(text) > MAX_DEPTH:
+            return None
+        return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=_refuse), text
+    except ValueError:
+        return None
+
+
+def _depth(text: str) -> int:
+    """Of what is valid JSON; of the rest, anything."""
+    depth = deepest = 0
+    for token in TOKEN.findall(text):
+        depth += (token in "[{") - (token in "]}")
+        deepest = max(deepest, depth)
+    return deepest
+
+
+def _refuse(name: str) -> Any:
+    raise ValueError(name)
+
+
+def canonical_text(data: bytes) -> None:
+    """Valid documents come out as JSON.stringify would lay them out, the others are refused."""
+    valid = strict(data)
+    try:
+        text = canonical(data)
+    except InvalidRunError:
+        assert valid is None
+        return
+    assert valid is not None
+    assert text == reference(valid[1]).encode()
+    assert canonical(text) == text
+
+
+def run_reader(data: bytes) -> None:
+    """What is read as a run is valid and whole, and has the keys that Python finds."""
+    valid = strict(data)
+    try:
+        found = _reader.read(data)
+    except InvalidRunError:
+        return
+    assert valid is not None
+    if found is None:
+        assert valid[0]["type"] != "run:completed" or "payload" not in valid[0]
+        return
+    keys, text = found
+    run = json.loads(canonical(text))
+    assert list(keys) == [run["taskId"], run["runId"], run["timestamp"]]
+    payload = valid[0].get("payload")
+    assert strict(text)[0] in (valid[0], payload)  # type: ignore[index]
+
+
+def lines(data: bytes) -> None:
+    """Ranges share out the lines of a file, wherever they are cut; the first bytes say where."""
+    cuts, data = sorted(data[:3]), data[3:]
+    expected, offset = [], 0
+    for line in data.split(b"\n"):
+        text = line.strip(b" \t\r")
+        expected.append((offset + len(line) - len(line.lstrip(b" \t\r")) if text else offset, text))
+        offset += len(line) + 1
+    with _file(data) as path:
+        bounds = [0, *[min(cut, len(data)) for cut in cuts], len(data)]
+        pieces = [piece for start, stop in pairwise(bounds) for piece in ndjson.documents(path, start, stop)]
+    found = [(offset, text) for _, offset, text in pieces if text]
+    assert found == [(offset, text) for offset, text in expected if text]
+
+
+def json_list(data: bytes) -> None:
+    """A list's items are its documents, each where it says; what is no list is one document."""
+    valid = strict(data)
+    with _file(data) as path:
+        try:
+            documents = list(jsonfile.documents(path))
+        except InvalidRunError:
+            assert valid is None or _has_surrogates(data)
+            return
+    for line, offset, text in documents:
+        assert data[offset : offset + len(text)] == text
+        assert line == 1 + data.count(b"\n", 0, offset)
+    if valid is not None:
+        items = valid[0] if isinstance(valid[0], list) else [valid[0]]
+        assert [strict(text)[0] for _, _, text in documents] == items  # type: ignore[index]
+
+
+def _has_surrogates(data: bytes) -> bool:
+    return b"\\ud" in data.lower()
+
+
+def snapshot(data: bytes) -> None:
+    """A snapshot is refused, or its entries are those that Python finds, in canonical text."""
+    valid = strict(data)
+    expected = _entries(valid[0]) if valid is not None else None
+    read = partial(_slice, data)
+    for chunk in (1 << 16, 7):
+        try:
+            history = read_history(read, "t", DEFAULT_KEYS, chunk=chunk)
+        except SnapshotError:
+            assert expected is None
+            continue
+        assert expected is not None
+        assert history.keys == [(entry["runId"], entry["timestamp"]) for entry in expected]
+        texts = [history.text(number) for number in range(len(expected))]
+        assert [strict(text)[0] for text in texts] == expected  # type: ignore[index]
+        assert all(nest(canonical(text), 2) == text for text in texts)
+        assert not history.is_canonical or canonical(data) == data
+
+
+def _entries(value: Any) -> list[dict[str, Any]] | None:
+    if not isinstance(value, dict) or value.get("taskId") != "t":
+        return None
+    runs = value.get("runs")
+    if not isinstance(runs, list):
+        return None
+    for run in runs:
+        if not isinstance(run, dict):
+            return None
+        if type(run.get("runId")) is not str or type(run.get("timestamp")) is not str:
+            return None
+    return runs
+
+
+def _slice(data: bytes, size: int, offset: int) -> bytes:
+    return data[offset : offset + size]
+
+
+def lock_owner(data: bytes) -> None:
+    """Never raises; an owner has what its text says, and one that has all is not taken for garbage.
+
+    But for repeated keys, and for lone surrogates, which no owner's token or host has, and no task's folder.
+    """
+    owner = parse(data)
+    valid = strict(data)
+    whole = valid is not None and _is_owner(valid[0]) and not _has_surrogates(data) and _has_no_repeats(data)
+    if owner is None:
+        assert not whole
+        return
+    if valid is not None:  # what is not even valid may count as an owner: then the lock is left alone
+        assert (owner.kind, owner.token, owner.host) == tuple(
+            valid[0][name] for name in ("kind", "token", "host")
+        )
+    assert 0 < owner.pid < 1 << 31
+    assert parse(owner.encode()) == owner
+
+
+def _has_no_repeats(data: bytes) -> bool:
+    pairs = json.loads(data, object_pairs_hook=lambda pairs: pairs)
+    return len(dict(pairs)) == len(pairs)
+
+
+def _is_owner(value: Any) -> bool:
+    numbers = ("schema_version", "pid", "stale_ms")
+    return (
+        isinstance(value, dict)
+        and {"kind", "token", "host", "pid"} <= value.keys()
+        and value["kind"] == "codex-lock-owner"
+        and all(type(value.get(name, "")) is str for name in ("token", "host", "task_id", "acquired_at"))
+        and all(_is_small(value.get(name, Number("1"))) for name in numbers)
+    )
+
+
+def _is_small(value: Any) -> bool:
+    return isinstance(value, Number) and value.text.isdecimal() and 0 < int(value.text) < 1 << 31
+
+
+@contextmanager
+def _file(data: bytes) -> Iterator[str]:
+    """The path of a file of these bytes."""
+    with tempfile.NamedTemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as file:
+        file.write(data)
+        file.flush()
+        yield file.name
+
+
+TARGETS: Sequence[Callable[[bytes], None]] = (
+    canonical_text,
+    run_reader,
+    lines,
+    json_list,
+    snapshot,
+    lock_owner,
+)
