@@ -140,7 +140,7 @@ class _Batch:
             spool,
             watch=self._watch,
             stop=self._stop,
-            catalogue=session.catalogue,
+            catalogue=session.take_catalogue(),
             log=session.log,
         )
         self._discovered, self._invalid = index.totals.discovered, len(index.rejects)

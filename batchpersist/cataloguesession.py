@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from .catalogue import load_catalogue, save_catalogue
+from .catalogue import Catalogue, load_catalogue, save_catalogue
 from .cataloguefile import spool_stream, spooled_stream
 from .catalogueoutputs import new_stamps, with_known_stamps
 from .cataloguesources import SourceLog
@@ -33,12 +33,17 @@ class CatalogueSession:
         self._layout = layout
         self._options = options
         self._spool = spool
-        self.catalogue = load_catalogue(layout, options.keys) if options.reads_catalogue else None
+        self._catalogue = load_catalogue(layout, options.keys) if options.reads_catalogue else None
         self.log = SourceLog()
-        self._stamps = self.catalogue.stamps if self.catalogue else None
+        self._stamps = self._catalogue.stamps if self._catalogue else None
         self._known: pa.Array | None = None
         self._rows = 0
         self._given_up = False
+
+    def take_catalogue(self) -> Catalogue | None:
+        """For the scan alone: its rows are not kept any longer."""
+        catalogue, self._catalogue = self._catalogue, None
+        return catalogue
 
     def indexed(self, index: pa.Table) -> None:
         """The scan has ended. The rows are put aside: memory is for the plan from now on."""
@@ -49,7 +54,6 @@ class CatalogueSession:
                 index = index.drop_columns("known")
             with self._giving_up():
                 spool_stream(_pruned(index).to_batches(), self._path("rows"))
-        self.catalogue = None
 
     def informed(self, plan: Plan) -> Plan:
         """The plan with what is known of its outputs, which the workers need not read then."""

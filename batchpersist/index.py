@@ -102,10 +102,15 @@ class IndexBuilder:
         if self.known is None:
             return table.unify_dictionaries().combine_chunks()
         known, self.known = self.known, None
+        before, order = known.num_rows, self._order
+        self._order = array("i")
         table = pa.concat_tables([known.select(table.column_names), table])
-        order, self._order = adopt(self._order, pa.int32()), array("i")
-        rows = table.unify_dictionaries().combine_chunks().take(order)
-        return rows.append_column("known", where(pc.less(order, known.num_rows), order))
+        del known  # its memory is needed
+        table = table.unify_dictionaries().combine_chunks()
+        numbers = adopt(order, pa.int32())
+        if order != array("i", range(table.num_rows)):
+            table = table.take(numbers)
+        return table.append_column("known", where(pc.less(numbers, before), numbers))
 
 
 def _schema() -> pa.Schema:

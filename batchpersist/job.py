@@ -36,11 +36,18 @@ class ShardJob(NamedTuple):
 
 
 class ShardRows(Sequence[RunRef]):
-    """Rows of a plan, each made when it is asked for; equal task ids and paths share one string."""
+    """Rows of a plan. A row is made when it is asked for, and can be asked for one of its columns alone."""
 
     def __init__(self, table: pa.Table) -> None:
         self._rows: int = table.num_rows
-        self._columns = [_reader(table, name) for name in RunRef._fields]
+        columns = {name: _reader(table, name) for name in RunRef._fields}
+        self._columns = list(columns.values())
+        self.task_id: Callable[[int], str] = columns["task_id"]
+        self.run_id: Callable[[int], str] = columns["run_id"]
+        self.timestamp: Callable[[int], str] = columns["timestamp"]
+        self.superseded: Callable[[int], bool] = columns["superseded"]
+        self.manifest_stamp: Callable[[int], bytes] = columns["manifest_stamp"]
+        self.snapshot_stamp: Callable[[int], bytes] = columns["snapshot_stamp"]
 
     def __len__(self) -> int:
         return self._rows
@@ -58,8 +65,7 @@ class ShardRows(Sequence[RunRef]):
 
     def keys(self, row: int) -> RunKeys:
         """What identifies and orders a row."""
-        task_id, run_id, timestamp = self._columns[:3]
-        return RunKeys(task_id(row), run_id(row), timestamp(row))
+        return RunKeys(self.task_id(row), self.run_id(row), self.timestamp(row))
 
 
 def make_job(rows: pa.Table, shard: Shard) -> ShardJob:

@@ -33,7 +33,7 @@ class Layout:
         return os.path.join(self.runs_dir, task_id, run_id)
 
     def manifest(self, task_id: str, run_id: str) -> str:
-        return os.path.join(self.runs_dir, task_id, run_id, "manifest.json")
+        return os.path.join(self.runs_dir, f"{task_id}/{run_id}/manifest.json")
 
     def task_lock(self, task_id: str) -> str:
         return os.path.join(self.runs_dir, task_id + ".lock")

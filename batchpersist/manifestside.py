@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from contextlib import suppress
 from time import perf_counter
 
 from .atomic import StagedFile
 from .durability import SyncGroup
 from .errors import ItemError, failure_of
+from .job import ShardRows
 from .layout import Layout
 from .manifest import RunManifestWriter
-from .models import RunRef, ShardOutcome, Side
+from .models import ShardOutcome, Side
 from .sides import TextOf
 from .stamps import (
     NO_STAMP,
@@ -32,7 +32,7 @@ class ManifestSide:
     def __init__(
         self,
         rows: range,
-        refs: Sequence[RunRef],
+        refs: ShardRows,
         writer: RunManifestWriter,
         layout: Layout,
         outcome: ShardOutcome,
@@ -44,17 +44,18 @@ class ManifestSide:
         self._records = bool(outcome.manifest_stamps)
         self._staged: list[tuple[int, StagedFile]] = []
         self._published: list[tuple[int, str, State, int]] = []
-        self.pending = [row for row in rows if not refs[row].superseded and not self._stands(row)]
+        self.pending = [row for row in rows if not refs.superseded(row) and not self._stands(row)]
 
     def _stands(self, row: int) -> bool:
-        ref = self._refs[row]
-        if ref.manifest_stamp == NO_STAMP:
-            return False
-        if stamp_at(self._layout.manifest(ref.task_id, ref.run_id)) != ref.manifest_stamp:
+        known = self._refs.manifest_stamp(row)
+        if known == NO_STAMP or stamp_at(self._path(row)) != known:
             return False
         self._outcome.manifest[row] = Side.UNCHANGED
-        self._keep_stamp(row, ref.manifest_stamp)
+        self._keep_stamp(row, known)
         return True
+
+    def _path(self, row: int) -> str:
+        return self._layout.manifest(self._refs.task_id(row), self._refs.run_id(row))
 
     @property
     def files(self) -> int:
@@ -63,9 +64,10 @@ class ManifestSide:
     def stage(self, sync: SyncGroup, text_of: TextOf) -> None:
         for row in self.pending:
             begun = perf_counter()
-            ref, before = self._refs[row], moment()
+            before = moment()
+            task_id, run_id, _ = self._refs.keys(row)
             try:
-                staged = self._writer.stage(ref.task_id, ref.run_id, text_of(row), sync)
+                staged = self._writer.stage(task_id, run_id, text_of(row), sync)
             except (ItemError, OSError) as error:
                 self._fail(row, error)
             else:
@@ -108,9 +110,8 @@ class ManifestSide:
     def _keep_stamp_of_unchanged(self, row: int, before: int) -> None:
         """By a look after it was compared: whatever changed it in between is not older than ``before``."""
         if self._records:
-            path = self._layout.manifest(*self._refs[row][:2])
             with suppress(OSError):  # gone in the meantime
-                self._keep_stamp(row, lasting_stamp(state(os.lstat(path)), before))
+                self._keep_stamp(row, lasting_stamp(state(os.lstat(self._path(row))), before))
 
     def _keep_stamp(self, row: int, stamp: bytes) -> None:
         if self._records:

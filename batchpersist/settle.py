@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
@@ -18,12 +18,12 @@ from typing import Literal
 from .coordinator import settle_one, settle_pair
 from .durability import open_group
 from .errors import ItemError
-from .job import ShardJob
+from .job import ShardJob, ShardRows
 from .layout import Layout
 from .locks import LockPolicy
 from .manifest import RunManifestWriter
 from .manifestside import ManifestSide
-from .models import DEFAULT_KEYS, Durability, Keys, RunRef, Shard, ShardOutcome, Side, Work
+from .models import DEFAULT_KEYS, Durability, Keys, Shard, ShardOutcome, Side, Work
 from .payloads import PayloadReader
 from .sides import PairSide, TextOf
 from .snapshot import TaskStateStore
@@ -59,8 +59,7 @@ def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     returns, what is PERSISTED is as durable as ``options.durability`` says. Safe to call in
     several processes at once for shards of one plan, and beside a live orchestrator.
     """
-    # Only a hot task's snapshot shard is too long for an object a row.
-    refs = job.refs() if job.shard.work is Work.SNAPSHOT else list(job.refs())
+    refs = job.refs()
     outcome = blank_outcome(job.shard)
     if options.take_stamps:
         outcome.manifest_stamps = bytearray(STAMP_BYTES * len(refs))
@@ -106,7 +105,7 @@ class _Group:
         self,
         work: Work,
         rows: range,
-        refs: Sequence[RunRef],
+        refs: ShardRows,
         reader: PayloadReader,
         options: SettleOptions,
         outcome: ShardOutcome,
@@ -138,9 +137,10 @@ class _Group:
     def settle(self) -> None:
         begun = time.perf_counter()
         options = self._options
+        files = max(side.files for side in self._sides)
         text_of = self._texts()
         roots = (options.out_dir, options.runs_dir)
-        with open_group(options.durability, roots, files=max(side.files for side in self._sides)) as sync:
+        with open_group(options.durability, roots, files=files) as sync:
             self._step(lambda side: side.stage(sync, text_of))
             if self._synced(sync.sync_data):
                 self._step(lambda side: side.publish(sync))
@@ -159,7 +159,8 @@ class _Group:
         """One step of every side, all at once; a side that breaks off fails what it had left."""
         begun = time.perf_counter()
         steps = [partial(step, side) for side in self._sides]
-        settled = settle_pair(*steps) if len(steps) == 2 else (settle_one(*steps),)
+        concurrent = len(steps) == 2 and all(side.files for side in self._sides)
+        settled = settle_pair(*steps) if concurrent else tuple(map(settle_one, steps))
         for side, result in zip(self._sides, settled, strict=True):
             if result.error is not None:
                 side.abandon(result.error)
@@ -185,12 +186,12 @@ class _Group:
             self._outcome.pair_seconds[row] = both(sides)
 
 
-def _read_each(reader: PayloadReader, refs: Sequence[RunRef]) -> TextOf:
+def _read_each(reader: PayloadReader, refs: ShardRows) -> TextOf:
     """Read when asked: one side alone asks once, and a hot task does not fit into memory."""
     return lambda row: reader.text(refs[row])
 
 
-def _read_ahead(reader: PayloadReader, refs: Sequence[RunRef], rows: Iterable[int]) -> TextOf:
+def _read_ahead(reader: PayloadReader, refs: ShardRows, rows: Iterable[int]) -> TextOf:
     """Read all at once, since both sides ask, from two threads."""
     texts: dict[int, bytes | Exception] = {}
     for row in rows:

@@ -12,9 +12,10 @@ from typing import overload
 
 from .durability import SyncGroup
 from .errors import ItemError, TaskStateLockError, failure_of
+from .job import ShardRows
 from .layout import Layout
 from .locks import LockPolicy
-from .models import Commit, RunKeys, RunRef, ShardOutcome, Side
+from .models import Commit, RunKeys, ShardOutcome, Side
 from .sides import TextOf
 from .snapshot import StagedSnapshot, TaskStateStore
 from .stamps import NO_STAMP, lasting_stamp, moment, stamp, stamp_at, stamp_of_renamed
@@ -47,7 +48,7 @@ class SnapshotSide:
     def __init__(
         self,
         rows: range,
-        refs: Sequence[RunRef],
+        refs: ShardRows,
         store: TaskStateStore,
         layout: Layout,
         lock: LockPolicy,
@@ -59,7 +60,7 @@ class SnapshotSide:
         self._lock = lock
         self._outcome = outcome
         self._commits: dict[str, Commit] = {}
-        groups = groupby(rows, key=lambda row: refs[row].task_id)
+        groups = groupby(rows, key=refs.task_id)
         self._tasks = [self._look_at(task_id, list(group)) for task_id, group in groups]
 
     def _look_at(self, task_id: str, numbers: Sequence[int]) -> _Task:
@@ -69,13 +70,13 @@ class SnapshotSide:
         unless it is among them itself, and not as it stands.
         """
         rows = range(numbers[0], numbers[-1] + 1)
-        superseding = any(self._refs[row].superseded for row in rows)
+        superseding = any(map(self._refs.superseded, rows))
         found = NO_STAMP
-        if not superseding and any(self._refs[row].snapshot_stamp != NO_STAMP for row in rows):
+        if not superseding and any(self._refs.snapshot_stamp(row) != NO_STAMP for row in rows):
             found = stamp_at(self._layout.snapshot(task_id))
         if found == NO_STAMP:
             return _Task(task_id, rows, rows, NO_STAMP, superseding)
-        pending = array("q", (row for row in rows if self._refs[row].snapshot_stamp != found))
+        pending = array("q", (row for row in rows if self._refs.snapshot_stamp(row) != found))
         known = found if len(pending) < len(rows) else NO_STAMP
         return _Task(task_id, rows, pending, known, superseding)
 
@@ -104,7 +105,7 @@ class SnapshotSide:
         """Each round tries for every lock once: no task waits for the lock of another one."""
         waiting = self._tasks
         for delay in (0.0, *self._lock.delays()):
-            if waiting:
+            if waiting and delay:  # sleeping for no time at all still gives the processor away
                 time.sleep(delay)
             waiting = [task for task in waiting if not self._publish(task)]
         for task in waiting:
@@ -190,7 +191,7 @@ class SnapshotSide:
 class _Keys(Sequence[RunKeys]):
     """The keys of some rows, made when asked for: a hot task has very many."""
 
-    def __init__(self, refs: Sequence[RunRef], rows: Sequence[int]) -> None:
+    def __init__(self, refs: ShardRows, rows: Sequence[int]) -> None:
         self._refs = refs
         self._rows = rows
 
@@ -204,7 +205,7 @@ class _Keys(Sequence[RunKeys]):
     def __getitem__(self, number: int | slice) -> RunKeys | Sequence[RunKeys]:
         if isinstance(number, slice):
             return [self[at] for at in range(*number.indices(len(self)))]
-        return RunKeys(*self._refs[self._rows[number]][:3])
+        return self._refs.keys(self._rows[number])
 
 
 def _text_in(rows: Sequence[int], text_of: TextOf) -> TextOf:
