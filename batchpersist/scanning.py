@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count, groupby
 from typing import TYPE_CHECKING
 
-from .cataloguesources import KnownSource, SourceLog
+from .cataloguesources import KnownSource, KnownSources, SourceLog
 from .dispatch import in_order
 from .errors import WorkerDiedError, failure_of
 from .executors import Crew, SerialExecutor
@@ -47,6 +47,8 @@ def scan_sources(
     reject in the index.
     """
     builder = IndexBuilder(catalogue.rows if catalogue else None)
+    # The functions below refer to each other: what they refer to lives on until the next collection.
+    sources = catalogue.sources if catalogue else None
     log = SourceLog() if log is None else log
     numbers = count()
 
@@ -55,7 +57,7 @@ def scan_sources(
             if stop():
                 builder.cut_short = True
                 return
-            for stretch, known in _stretches(part, catalogue):
+            for stretch, known in _stretches(part, sources):
                 under_way.append((stretch, known))
                 if any(known):
                     yield partial(SerialExecutor().submit, _nothing_scanned, stretch)
@@ -108,12 +110,12 @@ def _retry(call: Callable[[], Future[ScannedPart]]) -> ScannedPart:
     return ScannedPart(rejects=[*call.part.rejects, *rejects])
 
 
-def _stretches(part: Part, catalogue: Catalogue | None) -> Iterator[tuple[Part, Known]]:
+def _stretches(part: Part, sources: KnownSources | None) -> Iterator[tuple[Part, Known]]:
     """Cut a part where what the catalogue knows meets what it does not; the first has the part's findings."""
-    if catalogue is None or not part.pieces:
+    if sources is None or not part.pieces:
         yield part, []
         return
-    found = [(piece, catalogue.sources.find(piece)) for piece in part.pieces]
+    found = [(piece, sources.find(piece)) for piece in part.pieces]
     for _, group in groupby(found, key=lambda item: item[1] is None):
         pieces, known = zip(*group, strict=True)
         yield replace(part, pieces=pieces), list(known)
