@@ -288,7 +288,7 @@ def test_reports_that_could_not_be_written_are_found_before_the_work(
 ) -> None:
     (tmp_path / "file").touch()
     for more in ({"metrics": str(tmp_path / "file/m.json")}, {"outcomes": str(tmp_path)}):
-        with pytest.raises(OSError, match="directory|File exists"):
+        with pytest.raises(OSError, match=r"directory|File exists"):
             persist(**more)
     assert persisted(tmp_path / "root") == {}
 
