@@ -24,6 +24,7 @@ from .cataloguesession import CatalogueSession
 from .columns import give_back
 from .dispatch import Settling
 from .executors import Crew
+from .folders import make_root
 from .index import IndexBuilder
 from .layout import Layout
 from .metrics import BatchInfo, build_metrics
@@ -98,6 +99,7 @@ def run_batch(
     now = datetime.now(timezone.utc)
     info = _Identity(f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", now, sources)
     crew = Crew(options.workers, options.pool_runs, executor)
+    make_root(layout.runs_dir, options.durability)
     with BatchLock(layout, f"batch {info.batch_id}"), closing(crew), _spool(layout, info.batch_id) as spool:
         check_writable(options)
         session = CatalogueSession(layout, options, spool)

@@ -133,9 +133,11 @@ def _mark(key: str) -> bytes:
 def _string_after(mark: bytes, text: bytes) -> str | None:
     """The string value behind the last ``mark``; None where there is none."""
     at = text.rfind(mark)
+    if at < 0:
+        return None
     start = at + len(mark)
     value = text[start : text.index(b"\n", start)].removesuffix(b",")
-    if at < 0 or not value.startswith(b'"'):
+    if not value.startswith(b'"'):
         return None
     decoded: Any = json.loads(value) if b"\\" in value else value[1:-1].decode()
     return str(decoded)

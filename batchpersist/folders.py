@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 
-from .durability import SyncGroup
+from .durability import SyncGroup, open_group
+from .models import Durability
 
 
 def make_dirs(path: str, group: SyncGroup) -> bool:
@@ -35,3 +36,10 @@ def _make_dir(path: str, group: SyncGroup) -> bool:
         return False
     group.created(path)
     return True
+
+
+def make_root(path: str, durability: Durability) -> None:
+    """Make a folder that all else is to lie below, as durable as that will be. Raises OSError."""
+    with open_group(durability, [path], files=1) as group:
+        make_dirs(path, group)
+        group.sync_names()

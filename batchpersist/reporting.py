@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from . import atomic
 from .durability import SyncGroup
 from .errors import failure_of
+from .folders import make_root
 from .metrics import write_metrics
 from .models import Failure
 from .options import BatchOptions
@@ -26,9 +27,8 @@ def check_writable(options: BatchOptions) -> None:
     for path in filter(None, (options.metrics_path, options.outcomes)):
         if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        group = SyncGroup()
-        atomic.make_dirs(os.path.dirname(os.path.abspath(path)), group)
-        atomic.stage(path, (), group).discard()
+        make_root(os.path.dirname(os.path.abspath(path)), options.durability)
+        atomic.stage(path, (), SyncGroup()).discard()
 
 
 def write_reports(options: BatchOptions, metrics: dict[str, Any], outcomes: pa.Table) -> list[Failure]:

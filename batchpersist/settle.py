@@ -140,11 +140,14 @@ class _Group:
         files = max(side.files for side in self._sides)
         text_of = self._texts()
         roots = (options.out_dir, options.runs_dir)
-        with open_group(options.durability, roots, files=files) as sync:
-            self._step(lambda side: side.stage(sync, text_of))
-            if self._synced(sync.sync_data):
-                self._step(lambda side: side.publish(sync))
-                self._synced(sync.sync_names)
+        try:
+            with open_group(options.durability, roots, files=files) as sync:
+                self._step(lambda side: side.stage(sync, text_of))
+                if self._synced(sync.sync_data):
+                    self._step(lambda side: side.publish(sync))
+                    self._synced(sync.sync_names)
+        except OSError as error:  # a root could not be opened for its sync
+            self._abandon(error)
         for side in self._sides:
             side.close()
         self._note_seconds(time.perf_counter() - begun)
@@ -167,13 +170,16 @@ class _Group:
         in_turn = sum(result.seconds for result in settled)
         self._saved_seconds += max(0.0, in_turn - (time.perf_counter() - begun))
 
+    def _abandon(self, error: Exception) -> None:
+        for side in self._sides:
+            side.abandon(error)
+
     def _synced(self, barrier: Callable[[], None]) -> bool:
         """A sync that failed says nothing about what reached the disk: the group has failed."""
         try:
             barrier()
         except OSError as error:
-            for side in self._sides:
-                side.abandon(error)
+            self._abandon(error)
             return False
         return True
 

@@ -55,7 +55,6 @@ def test_an_error_at_every_call(command: Command, world: World, full: bool, tall
     assert [text for text in sweep.violations if not is_known(text)] == []
 
 
-@pytest.mark.xfail(strict=True, reason="a root that cannot be opened for its sync counts as a defect: exit 1")
 def test_a_root_that_cannot_be_opened_for_its_sync(command: Command, world: World) -> None:
     for at in range(1, 200):
         world.reset()

@@ -98,13 +98,7 @@ def test_nothing_is_lost(
     "rules",
     [
         Rules.JOURNAL,
-        pytest.param(
-            Rules.POSIX,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="the batch lock makes a new runs-dir, whose own entry is not synced",
-            ),
-        ),
+        Rules.POSIX,
     ],
 )
 def test_new_roots_stay_where_files_are_synced_one_by_one(
