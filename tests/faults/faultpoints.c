@@ -7,6 +7,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <semaphore.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
@@ -30,6 +31,8 @@ static struct {
     _Atomic int32_t fired;
     char root[1024];
     char what[1024];
+    char semaphores[1024]; /* names of those that were made: whoever is killed leaves them in /dev/shm */
+    _Atomic int32_t named;
 } *page;
 
 static char below[65536]; /* by descriptor: 1 opened for reading, 2 for writing, of a path below root */
@@ -89,6 +92,16 @@ static const char *name_of(int fd) {
         case KILL_GROUP: case KILL_PROCESS: die(); \
         default: return failure; \
         }
+
+sem_t *sem_open(const char *name, int flags, ...) {
+    REAL(sem_open);
+    va_list more; va_start(more, flags); mode_t mode = va_arg(more, mode_t); unsigned value = va_arg(more, unsigned); va_end(more);
+    if (page && flags & O_CREAT) {
+        int length = strlen(name), at = atomic_fetch_add(&page->named, length);
+        if (at + length < (int)sizeof page->semaphores) memcpy(page->semaphores + at, name, length);
+    }
+    return real(name, flags, mode, value);
+}
 
 static int note(int fd, int is_ours, int flags) {
     if (is_ours && fd >= 0 && fd < (int)sizeof below) below[fd] = (flags & O_ACCMODE) == O_RDONLY ? 1 : 2;

@@ -17,7 +17,7 @@ HERE = Path(__file__).parent
 CHANGES, READS, CLOSES = 1, 2, 4
 COUNT, KILL_GROUP, KILL_PROCESS, FAIL, FAIL_FROM = range(5)
 
-_PAGE = struct.Struct("qqiiii1024s1024s")
+_PAGE = struct.Struct("qqiiii1024s1024s1024si")
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,20 @@ class Page:
 
     def set(self, at: int, action: int, error: int, classes: int) -> None:
         """From now on count anew; ``action`` befalls the call number ``at``, from 1."""
-        page = (0, at, action, error, classes, 0, self._root, b"")
+        page = (0, at, action, error, classes, 0, self._root, b"", b"", 0)
         self._page[: _PAGE.size] = _PAGE.pack(*page)
 
     def get(self) -> tuple[int, int, str]:
         """Calls so far, how many the fault hit, and the first of these."""
-        count, _, _, _, _, fired, _, what = _PAGE.unpack(self._page[: _PAGE.size])
+        count, _, _, _, _, fired, _, what, _, _ = _PAGE.unpack(self._page[: _PAGE.size])
         text = os.fsdecode(what.rstrip(b"\0"))
         return count, fired, text.replace(os.fsdecode(self._root) + "/", "")
+
+    def remove_semaphores(self) -> None:
+        """What the pools of killed processes have left; nobody uses them any more."""
+        names = _PAGE.unpack(self._page[: _PAGE.size])[-2].rstrip(b"\0")
+        for name in os.fsdecode(names).split("/")[1:]:
+            Path(f"/dev/shm/sem.{name}").unlink(missing_ok=True)
 
 
 class Command:
@@ -122,5 +128,6 @@ class Command:
         line = self._process.stdout.readline()
         assert line, "the warm process has ended"
         answer = json.loads(line)
+        self._page.remove_semaphores()
         calls, fired, what = self._page.get()
         return Answer(calls=calls, fired=fired, what=what, **answer)

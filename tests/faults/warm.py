@@ -42,6 +42,8 @@ def serve() -> list[str]:
             os.dup2(stdout.fileno(), 1)
             os.dup2(stderr.fileno(), 2)
             return list(request["argv"])
+        while os.getpgid(leader) != leader:
+            time.sleep(0)  # not its own group yet
         answer = _await(leader, request.get("kill"))
         answer.update(stdout=_content(stdout), stderr=_content(stderr))
         print(json.dumps(answer), flush=True)
@@ -70,6 +72,8 @@ def _kill(leader: int, kill: dict[str, Any]) -> bool:
     time.sleep(kill["after"])
     while os.waitid(os.P_PID, leader, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         members = _group(leader)
+        if not members:
+            continue  # it is about to end
         if kill["victim"] == "group":
             os.killpg(leader, signal.SIGKILL)
         elif kill["victim"] == "process":
