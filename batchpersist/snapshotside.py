@@ -18,7 +18,7 @@ from .locks import LockPolicy
 from .models import Commit, RunKeys, ShardOutcome, Side
 from .sides import TextOf
 from .snapshot import StagedSnapshot, TaskStateStore
-from .stamps import NO_STAMP, lasting_stamp, moment, stamp, stamp_at, stamp_of_renamed
+from .stamps import NO_STAMP, await_tick_after, lasting_stamp, moment, stamp, stamp_at, stamp_of_renamed
 
 _NOT_SURE = (Side.NOT_ATTEMPTED, Side.PERSISTED)
 
@@ -60,6 +60,7 @@ class SnapshotSide:
         self._lock = lock
         self._outcome = outcome
         self._commits: dict[str, Commit] = {}
+        self._staged = 0
         groups = groupby(rows, key=refs.task_id)
         self._tasks = [self._look_at(task_id, list(group)) for task_id, group in groups]
 
@@ -100,9 +101,12 @@ class SnapshotSide:
                 except (ItemError, OSError) as error:
                     self._fail(task, error)
             task.seconds += perf_counter() - begun
+        self._staged = moment()
 
     def publish(self, _sync: SyncGroup) -> None:
         """Each round tries for every lock once: no task waits for the lock of another one."""
+        if self._outcome.manifest_stamps and self.files:
+            await_tick_after(self._staged)  # a file written in the tick of its rename gets no stamp
         waiting = self._tasks
         for delay in (0.0, *self._lock.delays()):
             if waiting and delay:  # sleeping for no time at all still gives the processor away

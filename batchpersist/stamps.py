@@ -83,14 +83,15 @@ def stamp_of_renamed(path: str, written: State, before: int) -> bytes:
     try:
         looked, found = moment(), state(os.lstat(path))
         if looked <= found[-1]:
-            _await_tick_after(found[-1])
+            await_tick_after(found[-1])
             looked, found = moment(), state(os.lstat(path))
     except OSError:
         return NO_STAMP
     return lasting_stamp(found, looked) if found[:4] == written[:4] else NO_STAMP
 
 
-def _await_tick_after(changed: int) -> None:
+def await_tick_after(changed: int) -> None:
+    """Return once ``moment()`` is later: in some milliseconds, if not at once."""
     latest = time.monotonic_ns() + _LONGEST_TICK
     while moment() <= changed and time.monotonic_ns() < latest:
         time.sleep(0.0005)
