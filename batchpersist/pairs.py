@@ -54,9 +54,9 @@ def settle_pair(
         return settle_one(snapshot), settle_one(manifest)
     try:
         settled = settle_one(manifest)
-        thread.join()
+        thread.wait()
     except BaseException:
-        thread.join()
+        thread.wait()
         raise
     return thread.settled(), settled
 
@@ -65,6 +65,7 @@ class _SnapshotThread(threading.Thread, Generic[S]):
     def __init__(self, call: Callable[[], S]) -> None:
         super().__init__(name="batchpersist-snapshot")
         self._call = call
+        self._done = threading.Event()
         self._outcome: Settled[S] | BaseException
 
     def run(self) -> None:
@@ -72,6 +73,13 @@ class _SnapshotThread(threading.Thread, Generic[S]):
             self._outcome = settle_one(self._call)
         except BaseException as error:
             self._outcome = error
+        finally:
+            self._done.set()
+
+    def wait(self) -> None:
+        """Until the call has ended. Not by ``join``: where a signal's handler raises out of one, Python
+        3.10 to 3.12 take the thread for ended, and the interpreter would not wait for it either."""
+        self._done.wait()
 
     def settled(self) -> Settled[S]:
         if isinstance(self._outcome, BaseException):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import msgspec
 
 from .errors import InvalidRunError
@@ -16,6 +18,10 @@ RUN_COMPLETED = "run:completed"
 
 _PLAIN_TYPE = b'"run:completed"'
 """The same as nearly all spell it."""
+
+
+_MAYBE_EVENT = re.compile(rb"[:\\]").search
+"""In a type's text: a colon, or an escape that may stand for one."""
 
 
 class RunReader:
@@ -70,7 +76,7 @@ class RunReader:
                     return None
                 data = bytes(run.payload)
                 run = self._decoder.plain(data)
-            elif b":" in bytes(run.type):
+            elif run.type is not ABSENT and _MAYBE_EVENT(bytes(run.type)):
                 return None
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return None
@@ -88,7 +94,7 @@ class RunReader:
         completed = _is_completed(document)
         if all(raw is not ABSENT for raw in self._decoder.keys(document)):
             # Events are named subject:verb; any other type is an unknown field of a run.
-            of_a_run = completed or b":" not in bytes(document.type)
+            of_a_run = completed or ":" not in string("type", document.type)
             return (self._run_keys(document), data) if of_a_run else None
         if completed:
             raise InvalidRunError(f"`{RUN_COMPLETED}` event without a payload")

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 
@@ -103,21 +105,27 @@ def test_what_is_no_failure_is_let_through_when_both_have_ended(side, error):
     assert ended == [True]
 
 
-def test_an_interrupt_while_waiting_for_the_snapshot_awaits_it(monkeypatch):
-    ended = []
-    real_join = pairs._SnapshotThread.join
-    joins = []
+INTERRUPTED = """
+import os, signal, threading, time
+from batchpersist.pairs import settle_pair
 
-    def join(self, timeout=None):
-        joins.append(True)
-        if len(joins) == 1:
-            raise KeyboardInterrupt
-        real_join(self, timeout)
+def slow():
+    threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
+    time.sleep(0.4)
+    print("ended", flush=True)
 
-    monkeypatch.setattr(pairs._SnapshotThread, "join", join)
-    with pytest.raises(KeyboardInterrupt):
-        settle_pair(lambda: (time.sleep(0.05), ended.append(True)), lambda: None)
-    assert ended == [True]
+try:
+    settle_pair(slow, lambda: None)
+except KeyboardInterrupt:
+    print("interrupted", flush=True)
+"""
+
+
+def test_an_interrupt_while_waiting_for_the_snapshot_awaits_it():
+    result = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout.split() == ["ended", "interrupted"]
 
 
 def test_no_thread_to_be_had_means_one_after_the_other(monkeypatch):

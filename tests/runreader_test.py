@@ -303,6 +303,8 @@ def expected(value: dict[str, object]) -> object:
         return keys_of(payload) if isinstance(payload, dict) else NO_PAYLOAD_OBJECT
     if isinstance(kind, str) and not all(name in value for name in NAMES[:3]):
         return MISSING_PAYLOAD if kind == "run:completed" else None
+    if isinstance(kind, str) and ":" in kind and kind != "run:completed":
+        return None
     return keys_of(value)
 
 
@@ -317,10 +319,10 @@ def keys_of(run: dict[str, object]) -> object:
     return RunKeys(*(str(run[name]) for name in NAMES[:3]))
 
 
-@pytest.mark.parametrize("kind", ["run:started", "run:cancelled", "task:opened"])
+@pytest.mark.parametrize("kind", ["run:started", "run:cancelled", "task:opened", "task\\u003aopened"])
 def test_an_event_that_carries_ids_itself_is_no_completed_run(kind: str) -> None:
-    flat = {"type": kind, "taskId": "t", "runId": "r", "timestamp": "2026-01-01T00:00:00.000Z"}
-    assert RunReader(DEFAULT_KEYS).read(json.dumps(flat).encode()) is None
+    data = f'{{"type":"{kind}","taskId":"t","runId":"r","timestamp":"2026-01-01T00:00:00.000Z"}}'
+    assert RunReader(DEFAULT_KEYS).read(data.encode()) is None
 
 
 @pytest.mark.parametrize("kind", ["cli", "run:completed", "nightly"])
