@@ -21,6 +21,8 @@ from .shards import SHARD_RUNS, TaskRows, cut, shard_runs
 if TYPE_CHECKING:
     import pyarrow as pa
 
+_ROWS_AT_ONCE = 1 << 17
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -70,8 +72,8 @@ def make_plan(
     import pyarrow.compute as pc
 
     numbers = adopt(array("i", range(index.num_rows)), pa.int32())
-    rows = _mark_superseded(_select(index.append_column("row", numbers), selection))
-    rows, tasks = _bring_tasks_together(rows)
+    rows, tasks = _bring_tasks_together(_select(index.append_column("row", numbers), selection))
+    rows = _mark_superseded(rows, tasks)
     runs = shard_runs(rows.num_rows, workers, most_runs)
     shards = sorted(cut(tasks, runs, split_tasks), key=lambda shard: -shard.size)
     superseded = pc.sum(rows["superseded"]).as_py() or 0
@@ -107,23 +109,32 @@ def _is_in(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
     return pc.is_in(column, value_set=pa.array(values, pa.string()))
 
 
-def _mark_superseded(rows: pa.Table) -> pa.Table:
-    """Add the column ``superseded``: True where the same task and run come again later."""
+def _mark_superseded(rows: pa.Table, tasks: Sequence[TaskRows]) -> pa.Table:
+    """Add the column ``superseded``: True where the same task and run come again later.
+
+    Some tasks at a time: grouping all rows at once would take more memory than they do.
+    """
+    import pyarrow as pa
+
+    marks, start = [pa.array([], pa.bool_())], 0
+    for task in tasks:
+        if task.stop - start >= _ROWS_AT_ONCE or task.stop == rows.num_rows:
+            marks.append(_superseded(rows.slice(start, task.stop - start)))
+            start = task.stop
+    return rows.append_column("superseded", pa.concat_arrays(marks))
+
+
+def _superseded(rows: pa.Table) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    numbered = pa.table({"task": _task_codes(rows), "run": rows["run_id"], "row": rows["row"]})
-    last = numbered.group_by(["task", "run"]).aggregate([("row", "max")])["row_max"]
+    numbers = adopt(array("i", range(rows.num_rows)), pa.int32())
+    keys = {"task": rows["task_id"].cast("string"), "run": rows["run_id"]}
+    numbered = pa.table({**keys, "number": numbers})
+    last = numbered.group_by(["task", "run"], use_threads=False).aggregate([("number", "max")])["number_max"]
     if len(last) == rows.num_rows:
-        superseded = pa.repeat(False, rows.num_rows)
-    else:
-        superseded = pc.invert(pc.is_in(numbered["row"], value_set=last))
-    return rows.append_column("superseded", superseded)
-
-
-def _task_codes(rows: pa.Table) -> pa.Array:
-    """Numbers of the tasks, in order of first appearance."""
-    return whole(rows["task_id"].cast("string")).dictionary_encode().indices
+        return pa.repeat(False, rows.num_rows)
+    return pc.invert(pc.is_in(numbers, value_set=last))
 
 
 def _bring_tasks_together(rows: pa.Table) -> tuple[pa.Table, list[TaskRows]]:
@@ -133,7 +144,7 @@ def _bring_tasks_together(rows: pa.Table) -> tuple[pa.Table, list[TaskRows]]:
 
     if not rows.num_rows:
         return rows, []
-    codes = _task_codes(rows)
+    codes = whole(rows["task_id"].cast("string")).dictionary_encode().indices
     order = pc.array_sort_indices(codes)
     rows = rows.take(order)
     sizes = pa.table({"code": codes.take(order), "length": rows["length"]})
