@@ -8,7 +8,8 @@ when it is asked for: a hot task's snapshot shard has as many rows as the batch.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple, overload
 
 from .columns import memory, whole
@@ -48,6 +49,10 @@ class ShardRows(Sequence[RunRef]):
         self.superseded: Callable[[int], bool] = columns["superseded"]
         self.manifest_stamp: Callable[[int], bytes] = columns["manifest_stamp"]
         self.snapshot_stamp: Callable[[int], bytes] = columns["snapshot_stamp"]
+        self._tasks = memory(whole(table["task_id"]).indices, "i")
+        self._superseded = memory(whole(table["superseded"]).cast("int8"), "b")
+        stamps = table["snapshot_stamp"] if "snapshot_stamp" in table.column_names else None
+        self._snapshot_stamps = memory(whole(stamps), "B", STAMP_BYTES) if stamps else None
 
     def __len__(self) -> int:
         return self._rows
@@ -62,6 +67,22 @@ class ShardRows(Sequence[RunRef]):
         if not 0 <= row < self._rows:
             raise IndexError(row)
         return RunRef(*[column(row) for column in self._columns])
+
+    def tasks(self, rows: range) -> Iterator[tuple[str, range]]:
+        """The tasks of some rows, each with its own."""
+        start = rows.start
+        for _, group in groupby(self._tasks[start : rows.stop]):
+            stop = start + sum(1 for _ in group)
+            yield self.task_id(start), range(start, stop)
+            start = stop
+
+    def has_superseded(self, rows: range) -> bool:
+        return any(self._superseded[rows.start : rows.stop])
+
+    def snapshot_stamps(self, rows: range) -> bytes:
+        """Those of all the rows, one after the other; empty where there are none at all."""
+        stamps = self._snapshot_stamps
+        return bytes(stamps[rows.start * STAMP_BYTES : rows.stop * STAMP_BYTES]) if stamps else b""
 
     def keys(self, row: int) -> RunKeys:
         """What identifies and orders a row."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import blake2b
 
 OWN_FOLDER = ".batchpersist"
@@ -33,7 +34,12 @@ class Layout:
         return os.path.join(self.runs_dir, task_id, run_id)
 
     def manifest(self, task_id: str, run_id: str) -> str:
-        return os.path.join(self.runs_dir, f"{task_id}/{run_id}/manifest.json")
+        return f"{self._runs_prefix}{task_id}/{run_id}/manifest.json"
+
+    @cached_property
+    def _runs_prefix(self) -> str:
+        """Joined once: the path of a manifest is asked for as often as there are runs."""
+        return os.path.join(self.runs_dir, "")
 
     def task_lock(self, task_id: str) -> str:
         return os.path.join(self.runs_dir, task_id + ".lock")

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from .columns import adopt, whole
 from .models import Shard
-from .shards import SHARD_RUNS, TaskRows, cut, shard_runs
+from .shards import KNOWN_SHARDS, SHARD_RUNS, TaskRows, cut, shard_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,8 +74,9 @@ def make_plan(
     numbers = adopt(array("i", range(index.num_rows)), pa.int32())
     rows, tasks = _bring_tasks_together(_select(index.append_column("row", numbers), selection))
     rows = _mark_superseded(rows, tasks)
-    runs = shard_runs(rows.num_rows, workers, most_runs)
-    shards = sorted(cut(tasks, runs, split_tasks), key=lambda shard: -shard.size)
+    times = _times(rows)
+    runs = shard_runs(rows.num_rows // times, workers, most_runs)
+    shards = sorted(cut(tasks, runs, split_tasks, times), key=lambda shard: -shard.size)
     superseded = pc.sum(rows["superseded"]).as_py() or 0
     return Plan(
         rows=rows,
@@ -85,6 +86,12 @@ def make_plan(
         tasks=len(tasks),
         size=sum(task.size for task in tasks),
     )
+
+
+def _times(rows: pa.Table) -> int:
+    """How many times as large the shards are to be."""
+    known = rows.num_rows - rows["known"].null_count if "known" in rows.column_names else 0
+    return KNOWN_SHARDS if known > 0.9 * rows.num_rows else 1
 
 
 def _select(index: pa.Table, selection: Selection) -> pa.Table:

@@ -13,6 +13,10 @@ SHARD_RUNS = 1_000
 SHARD_BYTES = 8 << 20
 """Payload bytes a shard holds at most, a single larger run excepted."""
 
+KNOWN_SHARDS = 8
+"""How many times as large shards are where nearly all runs are known to stand already: there is
+little to do for each of them, and each shard costs a round trip and a few milliseconds' wait."""
+
 SHARD_TASKS = 100
 """Tasks a shard holds at most: each keeps its old snapshot open until it is committed, and some
 systems allow a process no more than 256 open files."""
@@ -41,28 +45,28 @@ def shard_runs(rows: int, workers: int, most: int = SHARD_RUNS) -> int:
     return most if workers == 1 else max(1, min(most, -(-rows // (workers * 4))))
 
 
-def cut(tasks: Sequence[TaskRows], shard_runs: int, split_tasks: bool) -> Iterator[Shard]:
-    """Small tasks are packed together, a hot one is split."""
+def cut(tasks: Sequence[TaskRows], shard_runs: int, split_tasks: bool, times: int = 1) -> Iterator[Shard]:
+    """Small tasks are packed together, a hot one is split. Shards are ``times`` as large as usual."""
     first: TaskRows | None = None
     last: TaskRows | None = None
     for task in tasks:
         hot = split_tasks and _is_hot(task, shard_runs)
-        if first and last and (hot or not _fits(first, task, shard_runs)):
+        if first and last and (hot or not _fits(first, task, shard_runs, times)):
             yield _pack(first, last)
             first = None
         if hot:
-            yield from _split(task, shard_runs)
+            yield from _split(task, shard_runs, times)
         else:
             first, last = first or task, task
     if first and last:
         yield _pack(first, last)
 
 
-def _fits(first: TaskRows, task: TaskRows, shard_runs: int) -> bool:
+def _fits(first: TaskRows, task: TaskRows, shard_runs: int, times: int) -> bool:
     """Whether a shard that begins with ``first`` may reach to the end of ``task``."""
     return (
-        task.stop - first.start <= shard_runs
-        and task.size_before + task.size - first.size_before <= SHARD_BYTES
+        task.stop - first.start <= shard_runs * times
+        and task.size_before + task.size - first.size_before <= SHARD_BYTES * times
         and task.number - first.number < SHARD_TASKS
     )
 
@@ -76,10 +80,10 @@ def _is_hot(task: TaskRows, shard_runs: int) -> bool:
     return task.runs > HOT_SHARDS * shard_runs or task.size > HOT_SHARDS * SHARD_BYTES
 
 
-def _split(task: TaskRows, shard_runs: int) -> Iterator[Shard]:
+def _split(task: TaskRows, shard_runs: int, times: int) -> Iterator[Shard]:
     """One shard for the snapshot; the manifests in even pieces within both bounds."""
     yield Shard(0, Work.SNAPSHOT, task.start, task.stop, task.size)
-    pieces = max(-(-task.runs // shard_runs), -(-task.size // SHARD_BYTES))
+    pieces = max(-(-task.runs // (shard_runs * times)), -(-task.size // (SHARD_BYTES * times)))
     step = -(-task.runs // pieces)
     for start in range(task.start, task.stop, step):
         stop = min(start + step, task.stop)

@@ -6,7 +6,6 @@ import time
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from itertools import groupby
 from time import perf_counter
 from typing import overload
 
@@ -61,25 +60,23 @@ class SnapshotSide:
         self._outcome = outcome
         self._commits: dict[str, Commit] = {}
         self._staged = 0
-        groups = groupby(rows, key=refs.task_id)
-        self._tasks = [self._look_at(task_id, list(group)) for task_id, group in groups]
+        self._tasks = [self._look_at(*task) for task in refs.tasks(rows)]
 
-    def _look_at(self, task_id: str, numbers: Sequence[int]) -> _Task:
+    def _look_at(self, task_id: str, rows: range) -> _Task:
         """A row stands where the snapshot is the very one that it is known to stand in.
 
         Recording it once more changes nothing then, before, between or after the others:
         unless it is among them itself, and not as it stands.
         """
-        rows = range(numbers[0], numbers[-1] + 1)
-        superseding = any(map(self._refs.superseded, rows))
-        found = NO_STAMP
-        if not superseding and any(self._refs.snapshot_stamp(row) != NO_STAMP for row in rows):
-            found = stamp_at(self._layout.snapshot(task_id))
+        superseding = self._refs.has_superseded(rows)
+        known = self._refs.snapshot_stamps(rows)
+        found = NO_STAMP if superseding or not any(known) else stamp_at(self._layout.snapshot(task_id))
+        pending: Sequence[int] = range(0)
         if found == NO_STAMP:
-            return _Task(task_id, rows, rows, NO_STAMP, superseding)
-        pending = array("q", (row for row in rows if self._refs.snapshot_stamp(row) != found))
-        known = found if len(pending) < len(rows) else NO_STAMP
-        return _Task(task_id, rows, pending, known, superseding)
+            pending = rows
+        elif known != found * len(rows):
+            pending = array("q", (row for row in rows if self._refs.snapshot_stamp(row) != found))
+        return _Task(task_id, rows, pending, found if len(pending) < len(rows) else NO_STAMP, superseding)
 
     @property
     def pending(self) -> Sequence[int]:
