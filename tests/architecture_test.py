@@ -35,7 +35,8 @@ LEVELS = (
     # 5 the whole job
     "batch preview",
     # 6 the command
-    "cli cli.generate cli.main cli.output cli.progress cli.run cli.run_options cli.signals"
+    "cli cli.completion cli.config cli.configuration cli.defaults cli.generate cli.main"
+    " cli.output cli.progress cli.run cli.run_options cli.signals"
     " cli.words __main__",
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules.split()}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 
 import click
 
 from .. import __version__
 from ..errors import BatchPersistError, exit_code_of, failure_of
+from .configuration import Setting, read_configuration
+from .defaults import default_map, name_variables, settings_of
 
-_COMMANDS = {"generate": "generate", "run": "run"}
+_COMMANDS = {"completion": "completion", "config": "config", "generate": "generate", "run": "run"}
 
 
 class LazyGroup(click.Group):
@@ -37,6 +40,27 @@ class _CodedError(click.ClickException):
 
 
 class _Main(LazyGroup):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        if name is not None and command is not None and not ctx.resilient_parsing:
+            ctx.default_map = {name: default_map(self.configure(ctx, name, command), command)}
+        return name, command, rest
+
+    def configure(self, ctx: click.Context, name: str, command: click.Command) -> dict[str, Setting]:
+        """Have a command's options come from the environment, too; returns those that the file gives."""
+        configuration = read_configuration(ctx.params["config"], ctx.params["profile"])
+        configuration.check_sections(set(_COMMANDS))
+        name_variables(command, name)
+        return settings_of(configuration, name, command, lambda: self._commands(ctx))
+
+    def _commands(self, ctx: click.Context) -> Iterator[click.Command]:
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None:
+                yield command
+
     def invoke(self, ctx: click.Context) -> object:
         try:
             return super().invoke(ctx)
@@ -46,11 +70,27 @@ class _Main(LazyGroup):
 
 @click.command(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="batchpersist")
-def cli() -> None:
+@click.option(
+    "--config",
+    metavar="FILE",
+    envvar="BATCHPERSIST_CONFIG",
+    help="Options from a TOML file.  [default: batchpersist.toml, or [tool.batchpersist] in pyproject.toml]",
+)
+@click.option(
+    "--profile",
+    metavar="NAME",
+    envvar="BATCHPERSIST_PROFILE",
+    help="With the options of [profile.NAME] in that file.",
+)
+def cli(config: str | None, profile: str | None) -> None:
     """Persist the completed runs of an agent orchestrator, many at once.
 
     For each run, its task's snapshot and its own manifest are written concurrently and
     settled independently. `batchpersist run --help` is where to begin.
+
+    An option is taken from the command line, else from the environment (--out-dir from
+    BATCHPERSIST_RUN_OUT_DIR or BATCHPERSIST_OUT_DIR), else from a file; `batchpersist config show`
+    says where each one comes from.
     """
 
 

@@ -1,0 +1,149 @@
+"""Options from a file: ``batchpersist.toml``, or ``[tool.batchpersist]`` in ``pyproject.toml``.
+
+What stands at the top of the file is for every command that has such an option, what stands
+in ``[run]`` for ``batchpersist run`` alone, and what stands in ``[profile.NAME]`` or
+``[profile.NAME.run]`` only where that profile is asked for. The narrower one wins.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, time
+from typing import Any, NamedTuple
+
+from ..errors import UsageError
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+OWN_FILE = "batchpersist.toml"
+SHARED_FILE = "pyproject.toml"
+PROFILES = "profile"
+
+
+class Setting(NamedTuple):
+    """A value of the file, as words that the command line could have held, and where it stands."""
+
+    value: str | bool | tuple[str, ...]
+    origin: str
+
+
+class Table(NamedTuple):
+    """Options of a file that count for a command."""
+
+    origin: str
+    options: dict[str, Any]
+    own: bool
+    """For this command alone: it must have every one of them."""
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The tables of one file that count under one profile."""
+
+    path: str = ""
+    """Empty: there is no file."""
+    scopes: tuple[tuple[str, dict[str, Any]], ...] = ()
+    """The file's own table and that of the profile, each with its name; the stronger one last."""
+
+    def tables(self, command: str) -> Iterator[Table]:
+        """What counts for a command, the stronger tables last; in a scope, that for all commands first."""
+        for name, table in self.scopes:
+            yield Table(self._place(name), _options(table), own=False)
+            if isinstance(table.get(command), dict):
+                own = table[command]
+                yield Table(self._place(f"{name}.{command}".lstrip(".")), _options(own), own=True)
+
+    def check_sections(self, commands: set[str]) -> None:
+        """Raise UsageError for a table that is no command's."""
+        for name, table in self.scopes:
+            for key, value in table.items():
+                if isinstance(value, dict) and key not in commands and (name or key != PROFILES):
+                    section = f"{name}.{key}".lstrip(".")
+                    raise UsageError(f"{self.path}: there is no command for the table [{section}]")
+
+    def _place(self, table: str) -> str:
+        return f"{self.path} [{table}]" if table else self.path
+
+
+def read_configuration(path: str | None, profile: str | None) -> Configuration:
+    """From the named file, or from the current folder's, if it has one.
+
+    Raises UsageError where the file cannot be read, is not TOML (with the line), or lacks the profile.
+    """
+    found = _read_named(path) if path else _read_found()
+    if found is None:
+        if profile:
+            raise UsageError(f"no profile {profile!r}: there is no {OWN_FILE} here (see --config)")
+        return Configuration()
+    file, document = found
+    scopes = [("", document)]
+    if profile:
+        scopes.append((f"{PROFILES}.{profile}", _profile(file, document, profile)))
+    return Configuration(file, tuple(scopes))
+
+
+def as_setting(value: Any, origin: str) -> Setting:
+    """A TOML value in the words of the command line; raises UsageError for what has none."""
+    if isinstance(value, list):
+        return Setting(tuple(str(_word(item, origin)) for item in value), origin)
+    return Setting(_word(value, origin), origin)
+
+
+def _options(table: dict[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in table.items() if not isinstance(value, dict)}
+
+
+def _word(value: Any, origin: str) -> str | bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str | int | float):
+        return str(value)
+    if isinstance(value, date | time):
+        return value.isoformat()
+    raise UsageError(f"{origin}: a single value is needed, or a list of them, not {value!r}")
+
+
+def _read_named(path: str) -> tuple[str, dict[str, Any]]:
+    try:
+        document = _parse(path)
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    return path, _own_table(document) or {} if os.path.basename(path) == SHARED_FILE else document
+
+
+def _read_found() -> tuple[str, dict[str, Any]] | None:
+    if os.path.exists(OWN_FILE):
+        return _read_named(OWN_FILE)
+    if os.path.exists(SHARED_FILE):
+        table = _own_table(_parse(SHARED_FILE))
+        return None if table is None else (SHARED_FILE, table)
+    return None
+
+
+def _parse(path: str) -> dict[str, Any]:
+    with open(path, "rb") as file:
+        try:
+            return tomllib.load(file)
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise UsageError(f"{path}: {error}") from None
+
+
+def _own_table(document: dict[str, Any]) -> dict[str, Any] | None:
+    tool = document.get("tool")
+    table = tool.get("batchpersist") if isinstance(tool, dict) else None
+    return table if isinstance(table, dict) else None
+
+
+def _profile(path: str, document: dict[str, Any], name: str) -> dict[str, Any]:
+    profiles = document.get(PROFILES, {})
+    table = profiles.get(name) if isinstance(profiles, dict) else None
+    if not isinstance(table, dict):
+        known = ", ".join(sorted(profiles)) if isinstance(profiles, dict) else ""
+        raise UsageError(f"{path} has no profile {name!r}; {f'it has {known}' if known else 'it has none'}")
+    return table
