@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "BatchOptions": "options",
-    "BatchReport": "batch",
+    "BatchReport": "batchreport",
     "BatchPersistError": "errors",
     "Durability": "models",
     "EventBus": "events",

@@ -1,5 +1,5 @@
-from .batch import BatchReport as BatchReport
 from .batch import run_batch as run_batch
+from .batchreport import BatchReport as BatchReport
 from .coordinator import PersistenceCoordinator as PersistenceCoordinator
 from .errors import BatchPersistError as BatchPersistError
 from .errors import InvalidRunError as InvalidRunError

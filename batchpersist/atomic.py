@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 
 from .durability import SyncGroup, open_group
 from .folders import make_dirs
-from .layout import TEMPORARY_MARK
 from .models import Durability
+from .temporaries import temporary_beside
 
 __all__ = ["StagedFile", "amend", "commit", "make_dirs", "stage", "write"]
 
@@ -46,24 +44,6 @@ class StagedFile:
         _remove(self.temporary)
 
 
-class _Suffixes:
-    """Hexadecimal strings that no other process, thread or host makes."""
-
-    def __init__(self) -> None:
-        self._serial = itertools.count()  # next() of it is atomic
-        self._renew()
-        os.register_at_fork(after_in_child=self._renew)
-
-    def _renew(self) -> None:
-        self._process = secrets.token_hex(8)
-
-    def next(self) -> str:
-        return f"{self._process}{next(self._serial):x}"
-
-
-_suffixes = _Suffixes()
-
-
 def stage(target: str, chunks: Iterable[bytes], group: SyncGroup, *, mode: int | None = None) -> StagedFile:
     """Write ``chunks`` to a new temporary file beside ``target``, whose folder must exist.
 
@@ -72,7 +52,7 @@ def stage(target: str, chunks: Iterable[bytes], group: SyncGroup, *, mode: int |
     and whatever ``chunks`` raises; then no temporary is left behind. An OSError without a file
     name of its own is given the target's.
     """
-    temporary = f"{target}{TEMPORARY_MARK}{_suffixes.next()}"
+    temporary = temporary_beside(target)
     try:
         size = _fill(temporary, chunks, group, mode)
     except OSError as error:

@@ -7,19 +7,18 @@ callback, the rest comes back as a report.
 from __future__ import annotations
 
 import os
-import secrets
-import shutil
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timezone
 from functools import partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING
 
-from . import __version__
 from .batchlock import BatchLock
+from .batchreport import BatchReport, State
+from .batchsession import BatchSession
+from .catalogueoutputs import without_known
 from .cataloguesession import CatalogueSession
 from .columns import give_back
 from .dispatch import Settling
@@ -28,16 +27,16 @@ from .folders import make_root
 from .index import IndexBuilder
 from .layout import Layout
 from .metrics import BatchInfo, build_metrics
-from .models import Event, Failure, Progress, RunFailure, ShardOutcome, Work
+from .models import Continuing, Event, Progress, RunFailure, ShardOutcome, Waiting, Work
 from .options import BatchOptions
 from .outcomes import OutcomeBuilder
 from .plan import Plan, make_plan
-from .reporting import check_writable, write_reports
+from .reporting import check_writable, write_folder, write_reports
 from .scanning import scan_sources
 from .settle import settle_shard
 from .shards import SHARD_RUNS
 from .sources import Part, discover
-from .timing import Phases
+from .timing import Phases, Stopwatch
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,32 +45,6 @@ WATCHED_SHARD_RUNS = 100
 """Runs of a shard where the batch may have to stop: the failure policy is asked between shards."""
 
 Watch = Callable[[Event], None]
-State = Literal["finished", "stopped", "interrupted"]
-
-
-@dataclass(frozen=True)
-class BatchReport:
-    """What a batch did."""
-
-    metrics: dict[str, Any]
-    """The content of metrics.json (docs/metrics.md)."""
-    outcomes: pa.Table
-    """A row a run (docs/metrics.md)."""
-    state: State
-    defects: int
-    """Shards that failed by an error of this package's own, not of their runs."""
-    unwritten: list[Failure]
-    """Why metrics.json or the outcome table could not be written, where they could not."""
-
-    @property
-    def exit_code(self) -> int:
-        """0, 1, 3 or 4, as the README lists them; an interruption's is the caller's to know."""
-        counts = self.metrics["counts"]
-        if self.defects or self.unwritten:
-            return 1
-        if self.state == "stopped":
-            return 4
-        return 3 if counts["failed"] or counts["invalid"] else 0
 
 
 def run_batch(
@@ -96,94 +69,135 @@ def run_batch(
     """
     parts = discover(sources)
     layout = Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))
-    now = datetime.now(timezone.utc)
-    info = _Identity(f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}", now, sources)
     crew = Crew(options.workers, options.pool_runs, executor)
     make_root(layout.runs_dir, options.durability)
-    with BatchLock(layout, f"batch {info.batch_id}"), closing(crew), _spool(layout, info.batch_id) as spool:
+    keep_waiting = _Waiter(options.wait, watch, stop)
+    beginning = "a batch that has just begun"
+    with (
+        BatchLock(layout, beginning, wait=options.wait, keep_waiting=keep_waiting) as lock,
+        closing(crew),
+    ):
         check_writable(options)
-        session = CatalogueSession(layout, options, spool)
-        return _Batch(options, crew, watch, stop).run(info, parts, spool, session)
+        with BatchSession(layout, options, sources) as session:
+            lock.describe(f"batch {session.batch_id}")
+            catalogue = CatalogueSession(layout, options, session.folder.spool)
+            return _Batch(options, crew, watch, stop, session, catalogue).run(parts)
 
 
-@contextmanager
-def _spool(layout: Layout, batch_id: str) -> Iterator[str]:
-    """A folder of the batch for sources that cannot be seeked; gone when the batch ends."""
-    folder = os.path.join(layout.batches, batch_id)
-    os.makedirs(folder)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+class _Waiter:
+    """Tells once that the batch waits, and gives up when it is to stop."""
+
+    def __init__(self, seconds: float, watch: Watch, stop: Callable[[], bool]) -> None:
+        self._seconds = seconds
+        self._watch = watch
+        self._stop = stop
+        self._told = False
+
+    def __call__(self, holder: str) -> bool:
+        if not self._told:
+            self._watch(Waiting(holder, self._seconds))
+            self._told = True
+        return not self._stop()
 
 
 class _Batch:
     """One batch on its way through its phases."""
 
-    def __init__(self, options: BatchOptions, crew: Crew, watch: Watch, stop: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        options: BatchOptions,
+        crew: Crew,
+        watch: Watch,
+        stop: Callable[[], bool],
+        session: BatchSession,
+        catalogue: CatalogueSession,
+    ) -> None:
         self._options = options
         self._crew = crew
         self._watch = watch
         self._stop = stop
+        self._session = session
+        self._catalogue = catalogue
         self._discovered = 0
         self._invalid = 0
         self._failed: set[int] = set()
         self._done = 0
         self._defects = 0
 
-    def run(
-        self, info: _Identity, parts: Iterator[Part], spool: str, session: CatalogueSession
-    ) -> BatchReport:
-        options, clock = self._options, _Stopwatch()
+    def run(self, parts: Iterator[Part]) -> BatchReport:
+        clock = Stopwatch()
         index = scan_sources(
             parts,
             self._crew,
-            options.keys,
-            spool,
+            self._options.keys,
+            self._session.folder.spool,
             watch=self._watch,
             stop=self._stop,
-            catalogue=session.take_catalogue(),
-            log=session.log,
+            catalogue=self._catalogue.take_catalogue(),
+            log=self._catalogue.log,
         )
         self._discovered, self._invalid = index.totals.discovered, len(index.rejects)
         scan = clock.lap()
-        plan = self._plan(index, session)
+        plan = self._plan(index)
         planning = clock.lap()
         outcomes = OutcomeBuilder(plan.rows)
-        cut_short = self._settle(plan, outcomes) or index.cut_short
-        state = self._state(cut_short)
-        if state == "finished" and not self._defects:
-            session.save(plan, outcomes)
+        cut_short = self._settle(plan, outcomes)
+        if not index.cut_short and not self._defects:
+            self._catalogue.save(plan, outcomes)
+        resumed = self._take_over(plan, outcomes)
         phases = Phases(clock.total(), scan, planning, clock.lap())
         filtered = plan.filtered
         del plan  # its rows are needed no more, and the table is about as large
         give_back()
+        state = self._state(cut_short or index.cut_short)
         table = outcomes.table()
         metrics = build_metrics(
-            info.finished(options, interrupted=state == "interrupted"),
+            self._info(state),
             phases,
             scan=index.totals,
             rejects=index.rejects,
             filtered=filtered,
+            resumed=resumed,
             table=table,
             totals=outcomes.totals,
         )
-        unwritten = write_reports(options, metrics, table)
-        return BatchReport(metrics, table, state, self._defects, unwritten)
+        unwritten = write_reports(self._options, metrics, table)
+        unwritten += write_folder(self._session.folder, metrics, table, index.rejects, outcomes.shards)
+        report = BatchReport(metrics, table, state, self._defects, unwritten, self._session.folder.path)
+        self._session.end(state, None if state == "interrupted" else report.exit_code)
+        return report
 
-    def _plan(self, index: IndexBuilder, session: CatalogueSession) -> Plan:
+    def _info(self, state: State) -> BatchInfo:
+        record = self._session.record
+        return BatchInfo(
+            record.batch_id,
+            self._session.started_at,
+            datetime.now(timezone.utc),
+            record.version,
+            record.config,
+            interrupted=state == "interrupted",
+            parts=record.parts,
+        )
+
+    def _plan(self, index: IndexBuilder) -> Plan:
         rows = index.take_table()
-        session.indexed(rows)
+        self._catalogue.indexed(rows)
         plan = plan_rows(rows, self._options, self._crew)
         del rows
         give_back()
-        return session.informed(plan)
+        plan = self._catalogue.informed(plan)
+        if self._session.settled is not None:
+            settled = self._session.settled
+            self._watch(Continuing(self._session.batch_id, settled.count(plan.rows), plan.selected))
+            plan = replace(plan, rows=settled.mark(plan.rows, trusted=not self._options.force))
+        return replace(plan, rows=without_known(plan.rows))
 
     def _settle(self, plan: Plan, outcomes: OutcomeBuilder) -> bool:
         """Settle the plan's shards, or as many as may be; whether some were left."""
-        settle = partial(settle_shard, options=self._options.settling())
+        settle = partial(settle_shard, options=self._options.settling(sweep=self._session.after_crash))
         settling = Settling(self._crew, plan.rows, plan.shards, settle, self._must_stop)
         for outcome in settling:
+            self._session.settle(outcome, plan.rows)
             outcomes.add(outcome)
             self._tell_failures(plan, outcome)
             self._defects += outcome.defect
@@ -191,6 +205,11 @@ class _Batch:
                 self._done += outcome.shard.stop - outcome.shard.start
             self._watch(Progress("settle", self._done, plan.rows.num_rows, self._failures))
         return settling.cut_short
+
+    def _take_over(self, plan: Plan, outcomes: OutcomeBuilder) -> int:
+        """Count for what it was what an earlier part of this batch wrote; returns how many runs that are."""
+        settled = self._session.settled
+        return 0 if settled is None else outcomes.take_over(settled.states(plan.rows))
 
     def _tell_failures(self, plan: Plan, outcome: ShardOutcome) -> None:
         """Count and report what failed; a superseded row's part in a snapshot is nobody's loss."""
@@ -231,36 +250,3 @@ def plan_rows(rows: pa.Table, options: BatchOptions, crew: Crew) -> Plan:
         split_tasks=options.commit == "task",
         most_runs=SHARD_RUNS if options.failures.limit is None else WATCHED_SHARD_RUNS,
     )
-
-
-@dataclass(frozen=True)
-class _Identity:
-    """What a batch is known by from its start."""
-
-    batch_id: str
-    started_at: datetime
-    sources: Sequence[str]
-
-    def finished(self, options: BatchOptions, *, interrupted: bool) -> BatchInfo:
-        return BatchInfo(
-            self.batch_id,
-            self.started_at,
-            datetime.now(timezone.utc),
-            __version__,
-            options.as_config(self.sources),
-            interrupted,
-        )
-
-
-class _Stopwatch:
-    """Seconds between laps, and in all."""
-
-    def __init__(self) -> None:
-        self._started = self._lap = time.perf_counter()
-
-    def lap(self) -> float:
-        before, self._lap = self._lap, time.perf_counter()
-        return self._lap - before
-
-    def total(self) -> float:
-        return time.perf_counter() - self._started

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
+from collections.abc import Callable
 from types import TracebackType
 
 import msgspec
@@ -15,6 +17,9 @@ from .errors import BatchLockedError
 from .layout import Layout
 from .lockowner import utc_text
 from .models import Durability
+
+POLL_SECONDS = 0.2
+"""Between two looks at a lock that is waited for."""
 
 
 class _Holder(msgspec.Struct):
@@ -33,17 +38,28 @@ class BatchLock:
     """Holds off other batches on the same runs-dir, in this process as well. A context manager.
 
     ``description``: what a person would call the batch. ``wait``: seconds to wait for the other
-    batch to end (0: none). An flock (``filelock.FileLock``) on ``layout.batch_lock``: it ends with
-    the process, however that dies, and reaches as far as the file system takes flock (on NFS: all
-    its clients). The lock file itself may stay behind and means nothing.
+    batch to end (0: none), as long as ``keep_waiting``, told who that is, says so.
+
+    An flock (``filelock.FileLock``) on ``layout.batch_lock``: it ends with the process, however that
+    dies, and reaches as far as the file system takes flock (on NFS: all its clients). The lock file
+    itself may stay behind and means nothing.
     """
 
-    def __init__(self, layout: Layout, description: str, *, wait: float = 0.0) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        description: str,
+        *,
+        wait: float = 0.0,
+        keep_waiting: Callable[[str], bool] = lambda _holder: True,
+    ) -> None:
         self._path = layout.batch_lock
         self._record = self._path + ".json"
         self._description = description
-        self._wait = max(0.0, wait)  # filelock takes a negative one as "for ever"
+        self._wait = wait
+        self._keep_waiting = keep_waiting
         self._pid = 0
+        self._started = ""
         # Not thread-local: a batch may be ended by another thread than the one that began it.
         self._lock = FileLock(self._path, thread_local=False)
 
@@ -56,17 +72,31 @@ class BatchLock:
         if self._lock.is_locked:
             raise RuntimeError(f"batch lock is held already: {self._path}")
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        try:
-            self._lock.acquire(timeout=self._wait)
-        except Timeout:
-            raise BatchLockedError(self._path, self._holder()) from None
+        deadline = time.monotonic() + self._wait
+        while not self._try():
+            holder = self._holder()
+            if time.monotonic() >= deadline or not self._keep_waiting(holder):
+                raise BatchLockedError(self._path, holder)
+            time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
         try:
             self._pid = os.getpid()
-            holder = _Holder(self._pid, socket.gethostname(), utc_text(), self._description)
-            atomic.write(self._record, msgspec.json.encode(holder), Durability.NONE)
+            self._started = utc_text()
+            self.describe(self._description)
         except BaseException:
             self._lock.release()
             raise
+
+    def _try(self) -> bool:
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            return False
+        return True
+
+    def describe(self, description: str) -> None:
+        """Say what holds the lock, once that is known better. Raises OSError."""
+        holder = _Holder(self._pid, socket.gethostname(), self._started, description)
+        atomic.write(self._record, msgspec.json.encode(holder), Durability.NONE)
 
     def release(self) -> None:
         """Give the lock back and remove the record; does nothing where it is not held.

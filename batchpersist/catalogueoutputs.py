@@ -34,6 +34,11 @@ def with_known_stamps(rows: pa.Table, stamps: pa.Table) -> pa.Table:
     return rows
 
 
+def without_known(rows: pa.Table) -> pa.Table:
+    """A plan's rows as the workers need them."""
+    return rows.drop_columns("known") if "known" in rows.column_names else rows
+
+
 def new_stamps(
     rows: pa.Table, outcomes: OutcomeBuilder, known: pa.Array | None, stamps: pa.Table | None, index_rows: int
 ) -> Iterator[pa.RecordBatch]:

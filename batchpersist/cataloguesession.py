@@ -57,15 +57,15 @@ class CatalogueSession:
 
     def informed(self, plan: Plan) -> Plan:
         """The plan with what is known of its outputs, which the workers need not read then."""
-        if self._stamps is None:
+        if self._stamps is None or self._options.force:
             return plan
-        rows = plan.rows
-        if not self._options.force:
-            rows = with_known_stamps(rows, self._stamps)
-        return replace(plan, rows=rows.drop_columns("known"))
+        return replace(plan, rows=with_known_stamps(plan.rows, self._stamps))
 
     def save(self, plan: Plan, outcomes: OutcomeBuilder) -> None:
-        """All has settled: leave what was learnt to the next batch. What an earlier one left stays true."""
+        """All that could be has settled: leave what was learnt to the next batch.
+
+        What an earlier one left stays true, and of a run that was not attempted nothing was learnt.
+        """
         if self._keeps:
             stamps = new_stamps(plan.rows, outcomes, self._known, self._stamps, self._rows)
             durable = self._options.durability is not Durability.NONE

@@ -43,6 +43,10 @@ class SideColumns:
             self._cause.append(self._causes.setdefault(cause, len(self._causes)))
             self._details.append(utf8(failure.detail))
 
+    def replace(self, states: pa.Array) -> None:
+        """Other ``Side`` values, one a row."""
+        put(self._states, 0, len(self._states), memory(states, "b"))
+
     def states(self) -> pa.Array:
         """``Side`` values, int8."""
         import pyarrow as pa

@@ -41,6 +41,8 @@ class Counts:
     both_failed: int
     snapshot_locked: int
     """Of ``snapshot_failed`` and ``both_failed``: those whose task's lock was not to be had."""
+    resumed: int = 0
+    """Of ``both_ok``: those that an earlier part of the batch settled, and that this one found so."""
 
     @property
     def attempted(self) -> int:
@@ -54,6 +56,8 @@ class Counts:
                 f"snapshot_locked {self.snapshot_locked} is more than"
                 f" snapshot_failed {self.snapshot_failed} + both_failed {self.both_failed}"
             )
+        if self.resumed > self.both_ok:
+            wrong.append(f"resumed {self.resumed} is more than both_ok {self.both_ok}")
         if wrong:
             raise TotalsError("the counts do not add up: " + "; ".join(wrong))
 
@@ -65,7 +69,7 @@ class Counts:
         return f"{total} {getattr(self, total)} is not {terms}"
 
 
-def count(table: pa.Table, *, discovered: int, invalid: int, filtered: int) -> Counts:
+def count(table: pa.Table, *, discovered: int, invalid: int, filtered: int, resumed: int = 0) -> Counts:
     """Count an outcome table; the keywords tell what came before it. Not checked yet."""
     pairs = table.select(["status", "snapshot", "manifest"])
     groups = pairs.group_by(pairs.column_names).aggregate([([], "count_all")]).to_pylist()
@@ -95,4 +99,5 @@ def count(table: pa.Table, *, discovered: int, invalid: int, filtered: int) -> C
         manifest_failed=by_failure[False, True],
         both_failed=by_failure[True, True],
         snapshot_locked=locked,
+        resumed=resumed,
     )

@@ -75,6 +75,7 @@ class Settling:
         self._pending: dict[Future[ShardOutcome], Shard] = {}
         self._lost: list[Shard] = []
         self._suspects: deque[Shard] = deque()
+        self._deaths = 0
 
     @property
     def cut_short(self) -> bool:
@@ -88,6 +89,7 @@ class Settling:
             if self._pending:
                 yield from self._collect()
             elif self._lost:
+                self._deaths += 1
                 yield from self._recover()
             else:
                 return
@@ -103,7 +105,7 @@ class Settling:
                 return
             shard = waiting.popleft()
             try:
-                job = make_job(self._rows, shard)
+                job = make_job(self._rows, shard, sweep=bool(self._deaths))
                 self._pending[self._crew.executor(runs).submit(self._settle, job)] = shard
             except BrokenExecutor:
                 self._lost.append(shard)

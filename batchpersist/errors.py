@@ -50,6 +50,12 @@ class BatchLockedError(BatchPersistError):
         return f"another batch is running on this root: {self.holder} (lock file {self.path})"
 
 
+class BatchMissingError(BatchPersistError):
+    """There is no such batch, or nothing is left of it."""
+
+    exit_code = 10
+
+
 class WorkersCannotStartError(BatchPersistError):
     """Processes of a pool end before they do anything."""
 

@@ -22,12 +22,19 @@ if TYPE_CHECKING:
 _REPEATED = ("task_id", "path", "source")
 _STAMPS = ("manifest_stamp", "snapshot_stamp")
 
+DIGEST = "digest"
+"""Column: the stamps of a row hold for a text of this digest (``journal``). Null: for the row as it is."""
+QUARANTINED = "quarantined"
+"""Column: its worker did not survive the run before; it is not to be tried again."""
+
 
 class ShardJob(NamedTuple):
     """A shard and its rows; picklable whatever the number of rows."""
 
     shard: Shard
     stream: bytes
+    sweep: bool = False
+    """A process died with this in hand: what it left is to be removed."""
 
     def refs(self) -> ShardRows:
         """The shard's rows, in plan order."""
@@ -49,6 +56,7 @@ class ShardRows(Sequence[RunRef]):
         self.superseded: Callable[[int], bool] = columns["superseded"]
         self.manifest_stamp: Callable[[int], bytes] = columns["manifest_stamp"]
         self.snapshot_stamp: Callable[[int], bytes] = columns["snapshot_stamp"]
+        self._table = table
         self._tasks = memory(whole(table["task_id"]).indices, "i")
         self._superseded = memory(whole(table["superseded"]).cast("int8"), "b")
         stamps = table["snapshot_stamp"] if "snapshot_stamp" in table.column_names else None
@@ -76,6 +84,29 @@ class ShardRows(Sequence[RunRef]):
             yield self.task_id(start), range(start, stop)
             start = stop
 
+    def digests(self) -> Sequence[bytes | None]:
+        """Of each row, the digest of the text for which its stamps hold; empty where there are none."""
+        return self._values(DIGEST)
+
+    def quarantined(self) -> frozenset[int]:
+        return frozenset(row for row, marked in enumerate(self._values(QUARANTINED)) if marked)
+
+    def _values(self, name: str) -> Sequence[Any]:
+        values: Sequence[Any] = self._table[name].to_pylist() if name in self._table.column_names else ()
+        return values
+
+    def without_stamps(self, rows: set[int]) -> ShardRows:
+        """The same rows, of some of which nothing is known."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        table, forgotten = self._table, pa.array([row in rows for row in range(len(self))], pa.bool_())
+        for name in _STAMPS:
+            stamps = whole(table[name])
+            stamps = pc.if_else(forgotten, pa.scalar(NO_STAMP, stamps.type), stamps)
+            table = table.set_column(table.column_names.index(name), name, stamps)
+        return ShardRows(table)
+
     def has_superseded(self, rows: range) -> bool:
         return any(self._superseded[rows.start : rows.stop])
 
@@ -89,24 +120,25 @@ class ShardRows(Sequence[RunRef]):
         return RunKeys(self.task_id(row), self.run_id(row), self.timestamp(row))
 
 
-def make_job(rows: pa.Table, shard: Shard) -> ShardJob:
+def make_job(rows: pa.Table, shard: Shard, *, sweep: bool = False) -> ShardJob:
     """Cut a shard's rows out of the plan's."""
     import pyarrow as pa
 
     part = rows.slice(shard.start, shard.stop - shard.start)
-    part = part.select([name for name in RunRef._fields if name in part.column_names])
+    wanted = (*RunRef._fields, DIGEST, QUARANTINED)
+    part = part.select([name for name in wanted if name in part.column_names])
     for name in _REPEATED:  # the plan's dictionaries name every task and file of the batch
         column = part[name].cast(part[name].type.value_type).combine_chunks().dictionary_encode()
         part = part.set_column(part.schema.get_field_index(name), name, column)
     for name in _STAMPS:
         if name in part.column_names:
-            kind = part[name].type.value_type
+            kind = pa.binary(STAMP_BYTES)
             column = part[name].cast(kind).fill_null(pa.scalar(NO_STAMP, kind))
             part = part.set_column(part.schema.get_field_index(name), name, column)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, part.schema) as writer:
         writer.write_table(part.combine_chunks())
-    return ShardJob(shard, sink.getvalue().to_pybytes())
+    return ShardJob(shard, sink.getvalue().to_pybytes(), sweep)
 
 
 def _reader(table: pa.Table, name: str) -> Callable[[int], Any]:

@@ -11,7 +11,7 @@ OWN_FOLDER = ".batchpersist"
 """What is batchpersist's alone, below the runs-dir: its lock, spool and batches."""
 
 TEMPORARY_MARK = ".tmp-"
-"""Every temporary file is named ``<target's name>.tmp-<hex>``: ours, to be swept when orphaned."""
+"""Every temporary file is named ``<target's name>.tmp-<hex>`` (``temporaries``)."""
 
 
 @dataclass(frozen=True)
@@ -73,3 +73,6 @@ class Layout:
     @property
     def batches(self) -> str:
         return os.path.join(self.runs_dir, OWN_FOLDER, "batches")
+
+    def batch(self, batch_id: str) -> str:
+        return os.path.join(self.batches, batch_id)

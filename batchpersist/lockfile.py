@@ -12,8 +12,8 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from .layout import TEMPORARY_MARK
 from .lockowner import Owner, parse
+from .temporaries import temporary_beside
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: a pipe planted at the path must not keep us waiting for its writer.
@@ -64,7 +64,7 @@ def look(path: str) -> Seen | None:
 def staged(folder: str, owner: Owner) -> Iterator[str]:
     """The path of a complete file with the owner's record, below ``folder`` (made where missing), to be
     linked into place within the block; removed at its end. Raises OSError and then leaves nothing."""
-    path = os.path.join(folder, f"owner{TEMPORARY_MARK}{owner.token}")
+    path = temporary_beside(os.path.join(folder, "owner"))
     record = owner.encode()
     try:
         _create(path, record)

@@ -55,9 +55,10 @@ def this_process(task_id: str, stale_seconds: float) -> Owner:
     )
 
 
-def utc_text() -> str:
-    """Now, as JavaScript's ``toISOString`` words it."""
-    return datetime.now(timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+def utc_text(moment: datetime | None = None) -> str:
+    """A moment (None: now), as JavaScript's ``toISOString`` words it."""
+    utc = (moment or datetime.now(timezone.utc)).astimezone(timezone.utc)
+    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def parse(content: bytes) -> Owner | None:
@@ -87,17 +88,36 @@ def is_gone(owner: Owner) -> bool:
     read. A process in another pid namespace under the same host name cannot be seen and would be
     taken for gone; what protects its lock is that it keeps the file's mtime fresh.
     """
-    if owner.host != socket.gethostname():
-        return False
+    return owner.host == socket.gethostname() and not is_running(owner.pid, _seconds(owner.acquired_at))
+
+
+def is_running(pid: int, moment: float | None) -> bool:
+    """Whether a process of this host that ran at ``moment`` (seconds since the epoch) may be running still.
+
+    False only where that is certain: the pid is free, or belongs to a process that started later.
+    """
     try:
-        os.kill(owner.pid, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
-        return True
-    except OSError:
         return False
-    acquired = _seconds(owner.acquired_at)
-    started = process_start(owner.pid)
-    return acquired is not None and started is not None and started > acquired + _CLOCK_MARGIN
+    except (OSError, OverflowError):
+        return True
+    started = process_start(pid)
+    return moment is None or started is None or started <= moment + _CLOCK_MARGIN
+
+
+def has_ended(pid: int) -> bool:
+    """Whether a process has ended, all its threads, and only waits for somebody to ask how.
+
+    Some systems' first process never asks. To the lock protocol it counts as alive all the same,
+    as it does to the orchestrator (``is_gone``).
+    """
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            stat = file.read()
+        return stat[stat.rindex(b")") + 2 :][:1] == b"Z" and len(os.listdir(f"/proc/{pid}/task")) == 1
+    except (OSError, ValueError):
+        return False
 
 
 def process_start(pid: int) -> float | None:

@@ -35,6 +35,8 @@ class BatchInfo:
     config: Mapping[str, Any]
     """As JSON holds it; shown as it is."""
     interrupted: bool = False
+    parts: int = 1
+    """One more for each time that it was continued."""
 
 
 def build_metrics(
@@ -44,23 +46,28 @@ def build_metrics(
     scan: ScanTotals,
     rejects: Sequence[Reject],
     filtered: int,
+    resumed: int = 0,
     table: pa.Table,
     totals: SettleTotals,
 ) -> dict[str, Any]:
     """The metrics of a batch; ``table`` and ``totals`` come from its OutcomeBuilder.
 
     ``rejects`` are the invalid runs in source order, ``filtered`` those that the selection
-    left out. Raises TotalsError where the counts do not add up.
+    left out, ``resumed`` those that an earlier part of the batch settled. Raises TotalsError where
+    the counts do not add up.
     """
     import pyarrow.compute as pc
 
-    counts = count(table, discovered=scan.discovered, invalid=len(rejects), filtered=filtered)
+    counts = count(
+        table, discovered=scan.discovered, invalid=len(rejects), filtered=filtered, resumed=resumed
+    )
     counts.check()
     tasks, tasks_omitted = groups.by_task(table, totals.commit_seconds)
     errors, errors_omitted = groups.by_cause(table, rejects)
     return {
         "schema_version": SCHEMA_VERSION,
         "batch_id": info.batch_id,
+        "parts": info.parts,
         "started_at": _iso(info.started_at),
         "finished_at": _iso(info.finished_at),
         "version": info.version,

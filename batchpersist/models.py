@@ -141,6 +141,8 @@ class ShardOutcome:
     """Seconds since the epoch."""
     finished: float = 0.0
     cpu_seconds: float = 0.0
+    journal_entry: bytes = b""
+    """What the journal is to say of it, as a line (``journal``)."""
     defect: bool = False
     """Failed by an error of this package's own."""
 
@@ -169,4 +171,23 @@ class RunFailure(NamedTuple):
     run_id: str
 
 
-Event = Progress | RunFailure
+class Waiting(NamedTuple):
+    """Another batch works on the root; this one waits for its end. Told once."""
+
+    holder: str
+    """Who that is, and since when, in words."""
+    seconds: float
+    """How long this one is ready to wait."""
+
+
+class Continuing(NamedTuple):
+    """The batch was begun before and did not finish: this one goes on with it."""
+
+    batch_id: str
+    settled: int
+    """Runs of it that had settled on both sides."""
+    selected: int
+    """Runs of it in all."""
+
+
+Event = Progress | RunFailure | Waiting | Continuing

@@ -41,6 +41,12 @@ class BatchOptions:
     verify_unchanged: bool = False
     """Read and compare them all the same; what is learnt is left for the next batch."""
     failures: FailurePolicy = field(default_factory=FailurePolicy)
+    resume: bool = True
+    """Continue the latest batch of the same work, if it did not finish."""
+    keep_batches: int = 10
+    """How many batches leave their folders to be read later, this one included."""
+    wait: float = 0.0
+    """Seconds to wait for another batch on this root to end."""
 
     def __post_init__(self) -> None:
         """Raises UsageError for what could not be carried out."""
@@ -50,6 +56,8 @@ class BatchOptions:
         for name, values in (("commit", ("task", "run")), ("pair", ("concurrent", "sequential"))):
             if getattr(self, name) not in values:
                 raise UsageError(f"{name} is {' or '.join(values)}, not {getattr(self, name)!r}")
+        if self.keep_batches < 1:
+            raise UsageError(f"at least this batch must be kept, not {self.keep_batches}")
         if self.workers < 1:
             raise UsageError(f"at least one worker is needed, not {self.workers}")
         if os.path.realpath(self.out_dir) == os.path.realpath(self.runs_dir):
@@ -72,7 +80,7 @@ class BatchOptions:
     def reads_catalogue(self) -> bool:
         return self.keeps_catalogue and not self.verify_unchanged
 
-    def settling(self) -> SettleOptions:
+    def settling(self, *, sweep: bool = False) -> SettleOptions:
         return SettleOptions(
             out_dir=os.path.abspath(self.out_dir),
             runs_dir=os.path.abspath(self.runs_dir),
@@ -83,6 +91,7 @@ class BatchOptions:
             lock=self.lock,
             force=self.force,
             cache=self.reads_catalogue,
+            sweep=sweep,
             take_stamps=self.keeps_catalogue,
         )
 
@@ -111,4 +120,7 @@ class BatchOptions:
             "cache": self.cache,
             "verify_unchanged": self.verify_unchanged,
             "max_failures": str(self.failures),
+            "resume": self.resume,
+            "keep_batches": self.keep_batches,
+            "wait": self.wait,
         }

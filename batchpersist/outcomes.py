@@ -7,13 +7,13 @@ arrays over as they are. At a million runs an object a row would cost more than 
 from __future__ import annotations
 
 from array import array
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from . import atomic
 from .columns import SideColumns, adopt, encoded, named, put, where, whole
-from .models import Durability, ShardOutcome, Side, Work
+from .models import ShardOutcome, Side, Work
 from .stamps import NO_STAMP, STAMP_BYTES
 
 if TYPE_CHECKING:
@@ -75,6 +75,8 @@ class OutcomeBuilder:
         self._shard = array("i", [-1]) * runs
         self._manifest_stamps = bytearray()
         self._snapshot_stamps: dict[str, bytes] = {}
+        self.shards: list[dict[str, Any]] = []
+        """Who settled what, and when: a row a shard, in order of completion."""
 
     def add(self, outcome: ShardOutcome) -> None:
         """Take in one shard; rows that come again count as they settled last.
@@ -98,6 +100,7 @@ class OutcomeBuilder:
 
     def _count(self, outcome: ShardOutcome) -> None:
         totals = self.totals
+        self.shards.append(_shard_row(outcome))
         totals.pair_seconds += outcome.pair_wall
         totals.sum_if_sequential += outcome.sum_if_sequential
         for commit in outcome.commits:
@@ -111,6 +114,27 @@ class OutcomeBuilder:
         if stamps:
             self._manifest_stamps = self._manifest_stamps or bytearray(STAMP_BYTES * self._rows.num_rows)
             memoryview(self._manifest_stamps)[STAMP_BYTES * start :][: len(stamps)] = stamps
+
+    def take_over(self, states: Mapping[str, pa.Array]) -> int:
+        """Rows that stand as an earlier part of the batch left them count as they did then.
+
+        ``states``: for each side and row how it had settled, NOT_ATTEMPTED where it had not. Returns the
+        number of rows of which that part had settled both sides.
+        """
+        import pyarrow.compute as pc
+
+        sides = {"snapshot": self._snapshot, "manifest": self._manifest}
+        standing = [
+            pc.and_(
+                pc.equal(sides[side].states(), Side.UNCHANGED.value),
+                pc.not_equal(before, Side.NOT_ATTEMPTED.value),
+            )
+            for side, before in states.items()
+        ]
+        resumed = pc.sum(pc.and_(*standing)).as_py() or 0
+        for (side, before), stands in zip(states.items(), standing, strict=True):
+            sides[side].replace(pc.if_else(stands, before, sides[side].states()))
+        return int(resumed)
 
     def manifest_stamps(self) -> pa.Array:
         """Of each row: the stamp of the manifest that holds its text, or NO_STAMP."""
@@ -162,6 +186,20 @@ class OutcomeBuilder:
         return pa.table(columns)
 
 
+def _shard_row(outcome: ShardOutcome) -> dict[str, Any]:
+    number, work, start, stop, size = outcome.shard
+    return {
+        "number": number,
+        "work": work.value,
+        "pid": outcome.pid,
+        "started": outcome.started,
+        "finished": outcome.finished,
+        "runs": stop - start,
+        "bytes": size,
+        "cpu_seconds": outcome.cpu_seconds,
+    }
+
+
 def _statuses(snapshot: SideColumns, manifest: SideColumns, superseded: pa.ChunkedArray) -> pa.Array:
     """``status_of`` for every row, by a table of all its answers."""
     import pyarrow as pa
@@ -171,13 +209,3 @@ def _statuses(snapshot: SideColumns, manifest: SideColumns, superseded: pa.Chunk
     place = pc.add(pc.multiply(snapshot.states(), pa.scalar(len(Side), pa.int8())), manifest.states())
     replaced = whole(superseded)
     return pc.if_else(replaced, pa.scalar(Status.SUPERSEDED.value, pa.int8()), answers.take(place))
-
-
-def write_outcomes(table: pa.Table, path: str) -> None:
-    """Write an outcome table as Parquet (zstd), whole or not at all; raises OSError."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    atomic.write(path, sink.getvalue().to_pybytes(), Durability.FILE)

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from . import atomic
+from .batchfolder import BatchFolder
+from .columns import utf8
 from .durability import SyncGroup
 from .errors import failure_of
 from .folders import make_root
 from .metrics import write_metrics
-from .models import Failure
+from .models import Durability, Failure
 from .options import BatchOptions
-from .outcomes import write_outcomes
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from .scan import Reject
 
 
 def check_writable(options: BatchOptions) -> None:
@@ -33,14 +38,60 @@ def check_writable(options: BatchOptions) -> None:
 
 def write_reports(options: BatchOptions, metrics: dict[str, Any], outcomes: pa.Table) -> list[Failure]:
     """Write both; one that cannot be written does not stop the other, and is told in the result."""
-    failures = []
-    try:
-        write_metrics(metrics, options.metrics_path)
-    except OSError as error:
-        failures.append(failure_of(error))
+    writes = [partial(write_metrics, metrics, options.metrics_path)]
     if options.outcomes is not None:
+        writes.append(partial(write_table, outcomes, options.outcomes, Durability.FILE))
+    return _failures(writes)
+
+
+def write_folder(
+    folder: BatchFolder,
+    metrics: dict[str, Any],
+    outcomes: pa.Table,
+    rejects: Sequence[Reject],
+    shards: Sequence[dict[str, Any]],
+) -> list[Failure]:
+    """Leave in the batch's folder what its report needs; told as by ``write_reports``."""
+    import pyarrow as pa
+
+    fields = [("source", pa.string()), ("line", pa.int64())]
+    fields += [(name, pa.string()) for name in Failure._fields]
+    rows = [{"source": utf8(name), "line": line, **failure._asdict()} for name, line, failure in rejects]
+    tables = {
+        folder.outcomes: outcomes,
+        folder.rejects: pa.Table.from_pylist(rows, schema=pa.schema(fields)),
+        folder.shards: pa.Table.from_pylist(list(shards), schema=_shard_schema()),
+    }
+    writes = [partial(write_metrics, metrics, folder.metrics, Durability.NONE)]
+    writes += [partial(write_table, table, path, Durability.NONE) for path, table in tables.items()]
+    return _failures(writes)
+
+
+def _shard_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    whole = dict.fromkeys(("number", "pid", "runs", "bytes"), pa.int64())
+    decimal = dict.fromkeys(("started", "finished", "cpu_seconds"), pa.float64())
+    order = ("number", "work", "pid", "started", "finished", "runs", "bytes", "cpu_seconds")
+    kinds = {"work": pa.string(), **whole, **decimal}
+    return pa.schema([(name, kinds[name]) for name in order])
+
+
+def write_table(table: pa.Table, path: str, durability: Durability) -> None:
+    """Write a table as Parquet (zstd), whole or not at all; raises OSError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    atomic.write(path, sink.getvalue().to_pybytes(), durability)
+
+
+def _failures(writes: Iterable[Callable[[], None]]) -> list[Failure]:
+    failures = []
+    for write in writes:
         try:
-            write_outcomes(outcomes, options.outcomes)
+            write()
         except OSError as error:
             failures.append(failure_of(error))
     return failures

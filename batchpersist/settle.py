@@ -10,14 +10,13 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
 from .coordinator import settle_one, settle_pair
 from .durability import open_group
-from .errors import ItemError
 from .job import ShardJob, ShardRows
 from .layout import Layout
 from .locks import LockPolicy
@@ -25,10 +24,13 @@ from .manifest import RunManifestWriter
 from .manifestside import ManifestSide
 from .models import DEFAULT_KEYS, Durability, Keys, Shard, ShardOutcome, Side, Work
 from .payloads import PayloadReader
+from .runtexts import RunTexts
+from .shardentry import shard_entry
 from .sides import PairSide, TextOf
 from .snapshot import TaskStateStore
 from .snapshotside import SnapshotSide
 from .stamps import STAMP_BYTES
+from .temporaries import sweep
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class SettleOptions:
     """Write even what stands already."""
     cache: bool = True
     """What was found out about long snapshots may stand for reading them."""
+    sweep: bool = False
+    """An earlier batch died, and may have left temporary files where this one is to write."""
     take_stamps: bool = False
     """Tell in which state of its files each run stands, for the next batch's sake."""
 
@@ -64,13 +68,25 @@ def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     if options.take_stamps:
         outcome.manifest_stamps = bytearray(STAMP_BYTES * len(refs))
     started, cpu = time.time(), time.process_time()
+    if job.sweep or options.sweep:
+        _sweep(refs, Layout(options.out_dir, options.runs_dir))
     with PayloadReader(options.keys) as reader:
+        texts = RunTexts(reader, refs)
+        refs = texts.without_outdated_stamps()
         for work, rows in _groups(job.shard.work, len(refs), options):
-            _Group(work, rows, refs, reader, options, outcome).settle()
+            _Group(work, rows, refs, texts, options, outcome).settle()
     outcome.started, outcome.finished = started, time.time()
     outcome.cpu_seconds = time.process_time() - cpu
     outcome.pid = os.getpid()
+    outcome.journal_entry = shard_entry(outcome, refs, texts.digests)
     return outcome
+
+
+def _sweep(refs: ShardRows, layout: Layout) -> None:
+    for task, rows in refs.tasks(range(len(refs))):
+        sweep(layout.task_dir(task))
+        for row in rows:
+            sweep(layout.run_dir(task, refs.run_id(row)))
 
 
 def blank_outcome(shard: Shard) -> ShardOutcome:
@@ -106,13 +122,12 @@ class _Group:
         work: Work,
         rows: range,
         refs: ShardRows,
-        reader: PayloadReader,
+        texts: RunTexts,
         options: SettleOptions,
         outcome: ShardOutcome,
     ) -> None:
         self._rows = rows
-        self._refs = refs
-        self._reader = reader
+        self._texts = texts
         self._options = options
         self._outcome = outcome
         self._saved_seconds = 0.0
@@ -138,7 +153,7 @@ class _Group:
         begun = time.perf_counter()
         options = self._options
         files = max(side.files for side in self._sides)
-        text_of = self._texts()
+        text_of = self._text_of()
         roots = (options.out_dir, options.runs_dir)
         try:
             with open_group(options.durability, roots, files=files) as sync:
@@ -152,11 +167,11 @@ class _Group:
             side.close()
         self._note_seconds(time.perf_counter() - begun)
 
-    def _texts(self) -> TextOf:
+    def _text_of(self) -> TextOf:
+        """One side asks once, and a hot task does not fit into memory; both ask from two threads."""
         if len(self._sides) == 1:
-            return _read_each(self._reader, self._refs)
-        needed = sorted(set().union(*(side.pending for side in self._sides)))
-        return _read_ahead(self._reader, self._refs, needed)
+            return self._texts.text
+        return self._texts.read_ahead(sorted(set().union(*(side.pending for side in self._sides))))
 
     def _step(self, step: Callable[[PairSide], None]) -> None:
         """One step of every side, all at once; a side that breaks off fails what it had left."""
@@ -190,26 +205,3 @@ class _Group:
         for row in self._rows:
             sides = (self._outcome.snapshot_seconds[row], self._outcome.manifest_seconds[row])
             self._outcome.pair_seconds[row] = both(sides)
-
-
-def _read_each(reader: PayloadReader, refs: ShardRows) -> TextOf:
-    """Read when asked: one side alone asks once, and a hot task does not fit into memory."""
-    return lambda row: reader.text(refs[row])
-
-
-def _read_ahead(reader: PayloadReader, refs: ShardRows, rows: Iterable[int]) -> TextOf:
-    """Read all at once, since both sides ask, from two threads."""
-    texts: dict[int, bytes | Exception] = {}
-    for row in rows:
-        try:
-            texts[row] = reader.text(refs[row])
-        except (ItemError, OSError) as error:
-            texts[row] = error
-
-    def text_of(row: int) -> bytes:
-        text = texts[row]
-        if isinstance(text, Exception):
-            raise text
-        return text
-
-    return text_of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,20 @@ class Phases:
     scan: float
     plan: float
     settle: float
+
+
+class Stopwatch:
+    """Seconds between laps, and in all."""
+
+    def __init__(self) -> None:
+        self._started = self._lap = time.perf_counter()
+
+    def lap(self) -> float:
+        before, self._lap = self._lap, time.perf_counter()
+        return self._lap - before
+
+    def total(self) -> float:
+        return time.perf_counter() - self._started
 
 
 def build_timing(table: pa.Table, totals: SettleTotals, phases: Phases) -> dict[str, Any]:

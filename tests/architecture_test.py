@@ -19,19 +19,19 @@ LEVELS = (
     "__init__ errors models stamps",
     # 1 names, paths and bytes: ids, JSON text, atomic files and their durability, locks
     "identifiers layout jsonescapes jsontext rundocument runreader summaries"
-    " syncfs durability folders atomic lockowner lockfile stalelock keepalive locks batchlock",
+    " syncfs durability folders lockowner temporaries atomic lockfile stalelock keepalive locks batchlock",
     # 2 what is read, and what is written of a task and of a run
     "sources sources.copying sources.discover sources.jsonfile sources.ndjson sources.parts sources.reading"
     " sources.rows sources.spool sources.streams sources.tables sources.values sources.walk"
     " samples generate scanned scan columns index"
     " cataloguefile cataloguesources catalogue shards plan job payloads"
     " versions window snapshottext entries otherforms history historycache baseline"
-    " merge composition draft commit snapshot manifest",
+    " merge composition draft commit snapshot manifest journal batchfolder",
     # 3 the pair: both writes together, one by one or a shard of them
-    "events pairs coordinator sides snapshotside manifestside settle standing",
+    "events pairs coordinator sides snapshotside manifestside runtexts shardentry settle standing",
     # 4 many shards: who does the work, and what became of it
     "executors dispatch scanning policy options outcomes catalogueoutputs cataloguesession"
-    " timing counts groups metrics reporting",
+    " timing counts groups metrics reporting resuming deadbatches batchsession batchreport",
     # 5 the whole job
     "batch preview",
     # 6 the command
@@ -123,7 +123,7 @@ def test_this_file_sees_imports_of_every_form() -> None:
     assert {"errors", "jsontext"} <= own_imports("runreader")
     assert {"lockfile", "lockowner"} <= own_imports("locks")  # from . import lockfile
     assert {"errors", "sources.parts"} <= own_imports("sources.walk")  # from ..errors, from .parts
-    assert {"__init__", "sources"} <= own_imports("batch")  # from . import __version__
+    assert {"__init__", "journal"} <= own_imports("batchsession")  # from . import __version__
 
 
 @pytest.mark.parametrize("package", ["click", "tqdm"])

@@ -203,21 +203,6 @@ def test_threads_stage_the_same_target_without_meeting(tmp_path):
     assert len(set(names)) == 400
 
 
-def test_a_forked_process_has_names_of_its_own(tmp_path):
-    read, sent = os.pipe()
-    child = os.fork()
-    if child == 0:
-        os.write(sent, atomic._suffixes.next().encode())
-        os._exit(0)
-    os.waitpid(child, 0)
-    ours = atomic._suffixes.next()
-    theirs = os.read(read, 100).decode()
-    os.close(read)
-    os.close(sent)
-    assert theirs[:16] != ours[:16]
-    assert theirs[16:] == ours[16:]  # so that only the first part kept them apart
-
-
 def test_commit_renames_between_the_barriers(tmp_path):
     group = RecordingGroup()
     commit(stage(str(tmp_path / "target"), (b"data",), group), group)

@@ -107,10 +107,25 @@ def test_a_batch_leaves_no_spool_and_no_lock_behind(
     tmp_path: Path, persist: Callable[..., BatchReport]
 ) -> None:
     persist(workers=2)
-    own = (tmp_path / "root/runs/.batchpersist").rglob("*")
-    left = {path.name for path in own if "catalogue" not in path.parts}
-    left.discard("catalogue")
-    assert left <= {"batches", "batch.lock", "locks", "break.lock"}
+    own = [
+        path for path in (tmp_path / "root/runs/.batchpersist").rglob("*") if "catalogue" not in path.parts
+    ]
+    (batch,) = (tmp_path / "root/runs/.batchpersist/batches").iterdir()
+    assert {path.name for path in own if batch not in path.parents} <= {
+        "batches",
+        batch.name,
+        "batch.lock",
+        "locks",
+        "break.lock",
+    }
+    assert sorted(path.name for path in batch.iterdir()) == [
+        "batch.json",
+        "journal.jsonl",
+        "metrics.json",
+        "outcomes.parquet",
+        "rejects.parquet",
+        "shards.parquet",
+    ]
     assert not list((tmp_path / "root").rglob("*.tmp-*"))
     assert not list((tmp_path / "root/runs").glob("*.lock*"))
 
@@ -179,7 +194,7 @@ def test_an_interrupted_batch_says_so_and_a_rerun_finishes_the_job(
     assert report.metrics["counts"]["not_attempted"] > 0
     finished = persist("cut", workers=2)
     assert finished.state == "finished"
-    assert finished.metrics["counts"]["unchanged"] > 0
+    assert finished.metrics["counts"]["resumed"] > 0
     assert persisted(tmp_path / "cut") == persisted(tmp_path / "whole")
     assert finished.metrics["counts"]["selected"] == expected.metrics["counts"]["selected"]
 

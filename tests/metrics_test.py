@@ -133,6 +133,7 @@ def test_counts_are_those_of_counting_row_by_row(batch):
         "manifest_failed": pairs[False, True],
         "both_failed": pairs[True, True],
         "snapshot_locked": sum(row.snapshot is Side.LOCKED for row in attempted),
+        "resumed": 0,
     }
 
 
@@ -158,6 +159,7 @@ BALANCED = Counts(
     manifest_failed=2,
     both_failed=1,
     snapshot_locked=4,
+    resumed=7,
 )
 
 

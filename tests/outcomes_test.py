@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from settled import PROPERTY, Row, batches, bring_home, plan_rows, settled_rows
 
-from batchpersist.models import Failure, Shard, Side, Work
-from batchpersist.outcomes import OutcomeBuilder, Status, status_of, write_outcomes
+from batchpersist.models import Durability, Failure, Shard, Side, Work
+from batchpersist.outcomes import OutcomeBuilder, Status, status_of
+from batchpersist.reporting import write_table
 
 THREE = [Row("t", "a"), Row("t", "b"), Row("u", "c")]
 
@@ -113,7 +114,7 @@ def test_text_that_is_no_utf8_is_shown_with_escapes():
 def test_the_table_is_saved_as_it_is(tmp_path: Path):
     table = build(THREE, [Shard(0, Work.PAIR, 0, 2, 1)])
     path = tmp_path / "new" / "outcomes.parquet"
-    write_outcomes(table, str(path))
+    write_table(table, str(path), Durability.FILE)
     assert pq.read_table(path).to_pylist() == table.to_pylist()
     assert pq.ParquetFile(path).metadata.row_group(0).column(0).compression == "ZSTD"
     assert [entry.name for entry in path.parent.iterdir()] == ["outcomes.parquet"]

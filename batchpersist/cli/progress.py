@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any, Protocol
 
-from ..models import Event, Progress, RunFailure
+from ..models import Continuing, Event, Progress, RunFailure, Waiting
 from .output import emit, say
 
 LINE_SECONDS = 30.0
@@ -25,7 +25,7 @@ class Display(Protocol):
 
 
 class Silent:
-    """No progress; failures where they are asked for."""
+    """No progress; failures where they are asked for, and what a person should know in any case."""
 
     def __init__(self, verbose: bool = False) -> None:
         self._verbose = verbose
@@ -33,6 +33,8 @@ class Silent:
     def show(self, event: Event) -> None:
         if isinstance(event, Progress):
             self._progress(event)
+        elif not isinstance(event, RunFailure):
+            self._print(describe_notice(event))
         elif self._verbose:
             self._print(describe_failure(event))
 
@@ -44,6 +46,14 @@ class Silent:
 
     def _print(self, line: str) -> None:
         say(line, err=True)
+
+
+class Quiet(Silent):
+    """Failures at most."""
+
+    def show(self, event: Event) -> None:
+        if isinstance(event, RunFailure):
+            super().show(event)
 
 
 class Bar(Silent):
@@ -114,7 +124,10 @@ class JsonLines:
         self._phase = ""
 
     def show(self, event: Event) -> None:
-        if not isinstance(event, Progress):
+        if isinstance(event, Waiting | Continuing):
+            emit(type(event).__name__.lower(), **event._asdict())
+            return
+        if isinstance(event, RunFailure):
             emit(
                 "error",
                 **event.failure._asdict(),
@@ -137,6 +150,16 @@ def describe(progress: Progress, seconds: float) -> str:
     return f"{progress.phase}: {progress.done:,}{of_total} runs{failed} after {seconds:.0f} s"
 
 
+def describe_notice(event: Waiting | Continuing) -> str:
+    """What a person should know before the work goes on, in words."""
+    if isinstance(event, Waiting):
+        return f"Waiting for another batch to end, {event.seconds:g} s at most: {event.holder}"
+    return (
+        f"Continuing batch {event.batch_id}: "
+        f"{event.settled:,} of its {event.selected:,} runs had settled (--no-resume begins anew)"
+    )
+
+
 def describe_failure(event: RunFailure) -> str:
     """A failure event in words, for a log."""
     run = f" ({event.task_id}/{event.run_id})" if event.task_id else ""
@@ -148,7 +171,9 @@ def choose_display(mode: str, as_json: bool, quiet: bool, verbose: bool) -> Disp
     """The display for ``--progress`` (auto, bar, lines, none), ``--json``, ``--quiet`` and ``--verbose``."""
     if as_json:
         return JsonLines()
-    if quiet or mode == "none":
+    if quiet:
+        return Quiet(verbose)
+    if mode == "none":
         return Silent(verbose)
     if mode == "bar" or (mode == "auto" and sys.stderr.isatty()):
         return Bar(verbose)

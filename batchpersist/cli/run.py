@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from ..batch import run_batch
-from ..errors import BatchPersistError, exit_code_of, failure_of
+from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
 from ..options import BatchOptions
 from ..preview import preview_batch
 from .output import emit, say
@@ -38,6 +38,9 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
             say("Stopped at once. The same command again does what is left.", err=True)
             code = interruption.exit_code
         except (BatchPersistError, OSError) as error:
+            if interruption and isinstance(error, BatchLockedError):
+                say("Interrupted while it waited. Nothing was done.", err=True)
+                click.get_current_context().exit(interruption.exit_code)
             if given["as_json"]:
                 failure = failure_of(error)
                 emit("error", stage="batch", **failure._asdict(), exit_code=exit_code_of(error))

@@ -130,6 +130,27 @@ _OPTIONS = [
         help="Read and compare also what is known not to have changed.",
     ),
     click.option(
+        "--no-resume",
+        is_flag=True,
+        help="Begin anew, though the same command was interrupted before.",
+    ),
+    click.option(
+        "--keep-batches",
+        type=click.IntRange(min=1),
+        default=BatchOptions.keep_batches,
+        show_default=True,
+        metavar="N",
+        help="Batches whose folders are kept for `report` and the like.",
+    ),
+    click.option(
+        "--wait",
+        type=click.FloatRange(min=0),
+        default=BatchOptions.wait,
+        show_default="none",
+        metavar="SECONDS",
+        help="Wait so long for another batch on this root to end.",
+    ),
+    click.option(
         "--max-failures",
         "failures",
         type=_Failures(),
@@ -179,5 +200,8 @@ def batch_options(given: dict[str, Any]) -> BatchOptions:
         force=given["force"],
         cache=not given["no_cache"],
         verify_unchanged=given["verify_unchanged"],
+        resume=not given["no_resume"],
+        keep_batches=given["keep_batches"],
+        wait=given["wait"],
         failures=FailurePolicy(limit=0) if given["fail_fast"] else given["failures"],
     )

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from crashstates import Disk, File, Tree, read_tree
 from model import Run, persist, stringify
 from syscalls import Call, read_trace, record
+from world import journaled as journaled_lines
 
 HOT, OLD, LEGACY = "hot", "old", "legacy"
 OUT, RUNS = "out", "state/runs"
@@ -163,20 +164,9 @@ def acknowledged(recording: Recording, disk: Disk, time: int) -> set[Key]:
     return journaled(disk.durable(time, "/journal.jsonl"))
 
 
-def journaled(journals: Iterator[bytes] | Sequence[bytes]) -> set[Key]:
+def journaled(journals: Iterable[bytes]) -> set[Key]:
     """The runs that journals name; a line without its end is none."""
-    lines = [line for text in journals for line in text.split(b"\n")[:-1] if b"\0" not in line]
-    return {key for line in lines for key in _named(json.loads(line))}
-
-
-def _named(value: Any) -> Iterator[Key]:
-    if isinstance(value, dict):
-        if isinstance(value.get("task"), str) and isinstance(value.get("run"), str):
-            yield value["task"], value["run"]
-        value = list(value.values())
-    if isinstance(value, list):
-        for item in value:
-            yield from _named(item)
+    return set().union(*(journaled_lines(text.split(b"\n")[:-1]) for text in journals))
 
 
 def is_own(path: str) -> bool:

@@ -170,8 +170,7 @@ def reported(runs_dir: Path, answer: Answer) -> set[tuple[str, str]]:
     """Which runs the batch has said to be persisted: in its journal, or at its end."""
     said = set()
     for journal in runs_dir.glob(".batchpersist/batches/*/journal.jsonl"):
-        for line in journal.read_bytes().split(b"\n")[:-1]:  # the last line may be torn
-            said |= _journaled(json.loads(line))
+        said |= journaled(journal.read_bytes().split(b"\n")[:-1])  # the last line may be torn
     summaries = [event for event in answer.events if event["message_type"] == "summary"]
     errors = [event for event in answer.events if event["message_type"] == "error"]
     failed = {(event.get("task_id"), event.get("run_id")) for event in errors}
@@ -191,10 +190,19 @@ def tracebacks(text: str) -> list[str]:
     return found
 
 
-def _journaled(entry: dict[str, Any]) -> set[tuple[str, str]]:
-    """The runs that a journal's line names: itself, or those in a list that it holds."""
-    entries = [entry] if "run" in entry else next((v for v in entry.values() if isinstance(v, list)), [])
-    return {(item["task"], item["run"]) for item in entries if isinstance(item, dict) and "run" in item}
+def journaled(lines: Iterable[bytes]) -> set[tuple[str, str]]:
+    """The runs of which a journal says that both sides stand (docs/batches.md); torn lines say nothing."""
+    sides: dict[tuple[str, str], set[int]] = {}
+    for line in lines:
+        try:
+            entry = json.loads(line)
+        except ValueError:
+            continue
+        for task_id, _, runs in entry.get("tasks", []):
+            for run_id, _, *states, _ in runs:
+                stand = sides.setdefault((task_id, run_id), set())
+                stand |= {side for side, state in enumerate(states) if state in (1, 2)}
+    return {key for key, stand in sides.items() if stand == {0, 1}}
 
 
 def is_leftover(name: str) -> bool:

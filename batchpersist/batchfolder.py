@@ -1,0 +1,155 @@
+"""The folder of a batch: what is kept of it for those that come after it (docs/batches.md).
+
+``<runs-dir>/.batchpersist/batches/<batch-id>/`` is there from a batch's start. Only the batch
+that holds the batch lock writes in it; anybody may read it, also while the batch is running.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from . import atomic
+from .errors import BatchMissingError
+from .layout import Layout
+from .models import Durability
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+State = Literal["running", "finished", "stopped", "interrupted", "failed"]
+LATEST = "latest"
+
+
+class BatchRecord(msgspec.Struct, kw_only=True):
+    """``batch.json``: what a batch is, and how far it came. ``running`` may also mean that it was killed."""
+
+    schema_version: int = 1
+    batch_id: str
+    state: State
+    job: str
+    """Equal for the same work: the same command again continues a batch that did not finish."""
+    parts: int = 1
+    """How often it was begun or continued."""
+    pid: int
+    host: str
+    started_at: str
+    finished_at: str | None = None
+    exit_code: int | None = None
+    """None while it runs, and where a signal or an error ended it."""
+    version: str
+    cwd: str
+    boot: str | None = None
+    """Where nothing was synced: the boot with which what is journaled ends."""
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BatchFolder:
+    """The folder of one batch."""
+
+    path: str
+
+    @property
+    def batch_id(self) -> str:
+        return os.path.basename(self.path)
+
+    @property
+    def journal(self) -> str:
+        return os.path.join(self.path, "journal.jsonl")
+
+    @property
+    def spool(self) -> str:
+        """Folder for what the batch needs only while it runs."""
+        return os.path.join(self.path, "spool")
+
+    @property
+    def outcomes(self) -> str:
+        """The outcome table (docs/metrics.md), as Parquet."""
+        return os.path.join(self.path, "outcomes.parquet")
+
+    @property
+    def metrics(self) -> str:
+        return os.path.join(self.path, "metrics.json")
+
+    @property
+    def rejects(self) -> str:
+        """Every invalid line, as Parquet: source, line, type, message, detail."""
+        return os.path.join(self.path, "rejects.parquet")
+
+    @property
+    def shards(self) -> str:
+        """Who settled what, and when, as Parquet."""
+        return os.path.join(self.path, "shards.parquet")
+
+    def write_record(self, record: BatchRecord) -> None:
+        """Replace ``batch.json``, whole or not at all; raises OSError."""
+        text = msgspec.json.format(msgspec.json.encode(record), indent=2)
+        atomic.write(os.path.join(self.path, "batch.json"), text + b"\n", Durability.NONE)
+
+    def read_record(self) -> BatchRecord:
+        """Raises OSError, and BatchMissingError where the file is none of this version's."""
+        path = os.path.join(self.path, "batch.json")
+        try:
+            with open(path, "rb") as file:
+                return msgspec.json.decode(file.read(), type=BatchRecord)
+        except msgspec.MsgspecError as error:
+            raise BatchMissingError(f"not the record of a batch: {path}: {error}") from None
+
+    def read_metrics(self) -> dict[str, Any]:
+        """Raises OSError; FileNotFoundError where the batch did not come to its end."""
+        with open(self.metrics, "rb") as file:
+            metrics: dict[str, Any] = json.load(file)
+            return metrics
+
+    def read_table(self, path: str) -> pa.Table:
+        """``outcomes``, ``rejects`` or ``shards``. Raises OSError; FileNotFoundError as above."""
+        import pyarrow.parquet as pq
+
+        return pq.read_table(path, memory_map=True)
+
+
+def list_batches(layout: Layout) -> list[BatchFolder]:
+    """All batches of a root that left a record, oldest first. Raises OSError."""
+    try:
+        names = os.listdir(layout.batches)
+    except FileNotFoundError:
+        return []
+    folders = [BatchFolder(os.path.join(layout.batches, name)) for name in sorted(names)]
+    return [folder for folder in folders if os.path.isfile(os.path.join(folder.path, "batch.json"))]
+
+
+def read_if_any(folder: BatchFolder) -> BatchRecord | None:
+    """A batch's record; None where it cannot be read."""
+    try:
+        return folder.read_record()
+    except (OSError, BatchMissingError):
+        return None
+
+
+def find_batch(layout: Layout, name: str = LATEST) -> BatchFolder:
+    """The latest batch, or the one whose id begins with ``name``.
+
+    Raises BatchMissingError where there is none, or more than one; OSError.
+    """
+    batches = list_batches(layout)
+    if name == LATEST:
+        if not batches:
+            raise BatchMissingError(f"no batch has worked on {layout.runs_dir} yet")
+        return batches[-1]
+    found = [batch for batch in batches if batch.batch_id.startswith(name)]
+    if len(found) != 1:
+        many = "more than one batch is" if found else "there is no batch"
+        raise BatchMissingError(f"{many} named {name} in {layout.batches}")
+    return found[0]
+
+
+def drop_oldest(layout: Layout, keep: int) -> None:
+    """Remove all but the ``keep`` latest batches; what cannot be removed stays."""
+    for batch in list_batches(layout)[:-keep]:
+        shutil.rmtree(batch.path, ignore_errors=True)

@@ -1,0 +1,48 @@
+"""What a worker has to say of its shard in the batch's journal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .job import ShardRows
+from .journal import DIGEST_BYTES, RunEntry, ShardEntry, TaskEntry, encode_entry
+from .models import ShardOutcome, Side
+from .stamps import NO_STAMP, STAMP_BYTES
+
+_FAILED = (Side.FAILED, Side.LOCKED)
+
+
+def shard_entry(outcome: ShardOutcome, rows: ShardRows, digests: bytearray) -> bytes:
+    """The journal's line for a shard that has settled; ``digests`` are its runs' (``DIGEST_BYTES`` each)."""
+    sides = list(zip(outcome.snapshot, outcome.manifest, strict=True))
+    stamps = {commit.task_id: commit.stamp for commit in outcome.commits if commit.side is Side.PERSISTED}
+    tasks = [
+        TaskEntry(task, _given(stamps.get(task, NO_STAMP)), list(_runs(outcome, rows, span, digests)))
+        for task, span in rows.tasks(range(len(rows)))
+    ]
+    return encode_entry(
+        ShardEntry(
+            number=outcome.shard.number,
+            work=outcome.shard.work,
+            runs=len(rows),
+            unchanged=sum(Side.PERSISTED not in pair and Side.UNCHANGED in pair for pair in sides),
+            failed=sum(not set(_FAILED).isdisjoint(pair) for pair in sides),
+            started=outcome.started,
+            finished=outcome.finished,
+            pid=outcome.pid,
+            tasks=[task for task in tasks if task.runs],
+        )
+    )
+
+
+def _runs(outcome: ShardOutcome, rows: ShardRows, span: range, digests: bytearray) -> Iterator[RunEntry]:
+    for row in span:
+        sides = Side(outcome.snapshot[row]), Side(outcome.manifest[row])
+        if Side.PERSISTED in sides and not rows.superseded(row):
+            digest = bytes(digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES])
+            stamp = bytes(outcome.manifest_stamps[row * STAMP_BYTES : (row + 1) * STAMP_BYTES])
+            yield RunEntry(rows.run_id(row), digest, *sides, _given(stamp))
+
+
+def _given(stamp: bytes) -> bytes:
+    return b"" if stamp == NO_STAMP else stamp
