@@ -23,9 +23,10 @@ from .cataloguesession import CatalogueSession
 from .columns import give_back
 from .dispatch import Settling
 from .executors import Crew
-from .folders import make_root
+from .folders import make_root, refuse_link
 from .index import IndexBuilder
 from .layout import Layout
+from .locks import clear_locks
 from .metrics import BatchInfo, build_metrics
 from .models import Continuing, Event, Progress, RunFailure, ShardOutcome, Waiting, Work
 from .options import BatchOptions
@@ -71,6 +72,7 @@ def run_batch(
     layout = Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))
     crew = Crew(options.workers, options.pool_runs, executor)
     make_root(layout.runs_dir, options.durability)
+    refuse_link(layout.own_dir)
     keep_waiting = _Waiter(options.wait, watch, stop)
     beginning = "a batch that has just begun"
     with (
@@ -81,7 +83,7 @@ def run_batch(
         with BatchSession(layout, options, sources) as session:
             lock.describe(f"batch {session.batch_id}")
             catalogue = CatalogueSession(layout, options, session.folder.spool)
-            return _Batch(options, crew, watch, stop, session, catalogue).run(parts)
+            return _Batch(options, crew, watch, stop, layout, session, catalogue).run(parts)
 
 
 class _Waiter:
@@ -109,6 +111,7 @@ class _Batch:
         crew: Crew,
         watch: Watch,
         stop: Callable[[], bool],
+        layout: Layout,
         session: BatchSession,
         catalogue: CatalogueSession,
     ) -> None:
@@ -116,6 +119,7 @@ class _Batch:
         self._crew = crew
         self._watch = watch
         self._stop = stop
+        self._layout = layout
         self._session = session
         self._catalogue = catalogue
         self._discovered = 0
@@ -162,7 +166,9 @@ class _Batch:
             totals=outcomes.totals,
         )
         unwritten = write_reports(self._options, metrics, table)
-        unwritten += write_folder(self._session.folder, metrics, table, index.rejects, outcomes.shards)
+        unwritten = unwritten or write_folder(
+            self._session.folder, metrics, table, index.rejects, outcomes.shards
+        )
         report = BatchReport(metrics, table, state, self._defects, unwritten, self._session.folder.path)
         self._session.end(state, None if state == "interrupted" else report.exit_code)
         return report
@@ -195,7 +201,8 @@ class _Batch:
     def _settle(self, plan: Plan, outcomes: OutcomeBuilder) -> bool:
         """Settle the plan's shards, or as many as may be; whether some were left."""
         settle = partial(settle_shard, options=self._options.settling(sweep=self._session.after_crash))
-        settling = Settling(self._crew, plan.rows, plan.shards, settle, self._must_stop)
+        bury = partial(clear_locks, self._layout)
+        settling = Settling(self._crew, plan.rows, plan.shards, settle, self._must_stop, bury)
         for outcome in settling:
             self._session.settle(outcome, plan.rows)
             outcomes.add(outcome)

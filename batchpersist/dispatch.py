@@ -65,13 +65,19 @@ class Settling:
         shards: Iterable[Shard],
         settle: Callable[[ShardJob], ShardOutcome],
         stop: Callable[[], bool],
+        bury: Callable[[str, set[int]], None] = lambda _task_id, _pids: None,
     ) -> None:
-        """``settle`` is called in the workers, so it must be picklable; ``stop`` before each shard."""
+        """``settle`` is called in the workers, so it must be picklable; ``stop`` before each shard.
+
+        ``bury`` is called for each task that a dead worker may have been at, with the pids of all workers
+        so far: before anybody else works on it.
+        """
         self._crew = crew
         self._rows = rows
         self._shards = deque(shards)
         self._settle = settle
         self._stop = stop
+        self._bury = bury
         self._pending: dict[Future[ShardOutcome], Shard] = {}
         self._lost: list[Shard] = []
         self._suspects: deque[Shard] = deque()
@@ -106,7 +112,7 @@ class Settling:
             shard = waiting.popleft()
             try:
                 job = make_job(self._rows, shard, sweep=bool(self._deaths))
-                self._pending[self._crew.executor(runs).submit(self._settle, job)] = shard
+                self._pending[self._crew.submit(runs, self._settle, job)] = shard
             except BrokenExecutor:
                 self._lost.append(shard)
 
@@ -124,7 +130,10 @@ class Settling:
     def _recover(self) -> Iterator[ShardOutcome]:
         """Try again what a broken pool lost, one shard at a time; halve the one that broke it alone."""
         lost, self._lost = sorted(self._lost), []
-        if not self._crew.replace_pool():
+        replaced = self._crew.replace_pool()
+        for task_id in self._tasks(lost):
+            self._bury(task_id, self._crew.pids)
+        if not replaced:
             yield from (failed_outcome(shard, WorkerDiedError("the executor broke")) for shard in lost)
         elif len(lost) > 1:
             self._suspects.extend(lost)
@@ -132,6 +141,10 @@ class Settling:
             self._suspects.extendleft(reversed(_halves(lost[0])))
         else:
             yield failed_outcome(lost[0], WorkerDiedError("worker died"))
+
+    def _tasks(self, shards: Iterable[Shard]) -> set[str]:
+        ids = (self._rows["task_id"].slice(shard.start, shard.stop - shard.start) for shard in shards)
+        return {task_id for column in ids for task_id in column.cast("string").unique().to_pylist()}
 
 
 def _halves(shard: Shard) -> list[Shard]:

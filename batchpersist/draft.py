@@ -138,7 +138,7 @@ class Draft:
 
     def _staged(self) -> StagedFile:
         recording = self._recording
-        make_dirs(recording.options.layout.task_dir(recording.task_id), self._group)
+        make_dirs(recording.options.layout.task_dir(recording.task_id), self._group, follow=False)
         return stage(recording.target, self._composition.chunks(), self._group, mode=self._baseline.mode)
 
     def _amended(self, earlier: Draft | None) -> StagedFile | None:

@@ -50,6 +50,7 @@ class Crew:
         self._serial = SerialExecutor()
         self._pool: ProcessPoolExecutor | None = None
         self._first_call: Future[int] | None = None
+        self._pids: set[int] = set()
 
     def executor(self, runs: int) -> Executor:
         """The executor for a batch of which ``runs`` runs are known so far."""
@@ -66,6 +67,18 @@ class Crew:
 
     def parallelism(self, runs: int) -> int:
         return 1 if self.executor(runs) is self._serial else self.workers
+
+    def submit(self, runs: int, call: Callable[..., T], /, *args: Any) -> Future[T]:
+        """Have the executor make a call. Raises BrokenExecutor."""
+        future = self.executor(runs).submit(call, *args)
+        if self._pool is not None:  # it starts its processes when they are needed
+            self._pids.update(child.pid for child in multiprocessing.active_children() if child.pid)
+        return future
+
+    @property
+    def pids(self) -> set[int]:
+        """All processes that were ever workers of ours."""
+        return self._pids
 
     def replace_pool(self) -> bool:
         """Drop a pool that broke; the next call starts another. False where it is not ours to replace.

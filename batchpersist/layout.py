@@ -30,6 +30,9 @@ class Layout:
     def legacy_state(self, task_id: str) -> str:
         return os.path.join(self.out_dir, task_id, "state.json")
 
+    def task_runs_dir(self, task_id: str) -> str:
+        return f"{self._runs_prefix}{task_id}"
+
     def run_dir(self, task_id: str, run_id: str) -> str:
         return os.path.join(self.runs_dir, task_id, run_id)
 

@@ -7,7 +7,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
@@ -16,7 +16,7 @@ from .errors import TaskStateLockError
 from .keepalive import Keepalive
 from .layout import Layout
 from .lockfile import holder
-from .stalelock import clear_stale
+from .stalelock import clear_abandoned, clear_stale
 
 __all__ = ["LockPolicy", "TaskLock", "holder"]
 
@@ -26,6 +26,9 @@ _using: set[TaskLock] = set()
 """The locks that this process holds or is trying for."""
 os.register_at_fork(after_in_child=_using.clear)
 _ending = threading.Event()
+
+_MUTEX = "break.lock"
+"""Whose holder alone may remove another one's lock or gate."""
 
 
 def drain(seconds: float) -> None:
@@ -39,6 +42,17 @@ def drain(seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while _using and time.monotonic() < deadline:
         time.sleep(0.005)
+
+
+def clear_locks(layout: Layout, task_id: str, pids: Collection[int]) -> None:
+    """Remove a task's lock and gate where a dead process of these pids, once the caller's own, left them.
+
+    Never raises OSError: what cannot be removed becomes stale in time.
+    """
+    for path in (layout.task_lock(task_id), layout.task_lock_gate(task_id)):
+        with contextlib.suppress(OSError):
+            if clear_abandoned(path, os.path.join(layout.lock_mutexes, _MUTEX), pids):
+                _log.warning("a worker died with a task's lock, which is cleared: %s", path)
 
 
 @dataclass(frozen=True)
@@ -165,6 +179,6 @@ class TaskLock:
     def _place(self, source: str, owner: lockowner.Owner, path: str) -> bool:
         if lockfile.place(source, owner, path):
             return True
-        mutex = os.path.join(self._folder, "break.lock")
+        mutex = os.path.join(self._folder, _MUTEX)
         free = clear_stale(path, mutex, self._policy.stale_seconds)
         return free and lockfile.place(source, owner, path)

@@ -8,6 +8,7 @@ import stat
 
 from .atomic import StagedFile, commit, make_dirs, stage
 from .durability import SyncGroup, open_group
+from .folders import refuse_link
 from .layout import Layout
 from .models import DEFAULT_KEYS, Durability, Keys, Side
 from .runreader import RunReader
@@ -56,12 +57,13 @@ class RunManifestWriter:
         """Write ``text``, canonical already, beside the manifest; None where it stands there already.
 
         The ids must have been checked. An older manifest's permission bits are kept; a
-        symbolic link in its place will be replaced, never followed. Raises OSError, also for
-        a manifest that cannot be read.
+        symbolic link in its place will be replaced, never followed; one in the place of the task's
+        or the run's folder is refused. Raises OSError, also for a manifest that cannot be read.
         """
         target = self._layout.manifest(task_id, run_id)
         mode = None
-        if not make_dirs(self._layout.run_dir(task_id, run_id), group):
+        refuse_link(self._layout.task_runs_dir(task_id))
+        if not make_dirs(self._layout.run_dir(task_id, run_id), group, follow=False):
             same, mode = _compare(target, text)
             if same and not self._force:
                 return None

@@ -51,7 +51,7 @@ def write_folder(
     rejects: Sequence[Reject],
     shards: Sequence[dict[str, Any]],
 ) -> list[Failure]:
-    """Leave in the batch's folder what its report needs; told as by ``write_reports``."""
+    """Leave in the batch's folder what its report needs; the first failure ends it, and is told."""
     import pyarrow as pa
 
     fields = [("source", pa.string()), ("line", pa.int64())]
@@ -64,7 +64,7 @@ def write_folder(
     }
     writes = [partial(write_metrics, metrics, folder.metrics, Durability.NONE)]
     writes += [partial(write_table, table, path, Durability.NONE) for path, table in tables.items()]
-    return _failures(writes)
+    return next(filter(None, (_failures([write]) for write in writes)), [])
 
 
 def _shard_schema() -> pa.Schema:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
+from collections.abc import Collection
 
 from .lockfile import Seen, look
-from .lockowner import is_gone, names_another_host, parse
+from .lockowner import has_ended, is_gone, names_another_host, parse
 
 
 def clear_stale(path: str, mutex: str, stale_seconds: float) -> bool:
@@ -24,9 +26,28 @@ def clear_stale(path: str, mutex: str, stale_seconds: float) -> bool:
         return True
     if not _is_stale(judged, stale_seconds):
         return False
+    return _remove(path, mutex, judged)
+
+
+def clear_abandoned(path: str, mutex: str, pids: Collection[int]) -> bool:
+    """Remove the lock or gate ``path`` if a process of these pids left it behind, and is dead for certain.
+
+    For processes of this host that were the caller's own, and whose end it has seen: their locks need
+    not become stale first. Guarded as ``clear_stale`` is; True where it was removed. Raises OSError.
+    """
+    judged = look(path)
+    owner = parse(judged.content) if judged is not None and judged.content is not None else None
+    if owner is None or owner.pid not in pids or not (is_gone(owner) or has_ended(owner.pid)):
+        return False
+    return owner.host == socket.gethostname() and _remove(path, mutex, judged)
+
+
+def _remove(path: str, mutex: str, judged: Seen | None) -> bool:
+    """Unless it is another file than was judged; False also where another process holds the mutex."""
     from filelock import FileLock, Timeout  # slow to import, seldom needed
 
     try:
+        os.makedirs(os.path.dirname(mutex), exist_ok=True)
         with FileLock(mutex, timeout=0):
             if look(path) != judged:
                 return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,8 +15,11 @@ import pytest
 from engine import plan_of, run
 
 from batchpersist.dispatch import Settling, in_order
+from batchpersist.errors import TaskStateLockError
 from batchpersist.executors import Crew, SerialExecutor
 from batchpersist.job import ShardJob
+from batchpersist.layout import Layout
+from batchpersist.locks import LockPolicy, TaskLock, clear_locks
 from batchpersist.models import Failure, ShardOutcome, Side, Work
 from batchpersist.plan import Plan
 from batchpersist.settle import blank_outcome
@@ -151,3 +155,38 @@ def test_a_given_executor_that_breaks_fails_what_it_did_not_settle(tmp_path: Pat
         outcomes = list(Settling(crew, plan.rows, plan.shards, settle_unless_poisoned, lambda: False))
     assert set(sides(outcomes, plan).values()) == {(Side.FAILED, Side.FAILED)}
     assert {failure.message for failure in outcomes[0].snapshot_failures.values()} == {"the executor broke"}
+
+
+def die_with_the_lock(job: ShardJob, layout: Layout, marker: str) -> ShardOutcome:
+    """The first worker to come here dies with its task's lock and gate, as one out of memory may."""
+    outcome = blank_outcome(job.shard)
+    for row, ref in enumerate(job.refs()):
+        lock = TaskLock(layout, ref.task_id, LockPolicy(attempts=1))
+        try:
+            lock.acquire()
+        except TaskStateLockError:
+            outcome.snapshot[row] = Side.LOCKED
+            continue
+        if ref.task_id == "t1" and not os.path.exists(marker):
+            Path(marker).touch()
+            os.link(layout.task_lock("t1"), layout.task_lock_gate("t1"))
+            os.kill(os.getpid(), signal.SIGKILL)
+        lock.release()
+        outcome.snapshot[row] = outcome.manifest[row] = PERSISTED
+    return outcome
+
+
+def test_a_dead_worker_s_locks_are_cleared_and_no_others(tmp_path: Path) -> None:
+    layout = Layout(str(tmp_path / "out"), str(tmp_path / "runs"))
+    os.makedirs(layout.runs_dir)
+    plan = plan_with(tmp_path, tasks=4, runs=40)
+    settle = partial(die_with_the_lock, layout=layout, marker=str(tmp_path / "died"))
+    with TaskLock(layout, "t2"), closing(Crew(2, pool_runs=0)) as crew:
+        settling = Settling(crew, plan.rows, plan.shards, settle, lambda: False, partial(clear_locks, layout))
+        found = sides(settling, plan)
+        assert "t2.lock" in os.listdir(layout.runs_dir)
+    tasks = dict(zip(plan.rows["run_id"].to_pylist(), plan.rows["task_id"].to_pylist(), strict=True))
+    locked = {run_id for run_id, (snapshot, _) in found.items() if snapshot is Side.LOCKED}
+    assert (tmp_path / "died").exists()
+    assert locked == {run_id for run_id, task_id in tasks.items() if task_id == "t2"}
+    assert not [name for name in os.listdir(layout.runs_dir) if ".lock" in name]
