@@ -28,11 +28,12 @@ from .index import IndexBuilder
 from .layout import Layout
 from .locks import clear_locks
 from .metrics import BatchInfo, build_metrics
-from .models import Continuing, Event, Progress, RunFailure, ShardOutcome, Waiting, Work
+from .models import Continuing, Event, Progress, RunFailure, Shard, ShardOutcome, Waiting, Work
 from .options import BatchOptions
 from .outcomes import OutcomeBuilder
 from .plan import Plan, make_plan
 from .reporting import check_writable, write_folder, write_reports
+from .retries import Retrying
 from .scanning import scan_sources
 from .settle import settle_shard
 from .shards import SHARD_RUNS
@@ -202,26 +203,36 @@ class _Batch:
         """Settle the plan's shards, or as many as may be; whether some were left."""
         settle = partial(settle_shard, options=self._options.settling(sweep=self._session.after_crash))
         bury = partial(clear_locks, self._layout)
-        settling = Settling(self._crew, plan.rows, plan.shards, settle, self._must_stop, bury)
-        for outcome in settling:
-            self._session.settle(outcome, plan.rows)
-            outcomes.add(outcome)
-            self._tell_failures(plan, outcome)
-            self._defects += outcome.defect
-            if outcome.shard.work is not Work.SNAPSHOT:
-                self._done += outcome.shard.stop - outcome.shard.start
+        rounds: list[Settling] = []
+
+        def settle_all(shards: Sequence[Shard]) -> Settling:
+            rounds.append(Settling(self._crew, plan.rows, shards, settle, self._must_stop, bury))
+            return rounds[-1]
+
+        roots = (self._layout.out_dir, self._layout.runs_dir)
+        retrying = Retrying(settle_all, self._options.retries, roots, plan.task_of, self._must_stop)
+        for item in retrying.run(plan.shards):
+            self._session.settle(item.outcome, plan.rows)
+            outcomes.add(item.outcome)
+            self._tell_failures(plan, item.outcome, but=item.rows)
+            self._defects += item.outcome.defect
+            if item.outcome.shard.work is not Work.SNAPSHOT and len(rounds) == 1:
+                self._done += item.outcome.shard.stop - item.outcome.shard.start
             self._watch(Progress("settle", self._done, plan.rows.num_rows, self._failures))
-        return settling.cut_short
+        for item in retrying.left:
+            self._tell_failures(plan, item.outcome)
+        outcomes.totals.retried_runs = retrying.retried
+        return any(settling.cut_short for settling in rounds)
 
     def _take_over(self, plan: Plan, outcomes: OutcomeBuilder) -> int:
         """Count for what it was what an earlier part of this batch wrote; returns how many runs that are."""
         settled = self._session.settled
         return 0 if settled is None else outcomes.take_over(settled.states(plan.rows))
 
-    def _tell_failures(self, plan: Plan, outcome: ShardOutcome) -> None:
-        """Count and report what failed; a superseded row's part in a snapshot is nobody's loss."""
+    def _tell_failures(self, plan: Plan, outcome: ShardOutcome, *, but: frozenset[int] = frozenset()) -> None:
+        """Count and report what failed for good; a superseded row's part in a snapshot is nobody's loss."""
         first = outcome.shard.start
-        for row in sorted(outcome.snapshot_failures.keys() | outcome.manifest_failures.keys()):
+        for row in sorted((outcome.snapshot_failures.keys() | outcome.manifest_failures.keys()) - but):
             run = plan.rows.slice(first + row, 1).to_pylist()[0]
             if run["superseded"]:
                 continue

@@ -33,7 +33,14 @@ class SideColumns:
         seconds: Sequence[float],
         failures: Mapping[int, Failure],
     ) -> None:
-        """Take in rows ``start:stop``; ``failures`` by row counted from ``start``."""
+        """Take in rows ``start:stop``; ``failures`` by row counted from ``start``.
+
+        What comes again and is unchanged then was written before: it stays PERSISTED.
+        """
+        before = self._states[start:stop]
+        if Side.PERSISTED in before:
+            both = zip(before, states, strict=True)
+            states = [old if (old, new) == (Side.PERSISTED, Side.UNCHANGED) else new for old, new in both]
         put(self._states, start, stop, states)
         put(self._seconds, start, stop, seconds)
         put(self._failure, start, stop, array("i", [-1]) * (stop - start))

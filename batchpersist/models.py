@@ -143,6 +143,8 @@ class ShardOutcome:
     cpu_seconds: float = 0.0
     journal_entry: bytes = b""
     """What the journal is to say of it, as a line (``journal``)."""
+    sync_failed: bool = False
+    """What its files hold on disk is not known: they may look right all the same."""
     defect: bool = False
     """Failed by an error of this package's own."""
 

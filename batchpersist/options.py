@@ -13,6 +13,7 @@ from .locks import LockPolicy
 from .models import DEFAULT_KEYS, Durability, Keys
 from .plan import Selection
 from .policy import FailurePolicy
+from .retries import RetryPolicy
 from .settle import SettleOptions
 
 
@@ -41,6 +42,7 @@ class BatchOptions:
     verify_unchanged: bool = False
     """Read and compare them all the same; what is learnt is left for the next batch."""
     failures: FailurePolicy = field(default_factory=FailurePolicy)
+    retries: RetryPolicy = field(default_factory=RetryPolicy)
     resume: bool = True
     """Continue the latest batch of the same work, if it did not finish."""
     keep_batches: int = 10
@@ -120,6 +122,8 @@ class BatchOptions:
             "cache": self.cache,
             "verify_unchanged": self.verify_unchanged,
             "max_failures": str(self.failures),
+            "retries": self.retries.rounds,
+            "wait_for_space": self.retries.space_seconds,
             "resume": self.resume,
             "keep_batches": self.keep_batches,
             "wait": self.wait,

@@ -53,6 +53,8 @@ class SettleTotals:
     snapshot_bytes: int = 0
     pair_seconds: float = 0.0
     """Seconds in which pairs were settled, both sides started together, over all shards."""
+    retried_runs: int = 0
+    """How many were tried again, each time counted."""
     sum_if_sequential: float = 0.0
     """Seconds the same work takes with one side after the other."""
 
@@ -90,7 +92,8 @@ class OutcomeBuilder:
         if work is not Work.SNAPSHOT:
             columns = (outcome.manifest, outcome.manifest_seconds, outcome.manifest_failures)
             self._manifest.fill(start, stop, *columns)
-            put(self._manifest_bytes, start, stop, outcome.manifest_bytes)
+            written = map(max, self._manifest_bytes[start:stop], outcome.manifest_bytes)
+            put(self._manifest_bytes, start, stop, list(written))
             put(self._shard, start, stop, array("i", [outcome.shard.number]) * (stop - start))
             self._keep_stamps(start, outcome.manifest_stamps)
         # The sides of a split task are settled apart: the pair took as long as the slower one.

@@ -50,6 +50,9 @@ class Plan:
     size: int
     """Payload bytes of all rows."""
 
+    def task_of(self, row: int) -> str:
+        return str(self.rows["task_id"][row].as_py())
+
     @property
     def selected(self) -> int:
         return int(self.rows.num_rows) - self.superseded

@@ -195,6 +195,7 @@ class _Group:
             barrier()
         except OSError as error:
             self._abandon(error)
+            self._outcome.sync_failed = True
             return False
         return True
 

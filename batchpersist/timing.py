@@ -52,6 +52,7 @@ def build_timing(table: pa.Table, totals: SettleTotals, phases: Phases) -> dict[
         **{side: percentiles(attempted[f"{side}_seconds"]) for side in _SIDES},
         "pair_seconds": seconds(totals.pair_seconds),
         "sum_if_sequential": seconds(totals.sum_if_sequential),
+        "retried_runs": totals.retried_runs,
     }
 
 

@@ -31,7 +31,7 @@ LEVELS = (
     "events pairs coordinator sides snapshotside manifestside runtexts shardentry settle standing",
     # 4 many shards: who does the work, and what became of it
     "executors dispatch scanning policy options outcomes catalogueoutputs cataloguesession"
-    " timing counts groups metrics reporting resuming deadbatches batchsession batchreport",
+    " retries timing counts groups metrics reporting resuming deadbatches batchsession batchreport",
     # 5 the whole job
     "batch preview",
     # 6 the command

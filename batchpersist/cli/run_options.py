@@ -17,6 +17,7 @@ from ..models import Durability, Keys
 from ..options import BatchOptions
 from ..plan import Selection
 from ..policy import FailurePolicy
+from ..retries import RetryPolicy
 
 
 def _usable_cpus() -> int:
@@ -130,6 +131,22 @@ _OPTIONS = [
         help="Read and compare also what is known not to have changed.",
     ),
     click.option(
+        "--retries",
+        type=click.IntRange(min=0),
+        default=RetryPolicy.rounds,
+        show_default=True,
+        metavar="N",
+        help="Rounds at the end for locked tasks and errors that may have passed (EAGAIN, EIO, ESTALE ...).",
+    ),
+    click.option(
+        "--wait-for-space",
+        type=click.FloatRange(min=0),
+        default=RetryPolicy.space_seconds,
+        show_default="a full disk is final",
+        metavar="SECONDS",
+        help="Before such a round, wait so long for room on a full disk.",
+    ),
+    click.option(
         "--no-resume",
         is_flag=True,
         help="Begin anew, though the same command was interrupted before.",
@@ -200,6 +217,7 @@ def batch_options(given: dict[str, Any]) -> BatchOptions:
         force=given["force"],
         cache=not given["no_cache"],
         verify_unchanged=given["verify_unchanged"],
+        retries=RetryPolicy(rounds=given["retries"], space_seconds=given["wait_for_space"]),
         resume=not given["no_resume"],
         keep_batches=given["keep_batches"],
         wait=given["wait"],

@@ -1,0 +1,176 @@
+"""What fails for a reason that may pass is tried again when all else has settled, and counted once."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engine import run, tree
+
+from batchpersist import manifest, settle
+from batchpersist.batch import run_batch
+from batchpersist.durability import SyncGroup
+from batchpersist.layout import Layout
+from batchpersist.locks import LockPolicy, TaskLock
+from batchpersist.models import Event, Failure, Progress, RunFailure
+from batchpersist.options import BatchOptions
+from batchpersist.retries import RetryPolicy
+
+RUNS = [run(f"task-{n % 4}", n) for n in range(40)]
+SOON = {"first_delay": 0.0}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> str:
+    path = tmp_path / "runs.jsonl"
+    path.write_text("".join(json.dumps(item) + "\n" for item in RUNS))
+    return str(path)
+
+
+def options(root: Path, **more: Any) -> BatchOptions:
+    more = {"lock": LockPolicy(attempts=1), "retries": RetryPolicy(rounds=1, **SOON), **more}
+    return BatchOptions(out_dir=str(root / "out"), runs_dir=str(root / "runs"), **more)
+
+
+def failing(monkeypatch: pytest.MonkeyPatch, code: int, times: int, run_id: str = "run-7") -> None:
+    """Let the manifest of a run fail so many times."""
+    left, stage = [code] * times, manifest.stage
+
+    def stage_or_fail(target: str, *more: Any, **named: Any) -> Any:
+        if f"/{run_id}/" in target and left:
+            raise OSError(left.pop(), os.strerror(code), target)
+        return stage(target, *more, **named)
+
+    monkeypatch.setattr(manifest, "stage", stage_or_fail)
+
+
+@pytest.mark.parametrize("commit", ["task", "run"])
+def test_an_error_that_passes_costs_nobody_a_run(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch, commit: str
+) -> None:
+    whole = run_batch([source], options(tmp_path / "whole"))
+    failing(monkeypatch, errno.EIO, times=1)
+    seen: list[Event] = []
+    report = run_batch([source], options(tmp_path / "root", commit=commit), watch=seen.append)
+    assert report.exit_code == 0
+    assert report.metrics["counts"] == whole.metrics["counts"]
+    assert report.metrics["bytes"]["manifests"] == whole.metrics["bytes"]["manifests"]
+    assert report.metrics["timing"]["retried_runs"] == 1
+    assert not [event for event in seen if isinstance(event, RunFailure)]
+    assert tree(tmp_path / "root/runs") == tree(tmp_path / "whole/runs")
+
+
+def test_what_fails_again_is_told_once(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing(monkeypatch, errno.EIO, times=10)
+    seen: list[Event] = []
+    report = run_batch([source], options(tmp_path, retries=RetryPolicy(3, 0.0)), watch=seen.append)
+    assert (report.exit_code, report.metrics["counts"]["manifest_failed"]) == (3, 1)
+    assert report.metrics["counts"]["persisted"] == len(RUNS) - 1
+    assert [event.run_id for event in seen if isinstance(event, RunFailure)] == ["run-7"]
+    assert report.metrics["timing"]["retried_runs"] == 3
+
+
+@pytest.mark.parametrize(("code", "rounds"), [(errno.EACCES, 2), (errno.ENOSPC, 2), (errno.EIO, 0)])
+def test_what_will_not_pass_is_not_tried_again(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch, code: int, rounds: int
+) -> None:
+    failing(monkeypatch, code, times=1)
+    report = run_batch([source], options(tmp_path, retries=RetryPolicy(rounds, 0.0)))
+    assert (report.exit_code, report.metrics["timing"]["retried_runs"]) == (3, 0)
+
+
+def test_a_full_disk_is_waited_for_where_that_is_asked_for(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, errno.ENOSPC, times=1)
+    report = run_batch([source], options(tmp_path, retries=RetryPolicy(1, 0.0, space_seconds=5.0)))
+    assert (report.exit_code, report.metrics["timing"]["retried_runs"]) == (0, 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_task_that_was_locked_is_tried_again_at_the_end(tmp_path: Path, source: str, workers: int) -> None:
+    whole = run_batch([source], options(tmp_path / "whole"))
+    root = tmp_path / "root"
+    lock = TaskLock(Layout(str(root / "out"), str(root / "runs")), "task-2")
+    os.makedirs(root / "runs")
+    lock.acquire()
+    freed = threading.Event()
+
+    def watch(event: Event) -> None:
+        if isinstance(event, Progress) and (event.phase, event.done) == ("settle", len(RUNS)):
+            if not freed.is_set():
+                lock.release()
+            freed.set()
+
+    more: dict[str, Any] = {"workers": workers, "pool_runs": 0}
+    report = run_batch([source], options(root, **more), watch=watch)
+    assert freed.is_set()
+    assert report.exit_code == 0
+    assert report.metrics["counts"] == whole.metrics["counts"]
+    assert report.metrics["timing"]["retried_runs"] >= 10
+    assert tree(root / "out").keys() == tree(tmp_path / "whole/out").keys()
+
+
+def test_a_sync_that_failed_is_never_taken_for_one_that_did_not(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The files are in their places already, and would be found unchanged."""
+    open_group = settle.open_group
+
+    @contextmanager
+    def open_broken_group(*roots: Any, **more: Any) -> Iterator[SyncGroup]:
+        with open_group(*roots, **more) as group:
+            monkeypatch.setattr(type(group), "sync_names", fail)
+            yield group
+
+    def fail(_group: SyncGroup) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO), "the disk")
+
+    monkeypatch.setattr(settle, "open_group", open_broken_group)
+    report = run_batch([source], options(tmp_path))
+    assert report.metrics["timing"]["retried_runs"] == 0
+    assert report.metrics["counts"]["both_failed"] == len(RUNS)
+    assert report.exit_code == 3
+
+
+def test_a_batch_that_is_to_stop_does_not_wait_for_another_round(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, errno.EIO, times=1)
+    seen: list[Event] = []
+    started = time.monotonic()
+    report = run_batch(
+        [source],
+        options(tmp_path, retries=RetryPolicy(1, first_delay=1e9, max_delay=1e9)),
+        watch=seen.append,
+        stop=(tmp_path / "runs/task-3").exists,
+    )
+    assert time.monotonic() - started < 60
+    assert report.metrics["counts"]["manifest_failed"] == 1
+    assert [event.run_id for event in seen if isinstance(event, RunFailure)] == ["run-7"]
+
+
+def test_delays_are_drawn_from_zero_up_to_a_bound_that_grows() -> None:
+    policy = RetryPolicy(first_delay=1.0, max_delay=3.0)
+    drawn: Sequence[list[float]] = [[policy.delay(number) for _ in range(200)] for number in range(4)]
+    assert all(
+        0.0 <= delay <= bound for delays, bound in zip(drawn, (1, 2, 3, 3), strict=True) for delay in delays
+    )
+    assert max(drawn[1]) > 1.0
+    assert len(set(drawn[0])) > 100
+
+
+def test_which_failures_may_pass() -> None:
+    policy = RetryPolicy()
+    assert policy.is_passing(Failure("OSError", "[ESTALE] Stale file handle", ""))
+    assert policy.is_passing(Failure("TaskStateLockError", "task is locked", ""))
+    assert not policy.is_passing(Failure("OSError", "[EISDIR] Is a directory", ""))
+    assert not policy.is_passing(Failure("WorkerDiedError", "worker died", ""))
