@@ -39,6 +39,7 @@ from .settle import settle_shard
 from .shards import SHARD_RUNS
 from .sources import Part, discover
 from .timing import Phases, Stopwatch
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -71,7 +72,8 @@ def run_batch(
     """
     parts = discover(sources)
     layout = Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))
-    crew = Crew(options.workers, options.pool_runs, executor)
+    in_process = options.run_timeout is None
+    crew = Crew(options.workers, options.pool_runs, executor, in_process=in_process)
     make_root(layout.runs_dir, options.durability)
     refuse_link(layout.own_dir)
     keep_waiting = _Waiter(options.wait, watch, stop)
@@ -201,12 +203,15 @@ class _Batch:
 
     def _settle(self, plan: Plan, outcomes: OutcomeBuilder) -> bool:
         """Settle the plan's shards, or as many as may be; whether some were left."""
-        settle = partial(settle_shard, options=self._options.settling(sweep=self._session.after_crash))
+        beats = self._session.folder.beats if self._crew.owns_workers else None
+        options = self._options.settling(sweep=self._session.after_crash, beats=beats)
+        settle = partial(settle_shard, options=options)
+        watchdog = Watchdog(beats, self._options.run_timeout) if beats else None
         bury = partial(clear_locks, self._layout)
         rounds: list[Settling] = []
 
         def settle_all(shards: Sequence[Shard]) -> Settling:
-            rounds.append(Settling(self._crew, plan.rows, shards, settle, self._must_stop, bury))
+            rounds.append(Settling(self._crew, plan.rows, shards, settle, self._must_stop, bury, watchdog))
             return rounds[-1]
 
         roots = (self._layout.out_dir, self._layout.runs_dir)

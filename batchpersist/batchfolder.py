@@ -69,6 +69,11 @@ class BatchFolder:
         return os.path.join(self.path, "spool")
 
     @property
+    def beats(self) -> str:
+        """Folder of the workers' heartbeats."""
+        return os.path.join(self.spool, "beats")
+
+    @property
     def outcomes(self) -> str:
         """The outcome table (docs/metrics.md), as Parquet."""
         return os.path.join(self.path, "outcomes.parquet")

@@ -75,7 +75,7 @@ class BatchSession:
 
     def __enter__(self) -> BatchSession:
         self.after_crash = clear_dead_batches(self._layout)
-        os.makedirs(self.folder.spool)
+        os.makedirs(self.folder.beats)
         self.settled = settled_before(self.folder.journal) if self.continues else None
         self.folder.write_record(self.record)
         self._journal = Journal(self.folder.journal, self._options.durability)

@@ -6,6 +6,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
 from .errors import WorkerDiedError, failure_of
@@ -13,6 +14,7 @@ from .executors import Crew
 from .job import ShardJob, make_job
 from .models import Shard, ShardOutcome, Side, Work
 from .settle import blank_outcome
+from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -55,7 +57,8 @@ class Settling:
     """Settles a plan's shards on a crew; iterate over the outcomes, in order of completion.
 
     A worker that dies breaks its pool and every shard in flight. Those are tried again one
-    at a time on a new pool; one that dies alone is halved, until the guilty run is found.
+    at a time on a new pool, cut at the run that it was at if that is known; one that dies alone is
+    halved, until the guilty run is found.
     """
 
     def __init__(
@@ -66,11 +69,13 @@ class Settling:
         settle: Callable[[ShardJob], ShardOutcome],
         stop: Callable[[], bool],
         bury: Callable[[str, set[int]], None] = lambda _task_id, _pids: None,
+        watchdog: Watchdog | None = None,
     ) -> None:
         """``settle`` is called in the workers, so it must be picklable; ``stop`` before each shard.
 
         ``bury`` is called for each task that a dead worker may have been at, with the pids of all workers
-        so far: before anybody else works on it.
+        so far: before anybody else works on it. ``watchdog`` looks after the workers while they are
+        waited for.
         """
         self._crew = crew
         self._rows = rows
@@ -78,6 +83,7 @@ class Settling:
         self._settle = settle
         self._stop = stop
         self._bury = bury
+        self._watchdog = watchdog
         self._pending: dict[Future[ShardOutcome], Shard] = {}
         self._lost: list[Shard] = []
         self._suspects: deque[Shard] = deque()
@@ -117,7 +123,10 @@ class Settling:
                 self._lost.append(shard)
 
     def _collect(self) -> Iterator[ShardOutcome]:
-        done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
+        patience = self._watchdog.poll_seconds if self._watchdog else None
+        done, _ = wait(self._pending, timeout=patience, return_when=FIRST_COMPLETED)
+        if self._watchdog:
+            self._watchdog.look()
         for future in done:
             shard = self._pending.pop(future)
             try:
@@ -128,23 +137,36 @@ class Settling:
                 yield failed_outcome(shard, error, defect=True)
 
     def _recover(self) -> Iterator[ShardOutcome]:
-        """Try again what a broken pool lost, one shard at a time; halve the one that broke it alone."""
+        """Try again what a broken pool lost, one piece at a time; cut up the one that broke it alone."""
         lost, self._lost = sorted(self._lost), []
         replaced = self._crew.replace_pool()
         for task_id in self._tasks(lost):
             self._bury(task_id, self._crew.pids)
+        last_rows = self._watchdog.last_rows(self._crew.pids) if self._watchdog else set()
         if not replaced:
             yield from (failed_outcome(shard, WorkerDiedError("the executor broke")) for shard in lost)
-        elif len(lost) > 1:
-            self._suspects.extend(lost)
-        elif lost[0].stop - lost[0].start > 1:
-            self._suspects.extendleft(reversed(_halves(lost[0])))
+        elif len(lost) == 1 and lost[0].stop - lost[0].start == 1:
+            yield failed_outcome(lost[0], self._cause(lost[0].start))
         else:
-            yield failed_outcome(lost[0], WorkerDiedError("worker died"))
+            pieces = [piece for shard in lost for piece in _cut_at(shard, last_rows)]
+            if pieces == lost and len(lost) == 1:
+                pieces = _halves(lost[0])
+            self._suspects.extendleft(reversed(pieces))
+
+    def _cause(self, row: int) -> WorkerDiedError:
+        hung = self._watchdog is not None and self._watchdog.timed_out(row)
+        return WorkerDiedError("run timed out" if hung else "worker died")
 
     def _tasks(self, shards: Iterable[Shard]) -> set[str]:
         ids = (self._rows["task_id"].slice(shard.start, shard.stop - shard.start) for shard in shards)
         return {task_id for column in ids for task_id in column.cast("string").unique().to_pylist()}
+
+
+def _cut_at(shard: Shard, rows: set[int]) -> list[Shard]:
+    """In row order: what lies before, at and behind the rows at which workers died; the shard if none did."""
+    edges = {edge for row in rows if shard.start <= row < shard.stop for edge in (row, row + 1)}
+    bounds = sorted(edges | {shard.start, shard.stop})
+    return [shard._replace(start=start, stop=stop) for start, stop in pairwise(bounds)]
 
 
 def _halves(shard: Shard) -> list[Shard]:

@@ -43,8 +43,17 @@ class Crew:
     replaced after a worker's death, and is shut down with the crew.
     """
 
-    def __init__(self, workers: int, pool_runs: int = POOL_RUNS, executor: Executor | None = None) -> None:
+    def __init__(
+        self,
+        workers: int,
+        pool_runs: int = POOL_RUNS,
+        executor: Executor | None = None,
+        *,
+        in_process: bool = True,
+    ) -> None:
+        """``in_process=False``: always a pool, whatever there is to do, since its workers can be killed."""
         self.workers = workers
+        self._in_process = in_process
         self._pool_runs = pool_runs
         self._given = executor
         self._serial = SerialExecutor()
@@ -56,7 +65,8 @@ class Crew:
         """The executor for a batch of which ``runs`` runs are known so far."""
         if self._given is not None:
             return self._given
-        if self._pool is None and self.workers > 1 and runs >= self._pool_runs:
+        pays = self.workers > 1 and runs >= self._pool_runs
+        if self._pool is None and (pays or not self._in_process):
             self._pool = process_pool(self.workers)
             self._first_call = self._pool.submit(os.getpid)
         return self._pool or self._serial
@@ -74,6 +84,11 @@ class Crew:
         if self._pool is not None:  # it starts its processes when they are needed
             self._pids.update(child.pid for child in multiprocessing.active_children() if child.pid)
         return future
+
+    @property
+    def owns_workers(self) -> bool:
+        """Whether they are processes of ours, which can be watched and killed."""
+        return self._given is None
 
     @property
     def pids(self) -> set[int]:

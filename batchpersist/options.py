@@ -42,6 +42,8 @@ class BatchOptions:
     verify_unchanged: bool = False
     """Read and compare them all the same; what is learnt is left for the next batch."""
     failures: FailurePolicy = field(default_factory=FailurePolicy)
+    run_timeout: float | None = None
+    """Seconds after which a worker that shows no sign of life is killed; None: it is waited for."""
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     resume: bool = True
     """Continue the latest batch of the same work, if it did not finish."""
@@ -58,6 +60,8 @@ class BatchOptions:
         for name, values in (("commit", ("task", "run")), ("pair", ("concurrent", "sequential"))):
             if getattr(self, name) not in values:
                 raise UsageError(f"{name} is {' or '.join(values)}, not {getattr(self, name)!r}")
+        if self.run_timeout is not None and not self.run_timeout > 0:
+            raise UsageError(f"a run must be given some time, not {self.run_timeout:g} seconds")
         if self.keep_batches < 1:
             raise UsageError(f"at least this batch must be kept, not {self.keep_batches}")
         if self.workers < 1:
@@ -82,7 +86,7 @@ class BatchOptions:
     def reads_catalogue(self) -> bool:
         return self.keeps_catalogue and not self.verify_unchanged
 
-    def settling(self, *, sweep: bool = False) -> SettleOptions:
+    def settling(self, *, sweep: bool = False, beats: str | None = None) -> SettleOptions:
         return SettleOptions(
             out_dir=os.path.abspath(self.out_dir),
             runs_dir=os.path.abspath(self.runs_dir),
@@ -94,6 +98,7 @@ class BatchOptions:
             force=self.force,
             cache=self.reads_catalogue,
             sweep=sweep,
+            beats=beats,
             take_stamps=self.keeps_catalogue,
         )
 
@@ -122,6 +127,7 @@ class BatchOptions:
             "cache": self.cache,
             "verify_unchanged": self.verify_unchanged,
             "max_failures": str(self.failures),
+            "run_timeout": self.run_timeout,
             "retries": self.retries.rounds,
             "wait_for_space": self.retries.space_seconds,
             "resume": self.resume,

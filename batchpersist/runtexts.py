@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from .errors import ItemError, WorkerDiedError
 from .job import ShardRows
@@ -14,9 +14,13 @@ from .sides import TextOf
 class RunTexts:
     """Reads canonical texts by row, and remembers their digests; for one thread."""
 
-    def __init__(self, reader: PayloadReader, rows: ShardRows) -> None:
+    def __init__(
+        self, reader: PayloadReader, rows: ShardRows, alive: Callable[[int], None] = lambda _row: None
+    ) -> None:
+        """``alive`` is told each row before it is read."""
         self._reader = reader
         self._rows = rows
+        self.alive = alive
         self._quarantined = rows.quarantined()
         self.digests = bytearray(DIGEST_BYTES * len(rows))
         """Of each row, zeros where its text was not read."""
@@ -25,6 +29,7 @@ class RunTexts:
         """Raises ItemError or OSError."""
         if row in self._quarantined:
             raise WorkerDiedError("worker died", "in this batch, before it was continued; not tried again")
+        self.alive(row)
         text = self._reader.text(self._rows[row])
         self.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] = digest_of(text)
         return text

@@ -17,6 +17,7 @@ from typing import Literal
 
 from .coordinator import settle_one, settle_pair
 from .durability import open_group
+from .heartbeat import heartbeat
 from .job import ShardJob, ShardRows
 from .layout import Layout
 from .locks import LockPolicy
@@ -52,6 +53,8 @@ class SettleOptions:
     """What was found out about long snapshots may stand for reading them."""
     sweep: bool = False
     """An earlier batch died, and may have left temporary files where this one is to write."""
+    beats: str | None = None
+    """The folder for signs of life (``heartbeat``); None: nobody watches."""
     take_stamps: bool = False
     """Tell in which state of its files each run stands, for the next batch's sake."""
 
@@ -71,7 +74,7 @@ def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     if job.sweep or options.sweep:
         _sweep(refs, Layout(options.out_dir, options.runs_dir))
     with PayloadReader(options.keys) as reader:
-        texts = RunTexts(reader, refs)
+        texts = RunTexts(reader, refs, partial(_beat, options.beats, job.shard.start))
         refs = texts.without_outdated_stamps()
         for work, rows in _groups(job.shard.work, len(refs), options):
             _Group(work, rows, refs, texts, options, outcome).settle()
@@ -79,7 +82,14 @@ def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     outcome.cpu_seconds = time.process_time() - cpu
     outcome.pid = os.getpid()
     outcome.journal_entry = shard_entry(outcome, refs, texts.digests)
+    if options.beats is not None:
+        heartbeat(options.beats).rest()
     return outcome
+
+
+def _beat(folder: str | None, start: int, row: int) -> None:
+    if folder is not None:
+        heartbeat(folder).beat(start + row)
 
 
 def _sweep(refs: ShardRows, layout: Layout) -> None:
@@ -176,6 +186,7 @@ class _Group:
     def _step(self, step: Callable[[PairSide], None]) -> None:
         """One step of every side, all at once; a side that breaks off fails what it had left."""
         begun = time.perf_counter()
+        self._texts.alive(self._rows.start)
         steps = [partial(step, side) for side in self._sides]
         concurrent = len(steps) == 2 and all(side.files for side in self._sides)
         settled = settle_pair(*steps) if concurrent else tuple(map(settle_one, steps))

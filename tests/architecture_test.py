@@ -19,7 +19,8 @@ LEVELS = (
     "__init__ errors models stamps",
     # 1 names, paths and bytes: ids, JSON text, atomic files and their durability, locks
     "identifiers layout jsonescapes jsontext rundocument runreader summaries"
-    " syncfs durability folders lockowner temporaries atomic lockfile stalelock keepalive locks batchlock",
+    " syncfs durability folders lockowner temporaries atomic lockfile stalelock keepalive locks"
+    " batchlock heartbeat",
     # 2 what is read, and what is written of a task and of a run
     "sources sources.copying sources.discover sources.jsonfile sources.ndjson sources.parts sources.reading"
     " sources.rows sources.spool sources.streams sources.tables sources.values sources.walk"
@@ -30,7 +31,7 @@ LEVELS = (
     # 3 the pair: both writes together, one by one or a shard of them
     "events pairs coordinator sides snapshotside manifestside runtexts shardentry settle standing",
     # 4 many shards: who does the work, and what became of it
-    "executors dispatch scanning policy options outcomes catalogueoutputs cataloguesession"
+    "executors watchdog dispatch scanning policy options outcomes catalogueoutputs cataloguesession"
     " retries timing counts groups metrics reporting resuming deadbatches batchsession batchreport",
     # 5 the whole job
     "batch preview",

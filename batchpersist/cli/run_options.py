@@ -131,6 +131,13 @@ _OPTIONS = [
         help="Read and compare also what is known not to have changed.",
     ),
     click.option(
+        "--run-timeout",
+        type=click.FloatRange(min=0, min_open=True),
+        show_default="none",
+        metavar="SECONDS",
+        help="Kill a worker that shows no sign of life for so long; the run that it was at has failed.",
+    ),
+    click.option(
         "--retries",
         type=click.IntRange(min=0),
         default=RetryPolicy.rounds,
@@ -217,6 +224,7 @@ def batch_options(given: dict[str, Any]) -> BatchOptions:
         force=given["force"],
         cache=not given["no_cache"],
         verify_unchanged=given["verify_unchanged"],
+        run_timeout=given["run_timeout"],
         retries=RetryPolicy(rounds=given["retries"], space_seconds=given["wait_for_space"]),
         resume=not given["no_resume"],
         keep_batches=given["keep_batches"],

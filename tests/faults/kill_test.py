@@ -102,10 +102,6 @@ def test_a_worker_killed_while_it_scans(command: Command, world: World) -> None:
     all_is_told(answer, world)
 
 
-@pytest.mark.xfail(
-    strict=False,
-    reason="without its fork server the batch may say 'Aborted!' or 'Broken pipe' and nothing more",
-)
 def test_the_fork_server_killed(command: Command, world: World) -> None:
     world.reset()
     answer = command.run(*world.words, *POOL, kill={"after": 0, "victim": "multiprocessing.forkserver"})

@@ -1,0 +1,140 @@
+"""Workers that hang are killed, the run that they were at is found, and nobody else is charged for it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+from dispatch_test import plan_with, sides
+from engine import run
+
+from batchpersist.dispatch import Settling, _cut_at
+from batchpersist.executors import Crew
+from batchpersist.heartbeat import Beat, Heartbeat, heartbeat, read_beats
+from batchpersist.job import ShardJob
+from batchpersist.models import Shard, ShardOutcome, Side, Work
+from batchpersist.settle import blank_outcome
+from batchpersist.watchdog import Watchdog
+
+
+def settle_with_beats(job: ShardJob, folder: str, log: str, bad: dict[str, str]) -> ShardOutcome:
+    """Stands for a worker's work; a bad run hangs or takes the process down."""
+    Path(log, f"{time.monotonic_ns()}").write_text(str(job.shard.stop - job.shard.start))
+    outcome = blank_outcome(job.shard)
+    for row, ref in enumerate(job.refs()):
+        heartbeat(folder).beat(job.shard.start + row)
+        if bad.get(ref.run_id) == "hangs":
+            time.sleep(600)
+        if bad.get(ref.run_id) == "dies":
+            os.kill(os.getpid(), signal.SIGKILL)
+        outcome.snapshot[row] = outcome.manifest[row] = Side.PERSISTED
+    heartbeat(folder).rest()
+    return outcome
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_bad_runs_are_found_by_the_beats_and_no_others_are_charged(tmp_path: Path, workers: int) -> None:
+    (tmp_path / "beats").mkdir()
+    (tmp_path / "log").mkdir()
+    plan = plan_with(tmp_path, tasks=4, runs=400, workers=workers)
+    bad = {"run-57": "hangs", "run-211": "dies"}
+    settle = partial(settle_with_beats, folder=str(tmp_path / "beats"), log=str(tmp_path / "log"), bad=bad)
+    with closing(Crew(workers, pool_runs=0, in_process=False)) as crew:
+        watchdog = Watchdog(str(tmp_path / "beats"), timeout=1.0)
+        settling = Settling(crew, plan.rows, plan.shards, settle, lambda: False, watchdog=watchdog)
+        outcomes = list(settling)
+    found = sides(outcomes, plan)
+    failed = {run_id for run_id, pair in found.items() if pair == (Side.FAILED, Side.FAILED)}
+    assert failed == set(bad)
+    assert sum(pair == (Side.PERSISTED, Side.PERSISTED) for pair in found.values()) == 398
+    told = {failure.message for outcome in outcomes for failure in outcome.manifest_failures.values()}
+    assert told == {"run timed out", "worker died"}
+    # A bad run costs two workers: the one that met it first, and the one that had it alone.
+    assert len(crew.pids) <= 5 * workers
+
+
+def test_a_watchdog_without_a_timeout_waits_for_ever(tmp_path: Path) -> None:
+    watchdog = Watchdog(str(tmp_path), None)
+    assert watchdog.poll_seconds is None
+    watchdog.look()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Callable[[str], int]:
+    """Runs a line of Python with a heartbeat in another process; returns that one's pid."""
+
+    def in_another(line: str) -> int:
+        program = f"from batchpersist.heartbeat import *\nh = Heartbeat({str(tmp_path)!r})\n{line}"
+        process = subprocess.Popen([sys.executable, "-c", program])
+        assert process.wait() == 0
+        return process.pid
+
+    return in_another
+
+
+def test_beats_are_seen_by_others_and_those_at_rest_are_not(
+    tmp_path: Path, elsewhere: Callable[[str], int]
+) -> None:
+    before = time.monotonic()
+    working, resting = elsewhere("h.beat(7)"), elsewhere("h.beat(7); h.rest()")
+    new = elsewhere("pass")
+    (beat,) = read_beats(str(tmp_path), [working, resting, new, 1])
+    assert beat[:2] == Beat(working, 7, 0.0)[:2]
+    assert before <= beat.moment <= time.monotonic()
+    watchdog = Watchdog(str(tmp_path), 1.0)
+    assert watchdog.last_rows([working, resting]) == {7}
+    assert watchdog.last_rows([working, resting]) == set()
+
+
+def test_a_heart_that_cannot_beat_is_silent(tmp_path: Path) -> None:
+    Heartbeat(str(tmp_path / "none")).beat(1)
+    assert list(read_beats(str(tmp_path / "none"), [os.getpid()])) == []
+
+
+def test_shards_are_cut_where_workers_died() -> None:
+    shard = Shard(0, Work.PAIR, 10, 20, 100)
+    bounds = [
+        [(s.start, s.stop) for s in _cut_at(shard, rows)] for rows in ({15}, {10}, {19}, {9, 20}, {12, 13})
+    ]
+    assert bounds == [
+        [(10, 15), (15, 16), (16, 20)],
+        [(10, 11), (11, 20)],
+        [(10, 19), (19, 20)],
+        [(10, 20)],
+        [(10, 12), (12, 13), (13, 14), (14, 20)],
+    ]
+
+
+def test_the_command_kills_what_hangs(tmp_path: Path) -> None:
+    """A source that is a pipe nobody writes to, once it was scanned: to read it hangs, as on a dead server."""
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(run("good", n)) + "\n" for n in range(30)))
+    (tmp_path / "b.jsonl").write_text("".join(json.dumps(run("bad", n)) + "\n" for n in range(3)))
+    program = """
+import os
+from batchpersist import plan
+real = plan.make_plan
+def make_plan(*given, **more):
+    os.unlink("b.jsonl"); os.mkfifo("b.jsonl")
+    return real(*given, **more)
+import batchpersist.batch
+batchpersist.batch.make_plan = make_plan
+from batchpersist.cli.main import cli
+if __name__ == "__main__":
+    cli(["run", "a.jsonl", "b.jsonl", "-j", "1", "--run-timeout", "1"])
+"""
+    (tmp_path / "program.py").write_text(program)
+    done = subprocess.run(
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 3, done.stderr
+    assert "3 x manifest: run timed out" in done.stdout
+    assert "30 persisted, 3 failed" in done.stdout
