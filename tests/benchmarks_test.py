@@ -52,3 +52,17 @@ def test_lock_hold(tmp_path: Path) -> None:
     rows = re.findall(r"^1 MB {2,}(\S.*?) {2,}\d+\.\d ms {2,}\d\.\d {2,}\d+\.\d\d s$", printed, re.MULTILINE)
     assert rows == ["alone", "beside a writer"]
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_scale(tmp_path: Path) -> None:
+    words = ("--runs", 400, "--small", 200, "--repeat", 1, "--shapes", "many")
+    printed = benchmark("scale.py", *words, where=tmp_path)
+    for question in ("floor", "flat", "parallel", "memory", "incremental"):
+        assert f"\n{question}, many: 400 runs\n" in printed
+    ratio = r" {2,}\d+\.\d\d$"
+    assert re.search(r"^cp -r of the tree written .* 1\.00" + ratio, printed, re.MULTILINE)
+    assert re.search(r"^400 runs {2,}\d+\.\d" + ratio, printed, re.MULTILINE)
+    assert re.search(r"^2 workers .*\d%$", printed, re.MULTILINE)
+    assert re.search(r"^the same again {2,}\d+ {2,}\d+$", printed, re.MULTILINE)
+    assert re.search(r"^next night {2,}\d+\.\d" + ratio, printed, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"

@@ -115,7 +115,7 @@ def test_shards_are_cut_where_workers_died() -> None:
 
 
 def test_the_command_kills_what_hangs(tmp_path: Path) -> None:
-    """A source that is a pipe nobody writes to, once it was scanned: to read it hangs, as on a dead server."""
+    """A source that is a pipe once it was scanned, which nobody writes to: reading it hangs."""
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(run("good", n)) + "\n" for n in range(30)))
     (tmp_path / "b.jsonl").write_text("".join(json.dumps(run("bad", n)) + "\n" for n in range(3)))
     program = """
