@@ -37,6 +37,8 @@ LEVELS = (
     "batch preview",
     # 6 the command
     "cli cli.completion cli.config cli.configuration cli.defaults cli.generate cli.main"
+    " cli.options cli.options.batches cli.options.places cli.options.reading cli.options.sections"
+    " cli.options.showing cli.options.types cli.options.working"
     " cli.output cli.progress cli.run cli.run_options cli.signals"
     " cli.words __main__",
 )

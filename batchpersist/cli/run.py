@@ -12,15 +12,18 @@ from ..batch import run_batch
 from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
 from ..options import BatchOptions
 from ..preview import preview_batch
+from .options import Sectioned, declare
 from .output import emit, say
 from .progress import Display, choose_display
-from .run_options import batch_options, run_options
+from .run_options import RUN, batch_options
 from .signals import Interruption, StopNowError, interruptible
 from .words import preview_lines, summary_lines
 
 
-@click.command("run", short_help="Persist the completed runs in files, folders or standard input.")
-@run_options
+@click.command(
+    "run", cls=Sectioned, short_help="Persist the completed runs in files, folders or standard input."
+)
+@declare(RUN)
 def command(sources: tuple[str, ...], **given: Any) -> None:
     """Persist the completed runs in SOURCES: files, folders, or - for standard input.
 

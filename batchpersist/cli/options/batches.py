@@ -1,0 +1,53 @@
+"""Options of a batch among other batches: when it begins, goes on, ends, and what is kept of it."""
+
+from __future__ import annotations
+
+import click
+
+from ...options import BatchOptions
+from ...policy import FailurePolicy
+from .sections import section
+from .types import Failures
+
+_option = section("The batch")
+
+DRY_RUN = (_option("-n", "--dry-run", is_flag=True, help="Scan, say what would be done, and write nothing."),)
+
+RESUMING = (
+    _option(
+        "--no-resume",
+        is_flag=True,
+        help="Begin anew, though the same command was interrupted before.",
+    ),
+)
+
+KEEPING = (
+    _option(
+        "--keep-batches",
+        type=click.IntRange(min=1),
+        default=BatchOptions.keep_batches,
+        show_default=True,
+        metavar="N",
+        help="Batches whose folders are kept for `report` and the like.",
+    ),
+    _option(
+        "--wait",
+        type=click.FloatRange(min=0),
+        default=BatchOptions.wait,
+        show_default="none",
+        metavar="SECONDS",
+        help="Wait so long for another batch on this root to end.",
+    ),
+)
+
+FAILURES = (
+    _option(
+        "--max-failures",
+        "failures",
+        type=Failures(),
+        default=FailurePolicy(),
+        show_default="no limit",
+        help="Stop after more failed or invalid runs than this.",
+    ),
+    _option("--fail-fast", is_flag=True, help="Stop after the first failure: the same as --max-failures 0."),
+)

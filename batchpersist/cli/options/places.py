@@ -1,0 +1,19 @@
+"""Options of where things are: the two roots, and the files that tell what was done."""
+
+from __future__ import annotations
+
+from .sections import section
+
+_option = section("Where it goes")
+
+ROOTS = (
+    _option("--out-dir", default="out", show_default=True, help="Root of the task snapshots."),
+    _option(
+        "--runs-dir", default=".runs", show_default=True, help="Root of the run manifests and task locks."
+    ),
+)
+
+REPORTS = (
+    _option("--metrics", metavar="FILE", help="Where the metrics go.  [default: OUT_DIR/metrics.json]"),
+    _option("--outcomes", metavar="FILE.parquet", help="Also save the outcome table, a row a run."),
+)

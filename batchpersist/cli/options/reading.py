@@ -1,0 +1,42 @@
+"""Options of what is read: the sources, the names of the keys, the selection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import click
+
+from ...models import Keys
+from ...plan import Selection
+from .sections import section
+from .types import Moment
+
+_option = section("What is read")
+
+SOURCES = (click.argument("sources", nargs=-1, required=True, metavar="SOURCES..."),)
+
+KEYS = (
+    _option("--task-key", default="taskId", show_default=True, help="The runs' name for the task's id."),
+    _option("--run-key", default="runId", show_default=True, help="The runs' name for their own id."),
+    _option(
+        "--time-key", default="timestamp", show_default=True, help="The runs' name for the completion time."
+    ),
+)
+
+SELECTION = (
+    _option("--task", "tasks", multiple=True, metavar="GLOB", help="Only tasks that match; repeatable."),
+    _option("--since", type=Moment(), help="Only runs completed at this time or later."),
+    _option("--until", type=Moment(), help="Only runs completed before this time."),
+    _option("--limit", type=click.IntRange(min=0), metavar="N", help="Only the first N runs that match."),
+)
+
+
+def keys_of(given: Mapping[str, Any]) -> Keys:
+    """The library's keys from a command's options, as click parsed them."""
+    return Keys(given["task_key"], given["run_key"], given["time_key"])
+
+
+def selection_of(given: Mapping[str, Any]) -> Selection:
+    """The library's selection, likewise."""
+    return Selection(given["tasks"], given["since"], given["until"], given["limit"])
