@@ -8,7 +8,8 @@ import time
 from collections.abc import Collection
 
 from .lockfile import Seen, look
-from .lockowner import has_ended, is_gone, names_another_host, parse
+from .lockowner import is_gone, names_another_host, parse
+from .processes import has_ended
 
 
 def clear_stale(path: str, mutex: str, stale_seconds: float) -> bool:

@@ -17,7 +17,7 @@ from functools import lru_cache
 from hashlib import blake2b
 
 from .layout import TEMPORARY_MARK
-from .lockowner import has_ended, is_running
+from .processes import has_ended, is_running
 
 _NAME = re.compile(re.escape(TEMPORARY_MARK) + r"([0-9a-f]{4})([0-9a-f]{6})[0-9a-f]{6}[0-9a-f]+$")
 

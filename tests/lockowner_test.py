@@ -3,9 +3,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
-import sys
-import time
 from datetime import datetime, timezone
 
 import msgspec
@@ -14,8 +11,9 @@ from contenders import dead_pid
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchpersist import lockowner
-from batchpersist.lockowner import Owner, is_gone, parse, process_start, this_process
+from batchpersist import processes
+from batchpersist.lockowner import Owner, is_gone, parse, this_process
+from batchpersist.processes import process_start
 
 
 def at(seconds: float) -> str:
@@ -119,7 +117,7 @@ def test_without_a_readable_time_of_acquisition_a_used_pid_is_alive(acquired_at:
 
 
 def test_without_a_readable_start_time_a_used_pid_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lockowner, "process_start", lambda pid: None)
+    monkeypatch.setattr(processes, "process_start", lambda pid: None)
     assert not is_gone(owner(acquired_at=at(0)))
 
 
@@ -129,24 +127,3 @@ def test_a_process_that_may_not_be_signalled_is_alive(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "kill", refuse)
     assert not is_gone(owner(pid=1))
-
-
-@pytest.mark.parametrize("name", ["plain", "a) b (c 1 2"])
-def test_the_start_of_a_process_is_told_whatever_its_name(name: str) -> None:
-    script = f"open('/proc/self/comm', 'w').write({name!r}); print('named', flush=True); input()"
-    before = time.time()
-    with subprocess.Popen(
-        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    ) as process:
-        assert process.stdout is not None
-        process.stdout.readline()
-        start = process_start(process.pid)
-        after = time.time()
-        process.communicate(b"\n")
-    tick = 0.1
-    assert start is not None
-    assert before - tick <= start <= after + tick
-
-
-def test_the_start_of_no_process_cannot_be_told() -> None:
-    assert process_start(dead_pid()) is None
