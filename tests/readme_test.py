@@ -1,52 +1,26 @@
-"""The README's promises: what it shows is what is printed, its links lead somewhere, its commands exist."""
+"""The README's promises that are not examples (docs_test): its two commands, and every exit code there is."""
 
 from __future__ import annotations
 
 import re
-import shlex
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
 
-from batchpersist.cli.main import cli
+from batchpersist import errors
 
-ROOT = Path(__file__).parents[1]
-README = (ROOT / "README.md").read_text()
-SHOWN = re.findall(r"<!-- shows: ([^\n]+) -->\n```text\n(.*?)```", README, re.DOTALL)
-COMMANDS = re.findall(r"batchpersist ((?:run|generate) .*?)(?: +#.*)?$", README, re.MULTILINE)
+README = (Path(__file__).parents[1] / "README.md").read_text("utf-8")
+CODES = {int(code) for code in re.findall(r"^\| (\d+) \| ", README, re.MULTILINE)}
 
 
-@pytest.fixture(autouse=True)
-def clone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Something like a fresh clone, as far as the commands look into it."""
-    (tmp_path / "fixtures").symlink_to(ROOT / "fixtures")
-    monkeypatch.chdir(tmp_path)
+@pytest.mark.parametrize("name", ["main", "test"])
+def test_its_two_commands_are_marked_and_stand_on_a_line(name: str) -> None:
+    (block,) = re.findall(rf"^<!-- {name} command -->\n```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+    assert block.count("\n") == 1
+    assert block.startswith("python3 -m venv .venv && ")
 
 
-def without_times(text: str) -> str:
-    return re.sub(r"in [\d.]+ s \([\d,]+ runs/s\)", "in N s", text)
-
-
-@pytest.mark.parametrize(("command", "shown"), SHOWN)
-def test_what_is_shown_is_what_is_printed(command: str, shown: str) -> None:
-    result = CliRunner().invoke(cli, shlex.split(command), catch_exceptions=False)
-    assert without_times(result.stdout) == without_times(shown)
-
-
-def test_something_is_shown() -> None:
-    assert len(SHOWN) >= 3
-    assert len(COMMANDS) >= 6
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_every_option_of_every_command_exists(command: str) -> None:
-    name, *words = shlex.split(command.partition(" | ")[0])
-    declared = CliRunner().invoke(cli, [name, "--help"]).stdout
-    for option in (word for word in words if word.startswith("-") and word != "-"):
-        assert re.search(rf"(^|[ ,]){re.escape(option)}\b", declared), option
-
-
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\((?!http)([^)#]+)\)", README))))
-def test_links_lead_somewhere(link: str) -> None:
-    assert (ROOT / link).exists()
+def test_the_exit_codes_of_all_errors_are_listed() -> None:
+    of_errors = {kind.exit_code for kind in vars(errors).values() if hasattr(kind, "exit_code")}
+    assert of_errors >= {1, 2, 10, 11}
+    assert of_errors | {0, 3, 4, 130, 143} <= CODES
