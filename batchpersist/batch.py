@@ -149,10 +149,12 @@ class _Batch:
         planning = clock.lap()
         outcomes = OutcomeBuilder(plan.rows)
         cut_short = self._settle(plan, outcomes)
+        settling = clock.lap()
         if not index.cut_short and not self._defects:
             self._catalogue.save(plan, outcomes)
         resumed = self._take_over(plan, outcomes)
-        phases = Phases(clock.total(), scan, planning, clock.lap())
+        workers = settling * self._crew.parallelism(plan.rows.num_rows)
+        phases = Phases(clock.total(), scan, planning, settling + clock.lap(), workers)
         filtered = plan.filtered
         del plan  # its rows are needed no more, and the table is about as large
         give_back()

@@ -10,10 +10,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from . import syncfs
 from .models import Durability
+from .phaseclock import SYNC, current
 
 FEW_FILES = 8
 """Up to so many files are synced one by one: that costs a few milliseconds more at the worst, whereas
@@ -64,7 +65,7 @@ class _FileByFile(SyncGroup):
 
     def written(self, fd: int) -> None:
         # Not fdatasync: it may leave out the permission bits, and saves nothing for a new file.
-        os.fsync(fd)
+        _counted(os.fsync, fd)
 
     def created(self, directory: str) -> None:
         self._folders.add(os.path.dirname(directory))
@@ -89,7 +90,7 @@ class _FileSystems(SyncGroup):
     def sync_data(self) -> None:
         with self._once.attempt():
             for fd, root in self._descriptors.items():
-                syncfs.syncfs(fd, root)
+                _counted(syncfs.syncfs, fd, root)
 
     def sync_names(self) -> None:
         self.sync_data()
@@ -149,11 +150,22 @@ def _nearest_folder(path: str) -> str:
 def _fsync_folder(folder: str) -> None:
     fd = _open_folder(folder)
     try:
-        os.fsync(fd)
+        _counted(os.fsync, fd)
     except OSError as error:
         raise OSError(error.errno, error.strerror, folder) from error
     finally:
         os.close(fd)
+
+
+def _counted(sync: Callable[..., None], *args: object) -> None:
+    """Make a call that syncs, and have it counted."""
+    clock = current()
+    clock.syncs += 1
+    before = clock.turn(SYNC)
+    try:
+        sync(*args)
+    finally:
+        clock.turn(before)
 
 
 def _open_folder(folder: str) -> int:

@@ -16,6 +16,7 @@ from .errors import TaskStateLockError
 from .keepalive import Keepalive
 from .layout import Layout
 from .lockfile import holder
+from .phaseclock import LOCK_WAIT, in_phase
 from .stalelock import clear_abandoned, clear_stale
 
 __all__ = ["LockPolicy", "TaskLock", "holder"]
@@ -104,7 +105,8 @@ class TaskLock:
             raise RuntimeError(f"task lock is held already: {self._path}")
         _using.add(self)
         try:
-            self._acquire()
+            with in_phase(LOCK_WAIT):
+                self._acquire()
         except BaseException:
             _using.discard(self)
             raise

@@ -13,6 +13,7 @@ from .job import ShardRows
 from .layout import Layout
 from .manifest import RunManifestWriter
 from .models import ShardOutcome, Side
+from .phaseclock import MANIFEST
 from .sides import TextOf
 from .stamps import (
     NO_STAMP,
@@ -28,6 +29,8 @@ from .stamps import (
 
 class ManifestSide:
     """The manifests of a group of rows. A superseded row has none: the later one writes it."""
+
+    phase = MANIFEST
 
     def __init__(
         self,

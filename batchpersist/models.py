@@ -143,6 +143,10 @@ class ShardOutcome:
     cpu_seconds: float = 0.0
     journal_entry: bytes = b""
     """What the journal is to say of it, as a line (``journal``)."""
+    phases: dict[str, float] = field(default_factory=dict)
+    """Seconds of all its threads by phase (``phaseclock``)."""
+    syncs: int = 0
+    """Calls of fsync and syncfs."""
     sync_failed: bool = False
     """What its files hold on disk is not known: they may look right all the same."""
     defect: bool = False

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .columns import SideColumns, adopt, encoded, named, put, where, whole
 from .models import ShardOutcome, Side, Work
+from .phaseclock import PHASES
 from .stamps import NO_STAMP, STAMP_BYTES
 
 if TYPE_CHECKING:
@@ -57,6 +58,12 @@ class SettleTotals:
     """How many were tried again, each time counted."""
     sum_if_sequential: float = 0.0
     """Seconds the same work takes with one side after the other."""
+    phases: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
+    """Seconds by phase, over all threads of all shards."""
+    shard_seconds: float = 0.0
+    """In which workers had a shard in hand, over all shards."""
+    syncs: int = 0
+    """Calls of fsync and syncfs."""
 
 
 class OutcomeBuilder:
@@ -106,6 +113,10 @@ class OutcomeBuilder:
         self.shards.append(_shard_row(outcome))
         totals.pair_seconds += outcome.pair_wall
         totals.sum_if_sequential += outcome.sum_if_sequential
+        totals.shard_seconds += outcome.finished - outcome.started
+        totals.syncs += outcome.syncs
+        for phase, seconds in outcome.phases.items():
+            totals.phases[phase] += seconds
         for commit in outcome.commits:
             totals.snapshot_bytes += commit.size
             before = totals.commit_seconds.get(commit.task_id)

@@ -8,6 +8,7 @@ from types import TracebackType
 
 from .errors import SourceChangedError
 from .models import Keys, RunRef
+from .phaseclock import READ, current
 from .runreader import RunReader
 
 OPEN_FILES = 32
@@ -27,7 +28,13 @@ class PayloadReader:
         Raises SourceChangedError where the bytes are no longer the run that was scanned,
         InvalidRunError where they are no run at all, OSError where they cannot be read.
         """
-        found = self._read_run(self._bytes(ref))
+        clock = current()
+        before = clock.turn(READ)
+        try:
+            data = self._bytes(ref)
+        finally:
+            clock.turn(before)
+        found = self._read_run(data)
         if found is None or found[0] != ref[:3]:
             raise SourceChangedError("the source changed after it was scanned", ref.path)
         return found[1]

@@ -8,6 +8,7 @@ from .errors import ItemError, WorkerDiedError
 from .job import ShardRows
 from .journal import DIGEST_BYTES, digest_of
 from .payloads import PayloadReader
+from .phaseclock import PARSE, current
 from .sides import TextOf
 
 
@@ -30,8 +31,13 @@ class RunTexts:
         if row in self._quarantined:
             raise WorkerDiedError("worker died", "in this batch, before it was continued; not tried again")
         self.alive(row)
-        text = self._reader.text(self._rows[row])
-        self.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] = digest_of(text)
+        clock = current()
+        before = clock.turn(PARSE)
+        try:
+            text = self._reader.text(self._rows[row])
+            self.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] = digest_of(text)
+        finally:
+            clock.turn(before)
         return text
 
     def read_ahead(self, rows: Iterable[int]) -> TextOf:

@@ -25,6 +25,7 @@ from .manifest import RunManifestWriter
 from .manifestside import ManifestSide
 from .models import DEFAULT_KEYS, Durability, Keys, Shard, ShardOutcome, Side, Work
 from .payloads import PayloadReader
+from .phaseclock import PhaseClock, current, in_phase, running
 from .runtexts import RunTexts
 from .shardentry import shard_entry
 from .sides import PairSide, TextOf
@@ -70,16 +71,17 @@ def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     outcome = blank_outcome(job.shard)
     if options.take_stamps:
         outcome.manifest_stamps = bytearray(STAMP_BYTES * len(refs))
-    started, cpu = time.time(), time.process_time()
+    started, cpu, clock = time.time(), time.process_time(), PhaseClock()
     if job.sweep or options.sweep:
         _sweep(refs, Layout(options.out_dir, options.runs_dir))
-    with PayloadReader(options.keys) as reader:
+    with running(clock), PayloadReader(options.keys) as reader:
         texts = RunTexts(reader, refs, partial(_beat, options.beats, job.shard.start))
         refs = texts.without_outdated_stamps()
         for work, rows in _groups(job.shard.work, len(refs), options):
             _Group(work, rows, refs, texts, options, outcome).settle()
     outcome.started, outcome.finished = started, time.time()
     outcome.cpu_seconds = time.process_time() - cpu
+    outcome.phases, outcome.syncs = clock.seconds(), clock.syncs
     outcome.pid = os.getpid()
     outcome.journal_entry = shard_entry(outcome, refs, texts.digests)
     if options.beats is not None:
@@ -174,7 +176,8 @@ class _Group:
         except OSError as error:  # a root could not be opened for its sync
             self._abandon(error)
         for side in self._sides:
-            side.close()
+            with in_phase(side.phase):
+                side.close()
         self._note_seconds(time.perf_counter() - begun)
 
     def _text_of(self) -> TextOf:
@@ -187,10 +190,12 @@ class _Group:
         """One step of every side, all at once; a side that breaks off fails what it had left."""
         begun = time.perf_counter()
         self._texts.alive(self._rows.start)
-        steps = [partial(step, side) for side in self._sides]
+        clocks = [PhaseClock() for _ in self._sides]
+        steps = [partial(_clocked, *each, step) for each in zip(clocks, self._sides, strict=True)]
         concurrent = len(steps) == 2 and all(side.files for side in self._sides)
         settled = settle_pair(*steps) if concurrent else tuple(map(settle_one, steps))
-        for side, result in zip(self._sides, settled, strict=True):
+        for clock, side, result in zip(clocks, self._sides, settled, strict=True):
+            current().add(clock)
             if result.error is not None:
                 side.abandon(result.error)
         in_turn = sum(result.seconds for result in settled)
@@ -217,3 +222,8 @@ class _Group:
         for row in self._rows:
             sides = (self._outcome.snapshot_seconds[row], self._outcome.manifest_seconds[row])
             self._outcome.pair_seconds[row] = both(sides)
+
+
+def _clocked(clock: PhaseClock, side: PairSide, step: Callable[[PairSide], None]) -> None:
+    with running(clock, side.phase):
+        step(side)

@@ -22,6 +22,10 @@ class PairSide(Protocol):
     """One side of a group, made for its rows; the methods are called in this order."""
 
     @property
+    def phase(self) -> str:
+        """What its time is counted as (``phaseclock``)."""
+
+    @property
     def pending(self) -> Sequence[int]:
         """The rows that are not known to stand: those whose texts it will ask for."""
 

@@ -15,6 +15,7 @@ from .job import ShardRows
 from .layout import Layout
 from .locks import LockPolicy
 from .models import Commit, RunKeys, ShardOutcome, Side
+from .phaseclock import LOCK_WAIT, SNAPSHOT, in_phase
 from .sides import TextOf
 from .snapshot import StagedSnapshot, TaskStateStore
 from .stamps import NO_STAMP, await_tick_after, lasting_stamp, moment, stamp, stamp_at, stamp_of_renamed
@@ -43,6 +44,8 @@ class _Task:
 
 class SnapshotSide:
     """The snapshots of a group of rows: one commit for each task among them."""
+
+    phase = SNAPSHOT
 
     def __init__(
         self,
@@ -107,7 +110,8 @@ class SnapshotSide:
         waiting = self._tasks
         for delay in (0.0, *self._lock.delays()):
             if waiting and delay:  # sleeping for no time at all still gives the processor away
-                time.sleep(delay)
+                with in_phase(LOCK_WAIT):
+                    time.sleep(delay)
             waiting = [task for task in waiting if not self._publish(task)]
         for task in waiting:
             if task.staged is not None and task.locked is not None:

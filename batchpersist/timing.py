@@ -23,6 +23,8 @@ class Phases:
     scan: float
     plan: float
     settle: float
+    workers: float = 0.0
+    """Those of all workers together, from the first shard's submission to the last one's return."""
 
 
 class Stopwatch:
@@ -52,8 +54,16 @@ def build_timing(table: pa.Table, totals: SettleTotals, phases: Phases) -> dict[
         **{side: percentiles(attempted[f"{side}_seconds"]) for side in _SIDES},
         "pair_seconds": seconds(totals.pair_seconds),
         "sum_if_sequential": seconds(totals.sum_if_sequential),
+        "phases": _by_phase(totals, phases),
+        "syncs": totals.syncs,
         "retried_runs": totals.retried_runs,
     }
+
+
+def _by_phase(totals: SettleTotals, phases: Phases) -> dict[str, float]:
+    """Seconds summed over all workers, and those in which they had nothing in hand."""
+    pool = max(0.0, phases.workers - totals.shard_seconds)
+    return {name: seconds(value) for name, value in {**totals.phases, "pool": pool}.items()}
 
 
 def _attempted(table: pa.Table) -> pa.Table:

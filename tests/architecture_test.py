@@ -19,8 +19,8 @@ LEVELS = (
     "__init__ errors models stamps",
     # 1 names, paths and bytes: ids, JSON text, atomic files and their durability, locks
     "identifiers layout jsonescapes jsontext rundocument runreader summaries"
-    " syncfs durability folders processes lockowner temporaries atomic lockfile stalelock keepalive locks"
-    " batchlock heartbeat",
+    " phaseclock syncfs durability folders processes lockowner temporaries atomic lockfile stalelock"
+    " keepalive locks batchlock heartbeat",
     # 2 what is read, and what is written of a task and of a run
     "sources sources.copying sources.discover sources.jsonfile sources.ndjson sources.parts sources.reading"
     " sources.rows sources.spool sources.streams sources.tables sources.values sources.walk"

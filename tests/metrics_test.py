@@ -35,7 +35,7 @@ INFO = BatchInfo(
     version="1.2.3",
     config={"workers": 2, "since": None},
 )
-PHASES = Phases(wall=2.0, scan=0.5, plan=0.25, settle=1.25)
+PHASES = Phases(wall=2.0, scan=0.5, plan=0.25, settle=1.25, workers=2.25)
 REJECTS = [
     Reject("a.jsonl", 3, Failure("InvalidRunError", "not JSON", "byte 3")),
     Reject("b.jsonl", 1, Failure("UnsafeIdentifierError", "runId: empty", "")),
@@ -297,6 +297,14 @@ def test_timing_tells_of_the_phases_and_of_what_concurrency_saved():
     assert timing["snapshot"] == {"p50": 0.25, "p90": 0.25, "p99": 0.25, "max": 0.25}
     assert timing["manifest"]["max"] == 0.5
     assert timing["pair"]["max"] == 0.75
+
+
+def test_timing_tells_where_the_workers_time_went():
+    rows = [Row("t", "a"), Row("u", "b")]
+    metrics = metrics_of(rows, [Shard(0, Work.PAIR, 0, 1, 1), Shard(1, Work.PAIR, 1, 2, 1)])
+    spent = dict.fromkeys(("read", "parse", "lock_wait", "snapshot", "manifest"), 0.0)
+    assert metrics["timing"]["phases"] == spent | {"sync": 0.5, "pool": 0.75}
+    assert metrics["timing"]["syncs"] == 6
 
 
 def test_timing_of_nothing_is_null():

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import pickle
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engine import Run, manifest_sides, plan_of, run, snapshot_sides, snapshot_text, text, tree
 
+from batchpersist import durability as durability_module
 from batchpersist import settle
 from batchpersist.durability import SyncGroup
 from batchpersist.job import make_job
-from batchpersist.locks import LockPolicy
+from batchpersist.layout import Layout
+from batchpersist.locks import LockPolicy, TaskLock
 from batchpersist.models import Durability, Shard, ShardOutcome, Side, Work
+from batchpersist.phaseclock import PHASES
 from batchpersist.settle import SettleOptions, settle_shard
 
 RUNS = [run("a", 1), run("b", 2), run("a", 3), run("b", 4)]
@@ -99,6 +104,40 @@ def test_a_commit_for_each_task_with_its_figures(tmp_path: Path, options: Settle
     assert outcome.sum_if_sequential > 0
     assert outcome.finished >= outcome.started > 0
     assert outcome.pid > 0
+
+
+@pytest.mark.parametrize("commit", ["task", "run"])
+@pytest.mark.parametrize("durability", list(Durability))
+def test_every_sync_is_counted(
+    tmp_path: Path, options: SettleOptions, monkeypatch: pytest.MonkeyPatch, commit: str, durability: str
+) -> None:
+    made: list[int] = []
+    fsync, syncfs = os.fsync, durability_module.syncfs.syncfs
+    monkeypatch.setattr(os, "fsync", lambda fd: (made.append(fd), fsync(fd))[1])
+    monkeypatch.setattr(
+        durability_module.syncfs, "syncfs", lambda fd, name: (made.append(fd), syncfs(fd, name))[1]
+    )
+    outcome = settle_all(tmp_path, RUNS * 5, options, commit=commit, durability=durability)
+    assert outcome.syncs == len(made)
+    assert bool(made) is (durability is not Durability.NONE)
+
+
+def test_the_phases_are_told_apart(tmp_path: Path, options: SettleOptions) -> None:
+    begun = time.perf_counter()
+    outcome = settle_all(tmp_path, RUNS, options, durability=Durability.FILE)
+    seconds = time.perf_counter() - begun
+    assert set(outcome.phases) == set(PHASES)
+    assert all(value > 0 for value in outcome.phases.values())
+    assert sum(outcome.phases.values()) < 2 * seconds  # of the two threads of a pair
+
+
+@pytest.mark.parametrize("pair", ["concurrent", "sequential"])
+def test_waiting_for_a_lock_is_a_phase(tmp_path: Path, options: SettleOptions, pair: str) -> None:
+    lock = LockPolicy(attempts=2, first_delay=0.3)
+    with TaskLock(Layout(options.out_dir, options.runs_dir), "a"):
+        outcome = settle_all(tmp_path, RUNS[:1], options, lock=lock, pair=pair)
+    assert snapshot_sides(outcome) == [Side.LOCKED]
+    assert outcome.phases["lock_wait"] >= 0.3
 
 
 def test_a_commit_for_each_run_where_asked(tmp_path: Path, options: SettleOptions) -> None:

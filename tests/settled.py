@@ -101,6 +101,10 @@ def bring_home(rows: Sequence[Row], shard: Shard) -> ShardOutcome:
         commits=[Commit(task, 1, row.snapshot, row.snapshot_seconds, 1000) for task, row in commits.items()],
         pair_wall=1.0,
         sum_if_sequential=1.5,
+        started=1000.0,
+        finished=1000.75,
+        phases={"sync": 0.25},
+        syncs=3,
     )
 
 
