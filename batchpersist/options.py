@@ -75,6 +75,7 @@ class BatchOptions:
 
     @property
     def metrics_path(self) -> str:
+        """Where the metrics go."""
         return self.metrics or os.path.join(self.out_dir, "metrics.json")
 
     @property
@@ -84,9 +85,11 @@ class BatchOptions:
 
     @property
     def reads_catalogue(self) -> bool:
+        """What is known to be unchanged is left alone, instead of compared."""
         return self.keeps_catalogue and not self.verify_unchanged
 
     def settling(self, *, sweep: bool = False, beats: str | None = None) -> SettleOptions:
+        """What a worker needs to know of them; for the batch itself."""
         return SettleOptions(
             out_dir=os.path.abspath(self.out_dir),
             runs_dir=os.path.abspath(self.runs_dir),

@@ -30,6 +30,7 @@ class FailurePolicy:
         return cls(limit, percent)
 
     def exceeded(self, failures: int, discovered: int) -> bool:
+        """Whether ``failures``, of so many runs in the sources, are more than may be."""
         if self.limit is None:
             return False
         return failures > (self.limit * discovered / 100 if self.percent else self.limit)

@@ -1,46 +1,49 @@
-"""The public interface: listed once, typed, and each name where it says."""
+"""The public interface: the library's names and signatures, and the commands, as they are checked in."""
 
 from __future__ import annotations
 
 import ast
+import inspect
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 
 import batchpersist
+from batchpersist.cli.main import cli
 
-NAMES = [
-    "BatchOptions",
-    "BatchPersistError",
-    "BatchReport",
-    "Durability",
-    "EventBus",
-    "FailurePolicy",
-    "InvalidRunError",
-    "Keys",
-    "LockPolicy",
-    "PersistenceCoordinator",
-    "RunManifestWriter",
-    "Selection",
-    "Side",
-    "SnapshotError",
-    "TaskStateLockError",
-    "TaskStateStore",
-    "preview_batch",
-    "run_batch",
-]
+ROOT = Path(__file__).parents[1]
+NAMES = [name for name in batchpersist.__all__ if name != "__version__"]
 
 
-def test_these_names_and_no_others() -> None:
-    assert sorted(batchpersist.__all__) == sorted([*NAMES, "__version__"])
+def test_what_is_checked_in_is_what_the_program_declares(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, ROOT / "docs" / "make.py", "--into", tmp_path], check=True)
+    made = {path.relative_to(tmp_path): path.read_text("utf-8") for path in tmp_path.rglob("*.*")}
+    assert len(made) >= 3
+    differing = [str(name) for name, text in made.items() if (ROOT / name).read_text("utf-8") != text]
+    assert differing == [], "if this is meant, run `python docs/make.py`"
+
+
+def test_names_are_listed_once_and_sorted_for_dir() -> None:
+    assert len(set(NAMES)) == len(NAMES)
     assert dir(batchpersist) == sorted(batchpersist.__all__)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_can_be_imported_and_has_a_docstring(name: str) -> None:
+def test_each_can_be_imported_and_all_of_it_has_a_docstring(name: str) -> None:
     value = getattr(batchpersist, name)
     assert value.__name__ == name
     assert value.__doc__
+    if inspect.isclass(value):
+        own = {key: member for key, member in vars(value).items() if not key.startswith("_")}
+        bare = [key for key, each in own.items() if isinstance(each, property) or inspect.isroutine(each)]
+        assert [key for key in bare if not inspect.getdoc(own[key])] == []
 
 
 def test_type_checkers_are_told_the_same() -> None:
@@ -52,3 +55,44 @@ def test_type_checkers_are_told_the_same() -> None:
 def test_any_other_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = batchpersist.nothing  # type: ignore[attr-defined]
+
+
+def commands(command: click.Command, path: str = "batchpersist") -> Iterator[tuple[str, click.Command]]:
+    yield path, command
+    if isinstance(command, click.Group):
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            inner = command.get_command(context, name)
+            assert inner is not None
+            yield from commands(inner, f"{path} {name}")
+
+
+@pytest.mark.parametrize(("path", "command"), list(commands(cli)), ids=str)
+def test_every_command_and_option_says_what_it_is_for(path: str, command: click.Command) -> None:
+    assert command.help, path
+    context = click.Context(command)
+    for param in command.params:
+        if isinstance(param, click.Option) and not param.hidden:
+            assert param.help, (path, param.opts)
+            assert not re.search("RANGE|TEXT|INTEGER|FLOAT", param.make_metavar(context)), (path, param.opts)
+
+
+def test_the_man_page_is_read_without_a_complaint() -> None:
+    page = ROOT / "docs" / "reference" / "batchpersist.1"
+    readers = (["man", "--warnings", "-l", page], ["mandoc", "-T", "utf8", "-W", "error", page])
+    found = [words for words in readers if shutil.which(str(words[0]))]
+    if not found:
+        pytest.skip("NEITHER man NOR mandoc IS THERE: the man page is not tried")
+    for words in found:
+        environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "MANWIDTH": "80"}
+        result = subprocess.run(words, capture_output=True, text=True, env=environment, check=True)
+        assert result.stderr == ""
+        plain = re.sub(".\b", "", result.stdout)  # bold is overstruck
+        assert re.search("^ +-n, --dry-run$", plain, re.MULTILINE)
+
+
+def test_python_m_is_the_command() -> None:
+    words = [sys.executable, "-m", "batchpersist", "run"]
+    result = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert result.returncode == 2
+    assert result.stderr.startswith("Usage: batchpersist run [OPTIONS] SOURCES...")

@@ -10,15 +10,28 @@ from ..generate import generate
 
 
 @click.command("generate", short_help="Write synthetic completed runs, to try or measure with.")
-@click.option("--runs", default=1000, show_default=True, type=click.IntRange(min=0), help="Lines to write.")
 @click.option(
-    "--tasks", default=10, show_default=True, type=click.IntRange(min=1), help="Tasks they belong to."
+    "--runs",
+    default=1000,
+    show_default=True,
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Lines to write.",
+)
+@click.option(
+    "--tasks",
+    default=10,
+    show_default=True,
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Tasks they belong to.",
 )
 @click.option(
     "--skew",
     default=0.0,
     show_default=True,
     type=click.FloatRange(min=0),
+    metavar="EXPONENT",
     help="0: tasks of equal size; the higher, the more runs the first task has (Zipf's exponent).",
 )
 @click.option(
@@ -26,14 +39,32 @@ from ..generate import generate
     default=0.0,
     show_default=True,
     type=click.FloatRange(0, 1),
+    metavar="SHARE",
     help="Share of lines that are broken in one of many ways.",
 )
 @click.option(
-    "--size", default=2500, show_default=True, type=click.IntRange(min=1), help="Mean bytes a run, about."
+    "--size",
+    default=2500,
+    show_default=True,
+    type=click.IntRange(min=1),
+    metavar="BYTES",
+    help="Mean size of a run, about.",
 )
-@click.option("--seed", default=0, show_default=True, help="The same seed gives the same bytes everywhere.")
 @click.option(
-    "-o", "--output", default="-", type=click.File("wb"), help="File to write  [default: standard output]"
+    "--seed",
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="The same seed gives the same bytes everywhere.",
+)
+@click.option(
+    "-o",
+    "--output",
+    default="-",
+    type=click.File("wb"),
+    show_default="standard output",
+    metavar="FILE",
+    help="File to write.",
 )
 def command(
     runs: int, tasks: int, skew: float, invalid: float, size: int, seed: int, output: BinaryIO

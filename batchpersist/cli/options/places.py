@@ -7,9 +7,13 @@ from .sections import section
 _option = section("Where it goes")
 
 ROOTS = (
-    _option("--out-dir", default="out", show_default=True, help="Root of the task snapshots."),
+    _option("--out-dir", metavar="DIR", default="out", show_default=True, help="Root of the task snapshots."),
     _option(
-        "--runs-dir", default=".runs", show_default=True, help="Root of the run manifests and task locks."
+        "--runs-dir",
+        metavar="DIR",
+        default=".runs",
+        show_default=True,
+        help="Root of the run manifests and task locks.",
     ),
 )
 

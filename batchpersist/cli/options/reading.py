@@ -17,10 +17,26 @@ _option = section("What is read")
 SOURCES = (click.argument("sources", nargs=-1, required=True, metavar="SOURCES..."),)
 
 KEYS = (
-    _option("--task-key", default="taskId", show_default=True, help="The runs' name for the task's id."),
-    _option("--run-key", default="runId", show_default=True, help="The runs' name for their own id."),
     _option(
-        "--time-key", default="timestamp", show_default=True, help="The runs' name for the completion time."
+        "--task-key",
+        metavar="NAME",
+        default="taskId",
+        show_default=True,
+        help="The runs' name for the task's id.",
+    ),
+    _option(
+        "--run-key",
+        metavar="NAME",
+        default="runId",
+        show_default=True,
+        help="The runs' name for their own id.",
+    ),
+    _option(
+        "--time-key",
+        metavar="NAME",
+        default="timestamp",
+        show_default=True,
+        help="The runs' name for the completion time.",
     ),
 )
 

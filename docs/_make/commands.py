@@ -1,0 +1,29 @@
+"""docs/reference/commands.md: every command and option."""
+
+from __future__ import annotations
+
+from declared import Declared, declared
+
+_HEAD = """# Commands
+
+<!-- Made by docs/make.py from the program itself. -->
+
+Every option may also come from the environment or from a file ([configuration.md](../configuration.md)).
+Every command has `--help`. The exit codes are listed in the [README](../../README.md#exit-codes).
+"""
+
+
+def page() -> str:
+    return "\n".join([_HEAD, *map(_section, declared())])
+
+
+def _section(command: Declared) -> str:
+    parts = [f"## {command.name}", f"    {command.usage}", *command.paragraphs]
+    if command.options:
+        rows = "\n".join(f"| `{_cell(written)}` | {_cell(words)} |" for written, words in command.options)
+        parts.append(f"| option | meaning |\n| --- | --- |\n{rows}")
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")
