@@ -87,6 +87,8 @@ class Settling:
         self._pending: dict[Future[ShardOutcome], Shard] = {}
         self._lost: list[Shard] = []
         self._suspects: deque[Shard] = deque()
+        self._alone: Shard | None = None
+        """The suspect that is being tried, or was last."""
         self._deaths = 0
 
     @property
@@ -110,16 +112,18 @@ class Settling:
         """Submit shards until enough are in flight; while there are suspects, one of them alone."""
         runs = self._rows.num_rows
         while not self._lost and not self._stop():
-            if len(self._pending) >= (1 if self._suspects else self._crew.in_flight(runs)):
+            being_tried = self._suspects or self._alone in self._pending.values()
+            if len(self._pending) >= (1 if being_tried else self._crew.in_flight(runs)):
                 return
             waiting = self._suspects or self._shards
             if not waiting:
                 return
-            shard = waiting.popleft()
+            shard, alone = waiting.popleft(), waiting is self._suspects
             try:
                 job = make_job(self._rows, shard, sweep=bool(self._deaths))
                 self._pending[self._crew.submit(runs, self._settle, job)] = shard
-            except BrokenExecutor:
+                self._alone = shard if alone else None
+            except BrokenExecutor:  # it is not to blame
                 self._lost.append(shard)
 
     def _collect(self) -> Iterator[ShardOutcome]:
@@ -145,11 +149,11 @@ class Settling:
         last_rows = self._watchdog.last_rows(self._crew.pids) if self._watchdog else set()
         if not replaced:
             yield from (failed_outcome(shard, WorkerDiedError("the executor broke")) for shard in lost)
-        elif len(lost) == 1 and lost[0].stop - lost[0].start == 1:
+        elif lost == [self._alone] and lost[0].stop - lost[0].start == 1:
             yield failed_outcome(lost[0], self._cause(lost[0].start))
         else:
             pieces = [piece for shard in lost for piece in _cut_at(shard, last_rows)]
-            if pieces == lost and len(lost) == 1:
+            if pieces == lost == [self._alone]:
                 pieces = _halves(lost[0])
             self._suspects.extendleft(reversed(pieces))
 

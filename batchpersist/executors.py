@@ -6,13 +6,16 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
 from typing import Any, TypeVar
 
 from .errors import WorkersCannotStartError
 from .locks import drain
+from .processes import has_ended, is_running
 
 T = TypeVar("T")
 
@@ -21,6 +24,12 @@ DRAIN_SECONDS = 5.0
 
 POOL_RUNS = 2_000
 """Runs from which a pool pays: it takes about as long to start as so many runs to settle."""
+
+_FORK_SERVER_DIED = 255
+"""What multiprocessing says to be the exit code of a process whose fork server has ended."""
+
+POOL_STARTS = 2
+"""Pools to start without success before giving up: the first one's fork server may have been killed."""
 
 
 class SerialExecutor(Executor):
@@ -40,7 +49,7 @@ class Crew:
     """The executor of a batch: in-process until there is enough work for a pool to pay.
 
     A given executor is used from the start and left running; a pool of our own can be
-    replaced after a worker's death, and is shut down with the crew.
+    replaced after the death of a worker or of the fork server, and is shut down with the crew.
     """
 
     def __init__(
@@ -53,37 +62,62 @@ class Crew:
     ) -> None:
         """``in_process=False``: always a pool, whatever there is to do, since its workers can be killed."""
         self.workers = workers
-        self._in_process = in_process
+        self._pooled = not in_process
         self._pool_runs = pool_runs
         self._given = executor
         self._serial = SerialExecutor()
         self._pool: ProcessPoolExecutor | None = None
         self._first_call: Future[int] | None = None
+        self._failed_starts = 0
         self._pids: set[int] = set()
-
-    def executor(self, runs: int) -> Executor:
-        """The executor for a batch of which ``runs`` runs are known so far."""
-        if self._given is not None:
-            return self._given
-        pays = self.workers > 1 and runs >= self._pool_runs
-        if self._pool is None and (pays or not self._in_process):
-            self._pool = process_pool(self.workers)
-            self._first_call = self._pool.submit(os.getpid)
-        return self._pool or self._serial
+        self._former_pids: set[int] = set()
 
     def in_flight(self, runs: int) -> int:
         """How many calls to have submitted at once: enough that no worker waits for the parent."""
-        return 1 if self.executor(runs) is self._serial else 2 * self.workers
+        return 2 * self.workers if self._is_parallel(runs) else 1
 
     def parallelism(self, runs: int) -> int:
-        return 1 if self.executor(runs) is self._serial else self.workers
+        return self.workers if self._is_parallel(runs) else 1
 
     def submit(self, runs: int, call: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Have the executor make a call. Raises BrokenExecutor."""
-        future = self.executor(runs).submit(call, *args)
-        if self._pool is not None:  # it starts its processes when they are needed
-            self._pids.update(child.pid for child in multiprocessing.active_children() if child.pid)
+        """Have the executor make a call, ``runs`` runs of the batch being known. Raises BrokenExecutor."""
+        if self._given is not None:
+            return self._given.submit(call, *args)
+        if not self._is_parallel(runs):
+            return self._serial.submit(call, *args)
+        future = None if self._has_lost_workers() else self._submit_to_pool(call, *args)
+        if future is None:
+            raise BrokenExecutor("a worker or the fork server ended")
+        self._pids.update(_children())  # the pool starts its processes when they are needed
         return future
+
+    def _has_lost_workers(self) -> bool:
+        """Whether the pool is broken, though it may not know it yet.
+
+        Where the fork server is dead all its workers count as ended. The pool must not have it started
+        again then, for the sake of a worker that would never get anything to do.
+        """
+        return self._pool is not None and not self._pids <= _children()
+
+    def _is_parallel(self, runs: int) -> bool:
+        """Whether a call goes to others. Once there was a pool there always is one: what killed a worker
+        must not be tried again in this process."""
+        self._pooled = self._pooled or (self.workers > 1 and runs >= self._pool_runs)
+        return self._pooled or self._given is not None
+
+    def _submit_to_pool(self, call: Callable[..., T], *args: Any) -> Future[T] | None:
+        """None where a process was to be started and who starts it is dead.
+
+        Not raised: a traceback would hold on to the pipe to a worker that was started halfway, by whose
+        closing it knows that it is to end.
+        """
+        try:
+            if self._pool is None:
+                self._pool, self._first_call = process_pool(self.workers), None
+                self._first_call = self._pool.submit(os.getpid)
+            return self._pool.submit(call, *args)
+        except (EOFError, ConnectionError):
+            return None
 
     @property
     def owns_workers(self) -> bool:
@@ -93,17 +127,24 @@ class Crew:
     @property
     def pids(self) -> set[int]:
         """All processes that were ever workers of ours."""
-        return self._pids
+        return self._pids | self._former_pids
 
     def replace_pool(self) -> bool:
         """Drop a pool that broke; the next call starts another. False where it is not ours to replace.
 
-        Raises WorkersCannotStartError where it never did anything: another one would not either.
+        Its workers have ended by then, all that can be seen to have. Raises WorkersCannotStartError where
+        two in succession never did anything: another one would not either.
         """
-        if self._pool is None or self._first_call is None:
+        if self._given is not None or not self._pooled:
             return False
-        self.close()
-        if self._first_call.exception() is not None:
+        if self._pool is not None:
+            self.close()
+            _await_end(self._pids)
+            self._former_pids |= self._pids
+            self._pids.clear()
+            _renew_fork_server()
+            self._failed_starts = 0 if _has_succeeded(self._first_call) else self._failed_starts + 1
+        if self._failed_starts == POOL_STARTS:
             raise WorkersCannotStartError
         return True
 
@@ -112,6 +153,26 @@ class Crew:
         if self._pool is not None:
             self._pool.shutdown(wait=True)
             self._pool = None
+
+
+def _children() -> set[int]:
+    return {child.pid for child in multiprocessing.active_children() if child.pid}
+
+
+def _has_succeeded(call: Future[int] | None) -> bool:
+    return call is not None and call.done() and call.exception() is None
+
+
+def _await_end(pids: Iterable[int]) -> None:
+    """Wait for processes whose pool is shut down, but not for ever.
+
+    Where the fork server is dead a pool believes that all its workers are; yet they may be about to
+    finish a commit.
+    """
+    deadline = time.monotonic() + DRAIN_SECONDS
+    for pid in pids:
+        while is_running(pid, None) and not has_ended(pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
 
 
 def process_pool(workers: int) -> ProcessPoolExecutor:
@@ -140,6 +201,23 @@ def _start_fork_server() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _renew_fork_server() -> None:
+    """Have a process started, as a trial, until one ends by itself: a dead fork server is started again.
+
+    In between, one that was killed may still count as alive. Gives up in silence; a pool will tell.
+    """
+    deadline = time.monotonic() + DRAIN_SECONDS
+    while time.monotonic() < deadline:
+        _start_fork_server()
+        with suppress(EOFError, ConnectionError):
+            trial = multiprocessing.get_context("forkserver").Process(target=int)
+            trial.start()
+            trial.join()
+            if trial.exitcode != _FORK_SERVER_DIED:
+                return
+        time.sleep(0.01)
 
 
 def _begin_worker(folder: str) -> None:

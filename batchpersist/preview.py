@@ -108,7 +108,7 @@ def _submits(
     settling = options.settling()
 
     def submit(shard: Shard) -> Future[Counter[Standing]]:
-        return crew.executor(plan.rows.num_rows).submit(look_up_shard, make_job(plan.rows, shard), settling)
+        return crew.submit(plan.rows.num_rows, look_up_shard, make_job(plan.rows, shard), settling)
 
     for shard in plan.shards:
         if stop():

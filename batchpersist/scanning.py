@@ -93,8 +93,9 @@ class _ScanCall:
     spool_dir: str
 
     def __call__(self) -> Future[ScannedPart]:
-        executor = SerialExecutor() if self.part.local else self.crew.executor(self.runs)
-        return executor.submit(scan_part, self.part, self.keys, self.spool_dir)
+        if self.part.local:
+            return SerialExecutor().submit(scan_part, self.part, self.keys, self.spool_dir)
+        return self.crew.submit(self.runs, scan_part, self.part, self.keys, self.spool_dir)
 
 
 def _retry(call: Callable[[], Future[ScannedPart]]) -> ScannedPart:

@@ -132,6 +132,24 @@ def test_a_run_that_kills_its_worker_is_found_and_the_innocent_are_settled(
     assert not any(outcome.defect for outcome in outcomes)
 
 
+def die_once(job: ShardJob, marker: str) -> ShardOutcome:
+    """The first worker dies, and not because of what it was at."""
+    if not os.path.exists(marker):
+        Path(marker).touch()
+        os._exit(9)
+    return settle_unless_poisoned(job)
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_run_is_not_charged_for_one_worker(tmp_path: Path, runs: int) -> None:
+    plan = plan_with(tmp_path, tasks=runs, runs=runs)
+    settle = partial(die_once, marker=str(tmp_path / "died"))
+    with closing(Crew(2, pool_runs=0)) as crew:
+        found = sides(Settling(crew, plan.rows, plan.shards, settle, lambda: False), plan)
+    assert list(found.values()) == [(PERSISTED, PERSISTED)] * runs
+    assert (tmp_path / "died").exists()
+
+
 def test_a_defect_fails_its_shard_and_is_marked_as_one(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=4)
     with closing(Crew(1)) as crew:

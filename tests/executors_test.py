@@ -6,15 +6,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
+from multiprocessing import forkserver
 
 import pytest
 
+from batchpersist.errors import WorkersCannotStartError
 from batchpersist.executors import Crew, SerialExecutor, process_pool
+from batchpersist.processes import has_ended, is_running
 
 
 def fail() -> None:
@@ -37,31 +41,78 @@ def test_serial_keeps_an_exception_as_a_result() -> None:
 
 def test_a_crew_takes_a_pool_once_it_pays() -> None:
     with closing(Crew(2, pool_runs=10)) as crew:
-        assert crew.executor(9).submit(pid_and_folder).result()[0] == os.getpid()
+        assert crew.submit(9, pid_and_folder).result()[0] == os.getpid()
         assert crew.parallelism(9) == 1
-        assert crew.executor(10).submit(pid_and_folder).result()[0] != os.getpid()
+        assert crew.submit(10, pid_and_folder).result()[0] != os.getpid()
         assert crew.parallelism(10) == 2
         assert crew.in_flight(10) > crew.parallelism(10), "a worker must not wait for the parent"
 
 
 def test_one_worker_never_takes_a_pool() -> None:
     with closing(Crew(1, pool_runs=0)) as crew:
-        assert crew.executor(1_000_000).submit(pid_and_folder).result()[0] == os.getpid()
+        assert crew.submit(1_000_000, pid_and_folder).result()[0] == os.getpid()
 
 
 def test_a_given_executor_is_used_from_the_start_and_left_running() -> None:
     with ThreadPoolExecutor(1) as given:
         with closing(Crew(2, pool_runs=0, executor=given)) as crew:
-            assert crew.executor(0) is given
+            assert crew.submit(0, threading.get_ident).result() != threading.get_ident()
             assert not crew.replace_pool()
         assert given.submit(os.getpid).result() == os.getpid()
 
 
-def test_a_replaced_pool_is_another_one() -> None:
-    with closing(Crew(2, pool_runs=0)) as crew:
-        first = crew.executor(0)
+def test_a_replaced_pool_is_another_one_however_little_there_is_to_do() -> None:
+    with closing(Crew(2, pool_runs=10)) as crew:
+        first = crew.submit(10, os.getpid).result()
         assert crew.replace_pool()
-        assert crew.executor(0) is not first
+        assert crew.submit(1, os.getpid).result() not in (first, os.getpid())
+        assert crew.pids > {first}
+
+
+def kill_fork_server() -> None:
+    os.kill(forkserver._forkserver._forkserver_pid, signal.SIGKILL)  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_a_dead_fork_server_breaks_the_pool_and_is_started_again(busy: bool) -> None:
+    with closing(Crew(2, pool_runs=0)) as crew:
+        worker = crew.submit(0, os.getpid).result()
+        lost = crew.submit(0, time.sleep, 600) if busy else None
+        kill_fork_server()
+        with pytest.raises(BrokenExecutor):
+            (lost or crew.submit(0, time.sleep, 600)).result()
+        assert crew.replace_pool()
+        assert not is_running(worker, None) or has_ended(worker), "it may be writing still"
+        assert crew.submit(0, os.getpid).result() not in (worker, os.getpid())
+
+
+@pytest.mark.parametrize("broken", [BrokenPipeError, ConnectionRefusedError, ConnectionResetError, EOFError])
+def test_a_fork_server_that_dies_as_it_is_asked_breaks_the_pool(
+    broken: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_fds: object) -> None:
+        raise broken
+
+    with closing(Crew(2, pool_runs=0)) as crew:
+        with monkeypatch.context() as patched:
+            patched.setattr(forkserver, "connect_to_new_process", refuse)
+            for _ in range(2):
+                with pytest.raises(BrokenExecutor):
+                    crew.submit(0, os.getpid)
+        assert crew.replace_pool()
+        assert crew.submit(0, os.getpid).result() != os.getpid()
+
+
+def test_a_pool_that_cannot_start_is_given_up_at_its_second_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("batchpersist.executors._begin_worker", sys.exit)  # pickled by its name
+    with closing(Crew(2, pool_runs=0)) as crew:
+        for replaced in (True, False):
+            with pytest.raises(BrokenExecutor):
+                crew.submit(0, os.getpid).result()
+            if replaced:
+                assert crew.replace_pool()
+        with pytest.raises(WorkersCannotStartError, match="__main__"):
+            crew.replace_pool()
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])

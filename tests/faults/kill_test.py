@@ -21,13 +21,6 @@ WAYS = [
     for durability in ("batch", "file", "none")
 ]
 
-KNOWN = (
-    ": traceback: concurrent.futures.process.BrokenProcessPool: A process in the process pool was terminated "
-    "abruptly while the future was running or pending.",
-    ": exit 1: Aborted!",
-    ": exit 1: Error: [EPIPE] Broken pipe:",
-)
-
 
 @pytest.fixture(scope="module")
 def library(tmp_path_factory: pytest.TempPathFactory, tool: Callable[[str], str]) -> Path:
@@ -81,15 +74,13 @@ def test_killed_at_any_moment_in_a_pool(
     command: Command, world: World, full: bool, tally: Tally, victim: str
 ) -> None:
     sweep = kill_at_moments(command, world, POOL, 250 if full else 2, 0.6, victim)
-    # Told apart by tests of their own, below.
-    sweep.violations = [text for text in sweep.violations if not text.endswith(KNOWN)]
     check(sweep, tally, f"kill at a moment, pool, {victim}")
 
 
-def all_is_told(answer: Answer, world: World) -> None:
-    """A batch that lost one of its processes goes on, or ends with one line that says why."""
-    assert world.violations(answer) == []
-    assert answer.code in (0, 3) or (answer.code == 1 and answer.stderr.startswith("Error: "))
+def all_is_done(answer: Answer, world: World) -> None:
+    """A batch that lost one of its processes does all the same what it was to do."""
+    assert answer.code == 0, answer.stderr
+    assert world.violations(answer) + world.finish(answer) == []
 
 
 def test_a_worker_killed_while_it_scans(command: Command, world: World) -> None:
@@ -99,15 +90,16 @@ def test_a_worker_killed_while_it_scans(command: Command, world: World) -> None:
         if answer.what == "open source.jsonl":
             break
     assert answer.what == "open source.jsonl"
-    all_is_told(answer, world)
+    all_is_done(answer, world)
 
 
-def test_the_fork_server_killed(command: Command, world: World) -> None:
+@pytest.mark.parametrize("after", [0, 0.1, 0.3])
+def test_the_fork_server_killed(command: Command, world: World, after: float) -> None:
     world.reset()
-    answer = command.run(*world.words, *POOL, kill={"after": 0, "victim": "multiprocessing.forkserver"})
+    kill = {"after": after, "victim": "multiprocessing.forkserver"}
+    answer = command.run(*world.words, *POOL, kill=kill)
     assert answer.killed
-    all_is_told(answer, world)
-    assert "EPIPE" not in answer.stderr, "which pipe?"
+    all_is_done(answer, world)
 
 
 def test_the_same_sweep_finds_files_that_are_written_in_place(library: Path, world: World) -> None:

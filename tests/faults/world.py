@@ -181,11 +181,17 @@ def reported(runs_dir: Path, answer: Answer) -> set[tuple[str, str]]:
 
 
 def tracebacks(text: str) -> list[str]:
-    """What was raised; not what Python's resource tracker says when the tracker before it was killed."""
+    """What was raised; not what Python itself says in processes of its own.
+
+    That is its resource tracker when the tracker before it was killed, and a worker that is still being
+    started when the fork server is killed: by then its pool has been replaced, and its semaphores are gone.
+    """
     found = []
     for trace in text.split("Traceback (most recent call last):\n")[1:]:
         raised = next((line for line in trace.splitlines() if not line.startswith(" ")), "")
-        if "resource_tracker.py" not in trace.splitlines()[0]:
+        first = trace.splitlines()[0]
+        too_late = "forkserver.py" in first and "SemLock._rebuild" in trace
+        if "resource_tracker.py" not in first and not too_late:
             found.append(raised)
     return found
 
