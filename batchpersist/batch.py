@@ -28,10 +28,11 @@ from .index import IndexBuilder
 from .layout import Layout
 from .locks import clear_locks
 from .metrics import BatchInfo, build_metrics
-from .models import Continuing, Event, Progress, RunFailure, Shard, ShardOutcome, Waiting, Work
+from .models import Begun, Continuing, Event, Progress, RunFailure, Shard, ShardOutcome, Waiting, Work
 from .options import BatchOptions
 from .outcomes import OutcomeBuilder
 from .plan import Plan, make_plan
+from .policy import Deadline
 from .reporting import check_writable, write_folder, write_reports
 from .retries import Retrying
 from .scanning import scan_sources
@@ -63,20 +64,22 @@ def run_batch(
     ``executor``: any ``concurrent.futures.Executor`` whose workers see the same file systems;
     None: this process, or a pool of ``options.workers`` where that pays. ``watch`` hears of
     progress and failures in the calling thread. ``stop`` is asked before each new piece of
-    work: once it is true, what has begun is settled and the rest is not attempted.
+    work: once it is true, what has begun is settled and the rest is not attempted; as it is
+    after ``options.max_duration``.
 
     Raises SourceMissingError, UsageError and BatchLockedError before anything is written,
     OSError where the runs-dir or the reports cannot be written, WorkersCannotStartError, and
     TotalsError where the counts do not add up. What fails for a run is in the report instead.
     Safe beside a live orchestrator; a second batch on the same runs-dir is refused.
     """
+    deadline = Deadline(options.max_duration)
     parts = discover(sources)
     layout = Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))
     in_process = options.run_timeout is None
     crew = Crew(options.workers, options.pool_runs, executor, in_process=in_process)
     make_root(layout.runs_dir, options.durability)
     refuse_link(layout.own_dir)
-    keep_waiting = _Waiter(options.wait, watch, stop)
+    keep_waiting = _Waiter(options.wait, watch, lambda: stop() or deadline.passed)
     beginning = "a batch that has just begun"
     with (
         BatchLock(layout, beginning, wait=options.wait, keep_waiting=keep_waiting) as lock,
@@ -85,8 +88,9 @@ def run_batch(
         check_writable(options)
         with BatchSession(layout, options, sources) as session:
             lock.describe(f"batch {session.batch_id}")
+            watch(Begun(session.batch_id, session.folder.path))
             catalogue = CatalogueSession(layout, options, session.folder.spool)
-            return _Batch(options, crew, watch, stop, layout, session, catalogue).run(parts)
+            return _Batch(options, crew, watch, stop, deadline, layout, session, catalogue).run(parts)
 
 
 class _Waiter:
@@ -114,6 +118,7 @@ class _Batch:
         crew: Crew,
         watch: Watch,
         stop: Callable[[], bool],
+        deadline: Deadline,
         layout: Layout,
         session: BatchSession,
         catalogue: CatalogueSession,
@@ -122,6 +127,7 @@ class _Batch:
         self._crew = crew
         self._watch = watch
         self._stop = stop
+        self._deadline = deadline
         self._layout = layout
         self._session = session
         self._catalogue = catalogue
@@ -139,7 +145,7 @@ class _Batch:
             self._options.keys,
             self._session.folder.spool,
             watch=self._watch,
-            stop=self._stop,
+            stop=self._must_end,
             catalogue=self._catalogue.take_catalogue(),
             log=self._catalogue.log,
         )
@@ -186,7 +192,7 @@ class _Batch:
             datetime.now(timezone.utc),
             record.version,
             record.config,
-            interrupted=state == "interrupted",
+            state,
             parts=record.parts,
         )
 
@@ -258,12 +264,17 @@ class _Batch:
         return self._options.failures.exceeded(self._failures, self._discovered)
 
     def _must_stop(self) -> bool:
-        return self._given_up() or self._stop()
+        return self._given_up() or self._must_end()
+
+    def _must_end(self) -> bool:
+        return self._stop() or self._deadline.passed
 
     def _state(self, cut_short: bool) -> State:
         if self._given_up():
             return "stopped"
-        return "interrupted" if cut_short else "finished"
+        if not cut_short:
+            return "finished"
+        return "timed_out" if self._deadline.passed and not self._stop() else "interrupted"
 
 
 def plan_rows(rows: pa.Table, options: BatchOptions, crew: Crew) -> Plan:

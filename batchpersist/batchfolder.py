@@ -22,7 +22,7 @@ from .models import Durability
 if TYPE_CHECKING:
     import pyarrow as pa
 
-State = Literal["running", "finished", "stopped", "interrupted", "failed"]
+State = Literal["running", "finished", "stopped", "timed_out", "interrupted", "failed"]
 LATEST = "latest"
 
 

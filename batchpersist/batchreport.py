@@ -10,7 +10,7 @@ from .models import Failure
 if TYPE_CHECKING:
     import pyarrow as pa
 
-State = Literal["finished", "stopped", "interrupted"]
+State = Literal["finished", "stopped", "timed_out", "interrupted"]
 
 
 @dataclass(frozen=True)
@@ -31,10 +31,12 @@ class BatchReport:
 
     @property
     def exit_code(self) -> int:
-        """0, 1, 3 or 4, as the README lists them; an interruption's is the caller's to know."""
+        """0, 1, 3, 4 or 12, as the README lists them; an interruption's is the caller's to know."""
         counts = self.metrics["counts"]
         if self.defects or self.unwritten:
             return 1
         if self.state == "stopped":
             return 4
+        if self.state == "timed_out":
+            return 12
         return 3 if counts["failed"] or counts["invalid"] else 0

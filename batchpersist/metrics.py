@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from . import atomic, groups
+from .batchreport import State
 from .counts import count
 from .jsontext import encode
 from .models import Durability
@@ -34,7 +35,7 @@ class BatchInfo:
     version: str
     config: Mapping[str, Any]
     """As JSON holds it; shown as it is."""
-    interrupted: bool = False
+    state: State = "finished"
     parts: int = 1
     """One more for each time that it was continued."""
 
@@ -71,7 +72,8 @@ def build_metrics(
         "started_at": _iso(info.started_at),
         "finished_at": _iso(info.finished_at),
         "version": info.version,
-        "interrupted": info.interrupted,
+        "state": info.state,
+        "interrupted": info.state == "interrupted",
         "config": dict(info.config),
         "counts": asdict(counts),
         "passed_over": {

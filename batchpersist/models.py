@@ -186,6 +186,13 @@ class Waiting(NamedTuple):
     """How long this one is ready to wait."""
 
 
+class Begun(NamedTuple):
+    """The batch has a name now, and a folder, in which it says how it goes on (docs/batches.md)."""
+
+    batch_id: str
+    folder: str
+
+
 class Continuing(NamedTuple):
     """The batch was begun before and did not finish: this one goes on with it."""
 
@@ -196,4 +203,4 @@ class Continuing(NamedTuple):
     """Runs of it in all."""
 
 
-Event = Progress | RunFailure | Waiting | Continuing
+Event = Progress | RunFailure | Waiting | Begun | Continuing

@@ -42,6 +42,10 @@ class BatchOptions:
     verify_unchanged: bool = False
     """Read and compare them all the same; what is learnt is left for the next batch."""
     failures: FailurePolicy = field(default_factory=FailurePolicy)
+    max_duration: float | None = None
+    """Seconds after which no new work is taken, and the batch ends when what has begun is settled.
+
+    None: it may take as long as it will."""
     run_timeout: float | None = None
     """Seconds after which a worker that shows no sign of life is killed; None: it is waited for."""
     retries: RetryPolicy = field(default_factory=RetryPolicy)
@@ -62,6 +66,8 @@ class BatchOptions:
                 raise UsageError(f"{name} is {' or '.join(values)}, not {getattr(self, name)!r}")
         if self.run_timeout is not None and not self.run_timeout > 0:
             raise UsageError(f"a run must be given some time, not {self.run_timeout:g} seconds")
+        if self.max_duration is not None and not self.max_duration > 0:
+            raise UsageError(f"a batch must be given some time, not {self.max_duration:g} seconds")
         if self.keep_batches < 1:
             raise UsageError(f"at least this batch must be kept, not {self.keep_batches}")
         if self.workers < 1:
@@ -130,6 +136,7 @@ class BatchOptions:
             "cache": self.cache,
             "verify_unchanged": self.verify_unchanged,
             "max_failures": str(self.failures),
+            "max_duration": self.max_duration,
             "run_timeout": self.run_timeout,
             "retries": self.retries.rounds,
             "wait_for_space": self.retries.space_seconds,

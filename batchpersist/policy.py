@@ -1,8 +1,9 @@
-"""When a batch gives up: how many failures its operator is ready to see."""
+"""When a batch ends early: how many failures its operator is ready to see, and how much time there is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from dataclasses import dataclass, field
 
 from .errors import UsageError
 
@@ -37,3 +38,16 @@ class FailurePolicy:
 
     def __str__(self) -> str:
         return "none" if self.limit is None else f"{self.limit:g}{'%' if self.percent else ''}"
+
+
+@dataclass(frozen=True)
+class Deadline:
+    """How long a batch may take new work, from now on."""
+
+    seconds: float | None = None
+    """None: for ever."""
+    _began: float = field(default_factory=time.monotonic)
+
+    @property
+    def passed(self) -> bool:
+        return self.seconds is not None and time.monotonic() - self._began >= self.seconds

@@ -37,9 +37,9 @@ LEVELS = (
     "batch preview",
     # 6 the command
     "cli cli.completion cli.config cli.configuration cli.defaults cli.generate cli.main"
-    " cli.options cli.options.batches cli.options.places cli.options.reading cli.options.sections"
-    " cli.options.showing cli.options.types cli.options.working"
-    " cli.output cli.progress cli.run cli.run_options cli.signals"
+    " cli.options cli.options.batches cli.options.nightly cli.options.places cli.options.reading"
+    " cli.options.sections cli.options.showing cli.options.types cli.options.working"
+    " cli.logfile cli.onfailure cli.output cli.persisting cli.progress cli.run cli.run_options cli.signals"
     " cli.words __main__",
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules.split()}

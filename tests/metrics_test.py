@@ -87,12 +87,12 @@ def test_the_schema_is_a_schema_and_refuses_what_it_does_not_know():
 
 
 def test_what_is_told_of_the_batch_itself():
-    metrics = metrics_of([Row("t", "a")], [], info=replace(INFO, interrupted=True))
+    metrics = metrics_of([Row("t", "a")], [], info=replace(INFO, state="interrupted"))
     assert metrics["batch_id"] == "20260131-040506-abc"
     assert metrics["started_at"] == "2026-01-31T04:05:06.789Z"
     assert metrics["finished_at"] == "2026-01-31T04:05:09.000Z"
     assert metrics["version"] == "1.2.3"
-    assert metrics["interrupted"] is True
+    assert (metrics["state"], metrics["interrupted"]) == ("interrupted", True)
     assert metrics["config"] == {"workers": 2, "since": None}
     assert metrics["passed_over"] == {"other_events": 4, "other_manifests": 5, "ignored_files": 6}
 

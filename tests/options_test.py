@@ -17,6 +17,7 @@ def test_the_help_lists_each_option_once_below_its_heading() -> None:
         "What is read",
         "How it is done",
         "The batch",
+        "As a nightly job",
         "What is shown",
         "Options",
     ]

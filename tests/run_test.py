@@ -133,6 +133,34 @@ def test_exit_11_while_another_batch_holds_the_root() -> None:
     assert str(os.getpid()) in result.stderr
 
 
+def test_exit_12_when_it_is_out_of_time_and_the_same_command_goes_on(
+    slow_batch: Callable[..., subprocess.Popen[str]],
+) -> None:
+    words = ("-j", "2", "--durability", "file", "--max-failures", "100%", "--nice", "3")
+    process = slow_batch(*words, "--max-duration", "1.5s")
+    nice = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
+    members = [int(path.name) for path in Path("/proc").glob("[0-9]*") if group_of(path) == process.pid]
+    assert len(members) >= 4  # the resource tracker and the fork server, too
+    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in members} == {nice}
+    stdout, stderr = process.communicate(timeout=120)
+    assert process.returncode == 12, stderr
+    assert stdout.splitlines()[-1].startswith("Out of time: ")
+    settled = json.loads(Path("out/metrics.json").read_bytes())["counts"]["both_ok"]
+    result = invoke("many.jsonl", "-j", "1", "--limit", "0")
+    assert json.loads(Path("out/metrics.json").read_bytes())["parts"] == 1, "another selection, another batch"
+    result = invoke("many.jsonl", "-j", "1")
+    assert result.exit_code == 0
+    assert f"{settled:,} of its 6,000 runs had settled" in result.stderr
+
+
+def group_of(process: Path) -> int:
+    """The process group of a folder in /proc; 0 where the process is gone."""
+    try:
+        return int((process / "stat").read_text().rpartition(")")[2].split()[2])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
 @pytest.fixture
 def slow_batch(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a batch that takes many seconds: one commit a run, into one task, synced one by one."""
@@ -218,7 +246,7 @@ def test_json_events_stand_alone_on_standard_output() -> None:
     add_line("no json")
     result = invoke("runs.jsonl", "--json")
     events = [json.loads(line) for line in result.stdout.splitlines()]
-    assert {event["message_type"] for event in events} == {"status", "error", "summary"}
+    assert {event["message_type"] for event in events} == {"begun", "status", "error", "summary"}
     assert next(event for event in events if event["message_type"] == "error")["line"] == 10
     summary = events[-1]
     assert (summary["message_type"], summary["exit_code"], summary["state"]) == ("summary", 3, "finished")

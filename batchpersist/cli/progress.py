@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any, Protocol
 
-from ..models import Continuing, Event, Progress, RunFailure, Waiting
+from ..models import Begun, Continuing, Event, Progress, RunFailure, Waiting
 from .output import emit, say
 
 LINE_SECONDS = 30.0
@@ -33,9 +33,9 @@ class Silent:
     def show(self, event: Event) -> None:
         if isinstance(event, Progress):
             self._progress(event)
-        elif not isinstance(event, RunFailure):
+        elif isinstance(event, Waiting | Continuing):
             self._print(describe_notice(event))
-        elif self._verbose:
+        elif isinstance(event, RunFailure) and self._verbose:
             self._print(describe_failure(event))
 
     def close(self) -> None:
@@ -124,7 +124,7 @@ class JsonLines:
         self._phase = ""
 
     def show(self, event: Event) -> None:
-        if isinstance(event, Waiting | Continuing):
+        if isinstance(event, Waiting | Begun | Continuing):
             emit(type(event).__name__.lower(), **event._asdict())
             return
         if isinstance(event, RunFailure):
@@ -165,6 +165,21 @@ def describe_failure(event: RunFailure) -> str:
     run = f" ({event.task_id}/{event.run_id})" if event.task_id else ""
     detail = f": {event.failure.detail}" if event.failure.detail else ""
     return f"{event.source}:{event.line}: {event.stage}: {event.failure.message}{detail}{run}"
+
+
+class Both:
+    """Shows all to two displays."""
+
+    def __init__(self, first: Display, second: Display) -> None:
+        self._displays = (first, second)
+
+    def show(self, event: Event) -> None:
+        for display in self._displays:
+            display.show(event)
+
+    def close(self) -> None:
+        for display in self._displays:
+            display.close()
 
 
 def choose_display(mode: str, as_json: bool, quiet: bool, verbose: bool) -> Display:

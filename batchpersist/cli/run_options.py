@@ -12,7 +12,7 @@ from ..models import Durability
 from ..options import BatchOptions
 from ..policy import FailurePolicy
 from ..retries import RetryPolicy
-from .options import batches, places, reading, showing, working
+from .options import batches, nightly, places, reading, showing, working
 
 POOL_THRESHOLD = (
     click.option("--pool-threshold", type=click.IntRange(min=0), default=POOL_RUNS, hidden=True),
@@ -40,6 +40,7 @@ RUN = (
     *batches.RESUMING,
     *batches.KEEPING,
     *batches.FAILURES,
+    *nightly.NIGHTLY,
     *showing.DISPLAY,
 )
 
@@ -62,6 +63,7 @@ def batch_options(given: dict[str, Any]) -> BatchOptions:
         force=given["force"],
         cache=not given["no_cache"],
         verify_unchanged=given["verify_unchanged"],
+        max_duration=given["max_duration"],
         run_timeout=given["run_timeout"],
         retries=RetryPolicy(rounds=given["retries"], space_seconds=given["wait_for_space"]),
         resume=not given["no_resume"],

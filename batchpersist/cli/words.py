@@ -9,6 +9,13 @@ from ..preview import Preview
 
 SHOWN_CAUSES = 5
 
+_OPENINGS = {
+    "finished": "Done",
+    "stopped": "Stopped by the failure policy",
+    "timed_out": "Out of time",
+    "interrupted": "Interrupted",
+}
+
 
 def summary_lines(metrics: dict[str, Any], state: str, metrics_path: str) -> Iterator[str]:
     """Lines for a person; the last one says it all. ``metrics`` as in docs/metrics.md."""
@@ -47,8 +54,7 @@ def _verdict(counts: dict[str, int], state: str) -> str:
         f"{counts['filtered']:,} filtered out" if counts["filtered"] else "",
         f"{counts['invalid']:,} invalid" if counts["invalid"] else "",
     ]
-    opening = {"finished": "Done", "stopped": "Stopped by the failure policy", "interrupted": "Interrupted"}
-    return f"{opening[state]}: {', '.join(part for part in parts if part)}."
+    return f"{_OPENINGS[state]}: {', '.join(part for part in parts if part)}."
 
 
 def _locked(counts: dict[str, int]) -> str:

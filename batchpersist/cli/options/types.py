@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import datetime, timezone
 from typing import Any
 
@@ -22,6 +23,46 @@ class Failures(click.ParamType):  # type: ignore[type-arg]  # generic from click
             return value if isinstance(value, FailurePolicy) else FailurePolicy.parse(value)
         except UsageError as error:
             self.fail(str(error), param, ctx)
+
+
+class Words(click.ParamType):  # type: ignore[type-arg]
+    """A command line, split as a shell would, but for no shell."""
+
+    name = "COMMAND"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        if isinstance(value, list):
+            return value
+        try:
+            words = shlex.split(value)
+        except ValueError as error:
+            self.fail(f"{value!r} is no command line: {error}", param, ctx)
+        if not words:
+            self.fail("no command", param, ctx)
+        return words
+
+
+_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A time span such as 90m, 1h30m or 45 (seconds), as seconds."""
+
+    name = "DURATION"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        if re.fullmatch(r"\d+(\.\d+)?", value):
+            seconds = float(value)
+        elif re.fullmatch(r"(?=.)(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?", value):
+            parts = re.findall(r"([\d.]+)([dhms])", value)
+            seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
+        else:
+            self.fail(f"{value!r} is not a time span such as 90m, 1h30m or 45 (seconds)", param, ctx)
+        if not seconds:
+            self.fail("no time at all", param, ctx)
+        return seconds
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]

@@ -1,0 +1,26 @@
+"""Options of a batch that nobody watches (docs/nightly.md)."""
+
+from __future__ import annotations
+
+import click
+
+from .sections import section
+from .types import Duration, Words
+
+_option = section("As a nightly job")
+
+NIGHTLY = (
+    _option(
+        "--max-duration",
+        type=Duration(),
+        show_default="no limit",
+        help="Take no new work after so long (90m, 2h ...); the same command goes on another night.",
+    ),
+    _option("--nice", type=click.IntRange(0, 19), metavar="N", help="Be so much nicer to other processes."),
+    _option("--log-file", metavar="FILE", help="Append start, notices, failures and summary to a log."),
+    _option(
+        "--on-failure",
+        type=Words(),
+        help="Run this when the exit code is not 0, with the path of the metrics as last argument.",
+    ),
+)

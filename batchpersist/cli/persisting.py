@@ -1,0 +1,131 @@
+"""Doing a batch for a command: signals, progress, the log, the closing words, the exit code."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..batchreport import BatchReport
+from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
+from ..models import Begun, Event
+from . import onfailure
+from .logfile import Log, log_to
+from .output import emit, say
+from .progress import Both, Display, choose_display
+from .signals import Interruption, StopNowError, interruptible
+from .words import summary_lines
+
+Persist = Callable[[Callable[[Event], None], Callable[[], bool]], BatchReport]
+"""(watch, stop) -> what a batch did."""
+
+
+@dataclass
+class Job:
+    """A command's batch on its way."""
+
+    given: dict[str, Any]
+    """The command's options."""
+    log: Log
+    interruption: Interruption
+    batch_id: str = ""
+    metrics: str = ""
+    """Where this batch has written them."""
+
+    def display(self) -> closing[Display]:
+        names = ("progress", "as_json", "quiet", "verbose")
+        return closing(Both(choose_display(*(self.given[name] for name in names)), self.log))
+
+    def persist(self, work: Persist, metrics: str) -> int:
+        """Have a batch done, which writes its metrics to ``metrics``, and say what it did.
+
+        Returns the exit code.
+        """
+        with self.display() as display:
+
+            def watch(event: Event) -> None:
+                if isinstance(event, Begun):
+                    self.batch_id = event.batch_id
+                display.show(event)
+
+            report = work(watch, self.interruption.__bool__)
+        code = self.interruption.exit_code if report.state == "interrupted" else report.exit_code
+        self._tell(report, metrics, code)
+        for failure in report.unwritten:
+            self.fail(f"the report could not be written: {failure.message}: {failure.detail}")
+        self.metrics = "" if report.unwritten else os.path.abspath(metrics)
+        return code
+
+    def _tell(self, report: BatchReport, metrics: str, code: int) -> None:
+        lines = list(summary_lines(report.metrics, report.state, metrics))
+        for line in lines:
+            self.log.info(line)
+        if self.given["as_json"]:
+            figures = {name: report.metrics[name] for name in ("counts", "bytes", "timing")}
+            emit("summary", state=report.state, **figures, metrics=metrics, exit_code=code)
+        else:
+            self.print(lines, code)
+
+    def print(self, lines: Iterable[str], code: int) -> None:
+        """The closing words. A quiet batch speaks only when something is wrong, on standard error then."""
+        if code or not self.given["quiet"]:
+            for line in lines:
+                say(line, err=self.given["quiet"])
+
+    def fail(self, line: str) -> None:
+        self.log.error(line)
+        say(f"Error: {line}", err=True)
+
+    def end(self, code: int) -> None:
+        """Note the exit code, and have those told who want to know of any but 0."""
+        self.log.info(f"exit code {code}")
+        if code and self.given["on_failure"]:
+            complaint = onfailure.tell(
+                self.given["on_failure"], exit_code=code, metrics=self.metrics, batch_id=self.batch_id
+            )
+            if complaint is not None:
+                self.fail(complaint)
+
+
+def conduct(name: str, given: dict[str, Any], work: Callable[[Job], int]) -> None:
+    """Do the work of the command ``name``, and exit with its code; errors are told, and raised again."""
+    if given["nice"]:
+        os.nice(given["nice"])
+    with log_to(given["log_file"]) as log, interruptible() as interruption:
+        log.info(f"batchpersist {__version__} {name}, process {os.getpid()}")
+        job = Job(given, log, interruption)
+        try:
+            code = _conducted(job, work)
+        except StopNowError:
+            code = interruption.exit_code
+            log.error(f"stopped at once, exit code {code}")
+            say("Stopped at once. The same command again does what is left.", err=True)
+    click.get_current_context().exit(code)
+
+
+def _conducted(job: Job, work: Callable[[Job], int]) -> int:
+    try:
+        code = work(job)
+    except Exception as error:
+        return _failed(job, error)
+    job.end(code)
+    return code
+
+
+def _failed(job: Job, error: Exception) -> int:
+    """Raises the error again, but where it only says that the user's patience ended first."""
+    if job.interruption and isinstance(error, BatchLockedError):
+        job.log.info("interrupted while it waited; nothing was done")
+        say("Interrupted while it waited. Nothing was done.", err=True)
+        return job.interruption.exit_code
+    failure, code = failure_of(error), exit_code_of(error)
+    job.log.error(str(error) or failure.type)
+    if job.given["as_json"] and isinstance(error, BatchPersistError | OSError):
+        emit("error", stage="batch", **failure._asdict(), exit_code=code)
+    job.end(code)
+    raise error

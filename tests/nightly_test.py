@@ -1,0 +1,252 @@
+"""A batch that nobody watches: its log, its niceness, the command for failures, the time it may take."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from engine import run, tree
+
+from batchpersist.batch import run_batch
+from batchpersist.batchlock import BatchLock
+from batchpersist.cli.logfile import log_to
+from batchpersist.cli.main import cli
+from batchpersist.cli.options.types import Duration
+from batchpersist.layout import Layout
+from batchpersist.models import Event, Progress
+from batchpersist.options import BatchOptions
+from batchpersist.policy import FailurePolicy
+
+STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    lines = [json.dumps(run(f"task-{n % 3}", n)) for n in range(9)]
+    (tmp_path / "runs.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["run", *words], catch_exceptions=False)
+
+
+# --max-duration
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90m", 5400),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("45", 45),
+        ("1.5h", 5400),
+        ("1d2h3m4s", 93_784),
+        ("0.5s", 0.5),
+    ],
+)
+def test_time_spans(text: str, seconds: float) -> None:
+    assert Duration().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "h", "2x", "m2", "1m2h", "-1", "0", "0s", "1h 2m", "nan"])
+def test_what_is_no_time_span_is_refused(text: str) -> None:
+    with pytest.raises(click.BadParameter, match="time"):
+        Duration().convert(text, None, None)
+
+
+def test_a_batch_out_of_time_is_continued_by_the_next(folder: Path) -> None:
+    runs = [run(f"task-{n % 40:02d}", n) for n in range(1200)]
+    Path("many.jsonl").write_text("".join(json.dumps(item) + "\n" for item in runs))
+    watched = FailurePolicy(limit=100, percent=True)  # makes for many small shards
+    seen: list[Event] = []
+
+    def watch(event: Event) -> None:
+        seen.append(event)
+        if isinstance(event, Progress) and event.phase == "settle":
+            time.sleep(1)
+
+    first = run_batch(["many.jsonl"], BatchOptions(failures=watched, max_duration=0.9), watch=watch)
+    assert (first.state, first.exit_code) == ("timed_out", 12)
+    assert (first.metrics["state"], first.metrics["interrupted"]) == ("timed_out", False)
+    settled = first.metrics["counts"]["both_ok"]
+    assert len([event for event in seen if isinstance(event, Progress) and event.phase == "settle"]) <= 1
+    second = run_batch(["many.jsonl"], BatchOptions(failures=watched))
+    assert (second.state, second.metrics["parts"]) == ("finished", 2)
+    assert second.metrics["counts"]["resumed"] == settled
+    assert second.metrics["counts"]["both_ok"] == 1200
+    run_batch(["many.jsonl"], BatchOptions(out_dir="out2", runs_dir="runs2"))
+    assert tree(folder / ".runs") == tree(folder / "runs2")
+
+
+def test_time_spent_waiting_for_another_batch_counts() -> None:
+    with BatchLock(Layout("out", ".runs"), "another"):
+        result = invoke("runs.jsonl", "--wait", "3600", "--max-duration", "0.3s")
+    assert result.exit_code == 11
+
+
+# --nice
+
+
+def test_all_processes_are_nicer(folder: Path) -> None:
+    script = "import os, sys; sys.exit(os.getpriority(os.PRIO_PROCESS, 0))"
+    at_worst = shlex.join([sys.executable, "-c", script])
+    command = [sys.executable, "-m", "batchpersist", "run", "absent", "--nice", "7", "--on-failure", at_worst]
+    expected = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7)
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 10
+    assert f"itself ended with {expected}:" in result.stderr
+
+
+# --log-file
+
+
+def log_lines(name: str = "night.log") -> list[str]:
+    lines = Path(name).read_text("utf-8").splitlines()
+    assert all(re.match(rf"{STAMP} (INFO|WARNING|ERROR) ", line) for line in lines), lines
+    return [line.split(" ", 1)[1] for line in lines]
+
+
+def test_the_log_tells_of_start_failures_and_end() -> None:
+    Path("broken.jsonl").write_text("no json\n")
+    assert invoke("runs.jsonl", "broken.jsonl", "--log-file", "night.log", "-q").exit_code == 3
+    lines = log_lines()
+    assert re.fullmatch(rf"INFO batchpersist \S+ run, process {os.getpid()}", lines[0])
+    assert re.match(r"INFO batch \d{8}T\w+-\w+ in /", lines[1])
+    assert lines[2].startswith("ERROR broken.jsonl:1: input: not valid JSON")
+    assert lines[-2].startswith("INFO Done: 9 persisted, 1 invalid.")
+    assert lines[-1] == "INFO exit code 3"
+    assert invoke("absent", "--log-file", "night.log").exit_code == 10
+    assert log_lines()[len(lines) + 1 :] == ["ERROR source not found: absent", "INFO exit code 10"]
+
+
+def test_a_dry_run_writes_no_log() -> None:
+    assert invoke("runs.jsonl", "-n", "--log-file", "night.log").exit_code == 0
+    assert not Path("night.log").exists()
+
+
+def test_a_log_that_cannot_be_opened_is_an_error_before_anything_is_done() -> None:
+    result = invoke("runs.jsonl", "--log-file", "absent/night.log")
+    assert result.exit_code == 1
+    assert "absent/night.log" in result.stderr
+    assert not Path("out").exists()
+
+
+def test_a_rotated_log_goes_on_in_a_new_file() -> None:
+    with log_to("night.log") as log:
+        log.info("before")
+        os.rename("night.log", "night.log.1")
+        log.info("after")
+    assert (log_lines("night.log.1"), log_lines()) == (["INFO before"], ["INFO after"])
+
+
+def test_a_log_that_can_no_longer_be_written_stops_nothing() -> None:
+    Path("logs").mkdir()
+    with log_to("logs/night.log") as log:
+        os.rename("logs", "gone")
+        log.info("to nobody")
+    with log_to("/dev/full") as log:
+        log.info("to nobody")
+
+
+def test_nobody_writes_lines_of_another_s_making() -> None:
+    with log_to("night.log") as log:
+        log.error("a.jsonl\n2026-01-01T00:00:00.000Z INFO all is well\r\x1b[2J\u2028é\udcff")
+    (line,) = Path("night.log").read_text("utf-8").split("\n")[:-1]
+    assert r"a.jsonl\n2026" in line
+    assert line.endswith(r"\r\x1b[2J\u2028é\udcff")
+
+
+def test_the_library_s_warnings_are_in_the_log_and_on_standard_error(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with log_to("night.log"):
+        logging.getLogger("batchpersist.locks").warning("task lock was lost while held: %s", "x")
+    assert log_lines() == ["WARNING task lock was lost while held: x"]
+    assert "lost while held" in capsys.readouterr().err
+    assert not logging.getLogger("batchpersist").handlers
+
+
+# --on-failure
+
+
+@pytest.fixture
+def teller(folder: Path) -> Callable[[], list[str]]:
+    """Writes down what it is told, by ``tell``; returns what that was."""
+    script = """
+import json, os, sys
+names = ("EXIT_CODE", "METRICS", "BATCH", "ON_FAILURE", "RUN_ON_FAILURE")
+told = [sys.argv[1:], *(os.environ.get("BATCHPERSIST_" + name) for name in names)]
+json.dump(told, open("told.json", "w"))
+"""
+    (folder / "tell me.py").write_text(script)
+
+    def told() -> list[str]:
+        content: list[str] = json.loads(Path("told.json").read_text())
+        Path("told.json").unlink()
+        return content
+
+    return told
+
+
+COMMAND = shlex.join([sys.executable, "tell me.py", "a b"])
+
+
+def test_the_command_for_failures_is_told_which_batch_and_where_its_metrics_are(
+    folder: Path, teller: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHPERSIST_ON_FAILURE", COMMAND)
+    with Path("runs.jsonl").open("a") as file:
+        file.write("no json")
+    assert invoke("runs.jsonl").exit_code == 3
+    words, code, metrics, batch, itself, itself_too = teller()
+    assert words == ["a b", str(folder / "out/metrics.json")]
+    assert (code, metrics) == ("3", words[1])
+    assert batch == json.loads(Path(metrics).read_bytes())["batch_id"]
+    assert (itself, itself_too) == (None, None)
+
+
+def test_it_is_not_run_when_all_is_well_nor_by_a_dry_run(teller: Callable[[], list[str]]) -> None:
+    assert invoke("runs.jsonl", "--on-failure", COMMAND).exit_code == 0
+    Path("broken.jsonl").write_text("no json\n")
+    assert invoke("broken.jsonl", "--dry-run", "--on-failure", COMMAND).exit_code == 3
+    assert not Path("told.json").exists()
+
+
+def test_it_is_run_when_the_batch_could_not_even_begin(teller: Callable[[], list[str]]) -> None:
+    assert invoke("absent", "--on-failure", COMMAND).exit_code == 10
+    assert teller()[:4] == [["a b", ""], "10", "", ""]
+    with BatchLock(Layout("out", ".runs"), "another"):
+        assert invoke("runs.jsonl", "--on-failure", COMMAND).exit_code == 11
+    assert teller()[1] == "11"
+    assert invoke("runs.jsonl", "--out-dir", "x", "--runs-dir", "x", "--on-failure", COMMAND).exit_code == 2
+    assert teller()[1] == "2"
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [("false", "itself ended with 1: false"), ("no-such-command x", "could not be run: [ENOENT]")],
+)
+def test_its_own_failure_is_told_and_changes_nothing(command: str, complaint: str) -> None:
+    result = invoke("absent", "--on-failure", command, "--log-file", "night.log")
+    assert result.exit_code == 10
+    assert complaint in result.stderr
+    assert complaint in log_lines()[-1]
+
+
+def test_what_is_no_command_line_is_wrong_usage() -> None:
+    assert invoke("runs.jsonl", "--on-failure", "echo 'half").exit_code == 2
+    assert invoke("runs.jsonl", "--on-failure", " ").exit_code == 2
