@@ -10,11 +10,13 @@ import difflib
 import functools
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -188,11 +190,19 @@ def options(command: click.Command) -> set[str]:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
-    for link in set(re.findall(r"\]\((?!https?:)([^)]+)\)", prose(page))):
+    text = re.sub(r"`[^`\n]+`", "", prose(page))
+    for link in set(re.findall(r"\]\((?!https?:)([^)]+)\)", text)):
         name, _, anchor = link.partition("#")
         target = (ROOT / page).parent / name if name else ROOT / page
         assert target.exists(), link
         assert not anchor or anchor in anchors(target.resolve().relative_to(ROOT).as_posix()), link
+
+
+def test_every_page_is_in_the_contents_of_the_site() -> None:
+    contents = runpy.run_path(str(ROOT / "docs" / "conf.py"))["CONTENTS"]
+    listed = {f"{name}.md" for names in contents.values() for name in names} | {"README.md"}
+    assert [page for page in PAGES if not any(fnmatch(page, pattern) for pattern in listed)] == []
+    assert [pattern for pattern in listed if not any(fnmatch(page, pattern) for page in PAGES)] == []
 
 
 def anchors(page: str) -> set[str]:
