@@ -33,6 +33,7 @@ from .options import BatchOptions
 from .outcomes import OutcomeBuilder
 from .plan import Plan, make_plan
 from .policy import Deadline
+from .progressfile import ProgressFile
 from .reporting import check_writable, write_folder, write_reports
 from .retries import Retrying
 from .scanning import scan_sources
@@ -86,8 +87,9 @@ def run_batch(
         closing(crew),
     ):
         check_writable(options)
-        with BatchSession(layout, options, sources) as session:
-            lock.describe(f"batch {session.batch_id}")
+        session = BatchSession(layout, options, sources)
+        lock.describe(session.name)
+        with session:
             watch(Begun(session.batch_id, session.folder.path))
             catalogue = CatalogueSession(layout, options, session.folder.spool)
             return _Batch(options, crew, watch, stop, deadline, layout, session, catalogue).run(parts)
@@ -125,7 +127,8 @@ class _Batch:
     ) -> None:
         self._options = options
         self._crew = crew
-        self._watch = watch
+        self._tell = watch
+        self._progress = ProgressFile(session.folder.progress)
         self._stop = stop
         self._deadline = deadline
         self._layout = layout
@@ -183,6 +186,11 @@ class _Batch:
         report = BatchReport(metrics, table, state, self._defects, unwritten, self._session.folder.path)
         self._session.end(state, None if state == "interrupted" else report.exit_code)
         return report
+
+    def _watch(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self._progress.note(event)
+        self._tell(event)
 
     def _info(self, state: State) -> BatchInfo:
         record = self._session.record

@@ -79,6 +79,11 @@ class BatchFolder:
         return os.path.join(self.path, "outcomes.parquet")
 
     @property
+    def progress(self) -> str:
+        """How far the batch is (``progressfile``); gone when it has come to an end."""
+        return os.path.join(self.path, "progress.json")
+
+    @property
     def metrics(self) -> str:
         return os.path.join(self.path, "metrics.json")
 
@@ -117,6 +122,11 @@ class BatchFolder:
         import pyarrow.parquet as pq
 
         return pq.read_table(path, memory_map=True)
+
+
+def batch_name(batch_id: str) -> str:
+    """What a person calls a batch."""
+    return f"batch {batch_id}"
 
 
 def list_batches(layout: Layout) -> list[BatchFolder]:

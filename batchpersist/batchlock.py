@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import socket
 import time
@@ -22,8 +23,12 @@ POLL_SECONDS = 0.2
 """Between two looks at a lock that is waited for."""
 
 
-class _Holder(msgspec.Struct):
-    """What stands in ``<lock file>.json`` while a batch runs, so that a second one can name it."""
+GLANCE_SECONDS = 0.1
+"""For so long a lock that is taken is tried for again, for ``holder_of`` holds it for an instant."""
+
+
+class BatchHolder(msgspec.Struct):
+    """Who runs a batch: stands in ``<lock file>.json`` meanwhile, so that a second one can name it."""
 
     pid: int
     host: str
@@ -74,7 +79,7 @@ class BatchLock:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         deadline = time.monotonic() + self._wait
         while not self._try():
-            holder = self._holder()
+            holder = str(_read_holder(self._record))
             if time.monotonic() >= deadline or not self._keep_waiting(holder):
                 raise BatchLockedError(self._path, holder)
             time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
@@ -88,14 +93,14 @@ class BatchLock:
 
     def _try(self) -> bool:
         try:
-            self._lock.acquire(timeout=0)
+            self._lock.acquire(timeout=GLANCE_SECONDS, poll_interval=GLANCE_SECONDS / 5)
         except Timeout:
             return False
         return True
 
     def describe(self, description: str) -> None:
         """Say what holds the lock, once that is known better. Raises OSError."""
-        holder = _Holder(self._pid, socket.gethostname(), self._started, description)
+        holder = BatchHolder(self._pid, socket.gethostname(), self._started, description)
         atomic.write(self._record, msgspec.json.encode(holder), Durability.NONE)
 
     def release(self) -> None:
@@ -119,10 +124,35 @@ class BatchLock:
     ) -> None:
         self.release()
 
-    def _holder(self) -> str:
-        """The record in words. It is missing in the moment after the lock was taken."""
-        try:
-            with open(self._record, "rb") as file:
-                return str(msgspec.json.decode(file.read(), type=_Holder))
-        except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
-            return "a batch that has not said yet who it is"
+
+class _Unknown(BatchHolder):
+    def __str__(self) -> str:
+        return "a batch that has not said yet who it is"
+
+
+def _read_holder(path: str) -> BatchHolder:
+    """It is missing in the moment after the lock was taken."""
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=BatchHolder)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return _Unknown(pid=0, host="", started="", description="")
+
+
+def holder_of(layout: Layout) -> BatchHolder | None:
+    """Who holds the batch lock of a root now; None: nobody, whatever a batch that was killed left behind.
+
+    Asks the kernel by a shared flock, held for an instant: a batch that begins just then tries again.
+    Raises OSError where the lock file cannot be read.
+    """
+    try:
+        descriptor = os.open(layout.batch_lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read_holder(layout.batch_lock + ".json")
+    finally:
+        os.close(descriptor)
+    return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import secrets
@@ -15,7 +16,15 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from . import __version__
-from .batchfolder import BatchFolder, BatchRecord, State, drop_oldest, list_batches, read_if_any
+from .batchfolder import (
+    BatchFolder,
+    BatchRecord,
+    State,
+    batch_name,
+    drop_oldest,
+    list_batches,
+    read_if_any,
+)
 from .deadbatches import clear_dead_batches
 from .errors import WorkerDiedError
 from .journal import Journal, QuarantineEntry, encode_entry
@@ -70,6 +79,11 @@ class BatchSession:
         return self.record.batch_id
 
     @property
+    def name(self) -> str:
+        """What a person calls it, and by which the batch lock's holder is known."""
+        return batch_name(self.batch_id)
+
+    @property
     def continues(self) -> bool:
         return self.record.parts > 1
 
@@ -107,6 +121,8 @@ class BatchSession:
         """Note how the batch ended, and let go of batches that are too old. Never raises OSError."""
         self.record.state, self.record.exit_code = state, exit_code
         self.record.finished_at = utc_text()
+        with contextlib.suppress(OSError):
+            os.unlink(self.folder.progress)
         try:
             self.folder.write_record(self.record)
             drop_oldest(self._layout, self._options.keep_batches)

@@ -27,19 +27,21 @@ LEVELS = (
     " samples generate scanned scan columns index"
     " cataloguefile cataloguesources catalogue shards plan job payloads"
     " versions window snapshottext entries otherforms history historycache baseline"
-    " merge composition draft commit snapshot manifest journal batchfolder",
+    " merge composition draft commit snapshot manifest journal batchfolder"
+    " progressfile",
     # 3 the pair: both writes together, one by one or a shard of them
     "events pairs coordinator sides snapshotside manifestside runtexts shardentry settle standing",
     # 4 many shards: who does the work, and what became of it
     "executors watchdog dispatch scanning policy options outcomes catalogueoutputs cataloguesession"
     " retries timing counts groups metrics reporting resuming deadbatches batchsession batchreport",
     # 5 the whole job
-    "batch preview",
+    "batch preview operations operations.status",
     # 6 the command
     "cli cli.completion cli.config cli.configuration cli.defaults cli.generate cli.main"
     " cli.options cli.options.batches cli.options.nightly cli.options.places cli.options.reading"
     " cli.options.sections cli.options.showing cli.options.types cli.options.working"
     " cli.logfile cli.onfailure cli.output cli.persisting cli.progress cli.run cli.run_options cli.signals"
+    " cli.status"
     " cli.words __main__",
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules.split()}

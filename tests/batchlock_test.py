@@ -17,13 +17,13 @@ import pytest
 from contenders import run_together
 
 from batchpersist import atomic
-from batchpersist.batchlock import BatchLock
+from batchpersist.batchlock import GLANCE_SECONDS, BatchLock
 from batchpersist.errors import BatchLockedError
 from batchpersist.layout import Layout
 
 HOLD = """
 import sys
-from batchpersist.batchlock import BatchLock
+from batchpersist.batchlock import GLANCE_SECONDS, BatchLock
 from batchpersist.layout import Layout
 with BatchLock(Layout(*sys.argv[1:]), "the nightly batch"):
     print("held", flush=True)
@@ -88,10 +88,15 @@ def test_it_can_wait_for_the_other_batch(layout: Layout) -> None:
     timer.join()
 
 
-def test_without_a_wait_it_does_not_sleep(layout: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("slept"))
+def test_without_a_wait_it_sleeps_for_no_more_than_a_glance_at_the_lock(
+    layout: Layout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: (slept.append(seconds), sleep(seconds)))
     with BatchLock(layout, "first"), pytest.raises(BatchLockedError):
         BatchLock(layout, "second", wait=-1.0).acquire()
+    assert 0 < sum(slept) <= 2 * GLANCE_SECONDS
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}", b"\xff"])

@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from .configuration import Setting
 from .defaults import options_of
-from .output import emit, say
+from .output import emit, print_table
 
 if TYPE_CHECKING:
     from .main import _Main
@@ -43,7 +43,7 @@ def show(name: str, as_json: bool) -> None:
         for row in rows:
             emit("option", **row._asdict())
     else:
-        _print(rows)
+        print_table(("option", "value", "from"), rows)
 
 
 def _rows(inspected: click.Command, settings: dict[str, Setting]) -> Iterator[_Row]:
@@ -73,10 +73,3 @@ def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "" if value is None or type(value).__module__.startswith("click") else str(value)
-
-
-def _print(rows: list[_Row]) -> None:
-    table = [_Row("option", "value", "from"), *rows]
-    widths = [max(len(row[column]) for row in table) for column in (0, 1)]
-    for row in table:
-        say(f"{row.option:{widths[0]}}  {row.value:{widths[1]}}  {row.origin}".rstrip())

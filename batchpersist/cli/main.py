@@ -12,7 +12,13 @@ from ..errors import BatchPersistError, exit_code_of, failure_of
 from .configuration import Setting, read_configuration
 from .defaults import default_map, name_variables, settings_of
 
-_COMMANDS = {"completion": "completion", "config": "config", "generate": "generate", "run": "run"}
+_COMMANDS = {
+    "completion": "completion",
+    "config": "config",
+    "generate": "generate",
+    "run": "run",
+    "status": "status",
+}
 
 
 class LazyGroup(click.Group):

@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterable, Sequence
 
 import click
 
 
-def say(line: str, *, err: bool = False) -> None:
-    """Print a line; where nobody reads any more, or the disk is full, go silent for good."""
+def say(line: str, *, err: bool = False, end: bool = True) -> None:
+    """Print a line (``end=False``: the next one goes on with it).
+
+    Where nobody reads any more, or the disk is full, go silent for good.
+    """
     try:
-        click.echo(line, err=err)
+        click.echo(line, err=err, nl=end)
     except OSError:
         stream = sys.stderr if err else sys.stdout
         # What is still in the stream's buffer must not fail again when the interpreter ends.
@@ -22,3 +26,11 @@ def say(line: str, *, err: bool = False) -> None:
 def emit(message_type: str, **content: object) -> None:
     """Print one JSON event. ASCII only, so that no terminal or pipe can spoil it."""
     say(json.dumps({"message_type": message_type, **content}))
+
+
+def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print rows of words, in columns as wide as they need."""
+    table = [heading, *rows]
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    for row in table:
+        say("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())

@@ -23,7 +23,7 @@ def summary_lines(metrics: dict[str, Any], state: str, metrics_path: str) -> Ite
     counts, timing = metrics["counts"], metrics["timing"]
     tasks = len(metrics["tasks"]) + metrics["tasks_omitted"]
     yield (
-        f"{_number(counts['selected'], 'run')} of {_number(tasks, 'task')} in {timing['wall_seconds']:.1f} s "
+        f"{number(counts['selected'], 'run')} of {number(tasks, 'task')} in {timing['wall_seconds']:.1f} s "
         f"({timing['runs_per_second']:,.0f} runs/s); details in {metrics_path}"
     )
     yield f"{_verdict(counts, state)} {_what_next(counts, state)}"
@@ -32,8 +32,8 @@ def summary_lines(metrics: dict[str, Any], state: str, metrics_path: str) -> Ite
 def preview_lines(preview: Preview) -> Iterator[str]:
     """A dry run in words."""
     yield (
-        f"{_number(preview.selected, 'run')} of {_number(preview.tasks, 'task')} "
-        f"({preview.bytes:,} bytes) in {_number(preview.shards, 'shard')}; "
+        f"{number(preview.selected, 'run')} of {number(preview.tasks, 'task')} "
+        f"({preview.bytes:,} bytes) in {number(preview.shards, 'shard')}; "
         f"of {preview.discovered:,} found, {preview.invalid:,} invalid, {preview.filtered:,} filtered out, "
         f"{preview.superseded:,} superseded by a later line"
     )
@@ -84,8 +84,16 @@ def _causes(errors: list[dict[str, Any]], omitted: int) -> Iterator[str]:
         yield f"{cause['count']:,} x {cause['stage']}: {cause['message']}, e.g. {place}{run}{detail}"
     further = len(errors[SHOWN_CAUSES:]) + omitted
     if further:
-        yield f"... and {_number(further, 'more cause')}"
+        yield f"... and {number(further, 'more cause')}"
 
 
-def _number(count: int, noun: str) -> str:
+def number(count: int, noun: str) -> str:
+    """``1 run``, ``2 runs``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def span(seconds: float) -> str:
+    """A time span as a person would say it: no more exact than it helps."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

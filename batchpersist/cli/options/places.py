@@ -6,8 +6,7 @@ from .sections import section
 
 _option = section("Where it goes")
 
-ROOTS = (
-    _option("--out-dir", metavar="DIR", default="out", show_default=True, help="Root of the task snapshots."),
+RUNS_DIR = (
     _option(
         "--runs-dir",
         metavar="DIR",
@@ -15,6 +14,11 @@ ROOTS = (
         show_default=True,
         help="Root of the run manifests and task locks.",
     ),
+)
+
+ROOTS = (
+    _option("--out-dir", metavar="DIR", default="out", show_default=True, help="Root of the task snapshots."),
+    *RUNS_DIR,
 )
 
 REPORTS = (

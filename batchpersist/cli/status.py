@@ -1,0 +1,175 @@
+"""``batchpersist status``: the batches of a root, and how far the running one is."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import click
+import msgspec
+
+from ..batchfolder import find_batch
+from ..layout import Layout
+from ..operations.status import BatchStatus, batch_statuses, status_of
+from .options import Sectioned, declare, places, showing
+from .output import emit, print_table, say
+from .words import number, span
+
+_COLUMNS = ("batch", "state", "started", "runs", "failed", "invalid", "exit code")
+_NEXT = {
+    "running": "",
+    "finished": "",
+    "failed": "An error ended it; the same command continues it.",
+}
+_CONTINUED = "The same command continues it."
+
+
+@click.command("status", cls=Sectioned, short_help="Show running and past batches.")
+@click.argument("batch", metavar="[BATCH]", required=False)
+@declare(places.RUNS_DIR)
+@click.option(
+    "--watch",
+    is_flag=False,
+    flag_value="2",
+    type=click.FloatRange(min=0.1),
+    metavar="[SECONDS]",
+    help="Look again every 2 SECONDS for as long as a batch is running.",
+)
+@declare(showing.JSON)
+def command(batch: str | None, runs_dir: str, watch: float | None, as_json: bool) -> None:
+    """Show the batches of a root, the latest last, or one BATCH (the start of its id, or latest) in full.
+
+    A batch that was killed is told from one that is running, whose progress is shown. Disturbs no
+    batch. Exit codes: 0, and 10 where there is no such batch.
+    """
+    layout = Layout("", os.path.abspath(runs_dir))
+    if batch is not None:
+        status = status_of(layout, find_batch(layout, batch))
+        emit("batch", **_as_dict(status)) if as_json else _print_details(status)
+        shown = [status]
+    else:
+        shown = batch_statuses(layout)
+        _show_all(shown, runs_dir, as_json)
+    if watch is not None and shown:
+        try:
+            _watch(layout, shown[-1], watch, as_json)
+        except KeyboardInterrupt:
+            click.get_current_context().exit(130)
+
+
+def _show_all(statuses: list[BatchStatus], runs_dir: str, as_json: bool) -> None:
+    if as_json:
+        for status in statuses:
+            emit("batch", **_as_dict(status))
+    elif not statuses:
+        say(f"No batch has worked on {runs_dir} yet.")
+    else:
+        print_table(_COLUMNS, map(_row, statuses))
+        for status in statuses:
+            if status.state == "running":
+                say(f"{status.record.batch_id} is running: {_progress(status)}")
+
+
+def _watch(layout: Layout, status: BatchStatus, seconds: float, as_json: bool) -> None:
+    """Tell of the progress until the batch runs no more."""
+    terminal = sys.stdout.isatty() and not as_json
+    while status.state == "running":
+        time.sleep(seconds)
+        status = status_of(layout, status.folder)
+        if as_json:
+            emit("batch", **_as_dict(status))
+        elif status.state == "running":
+            say(f"\r\x1b[K{_progress(status)}" if terminal else _progress(status), end=not terminal)
+    if not as_json:
+        say(f"{chr(13) * terminal}Batch {status.record.batch_id}: {', '.join(_outcome(status))}.")
+
+
+def _row(status: BatchStatus) -> tuple[str, ...]:
+    record, result, progress = status.record, status.result, status.progress
+    runs = failed = invalid = "-"
+    if result is not None:
+        counts = result.counts
+        runs, failed, invalid = (f"{n:,}" for n in (counts.selected, counts.failed, counts.invalid))
+    elif progress is not None:
+        runs = f"{progress.done:,}" + (f" of {progress.total:,}" if progress.total is not None else "")
+        failed = f"{progress.failed:,}"
+    code = "-" if record.exit_code is None else str(record.exit_code)
+    return (record.batch_id, status.state, _moment(record.started_at), runs, failed, invalid, code)
+
+
+def _moment(text: str) -> str:
+    """An ISO moment to the second."""
+    return text[:19].replace("T", " ") + "Z"
+
+
+def _progress(status: BatchStatus) -> str:
+    progress = status.progress
+    if progress is None:
+        return "it has only begun"
+    of_total = f" of {progress.total:,}" if progress.total is not None else ""
+    share = f" ({100 * progress.done // progress.total}%)" if progress.total else ""
+    rate = progress.runs_per_second
+    left = progress.seconds_left if status.state == "running" else None
+    words = [
+        f"{progress.phase} {progress.done:,}{of_total} runs{share}",
+        f"{progress.failed:,} failed" if progress.failed else "",
+        f"{rate:,.0f} runs/s" if rate else "",
+        f"about {span(left)} left" if left is not None else "",
+        f"as of {span(max(0.0, time.time() - progress.updated_at))} ago",
+    ]
+    return ", ".join(word for word in words if word)
+
+
+def _outcome(status: BatchStatus) -> Iterator[str]:
+    yield status.state
+    if status.result is not None:
+        counts = status.result.counts
+        yield f"{number(counts.selected, 'run')} in {span(status.result.timing.wall_seconds)}"
+        for name in ("failed", "invalid", "not_attempted"):
+            if figure := getattr(counts, name):
+                yield f"{figure:,} {name.replace('_', ' ')}"
+    elif status.progress is not None:
+        yield _progress(status)
+    if status.record.exit_code is not None:
+        yield f"exit code {status.record.exit_code}"
+
+
+def _print_details(status: BatchStatus) -> None:
+    record = status.record
+    config = record.config
+    details = {
+        "batch": record.batch_id,
+        "state": ", ".join(_outcome(status)),
+        "started": _moment(record.started_at) + (f", in {record.parts} parts" if record.parts > 1 else ""),
+        "ended": _moment(record.finished_at) if record.finished_at else "",
+        "process": f"{record.pid}@{record.host}",
+        "in": record.cwd,
+        "sources": " ".join(config.get("sources", [])),
+        "roots": f"{config.get('out_dir')} {config.get('runs_dir')}",
+        "folder": status.folder.path,
+        "next": _NEXT.get(status.state, _CONTINUED),
+    }
+    for name, value in details.items():
+        if value:
+            say(f"{name:8} {value}")
+
+
+def _as_dict(status: BatchStatus) -> dict[str, Any]:
+    record, progress = status.record, status.progress
+    news: dict[str, Any] | None = None
+    if progress is not None:
+        news = {
+            **msgspec.structs.asdict(progress),
+            "runs_per_second": round(progress.runs_per_second, 1),
+            "seconds_left": progress.seconds_left,
+        }
+    return {
+        **msgspec.structs.asdict(record),
+        "state": status.state,
+        "progress": news,
+        "result": msgspec.to_builtins(status.result),
+        "folder": status.folder.path,
+    }

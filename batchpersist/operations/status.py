@@ -1,0 +1,87 @@
+"""How the batches of a root are: those that run, those that ended, and those that were killed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from ..batchfolder import BatchFolder, BatchRecord, State, batch_name, list_batches, read_if_any
+from ..batchlock import BatchHolder, holder_of
+from ..layout import Layout
+from ..progressfile import ProgressRecord, read_progress
+
+
+class _Counts(msgspec.Struct):
+    selected: int
+    failed: int
+    invalid: int
+    not_attempted: int
+
+
+class _Timing(msgspec.Struct):
+    wall_seconds: float
+    runs_per_second: float
+
+
+class Result(msgspec.Struct):
+    """What the metrics of a batch say in short (docs/metrics.md)."""
+
+    counts: _Counts
+    timing: _Timing
+
+
+@dataclass(frozen=True)
+class BatchStatus:
+    """How a batch is."""
+
+    record: BatchRecord
+    state: State | Literal["killed"]
+    """``killed``: it never said how it ended, and nobody holds its lock any more."""
+    progress: ProgressRecord | None
+    """The latest news, where it runs or was killed."""
+    result: Result | None
+    """Where it came to its end."""
+    folder: BatchFolder
+
+
+def batch_statuses(layout: Layout) -> list[BatchStatus]:
+    """All batches of a root whose folders are kept, oldest first; those of other versions may be missing.
+
+    Disturbs no batch: takes nothing but a glance at the batch lock. Raises OSError.
+    """
+    # First the records: a batch that begins after them is not among them.
+    found = [(folder, read_if_any(folder)) for folder in list_batches(layout)]
+    holder = holder_of(layout)
+    return [_status(folder, record, holder) for folder, record in found if record is not None]
+
+
+def status_of(layout: Layout, folder: BatchFolder) -> BatchStatus:
+    """How one batch is. Raises OSError and BatchMissingError."""
+    record = folder.read_record()
+    return _status(folder, record, holder_of(layout))
+
+
+def _status(folder: BatchFolder, record: BatchRecord, holder: BatchHolder | None) -> BatchStatus:
+    state: State | Literal["killed"] = record.state
+    if state == "running" and (holder is None or holder.description != batch_name(record.batch_id)):
+        again = read_if_any(folder)  # it may have ended between the looks at its record and at the lock
+        record = again or record
+        state = record.state if record.state != "running" else "killed"
+    unfinished = state in ("running", "killed")
+    return BatchStatus(
+        record,
+        state,
+        progress=read_progress(folder.progress) if unfinished else None,
+        result=None if unfinished else _result(folder),
+        folder=folder,
+    )
+
+
+def _result(folder: BatchFolder) -> Result | None:
+    try:
+        with open(folder.metrics, "rb") as file:
+            return msgspec.json.decode(file.read(), type=Result)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None

@@ -1,0 +1,227 @@
+"""Which batches a root has had, which of them run, which were killed; and how far a running one is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from engine import run
+
+from batchpersist.batch import run_batch
+from batchpersist.batchfolder import find_batch
+from batchpersist.batchlock import BatchLock, holder_of
+from batchpersist.cli.main import cli
+from batchpersist.layout import Layout
+from batchpersist.models import Progress
+from batchpersist.operations.status import BatchStatus, batch_statuses
+from batchpersist.options import BatchOptions
+from batchpersist.progressfile import ProgressFile, read_progress
+
+ROOT = Layout("out", ".runs")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    lines = [json.dumps(run(f"task-{n % 3}", n)) for n in range(9)]
+    (tmp_path / "runs.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def invoke(*words: str) -> Result:
+    return CliRunner().invoke(cli, ["status", *words], catch_exceptions=False)
+
+
+def states() -> list[str]:
+    return [status.state for status in batch_statuses(ROOT)]
+
+
+# A running batch, seen from another process
+
+SLOW = """
+import sys, time
+from batchpersist.batch import run_batch
+from batchpersist.models import Progress
+from batchpersist.options import BatchOptions
+from batchpersist.policy import FailurePolicy
+
+def watch(event):
+    if isinstance(event, Progress) and event.phase == "settle":
+        print("settled", flush=True)
+        sys.stdin.readline()
+
+run_batch(["many.jsonl"], BatchOptions(failures=FailurePolicy(100, percent=True)), watch=watch)
+"""
+
+
+@pytest.fixture
+def slow(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A batch that settles a shard for each line that it is sent; one is settled already."""
+    runs = [run(f"task-{n:03d}", n) for n in range(600)]
+    (folder / "many.jsonl").write_text("".join(json.dumps(item) + "\n" for item in runs))
+    with subprocess.Popen(
+        [sys.executable, "-c", SLOW], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "settled\n"
+        yield process
+        process.kill()
+
+
+def test_a_running_batch_is_seen_as_far_as_it_is_and_its_death_as_well(
+    slow: subprocess.Popen[str], folder: Path
+) -> None:
+    (status,) = batch_statuses(ROOT)
+    assert (status.state, status.record.pid) == ("running", slow.pid)
+    assert status.progress is not None
+    assert (status.progress.phase, status.progress.total) == ("settle", 600)
+    assert 0 < status.progress.done < 600
+    result = invoke()
+    assert result.exit_code == 0
+    assert f"{status.record.batch_id} is running: settle {status.progress.done} of 600 runs" in result.stdout
+    slow.send_signal(signal.SIGKILL)
+    slow.wait()
+    (status,) = batch_statuses(ROOT)
+    assert (status.state, status.record.state) == ("killed", "running")
+    assert "is running" not in invoke().stdout
+    assert "next     The same command continues it." in invoke("latest").stdout.splitlines()
+    run_batch(["many.jsonl"], BatchOptions())
+    assert states() == ["finished"]
+
+
+def test_a_dead_batch_is_not_taken_for_the_one_that_runs_now(
+    slow: subprocess.Popen[str], folder: Path
+) -> None:
+    slow.kill()
+    slow.wait()
+    with BatchLock(ROOT, "batch of somebody"):
+        assert states() == ["killed"]
+    seen: list[list[str]] = []
+    run_batch(["runs.jsonl"], BatchOptions(), watch=lambda _event: seen.append(states()))
+    assert seen[-1] == ["killed", "running"]
+    assert states() == ["killed", "finished"]
+
+
+def test_watching_ends_with_the_batch(slow: subprocess.Popen[str]) -> None:
+    command = [sys.executable, "-m", "batchpersist", "status", "--watch", "0.1"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout is not None
+        lines = [watcher.stdout.readline() for _ in range(5)]
+        assert lines[-1].startswith("settle ")
+        slow.communicate("\n" * 100)
+        rest = watcher.stdout.read()
+    assert watcher.returncode == 0
+    last = rest.splitlines()[-1]
+    assert last.startswith(f"Batch {find_batch(ROOT).batch_id}: finished, 600 runs in ")
+    assert last.endswith("exit code 0.")
+
+
+def test_watching_is_ended_by_the_user(slow: subprocess.Popen[str]) -> None:
+    command = [sys.executable, "-m", "batchpersist", "status", "--json", "--watch"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as watcher:
+        assert watcher.stdout is not None
+        first = json.loads(watcher.stdout.readline())
+        second = json.loads(watcher.stdout.readline())
+        watcher.send_signal(signal.SIGINT)
+        assert watcher.wait() == 130
+        assert watcher.stderr is not None
+        assert watcher.stderr.read() == ""
+    assert first["batch_id"] == second["batch_id"]
+    assert (first["state"], first["progress"]["phase"]) == ("running", "settle")
+
+
+# Batches that ended
+
+
+def test_nothing_yet() -> None:
+    result = invoke("--watch")
+    assert (result.exit_code, result.stdout) == (0, "No batch has worked on .runs yet.\n")
+    assert invoke("latest").exit_code == 10
+    assert not Path(".runs").exists()
+
+
+def test_a_table_of_all_and_one_in_full() -> None:
+    with Path("runs.jsonl").open("a") as file:
+        file.write("no json")
+    run_batch(["runs.jsonl"], BatchOptions())
+    run_batch(["runs.jsonl"], BatchOptions(), stop=lambda: True)
+    heading, first, second = (line.split() for line in invoke().stdout.splitlines())
+    assert heading == ["batch", "state", "started", "runs", "failed", "invalid", "exit", "code"]
+    assert (first[1], first[4:]) == ("finished", ["9", "0", "1", "3"])
+    assert (second[1], second[4:]) == ("interrupted", ["0", "0", "0", "-"])
+    details = dict(line.split(maxsplit=1) for line in invoke(first[0]).stdout.splitlines())
+    assert details["state"].startswith("finished, 9 runs in ")
+    assert details["state"].endswith(" s, 1 invalid, exit code 3")
+    assert (details["sources"], details["in"]) == ("runs.jsonl", os.getcwd())
+    objects = [json.loads(line) for line in invoke("--json").stdout.splitlines()]
+    assert [item["state"] for item in objects] == ["finished", "interrupted"]
+    assert objects[0]["result"]["counts"] == {"selected": 9, "failed": 0, "invalid": 1, "not_attempted": 0}
+
+
+def test_a_batch_that_ended_leaves_no_news() -> None:
+    seen: list[BatchStatus] = []
+    run_batch(["runs.jsonl"], BatchOptions(), watch=lambda _event: seen.extend(batch_statuses(ROOT)))
+    assert any(status.progress is not None for status in seen)
+    assert not Path(find_batch(ROOT).progress).exists()
+
+
+def test_a_record_that_cannot_be_read_hides_no_other() -> None:
+    run_batch(["runs.jsonl"], BatchOptions())
+    (Path(ROOT.batches) / "2020").mkdir()
+    (Path(ROOT.batches) / "2020" / "batch.json").write_text("{}")
+    assert states() == ["finished"]
+    assert invoke("2020").exit_code == 10
+
+
+# The glance at the lock, and the file
+
+
+def test_a_glance_at_the_lock_keeps_no_batch_from_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    with BatchLock(ROOT, "first"):
+        assert str(holder_of(ROOT)).startswith(f"first ({os.getpid()}@")
+    assert holder_of(ROOT) is None
+    descriptor = os.open(ROOT.batch_lock, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)  # as holder_of does, for an instant
+    assert holder_of(ROOT) is None, "one that looks does not disturb another"
+    monkeypatch.setattr(time, "sleep", lambda _seconds: fcntl.flock(descriptor, fcntl.LOCK_UN))
+    with BatchLock(ROOT, "second"):
+        assert str(holder_of(ROOT)).startswith("second (")
+    os.close(descriptor)
+
+
+def test_news_are_written_once_a_second_and_for_each_phase(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: moment[0])
+    monkeypatch.setattr(time, "time", lambda: moment[0])
+    path = str(tmp_path / "progress.json")
+    news = ProgressFile(path)
+    seen = []
+    for phase, done in (("scan", 1), ("scan", 2), ("settle", 0), ("settle", 10), ("settle", 20)):
+        moment[0] += 0.6
+        news.note(Progress(phase, done, 100, 0))  # type: ignore[arg-type]
+        record = read_progress(path)
+        assert record is not None
+        seen.append((record.phase, record.done))
+    assert seen == [("scan", 1), ("scan", 1), ("settle", 0), ("settle", 0), ("settle", 20)]
+    assert record is not None
+    assert record.runs_per_second == pytest.approx(20 / 1.8)
+    assert record.seconds_left == pytest.approx(80 / (20 / 1.8))
+
+
+def test_news_that_cannot_be_written_stop_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    news = ProgressFile(str(tmp_path / "file" / "progress.json"))
+    (tmp_path / "file").touch()
+    news.note(Progress("scan", 1, None, 0))
+    news.note(Progress("settle", 1, None, 0))
+    assert len(caplog.records) == 1
