@@ -214,7 +214,8 @@ class _Batch:
         if self._session.settled is not None:
             settled = self._session.settled
             self._watch(Continuing(self._session.batch_id, settled.count(plan.rows), plan.selected))
-            plan = replace(plan, rows=settled.mark(plan.rows, trusted=not self._options.force))
+            trusted = self._session.is_synced and not self._options.force
+            plan = replace(plan, rows=settled.mark(plan.rows, trusted=trusted))
         return replace(plan, rows=without_known(plan.rows))
 
     def _settle(self, plan: Plan, outcomes: OutcomeBuilder) -> bool:

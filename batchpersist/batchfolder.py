@@ -45,7 +45,7 @@ class BatchRecord(msgspec.Struct, kw_only=True):
     version: str
     cwd: str
     boot: str | None = None
-    """Where nothing was synced: the boot with which what is journaled ends."""
+    """Where a part of it synced nothing: the boot with which what is journaled ends."""
     config: dict[str, Any]
 
 

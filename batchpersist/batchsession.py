@@ -67,7 +67,7 @@ class BatchSession:
             started_at=utc_text(self.started_at),
             version=__version__,
             cwd=os.getcwd(),
-            boot=boot_id() if options.durability is Durability.NONE else None,
+            boot=boot_id() if options.durability is Durability.NONE else (before.boot if before else None),
             config=options.as_config(sources),
         )
         self.folder = BatchFolder(layout.batch(self.record.batch_id))
@@ -86,6 +86,11 @@ class BatchSession:
     @property
     def continues(self) -> bool:
         return self.record.parts > 1
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether what the journal says to be persisted is as durable as this part is to be."""
+        return self.record.boot is None or self._options.durability is Durability.NONE
 
     def __enter__(self) -> BatchSession:
         self.after_crash = clear_dead_batches(self._layout)
@@ -135,7 +140,7 @@ def _unfinished(layout: Layout, job: str) -> BatchRecord | None:
     for folder in reversed(list_batches(layout)):
         record = read_if_any(folder)
         if record is not None and record.job == job:
-            believed = record.boot is None or record.boot == boot_id()
+            believed = record.boot is None or record.boot == boot_id() != ""
             return record if record.state != "finished" and believed else None
     return None
 

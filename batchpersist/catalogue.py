@@ -9,14 +9,12 @@ the stamp now has the content still.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import syncfs
 from .cataloguefile import CatalogueError, read_file, stream, write_file
 from .cataloguesources import KnownSources, SourceLog
 from .layout import Layout
@@ -38,6 +36,8 @@ class Catalogue:
     """Of the index."""
     stamps: pa.Table
     """Of the same rows: ``manifest_stamp`` and ``snapshot_stamp``."""
+    synced: bool
+    """Whether the outputs that the stamps are of are known to be on the disk."""
 
 
 def load_catalogue(layout: Layout, keys: Keys) -> Catalogue | None:
@@ -49,9 +49,9 @@ def load_catalogue(layout: Layout, keys: Keys) -> Catalogue | None:
         known = KnownSources(sources)
     except (OSError, CatalogueError, ValueError, KeyError, AttributeError):
         return None
-    if found != _scope(layout, keys) or (boot is not None and boot != boot_id()):
+    if found != _scope(layout, keys) or (boot is not None and not boot == boot_id() != ""):
         return None
-    return Catalogue(known, rows.combine_chunks(), stamps.combine_chunks())
+    return Catalogue(known, rows.combine_chunks(), stamps.combine_chunks(), synced=boot is None)
 
 
 def save_catalogue(
@@ -61,39 +61,17 @@ def save_catalogue(
     rows: Iterable[bytes],
     stamps: Iterable[bytes],
     *,
-    durable: bool,
+    synced: bool,
 ) -> None:
     """Replace the catalogue; ``rows`` and ``stamps`` are Arrow streams, of the index. Raises OSError.
 
-    ``durable``: whether all outputs have been synced. One that was not may be torn after a power
-    cut although its times are those of before: then the catalogue ends with this boot.
+    ``synced``: whether all outputs that there are stamps of have been. One that was not may be torn after
+    a power cut although its times are those of before: then the catalogue ends with this boot.
     """
-    boot = None if durable and _are_synced((layout.out_dir, layout.runs_dir)) else boot_id()
+    boot = None if synced else boot_id()
     header = json.dumps({**_scope(layout, keys), "boot": boot}).encode()
     os.makedirs(os.path.dirname(layout.catalogue), exist_ok=True)
     write_file(layout.catalogue, header, [stream(log.table()), rows, stamps])
-
-
-def _are_synced(roots: Iterable[str]) -> bool:
-    """Sync what others wrote, too: a run that is unchanged may have come from the orchestrator just now."""
-    try:
-        for root in roots:
-            with _opened(root) as folder:
-                if not syncfs.is_trusted(folder):
-                    return False
-                syncfs.syncfs(folder, root)
-    except OSError:
-        return False
-    return True
-
-
-@contextlib.contextmanager
-def _opened(folder: str) -> Iterator[int]:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _scope(layout: Layout, keys: Keys) -> dict[str, Any]:

@@ -35,10 +35,17 @@ class CatalogueSession:
         self._spool = spool
         self._catalogue = load_catalogue(layout, options.keys) if options.reads_catalogue else None
         self.log = SourceLog()
-        self._stamps = self._catalogue.stamps if self._catalogue else None
+        self._durable = options.durability is not Durability.NONE
+        self._stamps = self._known_stamps(self._catalogue)
         self._known: pa.Array | None = None
         self._rows = 0
         self._given_up = False
+
+    def _known_stamps(self, catalogue: Catalogue | None) -> pa.Table | None:
+        """What was not synced is to be looked at, and synced, by a batch that promises so."""
+        if catalogue is None or (self._durable and not catalogue.synced):
+            return None
+        return catalogue.stamps
 
     def take_catalogue(self) -> Catalogue | None:
         """For the scan alone: its rows are not kept any longer."""
@@ -68,11 +75,10 @@ class CatalogueSession:
         """
         if self._keeps:
             stamps = new_stamps(plan.rows, outcomes, self._known, self._stamps, self._rows)
-            durable = self._options.durability is not Durability.NONE
             with self._giving_up():
                 spool_stream(stamps, self._path("stamps"))
                 streams = [spooled_stream(self._path(name)) for name in ("rows", "stamps")]
-                save_catalogue(self._layout, self._options.keys, self.log, *streams, durable=durable)
+                save_catalogue(self._layout, self._options.keys, self.log, *streams, synced=self._durable)
         self._stamps = self._known = None
 
     def _path(self, name: str) -> str:

@@ -43,6 +43,10 @@ class SyncGroup:
     def renamed(self, target: str) -> None:
         """A temporary was renamed over ``target``."""
 
+    def standing(self, path: str, root: str) -> None:
+        """What stands at ``path`` belongs to the group as it is: whoever wrote it may not have synced it.
+        ``root``: the folder up to which its folders may be as new."""
+
     def sync_names(self) -> None:
         """Barrier after the group's last rename. OSError: nothing of the group is persisted."""
 
@@ -57,11 +61,16 @@ class SyncGroup:
 
 
 class _FileByFile(SyncGroup):
-    """fsync of each file as it is written, and of each touched folder once, at the end."""
+    """fsync of each file as it is written, and of each touched folder once, at the end.
 
-    def __init__(self) -> None:
+    What stands already is synced at the end as well: many files of it by syncfs, where there is one.
+    """
+
+    def __init__(self, file_systems: _FileSystems | None = None) -> None:
         self._once = _OnlyOnce()
         self._folders: set[str] = set()  # set.add is atomic: no lock for two threads
+        self._standing: set[tuple[str, str]] = set()
+        self._file_systems = file_systems
 
     def written(self, fd: int) -> None:
         # Not fdatasync: it may leave out the permission bits, and saves nothing for a new file.
@@ -73,10 +82,32 @@ class _FileByFile(SyncGroup):
     def renamed(self, target: str) -> None:
         self._folders.add(os.path.dirname(target))
 
+    def standing(self, path: str, root: str) -> None:
+        self._standing.add((path, root))
+
     def sync_names(self) -> None:
         with self._once.attempt():
+            if self._file_systems is not None and len(self._standing) > FEW_FILES:
+                self._file_systems.sync_data()
+                self._standing.clear()
+            while self._standing:
+                self._sync_standing(*self._standing.pop())
             while self._folders:
-                _fsync_folder(self._folders.pop() or os.curdir)
+                folder = self._folders.pop() or os.curdir
+                _fsync(folder, _open_folder(folder))
+
+    def _sync_standing(self, path: str, root: str) -> None:
+        self._folders.add(root)
+        folder = os.path.dirname(path)
+        while len(folder) > len(root):
+            self._folders.add(folder)
+            folder = os.path.dirname(folder)
+        with contextlib.suppress(FileNotFoundError):  # whoever removed it since meant to
+            _fsync(path, os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def close(self) -> None:
+        if self._file_systems is not None:
+            self._file_systems.close()
 
 
 class _FileSystems(SyncGroup):
@@ -124,8 +155,14 @@ def open_group(durability: Durability, roots: Sequence[str], *, files: int) -> S
     """
     if durability is Durability.NONE:
         return SyncGroup()
-    if durability is Durability.FILE or files <= FEW_FILES:
-        return _FileByFile()
+    file_systems = _trusted_file_systems(roots) if files > FEW_FILES else None
+    if file_systems is None or durability is Durability.FILE:
+        return _FileByFile(file_systems)
+    return file_systems
+
+
+def _trusted_file_systems(roots: Sequence[str]) -> _FileSystems | None:
+    """Those of the roots; None where one of them is not known to keep syncfs's promise."""
     with contextlib.ExitStack() as opened:
         by_device: dict[int, tuple[int, str]] = {}
         for root in roots:
@@ -136,7 +173,7 @@ def open_group(durability: Durability, roots: Sequence[str], *, files: int) -> S
         descriptors = dict(by_device.values())
         if all(map(syncfs.is_trusted, descriptors)):
             return _FileSystems(descriptors, opened.pop_all())
-    return _FileByFile()
+    return None
 
 
 def _nearest_folder(path: str) -> str:
@@ -147,12 +184,12 @@ def _nearest_folder(path: str) -> str:
     return path
 
 
-def _fsync_folder(folder: str) -> None:
-    fd = _open_folder(folder)
+def _fsync(name: str, fd: int) -> None:
+    """Sync and close; an OSError names ``name``."""
     try:
         _counted(os.fsync, fd)
     except OSError as error:
-        raise OSError(error.errno, error.strerror, folder) from error
+        raise OSError(error.errno, error.strerror, name) from error
     finally:
         os.close(fd)
 

@@ -77,6 +77,7 @@ class ManifestSide:
                 if staged is None:
                     self._outcome.manifest[row] = Side.UNCHANGED
                     self._keep_stamp_of_unchanged(row, before)
+                    sync.standing(self._path(row), self._layout.runs_dir)
                 else:
                     self._staged.append((row, staged))
             self._outcome.manifest_seconds[row] = perf_counter() - begun
@@ -103,7 +104,7 @@ class ManifestSide:
         self._staged.clear()
         self._published.clear()
         for row in self.pending:
-            if self._outcome.manifest[row] in (Side.NOT_ATTEMPTED, Side.PERSISTED):
+            if self._outcome.manifest[row] != Side.FAILED:  # what is unchanged was to be synced as well
                 self._fail(row, error)
 
     def close(self) -> None:
@@ -124,3 +125,4 @@ class ManifestSide:
         self._outcome.manifest[row] = Side.FAILED
         self._outcome.manifest_bytes[row] = 0
         self._outcome.manifest_failures[row] = failure_of(error)
+        self._keep_stamp(row, NO_STAMP)

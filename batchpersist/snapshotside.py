@@ -103,7 +103,7 @@ class SnapshotSide:
             task.seconds += perf_counter() - begun
         self._staged = moment()
 
-    def publish(self, _sync: SyncGroup) -> None:
+    def publish(self, sync: SyncGroup) -> None:
         """Each round tries for every lock once: no task waits for the lock of another one."""
         if self._outcome.manifest_stamps and self.files:
             await_tick_after(self._staged)  # a file written in the tick of its rename gets no stamp
@@ -117,6 +117,9 @@ class SnapshotSide:
             if task.staged is not None and task.locked is not None:
                 task.staged.discard()
                 self._fail(task, task.locked)
+        for task in self._tasks:
+            if task.staged is not None and not task.staged.size:
+                sync.standing(self._layout.snapshot(task.task_id), self._layout.out_dir)
 
     def _publish(self, task: _Task) -> bool:
         """False where it is to be tried again, as the task is locked."""
@@ -138,10 +141,12 @@ class SnapshotSide:
 
     def abandon(self, error: Exception) -> None:
         for task in self._tasks:
+            unsure: tuple[Side, ...] = _NOT_SURE
             if task.staged is not None:
+                unsure = (*_NOT_SURE, Side.UNCHANGED)  # in a file that was to be synced as well
                 task.staged.discard()
                 task.staged = None
-            pending = [row for row in task.rows if self._outcome.snapshot[row] in _NOT_SURE]
+            pending = [row for row in task.rows if self._outcome.snapshot[row] in unsure]
             if pending:
                 self._fail(task, error, pending)
 

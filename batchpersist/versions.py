@@ -57,7 +57,7 @@ def settle(version: Version) -> bool:
 
 
 def boot_id() -> str:
-    """The same until the machine starts again; "" where the system does not tell."""
+    """The same until the machine starts again; "" where the system does not tell: equal to no other's."""
     try:
         with open(_BOOT_ID, encoding="ascii") as file:
             return file.read().strip()

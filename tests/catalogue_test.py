@@ -13,13 +13,14 @@ import random
 import shutil
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engine import Run, run, snapshot_text, text, tree
 
-from batchpersist import catalogue, manifestside, scanning, settle, snapshotside
+from batchpersist import catalogue, manifest, manifestside, scanning, settle, snapshotside
 from batchpersist.batch import BatchReport, run_batch
 from batchpersist.layout import Layout
 from batchpersist.metrics import stable
@@ -360,6 +361,28 @@ class TestByOne:
             run_batch([str(twins.sources)], twins.options(twins.roots[0])).metrics["timing"]["cached_sources"]
             == 0
         )
+
+    def test_what_was_not_synced_is_looked_at_by_a_batch_that_promises_so(
+        self, twins: Twins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its sources are known all the same, and after it all is."""
+        write_lines(twins.sources / "a.jsonl", [run("t", 1)])
+        compared: list[str] = []
+        compare = manifest._compare
+
+        def record(path: str, text: bytes) -> Any:
+            compared.append(path)
+            return compare(path, text)
+
+        monkeypatch.setattr(manifest, "_compare", record)
+        options = twins.options(twins.roots[0])
+        looked = []
+        for durability in ("none", "none", "batch", "batch", "file", "none"):
+            await_tick()
+            compared.clear()
+            run_batch([str(twins.sources)], replace(options, durability=Durability(durability)))
+            looked.append(len(compared))
+        assert looked == [0, 0, 1, 0, 0, 0]
 
     def test_other_keys_make_another_catalogue(self, twins: Twins) -> None:
         write_lines(twins.sources / "a.jsonl", [run("t", 1, at="2026")])

@@ -165,6 +165,44 @@ def test_a_folder_that_could_not_be_synced_is_named(tmp_path, monkeypatch):
     assert caught.value.filename == str(tmp_path)
 
 
+def standing_files(root, group, count):
+    paths = [root / str(number) / "file" for number in range(count)]
+    for path in paths:
+        path.parent.mkdir()
+        path.touch()
+        group.standing(str(path), str(root))
+    return paths
+
+
+def test_what_stands_is_synced_with_its_folders_up_to_the_root(tmp_path, syncs):
+    with open_group(Durability.BATCH, [str(tmp_path)], files=2) as group:
+        paths = standing_files(tmp_path, group, 2)
+        group.standing(f"{tmp_path}/gone/file", str(tmp_path))
+        (tmp_path / "gone").mkdir()
+        assert syncs == []
+        group.sync_data()
+        group.sync_names()
+    folders = [tmp_path, tmp_path / "gone", *(path.parent for path in paths)]
+    assert sorted(syncs) == sorted(("fsync", str(path)) for path in [*paths, *folders])
+
+
+@pytest.mark.parametrize("kind", [Durability.BATCH, Durability.FILE])
+def test_much_that_stands_is_synced_at_once(tmp_path, syncs, trusted, kind):
+    with open_group(kind, [str(tmp_path)], files=MANY) as group:
+        standing_files(tmp_path, group, MANY)
+        group.sync_data()
+        group.sync_names()
+    assert set(syncs) == {("syncfs", str(tmp_path))}
+
+
+def test_what_stands_where_syncfs_is_not_trusted_is_synced_one_by_one(tmp_path, syncs, monkeypatch):
+    monkeypatch.setattr(syncfs, "is_trusted", lambda fd: False)
+    with open_group(Durability.BATCH, [str(tmp_path)], files=MANY) as group:
+        paths = standing_files(tmp_path, group, MANY)
+        group.sync_names()
+    assert {("fsync", str(path)) for path in paths} < set(syncs)
+
+
 def test_after_failed_data_the_names_fail_too(tmp_path, monkeypatch, trusted):
     with open_group(Durability.BATCH, [str(tmp_path)], files=MANY) as group:
         with monkeypatch.context() as broken:

@@ -261,6 +261,37 @@ def test_nothing_synced_means_nothing_believed_after_another_start(
     assert run_batch([str(source)], options(root)).metrics["parts"] == 1
 
 
+def test_a_part_that_synced_nothing_ends_the_journal_with_the_boot(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However durable the later parts are: they did not write what it wrote."""
+    root = tmp_path / "root"
+    interrupt(root, source, durability=Durability.NONE)
+    second = run_batch([str(source)], options(root), stop=stopped_after(8))
+    assert (second.state, second.metrics["parts"]) == ("interrupted", 2)
+    monkeypatch.setattr("batchpersist.batchsession.boot_id", lambda: "another start of the machine")
+    assert run_batch([str(source)], options(root)).metrics["parts"] == 1
+
+
+def test_a_durable_part_syncs_what_the_one_before_it_did_not(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    settled = journaled(interrupt(root, source, durability=Durability.NONE))
+    synced, fsync = set(), os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    monkeypatch.setattr("batchpersist.syncfs.is_trusted", lambda _descriptor: False)
+    report, _ = go_on(root, source)
+    assert report.metrics["counts"]["resumed"] == len(settled)
+    assert {str(root / "runs" / task / run / "manifest.json") for task, run in settled} <= synced
+    assert {str(root / "out" / task / "runs.json") for task, _ in settled} <= synced
+
+
 def test_the_last_batches_are_kept(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
     ids = [run_batch([str(source)], options(root, keep_batches=2)).metrics["batch_id"] for _ in range(4)]

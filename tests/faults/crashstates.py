@@ -73,7 +73,15 @@ class Slot:
 class Disk:
     """The disk below ``root``; ``times`` are the moments at which something changed."""
 
-    def __init__(self, root: Path, before: Mapping[str, File], calls: Sequence[Call], umask: int) -> None:
+    def __init__(
+        self,
+        root: Path,
+        before: Mapping[str, File],
+        calls: Sequence[Call],
+        umask: int,
+        unsynced: Mapping[str, File],
+    ) -> None:
+        """``unsynced``: what others wrote after ``before``, and before the recording, and did not sync."""
         self._root = f"{root}/"
         self._umask = umask
         self.entries: list[Slot] = []
@@ -82,7 +90,9 @@ class Disk:
         self._folders: dict[int, dict[str, Slot]] = {0: {}}
         self._nodes = 0
         for path, file in before.items():
-            self._add(path, file)
+            self._add(path, file, -1)
+        for path, file in unsynced.items():
+            self._add(path, file, 0)
         # A folder is there before its maker is told so, and others may use it at once.
         for call in sorted(calls, key=lambda call: call.begin if call.name == "mkdir" else call.end):
             self._replay(call)
@@ -136,15 +146,18 @@ class Disk:
         yield from self.contents.values()
         yield from self._modes.values()
 
-    def _add(self, path: str, file: File) -> None:
-        """As it stood before the recording: durable."""
+    def _add(self, path: str, file: File, time: int) -> None:
+        """As it stood before the recording: durable if it is of time -1."""
         folder = 0
         *parents, name = path.split("/")
         for parent in parents:
             if parent not in self._folders[folder]:
-                self._set(folder, parent, -1, self._new(-1, None, 0))
+                self._set(folder, parent, time, self._new(time, None, 0))
             folder = self._folders[folder][parent].values[-1]
-        self._set(folder, name, -1, self._new(-1, file.content, file.mode))
+        node = self._new(time, file.content if time < 0 else b"", file.mode)
+        if time >= 0:
+            self.contents[node].set(time, file.content)
+        self._set(folder, name, time, node)
 
     def _new(self, time: int, content: bytes | None, mode: int) -> int:
         self._nodes += 1

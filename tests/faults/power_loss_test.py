@@ -19,6 +19,7 @@ KINDS = {
     "file-2": ("-j", "2", "--durability", "file"),
     "none-1": ("-j", "1", "--durability", "none"),
     "fresh-file": ("-j", "1", "--durability", "file"),
+    "standing-run-1": ("-j", "1", "--commit", "run"),
 }
 FULL_KINDS = {
     "fresh-batch": ("-j", "2", "--durability", "batch"),
@@ -26,6 +27,8 @@ FULL_KINDS = {
     "none-2": ("-j", "2", "--durability", "none"),
     "run-1": ("-j", "1", "--commit", "run"),
     "sequential-2": ("-j", "2", "--pair", "sequential"),
+    "standing-1": ("-j", "1", "--durability", "batch"),
+    "standing-2": ("-j", "2", "--durability", "file"),
 }
 
 
@@ -37,7 +40,10 @@ def recordings(
     kinds = KINDS | FULL_KINDS if full else KINDS
     with ThreadPoolExecutor(2) as pool:
         made = pool.map(
-            lambda kind: record_batch(strace, folder / kind, *kinds[kind], fresh="fresh" in kind), kinds
+            lambda kind: record_batch(
+                strace, folder / kind, *kinds[kind], fresh="fresh" in kind, standing="standing" in kind
+            ),
+            kinds,
         )
         return dict(zip(kinds, made, strict=True))
 
@@ -53,7 +59,7 @@ class Crashes:
 
 def crash(recording: Recording, disk: Disk, rules: Rules, *, full: bool = False, enough: int = 5) -> Crashes:
     """From the last moment back to the first, or of some of them; ends early at so many violations."""
-    random, promise, found = Random(4), Promise(recording.world.before), Crashes()
+    random, promise, found = Random(4), Promise(recording.world), Crashes()
     times = sorted([*disk.times, recording.end, recording.end + 1], reverse=True)
     for time in times if full else times[::3]:
         said = acknowledged(recording, disk, time)
@@ -71,10 +77,7 @@ def test_the_replayed_disk_is_the_real_one(recordings: dict[str, Recording]) -> 
         disk = recording.disk()
         assert disk.tree(disk.times[-1]) == recording.after
         assert (
-            Promise(recording.world.before).violations(
-                recording.after, acknowledged(recording, disk, 1 << 62)
-            )
-            == []
+            Promise(recording.world).violations(recording.after, acknowledged(recording, disk, 1 << 62)) == []
         )
 
 
@@ -148,6 +151,14 @@ def test_control_a_batch_without_its_syncs_loses(
     calls = [call for call in recording.calls if id(call) not in gone]
     broken = Recording(recording.world, calls, recording.after, recording.umask)
     assert crash(broken, broken.disk(), rules, enough=1).violations
+
+
+@pytest.mark.parametrize("rules", Rules)
+def test_control_what_stands_is_lost_where_it_is_not_synced_by_who_finds_it(
+    recordings: dict[str, Recording], rules: Rules
+) -> None:
+    recording = recordings["standing-run-1"]
+    assert crash(recording, recording.disk(*SYNCS), rules, enough=1).violations
 
 
 @pytest.mark.parametrize("rules", Rules)

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,8 +45,8 @@ def arrivals() -> list[Run]:
 class World:
     """The roots below ``folder`` as they are before the batch, and the words of the command."""
 
-    def __init__(self, folder: Path, *, fresh: bool = False) -> None:
-        """``fresh``: not even the roots exist."""
+    def __init__(self, folder: Path, *, fresh: bool = False, standing: bool = False) -> None:
+        """``fresh``: not even the roots exist. ``standing``: others persisted all, and synced nothing."""
         self.root = folder / "world"
         self.out, self.runs = self.root / OUT, self.root / RUNS
         self.source = folder / "source.jsonl"
@@ -55,6 +55,11 @@ class World:
         if not fresh:
             self._fill()
         self.before = read_tree(self.root)
+        self.unsynced: Tree = {}
+        if standing:
+            persist(arrivals(), self.out, self.runs)
+            found = read_tree(self.root)
+            self.unsynced = {path: file for path, file in found.items() if self.before.get(path) != file}
 
     def _fill(self) -> None:
         persist(before(), self.out, self.runs)
@@ -82,7 +87,7 @@ class Recording:
     def disk(self, *without: str) -> Disk:
         """The disk that it wrote to; ``without``: as if these calls had not been made."""
         calls = [call for call in self.calls if call.name not in without]
-        return Disk(self.world.root, self.world.before, calls, self.umask)
+        return Disk(self.world.root, self.world.before, calls, self.umask, self.world.unsynced)
 
     @property
     def end(self) -> int:
@@ -91,9 +96,11 @@ class Recording:
         return next(call.begin for call in told if b'"message_type": "summary"' in call.data(1))
 
 
-def record_batch(strace: str, folder: Path, *words: str, fresh: bool = False) -> Recording:
+def record_batch(
+    strace: str, folder: Path, *words: str, fresh: bool = False, standing: bool = False
+) -> Recording:
     folder.mkdir()
-    world = World(folder, fresh=fresh)
+    world = World(folder, fresh=fresh, standing=standing)
     record(strace, world.command(*words), folder / "trace")
     umask = os.umask(0)
     os.umask(umask)
@@ -103,8 +110,9 @@ def record_batch(strace: str, folder: Path, *words: str, fresh: bool = False) ->
 class Promise:
     """What README.md promises of runs reported as persisted, of files, and of other people's entries."""
 
-    def __init__(self, world_before: Mapping[str, File]) -> None:
-        self._before = dict(world_before)
+    def __init__(self, world: World) -> None:
+        self._before = world.before
+        self._others = world.unsynced.keys()
         self._last = {_key(run): run for run in arrivals()}
         self._versions: dict[Key, list[Run]] = {}
         for run in [*before(), a_run(LEGACY, 1), *arrivals()]:
@@ -118,7 +126,7 @@ class Promise:
         acknowledged = acknowledged | journaled(file.content for file in _journals(tree))
         found = [f"{path}: gone" for path in self._before.keys() - tree.keys()]
         for path, file in tree.items():
-            if not is_own(path):
+            if not is_own(path) and path not in self._others:  # theirs may be torn until we report it
                 found += self._look(path, file)[0]
         for task, run in acknowledged & self._last.keys():
             for path in (f"{RUNS}/{task}/{run}/manifest.json", f"{OUT}/{task}/runs.json"):
