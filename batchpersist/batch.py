@@ -6,7 +6,6 @@ callback, the rest comes back as a report.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
@@ -75,7 +74,7 @@ def run_batch(
     """
     deadline = Deadline(options.max_duration)
     parts = discover(sources)
-    layout = Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))
+    layout = options.layout()
     in_process = options.run_timeout is None
     crew = Crew(options.workers, options.pool_runs, executor, in_process=in_process)
     make_root(layout.runs_dir, options.durability)
@@ -155,6 +154,7 @@ class _Batch:
         self._discovered, self._invalid = index.totals.discovered, len(index.rejects)
         scan = clock.lap()
         plan = self._plan(index)
+        self._discovered -= plan.other_shards
         planning = clock.lap()
         outcomes = OutcomeBuilder(plan.rows)
         cut_short = self._settle(plan, outcomes)
@@ -164,7 +164,7 @@ class _Batch:
         resumed = self._take_over(plan, outcomes)
         workers = settling * self._crew.parallelism(plan.rows.num_rows)
         phases = Phases(clock.total(), scan, planning, settling + clock.lap(), workers)
-        filtered = plan.filtered
+        filtered, others = plan.filtered, plan.other_shards
         del plan  # its rows are needed no more, and the table is about as large
         give_back()
         state = self._state(cut_short or index.cut_short)
@@ -175,6 +175,7 @@ class _Batch:
             scan=index.totals,
             rejects=index.rejects,
             filtered=filtered,
+            other_shards=others,
             resumed=resumed,
             table=table,
             totals=outcomes.totals,
@@ -292,6 +293,7 @@ def plan_rows(rows: pa.Table, options: BatchOptions, crew: Crew) -> Plan:
         rows,
         options.selection,
         workers=crew.parallelism(rows.num_rows),
+        partition=options.shard,
         split_tasks=options.commit == "task",
         most_runs=SHARD_RUNS if options.failures.limit is None else WATCHED_SHARD_RUNS,
     )

@@ -46,6 +46,8 @@ class BatchRecord(msgspec.Struct, kw_only=True):
     cwd: str
     boot: str | None = None
     """Where a part of it synced nothing: the boot with which what is journaled ends."""
+    shard: str = ""
+    """Its share of the tasks (``Layout.shard``); empty: all of them."""
     config: dict[str, Any]
 
 
@@ -165,6 +167,16 @@ def find_batch(layout: Layout, name: str = LATEST) -> BatchFolder:
 
 
 def drop_oldest(layout: Layout, keep: int) -> None:
-    """Remove all but the ``keep`` latest batches; what cannot be removed stays."""
-    for batch in list_batches(layout)[:-keep]:
+    """Remove all but the ``keep`` latest batches of this shard, if it is one; what cannot be removed stays.
+
+    Those of others are left alone: they may be at work.
+    """
+    own = [batch for batch in list_batches(layout) if shard_of(batch) == layout.shard]
+    for batch in own[:-keep]:
         shutil.rmtree(batch.path, ignore_errors=True)
+
+
+def shard_of(folder: BatchFolder) -> str:
+    """The share of the tasks that a batch works on; of one that cannot be told: all of them."""
+    record = read_if_any(folder)
+    return record.shard if record is not None else ""

@@ -1,4 +1,8 @@
-"""One batch at a time on a root: a lock that the kernel releases when its holder dies."""
+"""One batch at a time on a root: a lock that the kernel releases when its holder dies.
+
+Shards of one batch (``--shard``) may work at the same time, each under a lock of its own; a whole
+batch, and shards of which there are more or fewer, would meet them at the same tasks.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from types import TracebackType
 
 import msgspec
@@ -15,12 +19,16 @@ from filelock import FileLock, Timeout
 
 from . import atomic
 from .errors import BatchLockedError
-from .layout import Layout
+from .layout import LOCK_SUFFIX, Layout
 from .lockowner import utc_text
 from .models import Durability
+from .partition import shards_in
 
 POLL_SECONDS = 0.2
 """Between two looks at a lock that is waited for."""
+
+GATE_SECONDS = 30.0
+"""To wait for others that look whether they may begin: they take milliseconds, but may be many."""
 
 
 GLANCE_SECONDS = 0.1
@@ -47,7 +55,8 @@ class BatchLock:
 
     An flock (``filelock.FileLock``) on ``layout.batch_lock``: it ends with the process, however that
     dies, and reaches as far as the file system takes flock (on NFS: all its clients). The lock file
-    itself may stay behind and means nothing.
+    itself may stay behind and means nothing. Whoever takes one first looks at those of its rivals, all
+    of them behind one gate.
     """
 
     def __init__(
@@ -58,8 +67,8 @@ class BatchLock:
         wait: float = 0.0,
         keep_waiting: Callable[[str], bool] = lambda _holder: True,
     ) -> None:
+        self._layout = layout
         self._path = layout.batch_lock
-        self._record = self._path + ".json"
         self._description = description
         self._wait = wait
         self._keep_waiting = keep_waiting
@@ -78,10 +87,10 @@ class BatchLock:
             raise RuntimeError(f"batch lock is held already: {self._path}")
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         deadline = time.monotonic() + self._wait
-        while not self._try():
-            holder = str(_read_holder(self._record))
+        while (taken := self._try()) is not None:
+            holder = str(_read_holder(taken))
             if time.monotonic() >= deadline or not self._keep_waiting(holder):
-                raise BatchLockedError(self._path, holder)
+                raise BatchLockedError(taken, holder)
             time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
         try:
             self._pid = os.getpid()
@@ -91,17 +100,33 @@ class BatchLock:
             self._lock.release()
             raise
 
-    def _try(self) -> bool:
+    def _try(self) -> str | None:
+        """Take the lock; or else the path of the one that stands in the way."""
         try:
-            self._lock.acquire(timeout=GLANCE_SECONDS, poll_interval=GLANCE_SECONDS / 5)
+            with FileLock(self._layout.batch_gate, timeout=GATE_SECONDS):
+                for rival in self._rivals():
+                    if _holder_at(rival) is not None:
+                        return rival
+                self._lock.acquire(timeout=GLANCE_SECONDS, poll_interval=GLANCE_SECONDS / 5)
         except Timeout:
-            return False
-        return True
+            return self._path
+        return None
+
+    def _rivals(self) -> Iterator[str]:
+        """The locks that may not be held beside this one."""
+        layout = self._layout
+        if layout.shard:
+            yield layout.whole_batch_lock
+        with contextlib.suppress(FileNotFoundError):
+            for name in sorted(os.listdir(layout.shard_locks)):
+                of = shards_in(name.removesuffix(LOCK_SUFFIX)) if name.endswith(LOCK_SUFFIX) else 0
+                if of and of != shards_in(layout.shard):
+                    yield os.path.join(layout.shard_locks, name)
 
     def describe(self, description: str) -> None:
         """Say what holds the lock, once that is known better. Raises OSError."""
         holder = BatchHolder(self._pid, socket.gethostname(), self._started, description)
-        atomic.write(self._record, msgspec.json.encode(holder), Durability.NONE)
+        atomic.write(_record(self._path), msgspec.json.encode(holder), Durability.NONE)
 
     def release(self) -> None:
         """Give the lock back and remove the record; does nothing where it is not held.
@@ -112,7 +137,7 @@ class BatchLock:
             return
         # First the record: once the lock is free it could be the next batch's.
         with contextlib.suppress(OSError):
-            os.unlink(self._record)
+            os.unlink(_record(self._path))
         self._lock.release()
 
     def __enter__(self) -> BatchLock:
@@ -130,10 +155,14 @@ class _Unknown(BatchHolder):
         return "a batch that has not said yet who it is"
 
 
+def _record(path: str) -> str:
+    return path + ".json"
+
+
 def _read_holder(path: str) -> BatchHolder:
-    """It is missing in the moment after the lock was taken."""
+    """What stands beside a lock. It is missing in the moment after the lock was taken."""
     try:
-        with open(path, "rb") as file:
+        with open(_record(path), "rb") as file:
             return msgspec.json.decode(file.read(), type=BatchHolder)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
         return _Unknown(pid=0, host="", started="", description="")
@@ -142,17 +171,21 @@ def _read_holder(path: str) -> BatchHolder:
 def holder_of(layout: Layout) -> BatchHolder | None:
     """Who holds the batch lock of a root now; None: nobody, whatever a batch that was killed left behind.
 
-    Asks the kernel by a shared flock, held for an instant: a batch that begins just then tries again.
-    Raises OSError where the lock file cannot be read.
+    That of a shard, if the layout is one's. Asks the kernel by a shared flock, held for an instant: a batch
+    that begins just then tries again. Raises OSError where the lock file cannot be read.
     """
+    return _holder_at(layout.batch_lock)
+
+
+def _holder_at(path: str) -> BatchHolder | None:
     try:
-        descriptor = os.open(layout.batch_lock, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except FileNotFoundError:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _read_holder(layout.batch_lock + ".json")
+        return _read_holder(path)
     finally:
         os.close(descriptor)
     return None

@@ -44,7 +44,7 @@ _DIED = WorkerDiedError.__name__
 class BatchSession:
     """For the holder of the batch lock. A context manager: what leaves it by an exception has failed.
 
-    The latest batch that did the same work (the same roots, keys, selection and sources) is
+    The latest batch that did the same work (the same roots, keys, selection, shard and sources) is
     continued if it did not finish, under its own id: all else that options can say changes how the
     work is done, but not its result. Raises OSError where the folder cannot be made or written.
     """
@@ -68,6 +68,7 @@ class BatchSession:
             version=__version__,
             cwd=os.getcwd(),
             boot=boot_id() if options.durability is Durability.NONE else (before.boot if before else None),
+            shard=layout.shard,
             config=options.as_config(sources),
         )
         self.folder = BatchFolder(layout.batch(self.record.batch_id))
@@ -152,6 +153,7 @@ def _job(layout: Layout, options: BatchOptions, sources: Sequence[str]) -> str:
         "paths": [os.fsencode(path).hex() for path in paths],
         "keys": asdict(options.keys),
         "selection": asdict(options.selection),
+        "shard": layout.shard,
     }
     return blake2b(json.dumps(work).encode(), digest_size=16).hexdigest()
 

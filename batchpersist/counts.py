@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 IDENTITIES = (
-    ("discovered", ("invalid", "filtered", "superseded", "selected")),
+    ("discovered", ("invalid", "filtered", "other_shards", "superseded", "selected")),
     ("selected", ("persisted", "unchanged", "failed", "not_attempted")),
     ("both_ok", ("persisted", "unchanged")),
     ("failed", ("snapshot_failed", "manifest_failed", "both_failed")),
@@ -28,6 +28,7 @@ class Counts:
     discovered: int
     invalid: int
     filtered: int
+    other_shards: int
     superseded: int
     selected: int
     persisted: int
@@ -69,7 +70,15 @@ class Counts:
         return f"{total} {getattr(self, total)} is not {terms}"
 
 
-def count(table: pa.Table, *, discovered: int, invalid: int, filtered: int, resumed: int = 0) -> Counts:
+def count(
+    table: pa.Table,
+    *,
+    discovered: int,
+    invalid: int,
+    filtered: int,
+    other_shards: int = 0,
+    resumed: int = 0,
+) -> Counts:
     """Count an outcome table; the keywords tell what came before it. Not checked yet."""
     pairs = table.select(["status", "snapshot", "manifest"])
     groups = pairs.group_by(pairs.column_names).aggregate([([], "count_all")]).to_pylist()
@@ -88,6 +97,7 @@ def count(table: pa.Table, *, discovered: int, invalid: int, filtered: int, resu
         discovered=discovered,
         invalid=invalid,
         filtered=filtered,
+        other_shards=other_shards,
         superseded=by_status["superseded"],
         selected=table.num_rows - by_status["superseded"],
         persisted=by_status["persisted"],

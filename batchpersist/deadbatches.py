@@ -13,14 +13,15 @@ from .temporaries import sweep
 def clear_dead_batches(layout: Layout) -> bool:
     """Remove spools and temporary files of dead batches; whether there are any such batches.
 
-    For the holder of the batch lock, to whom every batch that says it is running is dead. Temporary
+    For the holder of the batch lock, to whom every batch that says it is running is dead; to that of
+    a shard's lock, every one of the same shard, for others may be at work. Temporary
     files beside snapshots and manifests are left to the workers that come there (``SettleOptions.sweep``).
     Raises OSError where the batches cannot be listed.
     """
     dead = False
     for folder in list_batches(layout):
         record = read_if_any(folder)
-        if record is not None and record.state == "running":
+        if record is not None and record.state == "running" and layout.shard in ("", record.shard):
             dead = True
             shutil.rmtree(folder.spool, ignore_errors=True)
             sweep(folder.path)

@@ -10,6 +10,8 @@ from hashlib import blake2b
 OWN_FOLDER = ".batchpersist"
 """What is batchpersist's alone, below the runs-dir: its lock, spool and batches."""
 
+LOCK_SUFFIX = ".lock"
+
 TEMPORARY_MARK = ".tmp-"
 """Every temporary file is named ``<target's name>.tmp-<hex>`` (``temporaries``)."""
 
@@ -20,6 +22,8 @@ class Layout:
 
     out_dir: str
     runs_dir: str
+    shard: str = ""
+    """Which share of the tasks is worked on (``partition.Partition.name``); empty: all of them."""
 
     def task_dir(self, task_id: str) -> str:
         return os.path.join(self.out_dir, task_id)
@@ -56,7 +60,24 @@ class Layout:
 
     @property
     def batch_lock(self) -> str:
-        return os.path.join(self.runs_dir, OWN_FOLDER, "batch.lock")
+        """The whole batch's, or that of the shard."""
+        return self.shard_lock(self.shard) if self.shard else self.whole_batch_lock
+
+    @property
+    def whole_batch_lock(self) -> str:
+        return os.path.join(self.own_dir, "batch.lock")
+
+    def shard_lock(self, shard: str) -> str:
+        return os.path.join(self.shard_locks, shard + LOCK_SUFFIX)
+
+    @property
+    def shard_locks(self) -> str:
+        return os.path.join(self.own_dir, "shards")
+
+    @property
+    def batch_gate(self) -> str:
+        """Held for the moment in which a batch looks whether it may begin."""
+        return os.path.join(self.own_dir, "batch.gate")
 
     @property
     def lock_mutexes(self) -> str:
@@ -70,8 +91,9 @@ class Layout:
 
     @property
     def catalogue(self) -> str:
-        """What the last batch learnt of sources and outputs: a cache."""
-        return os.path.join(self.runs_dir, OWN_FOLDER, "catalogue", "catalogue.arrows")
+        """What the last batch learnt of sources and outputs: a cache. Each shard has one of its own."""
+        name = f"catalogue-{self.shard}.arrows" if self.shard else "catalogue.arrows"
+        return os.path.join(self.runs_dir, OWN_FOLDER, "catalogue", name)
 
     @property
     def batches(self) -> str:

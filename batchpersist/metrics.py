@@ -47,6 +47,7 @@ def build_metrics(
     scan: ScanTotals,
     rejects: Sequence[Reject],
     filtered: int,
+    other_shards: int = 0,
     resumed: int = 0,
     table: pa.Table,
     totals: SettleTotals,
@@ -54,13 +55,18 @@ def build_metrics(
     """The metrics of a batch; ``table`` and ``totals`` come from its OutcomeBuilder.
 
     ``rejects`` are the invalid runs in source order, ``filtered`` those that the selection
-    left out, ``resumed`` those that an earlier part of the batch settled. Raises TotalsError where
-    the counts do not add up.
+    left out, ``other_shards`` those that are other shards' work, ``resumed`` those that an earlier
+    part of the batch settled. Raises TotalsError where the counts do not add up.
     """
     import pyarrow.compute as pc
 
     counts = count(
-        table, discovered=scan.discovered, invalid=len(rejects), filtered=filtered, resumed=resumed
+        table,
+        discovered=scan.discovered,
+        invalid=len(rejects),
+        filtered=filtered,
+        other_shards=other_shards,
+        resumed=resumed,
     )
     counts.check()
     tasks, tasks_omitted = groups.by_task(table, totals.commit_seconds)

@@ -9,8 +9,10 @@ from typing import Any, Literal
 
 from .errors import UsageError
 from .executors import POOL_RUNS
+from .layout import Layout
 from .locks import LockPolicy
 from .models import DEFAULT_KEYS, Durability, Keys
+from .partition import Partition
 from .plan import Selection
 from .policy import FailurePolicy
 from .retries import RetryPolicy
@@ -24,11 +26,13 @@ class BatchOptions:
     out_dir: str = "out"
     runs_dir: str = ".runs"
     metrics: str | None = None
-    """Where to write the metrics; None: ``<out_dir>/metrics.json``."""
+    """Where to write the metrics; None: ``<out_dir>/metrics.json``. A shard is named before the suffix."""
     outcomes: str | None = None
-    """Where to save the outcome table as Parquet; None: nowhere."""
+    """Where to save the outcome table as Parquet; None: nowhere. Named for the shard likewise."""
     keys: Keys = DEFAULT_KEYS
     selection: Selection = field(default_factory=Selection)
+    shard: Partition | None = None
+    """Settle this share of the tasks, and leave the others to other batches; None: all of them."""
     workers: int = 1
     pool_runs: int = POOL_RUNS
     """Stay in-process below so many runs."""
@@ -82,7 +86,23 @@ class BatchOptions:
     @property
     def metrics_path(self) -> str:
         """Where the metrics go."""
-        return self.metrics or os.path.join(self.out_dir, "metrics.json")
+        return self._for_shard(self.metrics or os.path.join(self.out_dir, "metrics.json"))
+
+    @property
+    def outcomes_path(self) -> str | None:
+        return None if self.outcomes is None else self._for_shard(self.outcomes)
+
+    def _for_shard(self, path: str) -> str:
+        """All shards are given the same options, and none may write over what another one wrote."""
+        if self.shard is None:
+            return path
+        stem, suffix = os.path.splitext(path)
+        return f"{stem}-{self.shard.name}{suffix}"
+
+    def layout(self) -> Layout:
+        """The two roots, and what of them this batch works on."""
+        shard = self.shard.name if self.shard else ""
+        return Layout(os.path.abspath(self.out_dir), os.path.abspath(self.runs_dir), shard)
 
     @property
     def keeps_catalogue(self) -> bool:
@@ -118,7 +138,7 @@ class BatchOptions:
             "out_dir": self.out_dir,
             "runs_dir": self.runs_dir,
             "metrics": self.metrics_path,
-            "outcomes": self.outcomes,
+            "outcomes": self.outcomes_path,
             "task_key": self.keys.task,
             "run_key": self.keys.run,
             "time_key": self.keys.time,
@@ -126,6 +146,7 @@ class BatchOptions:
             "since": self.selection.since,
             "until": self.selection.until,
             "limit": self.selection.limit,
+            "shard": str(self.shard) if self.shard else None,
             "workers": self.workers,
             "commit": self.commit,
             "pair": self.pair,

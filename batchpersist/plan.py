@@ -9,13 +9,14 @@ does not contend with itself.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from .columns import adopt, whole
 from .models import Shard
+from .partition import Partition
 from .shards import KNOWN_SHARDS, SHARD_RUNS, TaskRows, cut, shard_runs
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Plan:
     shards: list[Shard]
     """Largest first."""
     filtered: int
+    other_shards: int
+    """Rows of tasks that are other shards' (``Partition``), whether selected or not."""
     superseded: int
     tasks: int
     size: int
@@ -63,19 +66,26 @@ def make_plan(
     selection: Selection,
     *,
     workers: int,
+    partition: Partition | None = None,
     split_tasks: bool = True,
     most_runs: int = SHARD_RUNS,
 ) -> Plan:
     """Select from the index, mark what a later row supersedes, and cut into shards.
 
-    ``split_tasks=False`` keeps a hot task in one shard (a commit for each run has to be
-    made in order, by one worker); ``most_runs``: of a shard, unless one task has more.
+    ``partition``: the share of the tasks to settle; what all shares select together is what is
+    selected without one. ``split_tasks=False`` keeps a hot task in one shard (a commit for each run
+    has to be made in order, by one worker); ``most_runs``: of a shard, unless one task has more.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     numbers = adopt(array("i", range(index.num_rows)), pa.int32())
-    rows, tasks = _bring_tasks_together(_select(index.append_column("row", numbers), selection))
+    selected = _select(index.append_column("row", numbers), selection)
+    others = 0
+    if partition is not None:
+        others = index.num_rows - _owned(index, partition).num_rows
+        selected = _owned(selected, partition)
+    rows, tasks = _bring_tasks_together(selected)
     rows = _mark_superseded(rows, tasks)
     times = _times(rows)
     runs = shard_runs(rows.num_rows // times, workers, most_runs)
@@ -84,7 +94,8 @@ def make_plan(
     return Plan(
         rows=rows,
         shards=[shard._replace(number=number) for number, shard in enumerate(shards)],
-        filtered=index.num_rows - rows.num_rows,
+        filtered=index.num_rows - others - rows.num_rows,
+        other_shards=others,
         superseded=superseded,
         tasks=len(tasks),
         size=sum(task.size for task in tasks),
@@ -102,14 +113,24 @@ def _select(index: pa.Table, selection: Selection) -> pa.Table:
 
     rows = index
     if selection.tasks:
-        ids = pc.unique(rows["task_id"].cast("string")).to_pylist()
-        wanted = [task for task in ids if any(fnmatchcase(task, glob) for glob in selection.tasks)]
-        rows = rows.filter(_is_in(rows["task_id"].cast("string"), wanted))
+        rows = _of_tasks(rows, lambda task: any(fnmatchcase(task, glob) for glob in selection.tasks))
     if selection.since is not None:
         rows = rows.filter(pc.greater_equal(rows["timestamp"], selection.since))
     if selection.until is not None:
         rows = rows.filter(pc.less(rows["timestamp"], selection.until))
     return rows if selection.limit is None else rows.slice(0, selection.limit)
+
+
+def _owned(rows: pa.Table, partition: Partition) -> pa.Table:
+    return _of_tasks(rows, partition.owns)
+
+
+def _of_tasks(rows: pa.Table, wanted: Callable[[str], bool]) -> pa.Table:
+    """The rows of those tasks."""
+    import pyarrow.compute as pc
+
+    column = rows["task_id"].cast("string")
+    return rows.filter(_is_in(column, list(filter(wanted, pc.unique(column).to_pylist()))))
 
 
 def _is_in(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:

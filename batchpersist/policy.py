@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from .errors import UsageError
 
+NO_LIMIT = "none"
+
 
 @dataclass(frozen=True)
 class FailurePolicy:
@@ -19,7 +21,9 @@ class FailurePolicy:
 
     @classmethod
     def parse(cls, text: str) -> FailurePolicy:
-        """From ``N`` or ``N%``; raises UsageError on anything else."""
+        """From ``N``, ``N%`` or ``none``; raises UsageError on anything else."""
+        if text == NO_LIMIT:
+            return cls()
         number = text.removesuffix("%")
         percent = number != text
         try:
@@ -37,7 +41,7 @@ class FailurePolicy:
         return failures > (self.limit * discovered / 100 if self.percent else self.limit)
 
     def __str__(self) -> str:
-        return "none" if self.limit is None else f"{self.limit:g}{'%' if self.percent else ''}"
+        return NO_LIMIT if self.limit is None else f"{self.limit:g}{'%' if self.percent else ''}"
 
 
 @dataclass(frozen=True)

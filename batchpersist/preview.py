@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -16,7 +15,6 @@ from .catalogue import load_catalogue
 from .dispatch import Submit, in_order
 from .executors import Crew
 from .job import make_job
-from .layout import Layout
 from .models import Event, Progress, Shard
 from .options import BatchOptions
 from .plan import Plan, make_plan
@@ -32,6 +30,7 @@ class Preview:
     discovered: int
     invalid: int
     filtered: int
+    other_shards: int
     superseded: int
     selected: int
     tasks: int
@@ -68,14 +67,15 @@ def preview_batch(
     SourceMissingError and UsageError.
     """
     with closing(Crew(options.workers, options.pool_runs)) as crew, tempfile.TemporaryDirectory() as spool:
-        catalogue = load_catalogue(_layout(options), options.keys) if options.reads_catalogue else None
+        catalogue = load_catalogue(options.layout(), options.keys) if options.reads_catalogue else None
         index = scan_sources(
             discover(sources), crew, options.keys, spool, watch=watch, stop=stop, catalogue=catalogue
         )
         rows, workers = index.take_table(), crew.parallelism(index.rows)
-        plan = make_plan(rows, options.selection, workers=workers, split_tasks=options.commit == "task")
+        planned = partial(make_plan, rows, options.selection, workers=workers, partition=options.shard)
+        plan = planned(split_tasks=options.commit == "task")
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
-        whole = make_plan(rows, options.selection, workers=workers, split_tasks=False)
+        whole = planned(split_tasks=False)
         counts: Counter[Standing] = Counter()
         submits = _submits(whole, crew, options, stop)
         for found in in_order(submits, lambda: crew.in_flight(index.rows), _try_again(crew)):
@@ -85,6 +85,7 @@ def preview_batch(
         discovered=index.totals.discovered,
         invalid=len(index.rejects),
         filtered=plan.filtered,
+        other_shards=plan.other_shards,
         superseded=plan.superseded,
         selected=plan.selected,
         tasks=plan.tasks,
@@ -96,10 +97,6 @@ def preview_batch(
         unreadable=counts[Standing.UNREADABLE],
         interrupted=stop(),
     )
-
-
-def _layout(options: BatchOptions) -> Layout:
-    return Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))
 
 
 def _submits(

@@ -29,7 +29,7 @@ def check_writable(options: BatchOptions) -> None:
 
     Their folders are made; nothing else is left behind.
     """
-    for path in filter(None, (options.metrics_path, options.outcomes)):
+    for path in filter(None, (options.metrics_path, options.outcomes_path)):
         if os.path.isdir(path):
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
         make_root(os.path.dirname(os.path.abspath(path)), options.durability)
@@ -39,8 +39,8 @@ def check_writable(options: BatchOptions) -> None:
 def write_reports(options: BatchOptions, metrics: dict[str, Any], outcomes: pa.Table) -> list[Failure]:
     """Write both; one that cannot be written does not stop the other, and is told in the result."""
     writes = [partial(write_metrics, metrics, options.metrics_path)]
-    if options.outcomes is not None:
-        writes.append(partial(write_table, outcomes, options.outcomes, Durability.FILE))
+    if options.outcomes_path is not None:
+        writes.append(partial(write_table, outcomes, options.outcomes_path, Durability.FILE))
     return _failures(writes)
 
 

@@ -11,7 +11,7 @@ from .outcomes import SettleTotals, Status
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_SIDES = ("snapshot", "manifest", "pair")
+SIDES = ("snapshot", "manifest", "pair")
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}
 
 
@@ -51,7 +51,7 @@ def build_timing(table: pa.Table, totals: SettleTotals, phases: Phases) -> dict[
         "plan": seconds(phases.plan),
         "settle": seconds(phases.settle),
         "runs_per_second": round(rate, 1),
-        **{side: percentiles(attempted[f"{side}_seconds"]) for side in _SIDES},
+        **{side: percentiles(attempted[f"{side}_seconds"]) for side in SIDES},
         "pair_seconds": seconds(totals.pair_seconds),
         "sum_if_sequential": seconds(totals.sum_if_sequential),
         "phases": _by_phase(totals, phases),
@@ -73,7 +73,7 @@ def _attempted(table: pa.Table) -> pa.Table:
 
     settled = pa.array([Status.PERSISTED, Status.UNCHANGED, Status.FAILED], pa.int8())
     mask = pc.is_in(table["status"].combine_chunks().indices, value_set=settled)
-    return table.select([f"{side}_seconds" for side in _SIDES]).filter(mask)
+    return table.select([f"{side}_seconds" for side in SIDES]).filter(mask)
 
 
 def percentiles(column: pa.ChunkedArray) -> dict[str, float | None]:

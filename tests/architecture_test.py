@@ -18,7 +18,7 @@ LEVELS = (
     # 0 the plain data, and what can go wrong
     "__init__ errors models stamps",
     # 1 names, paths and bytes: ids, JSON text, atomic files and their durability, locks
-    "identifiers layout jsonescapes jsontext rundocument runreader summaries"
+    "identifiers partition layout jsonescapes jsontext rundocument runreader summaries"
     " phaseclock syncfs durability folders processes lockowner temporaries atomic lockfile stalelock"
     " keepalive locks batchlock heartbeat",
     # 2 what is read, and what is written of a task and of a run
@@ -33,15 +33,16 @@ LEVELS = (
     "events pairs coordinator sides snapshotside manifestside runtexts shardentry settle standing",
     # 4 many shards: who does the work, and what became of it
     "executors watchdog dispatch scanning policy options outcomes catalogueoutputs cataloguesession"
-    " retries timing counts groups metrics reporting resuming deadbatches batchsession batchreport",
+    " retries timing counts groups metrics shardparts shardmetrics reporting resuming deadbatches"
+    " batchsession batchreport",
     # 5 the whole job
     "batch preview operations operations.status",
     # 6 the command
     "cli cli.completion cli.config cli.configuration cli.defaults cli.generate cli.main"
     " cli.options cli.options.batches cli.options.nightly cli.options.places cli.options.reading"
     " cli.options.sections cli.options.showing cli.options.types cli.options.working"
-    " cli.logfile cli.onfailure cli.output cli.persisting cli.progress cli.run cli.run_options cli.signals"
-    " cli.status"
+    " cli.logfile cli.merge_metrics cli.onfailure cli.output cli.persisting cli.progress cli.run"
+    " cli.run_options cli.signals cli.status"
     " cli.words __main__",
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules.split()}

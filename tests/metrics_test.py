@@ -122,6 +122,7 @@ def test_counts_are_those_of_counting_row_by_row(batch):
         "discovered": len(rows) + 5,
         "invalid": 3,
         "filtered": 2,
+        "other_shards": 0,
         "superseded": statuses["superseded"],
         "selected": len(rows) - statuses["superseded"],
         "persisted": statuses["persisted"],
@@ -138,9 +139,8 @@ def test_counts_are_those_of_counting_row_by_row(batch):
 
 
 def test_counts_that_do_not_add_up_are_refused():
-    with pytest.raises(
-        TotalsError, match=r"discovered 9 is not invalid 0 \+ filtered 0 \+ superseded 0 \+ selected 1"
-    ):
+    terms = r"invalid 0 \+ filtered 0 \+ other_shards 0 \+ superseded 0 \+ selected 1"
+    with pytest.raises(TotalsError, match=rf"discovered 9 is not {terms}"):
         metrics_of([Row("t", "a")], [], discovered=9)
 
 
@@ -148,6 +148,7 @@ BALANCED = Counts(
     discovered=20,
     invalid=1,
     filtered=2,
+    other_shards=0,
     superseded=1,
     selected=16,
     persisted=4,

@@ -15,6 +15,7 @@ def metrics(**counts: int) -> dict[str, Any]:
         "discovered",
         "invalid",
         "filtered",
+        "other_shards",
         "superseded",
         "selected",
         "persisted",
@@ -102,8 +103,8 @@ def test_causes_come_first_with_an_example_each_and_are_not_endless() -> None:
 
 def test_a_dry_run_says_that_nothing_was_written() -> None:
     preview = Preview(
-        discovered=9, invalid=1, filtered=2, superseded=1, selected=5, tasks=2, shards=1, bytes=12345,
-        new=3, changed=1, unchanged=1, unreadable=0, interrupted=False,
+        discovered=9, invalid=1, filtered=2, other_shards=0, superseded=1, selected=5, tasks=2, shards=1,
+        bytes=12345, new=3, changed=1, unchanged=1, unreadable=0, interrupted=False,
     )  # fmt: skip
     assert list(preview_lines(preview)) == [
         "5 runs of 2 tasks (12,345 bytes) in 1 shard; "

@@ -43,7 +43,8 @@ def name_variables(command: click.Command, name: str) -> None:
     for param in command.params:
         if isinstance(param, click.Option) and not param.is_eager:
             suffix = _name(param).upper().replace("-", "_")
-            param.envvar = [f"{PREFIX}_{name.upper()}_{suffix}", f"{PREFIX}_{suffix}"]
+            own = name.upper().replace("-", "_")
+            param.envvar = [f"{PREFIX}_{own}_{suffix}", f"{PREFIX}_{suffix}"]
 
 
 def settings_of(

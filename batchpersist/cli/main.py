@@ -16,6 +16,7 @@ _COMMANDS = {
     "completion": "completion",
     "config": "config",
     "generate": "generate",
+    "merge-metrics": "merge_metrics",
     "run": "run",
     "status": "status",
 }

@@ -36,6 +36,7 @@ def preview_lines(preview: Preview) -> Iterator[str]:
         f"({preview.bytes:,} bytes) in {number(preview.shards, 'shard')}; "
         f"of {preview.discovered:,} found, {preview.invalid:,} invalid, {preview.filtered:,} filtered out, "
         f"{preview.superseded:,} superseded by a later line"
+        + (f", {preview.other_shards:,} left to other shards" if preview.other_shards else "")
     )
     unreadable = f", {preview.unreadable:,} that cannot be read" if preview.unreadable else ""
     opening = "Interrupted dry run" if preview.interrupted else "Dry run"
@@ -53,6 +54,7 @@ def _verdict(counts: dict[str, int], state: str) -> str:
         f"{counts['superseded']:,} superseded by a later line" if counts["superseded"] else "",
         f"{counts['filtered']:,} filtered out" if counts["filtered"] else "",
         f"{counts['invalid']:,} invalid" if counts["invalid"] else "",
+        f"{counts['other_shards']:,} left to other shards" if counts["other_shards"] else "",
     ]
     return f"{_OPENINGS[state]}: {', '.join(part for part in parts if part)}."
 

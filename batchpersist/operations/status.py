@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import msgspec
 
 from ..batchfolder import BatchFolder, BatchRecord, State, batch_name, list_batches, read_if_any
-from ..batchlock import BatchHolder, holder_of
+from ..batchlock import holder_of
 from ..layout import Layout
 from ..progressfile import ProgressRecord, read_progress
 
@@ -53,19 +53,18 @@ def batch_statuses(layout: Layout) -> list[BatchStatus]:
     """
     # First the records: a batch that begins after them is not among them.
     found = [(folder, read_if_any(folder)) for folder in list_batches(layout)]
-    holder = holder_of(layout)
-    return [_status(folder, record, holder) for folder, record in found if record is not None]
+    return [_status(folder, record, layout) for folder, record in found if record is not None]
 
 
 def status_of(layout: Layout, folder: BatchFolder) -> BatchStatus:
     """How one batch is. Raises OSError and BatchMissingError."""
     record = folder.read_record()
-    return _status(folder, record, holder_of(layout))
+    return _status(folder, record, layout)
 
 
-def _status(folder: BatchFolder, record: BatchRecord, holder: BatchHolder | None) -> BatchStatus:
+def _status(folder: BatchFolder, record: BatchRecord, layout: Layout) -> BatchStatus:
     state: State | Literal["killed"] = record.state
-    if state == "running" and (holder is None or holder.description != batch_name(record.batch_id)):
+    if state == "running" and not _holds_its_lock(record, layout):
         again = read_if_any(folder)  # it may have ended between the looks at its record and at the lock
         record = again or record
         state = record.state if record.state != "running" else "killed"
@@ -77,6 +76,11 @@ def _status(folder: BatchFolder, record: BatchRecord, holder: BatchHolder | None
         result=None if unfinished else _result(folder),
         folder=folder,
     )
+
+
+def _holds_its_lock(record: BatchRecord, layout: Layout) -> bool:
+    holder = holder_of(replace(layout, shard=record.shard))
+    return holder is not None and holder.description == batch_name(record.batch_id)
 
 
 def _result(folder: BatchFolder) -> Result | None:

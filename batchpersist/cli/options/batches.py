@@ -7,7 +7,7 @@ import click
 from ...options import BatchOptions
 from ...policy import FailurePolicy
 from .sections import section
-from .types import Failures
+from .types import Failures, Shard
 
 _option = section("The batch")
 
@@ -37,6 +37,14 @@ KEEPING = (
         show_default="none",
         metavar="SECONDS",
         help="Wait so long for another batch on this root to end.",
+    ),
+)
+
+SHARD = (
+    _option(
+        "--shard",
+        type=Shard(),
+        help="Only share K of the tasks, of N: other commands do the others (see merge-metrics).",
     ),
 )
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ...errors import UsageError
+from ...partition import Partition
 from ...policy import FailurePolicy
 
 
@@ -63,6 +64,18 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         if not seconds:
             self.fail("no time at all", param, ctx)
         return seconds
+
+
+class Shard(click.ParamType):  # type: ignore[type-arg]
+    """A share of the tasks: which one of how many."""
+
+    name = "K/N"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Partition:
+        try:
+            return value if isinstance(value, Partition) else Partition.parse(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]

@@ -1,0 +1,44 @@
+"""``batchpersist merge-metrics``: the metrics of a batch's shards as one document."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+from ..errors import UsageError
+from ..metrics import write_metrics
+from ..shardmetrics import merge_parts
+from ..shardparts import FAILURES, check_parts, read_part, worst
+from .output import emit, say
+from .words import summary_lines
+
+
+@click.command("merge-metrics", short_help="Merge the metrics of a batch's shards (run --shard K/N).")
+@click.argument("parts", nargs=-1, required=True, metavar="PART...")
+@click.option("-o", "--output", required=True, metavar="FILE", help="Where the merged metrics go.")
+@click.option("--partial", is_flag=True, help="Merge what there is, though shards are missing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as a JSON object.")
+def command(parts: tuple[str, ...], output: str, partial: bool, as_json: bool) -> None:
+    """Merge the metrics of all shards of one batch, PART..., into one document of the same form.
+
+    The exit code is that of the worst shard, and 3 at least where shards are missing.
+    """
+    if any(os.path.realpath(part) == os.path.realpath(output) for part in parts):
+        raise UsageError(f"the output is one of the parts: {output}")
+    found = check_parts(map(read_part, parts), partial=partial)
+    merged = merge_parts(found)
+    write_metrics(merged, output)
+    code = worst(part.exit_code for part in found)
+    missing = found[0].shard.of - len(found)
+    if missing:
+        code = worst((code, FAILURES))
+    if as_json:
+        figures = {name: merged[name] for name in ("counts", "bytes", "timing")}
+        emit("summary", state=merged["state"], missing=missing, **figures, metrics=output, exit_code=code)
+    else:
+        for line in summary_lines(merged, merged["state"], output):
+            say(line)
+        if missing:
+            say(f"{missing} of {found[0].shard.of} shards are missing here.", err=True)
+    click.get_current_context().exit(code)
