@@ -90,6 +90,7 @@ class BatchOptions:
 
     @property
     def outcomes_path(self) -> str | None:
+        """Where the outcome table goes."""
         return None if self.outcomes is None else self._for_shard(self.outcomes)
 
     def _for_shard(self, path: str) -> str:

@@ -114,6 +114,7 @@ def test_a_batch_leaves_no_spool_and_no_lock_behind(
     assert {path.name for path in own if batch not in path.parents} <= {
         "batches",
         batch.name,
+        "batch.gate",
         "batch.lock",
         "locks",
         "break.lock",

@@ -46,7 +46,7 @@ def another_batch(layout: Layout) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def records(layout: Layout) -> list[str]:
-    return [name for name in os.listdir(layout.own_dir) if name != "batch.lock"]
+    return [name for name in os.listdir(layout.own_dir) if name not in ("batch.lock", "batch.gate")]
 
 
 def test_a_second_batch_is_told_who_runs_and_since_when(layout: Layout) -> None:

@@ -33,6 +33,7 @@ from batchpersist.policy import FailurePolicy
 from batchpersist.preview import preview_batch
 from batchpersist.shardmetrics import merge_parts
 from batchpersist.shardparts import ShardPart, check_parts, read_part, worst
+from batchpersist.stamps import await_tick_after
 
 N = 3
 RUNS = [run(f"task-{n % 11}", n % 60, note=n) for n in range(150)]
@@ -156,8 +157,8 @@ def test_each_has_files_of_its_own_under_the_same_options(tmp_path: Path, source
 
 
 def test_the_next_night_each_knows_what_it_did(tmp_path: Path, source: Path) -> None:
-    shards(tmp_path, source)
     source.write_text("".join(json.dumps(item) + "\n" for item in RUNS))
+    await_tick_after(source.stat().st_ctime_ns)  # until then it has no stamp
     shards(tmp_path, source)
     for report in shards(tmp_path, source):
         counts = report.metrics["counts"]
