@@ -46,6 +46,7 @@ class History:
         *,
         is_canonical: bool = False,
         shared: int = 0,
+        last_run_at: bytes = b"",
     ) -> None:
         self._read = read
         self.entries = entries
@@ -55,6 +56,8 @@ class History:
         """The file is, byte for byte, what would be written for these entries."""
         self.shared = shared
         """So many entries at the beginning are those of the earlier history it was read with."""
+        self.last_run_at = last_run_at
+        """Where it is not canonical: what the file says, as JSON text."""
 
     @property
     def keys(self) -> list[tuple[str, str]]:
@@ -70,6 +73,17 @@ class History:
         end = self.entries.offsets[last + 1] - len(SEPARATOR)
         for offset in range(self.entries.offsets[first], end, _BLOCK):
             yield self._bytes(offset, min(_BLOCK, end - offset))
+
+    def each_text(self) -> Iterator[bytes]:
+        """The text of every entry, in their order; read in blocks, not one by one."""
+        offsets, first = self.entries.offsets, 0
+        while first < len(self.entries):
+            stop = max(first + 1, bisect_right(offsets, offsets[first] + _BLOCK) - 1)
+            block = b"".join(self.texts(first, stop - 1))
+            for entry in range(first, stop):
+                start = offsets[entry] - offsets[first]
+                yield block[start : offsets[entry + 1] - offsets[first] - len(SEPARATOR)]
+            first = stop
 
     def shared_with(self, read: Read, offset: int) -> int:
         """How many of the first entries stand in another text too, byte for byte, from ``offset`` on."""
@@ -142,7 +156,7 @@ def _further(rest: bytes) -> bytes:
 
 
 def _read_other(read: Read, task_id: str, keys: Keys) -> History:
-    runs, further = read_other(read, task_id)
+    runs, further, last_run_at = read_other(read, task_id)
     entries = Entries(len(_LIST_OPEN))
     if runs != b"[]":
         try:
@@ -153,7 +167,7 @@ def _read_other(read: Read, task_id: str, keys: Keys) -> History:
                 number for number, item in enumerate(items, 1) if not bytes(item).startswith(b"{\n")
             )
             raise SnapshotError("an entry of the snapshot is not an object", f"entry {number}") from error
-    return History(_reader(runs), entries, further)
+    return History(_reader(runs), entries, further, last_run_at=last_run_at)
 
 
 def _reader(data: bytes) -> Read:

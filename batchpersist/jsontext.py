@@ -55,6 +55,11 @@ def nest(text: bytes, levels: int) -> bytes:
     return text.replace(b"\n", b"\n" + b"  " * levels)
 
 
+def unnest(text: bytes, levels: int) -> bytes:
+    """What ``nest`` was given."""
+    return text.replace(b"\n" + b"  " * levels, b"\n")
+
+
 def encode(value: object) -> bytes:
     """The canonical text of a Python object; a float keeps its point (``1.0``), as in text that has one.
 

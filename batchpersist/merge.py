@@ -58,7 +58,12 @@ def is_regular(run_ids: Sequence[str], timestamps: Sequence[str]) -> bool:
     Recording any of them once more, as it stands, then leaves the list as it is; and so it
     does before, between and after the recording of other runs.
     """
-    return len(set(run_ids)) == len(run_ids) and _is_sorted(_comparable(list(timestamps)))
+    return len(set(run_ids)) == len(run_ids) and is_sorted(timestamps)
+
+
+def is_sorted(timestamps: Sequence[str]) -> bool:
+    """Whether none is less than the one before it, as JavaScript compares strings."""
+    return _is_sorted(_comparable(list(timestamps)))
 
 
 def _record_unsorted(order: list[int], upcoming: range, run_ids: list[str], times: list[Any]) -> int:

@@ -156,13 +156,13 @@ class ShardOutcome:
 class Progress(NamedTuple):
     """How far a batch is: an event for whoever watches it."""
 
-    phase: Literal["scan", "compare", "settle"]
+    phase: Literal["scan", "compare", "settle", "audit", "repair"]
     done: int
     """Runs."""
     total: int | None
     """Runs; None while it is not known."""
     failed: int
-    """Runs that failed or were invalid so far."""
+    """Runs that failed or were invalid so far; in an audit, differences."""
 
 
 class RunFailure(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from .errors import InvalidRunError, SnapshotError
 from .jsontext import canonical, string
@@ -16,8 +17,22 @@ class NotASnapshotError(SnapshotError):
     """Not this task's snapshot at all: it does not parse, is another task's, or has no list of runs."""
 
 
-def read_other(read: Read, task_id: str) -> tuple[bytes, bytes]:
-    """The canonical text of a snapshot's list of runs, as it is nested there, and its further members.
+class OtherTaskError(NotASnapshotError):
+    """A snapshot, but another task's."""
+
+
+class OtherForm(NamedTuple):
+    """What a snapshot holds, as canonical text nested as deep as it is there."""
+
+    runs: bytes
+    further: bytes
+    """The members that are not ours to know, as ``further_members`` words them."""
+    last_run_at: bytes
+    """Empty where there is none."""
+
+
+def read_other(read: Read, task_id: str) -> OtherForm:
+    """Read a snapshot in whatever layout.
 
     The only case in which a history lies in memory, several times over. Raises NotASnapshotError;
     where the file is torn (NULs in it, or its end is missing) without holding it in memory.
@@ -32,11 +47,11 @@ def read_other(read: Read, task_id: str) -> tuple[bytes, bytes]:
     found = members(text)
     if found.get(b'"taskId"') != string(task_id):
         belongs_to = found.get(b'"taskId"', b"none").decode()
-        raise NotASnapshotError("the snapshot's taskId is not the task's", belongs_to)
+        raise OtherTaskError("the snapshot's taskId is not the task's", belongs_to)
     runs = found.get(b'"runs"', b"")
     if not runs.startswith(b"["):
         raise NotASnapshotError("the snapshot's runs are not a list")
-    return runs, further_members(found)
+    return OtherForm(runs, further_members(found), found.get(b'"lastRunAt"', b""))
 
 
 def _refuse_torn(read: Read) -> None:

@@ -30,6 +30,12 @@ def clear_stale(path: str, mutex: str, stale_seconds: float) -> bool:
     return _remove(path, mutex, judged)
 
 
+def is_stale_lock(path: str, stale_seconds: float) -> bool:
+    """Whether the lock or gate ``path`` is one that ``clear_stale`` would remove. Raises OSError."""
+    seen = look(path)
+    return seen is not None and _is_stale(seen, stale_seconds)
+
+
 def clear_abandoned(path: str, mutex: str, pids: Collection[int]) -> bool:
     """Remove the lock or gate ``path`` if a process of these pids left it behind, and is dead for certain.
 

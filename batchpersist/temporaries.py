@@ -63,15 +63,24 @@ def sweep(folder: str) -> int:
     swept = 0
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if TEMPORARY_MARK in entry.name and _is_orphan(entry):
+            if is_orphan(entry):
                 with contextlib.suppress(OSError):
                     os.unlink(entry.path)
                     swept += 1
     return swept
 
 
-def _is_orphan(entry: os.DirEntry[str]) -> bool:
-    found = _NAME.search(entry.name)
+def is_temporary(name: str) -> bool:
+    """Whether a file of this name is a temporary one of this package, wherever it was written."""
+    return TEMPORARY_MARK in name and _NAME.search(name) is not None
+
+
+def is_orphan(entry: os.DirEntry[str]) -> bool:
+    """Whether it is a temporary file whose writer was a process of this host, and is dead for certain.
+
+    Raises OSError where it is gone meanwhile.
+    """
+    found = _NAME.search(entry.name) if TEMPORARY_MARK in entry.name else None
     if found is None or found[1] != _place():
         return False
     status, writer = entry.stat(follow_symlinks=False), int(found[2], 16)

@@ -1,0 +1,95 @@
+"""The second look: what was only seen once may have been about to be written."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from ..layout import Layout
+from .findings import Finding, Kind
+from .look import TaskLook
+
+MOST_HELD = 100_000
+"""Findings that wait for the second look, at most: they are what an audit holds in memory."""
+
+LOCK_PATIENCE = 10.0
+"""Seconds to wait, in all, for tasks whose lock is held at the time of the second look."""
+
+_POLL = 0.1
+
+_LASTING = frozenset(
+    {Kind.FOREIGN_FILE, Kind.ORPHANED_TEMPORARY, Kind.STALE_LOCK, Kind.OTHER_LAYOUT, Kind.UNSAFE_NAME}
+)
+"""What cannot be a step of somebody's writing: it is confirmed by being there still."""
+
+LookAgain = Callable[[Sequence[TaskLook]], Iterable[TaskLook]]
+"""Takes another look at the runs that the looks told of; in any order."""
+
+
+def confirm(
+    looks: Iterable[TaskLook], again: LookAgain, layout: Layout, pause: float, stop: Callable[[], bool]
+) -> Iterator[TaskLook]:
+    """The looks, with only those findings that a second look saw as well, ``pause`` seconds later.
+
+    A task whose lock is held gets its second look later. Once ``stop`` says so, what needs one is left out.
+    """
+    held: list[TaskLook] = []
+    findings = 0
+    for look in looks:
+        if not look.findings and not look.marked:
+            yield look
+            continue
+        held.append(look)
+        findings += len(look.findings)
+        if findings >= MOST_HELD:
+            yield from _look_again(held, again, layout, pause, stop)
+            held, findings = [], 0
+    yield from _look_again(held, again, layout, pause, stop)
+
+
+def _look_again(
+    held: list[TaskLook], again: LookAgain, layout: Layout, pause: float, stop: Callable[[], bool]
+) -> Iterator[TaskLook]:
+    if held and not stop():
+        time.sleep(pause)
+    deadline = time.monotonic() + LOCK_PATIENCE
+    while held and not stop():
+        patient = time.monotonic() < deadline
+        ready = [look for look in held if not (patient and _is_locked(layout, look))]
+        yield from _confirmed(ready, again)
+        done = {look.share for look in ready}
+        held = [look for look in held if look.share not in done]
+        if held:
+            time.sleep(_POLL)
+
+
+def _confirmed(looks: list[TaskLook], again: LookAgain) -> Iterator[TaskLook]:
+    unsure = {look.share: look for look in looks if look.marked or any(map(_may_pass, look.findings))}
+    for look in looks:
+        if look.share not in unsure:
+            yield _those_still_there(look)
+    for second in again(list(unsure.values())) if unsure else ():
+        yield _both(unsure[second.share], second)
+
+
+def _both(first: TaskLook, second: TaskLook) -> TaskLook:
+    seen_again = set(second.findings)
+    look = _those_still_there(first)
+    look.findings = [item for item in look.findings if not _may_pass(item) or item in seen_again]
+    look.marked = {run: sign for run, sign in first.marked.items() if second.marked.get(run) is sign}
+    look.same = first.same + [run for run in first.marked if run not in look.marked]
+    return look
+
+
+def _those_still_there(look: TaskLook) -> TaskLook:
+    look.findings = [item for item in look.findings if _may_pass(item) or os.path.lexists(item.path)]
+    return look
+
+
+def _may_pass(finding: Finding) -> bool:
+    return finding.kind not in _LASTING
+
+
+def _is_locked(layout: Layout, look: TaskLook) -> bool:
+    return os.path.lexists(layout.task_lock(look.share.task_id))

@@ -1,0 +1,97 @@
+"""Looking at files and folders that others may be changing: nothing is followed, nothing waits."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ..errors import ItemError
+
+# O_NONBLOCK: a pipe in the place of a file must not make the open wait.
+_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_BLOCK = 1 << 20
+
+
+class WrongFileTypeError(ItemError):
+    """Something else stands in the place of a file or a folder; it is not followed."""
+
+
+def read_file(path: str) -> bytes | None:
+    """A file's whole content; None where nothing is at ``path``.
+
+    Raises WrongFileTypeError where it is no regular file, and OSError.
+    """
+    with _naming_type(path):
+        try:
+            fd = os.open(path, _FLAGS)
+        except FileNotFoundError:
+            return None
+    try:
+        status = os.fstat(fd)
+        if not stat.S_ISREG(status.st_mode):
+            raise WrongFileTypeError(f"{_type_name(status.st_mode)} stands in the place of a file", path)
+        return _read(fd, status.st_size)
+    except OSError as error:
+        error.filename = path  # a read knows its descriptor only
+        raise
+    finally:
+        os.close(fd)
+
+
+def _read(fd: int, size: int) -> bytes:
+    """To its end: it may grow or shrink while it is read. The common case is two calls."""
+    data = os.read(fd, size + 1)
+    if len(data) == size:
+        return data
+    blocks = [data]
+    while block := os.read(fd, _BLOCK):
+        blocks.append(block)
+    return b"".join(blocks)
+
+
+def check_is_file(path: str) -> None:
+    """Raise WrongFileTypeError where something other than a regular file is at ``path``, and OSError."""
+    try:
+        mode = os.lstat(path).st_mode
+    except FileNotFoundError:
+        return
+    if not stat.S_ISREG(mode):
+        raise WrongFileTypeError(f"{_type_name(mode)} stands in the place of a file", path)
+
+
+def list_folder(path: str) -> list[os.DirEntry[str]]:
+    """The entries of a folder, sorted by name; none where nothing is at ``path``.
+
+    Raises WrongFileTypeError where it is no folder, or a link to one, and OSError.
+    """
+    try:
+        mode = os.lstat(path).st_mode
+        if not stat.S_ISDIR(mode):
+            raise WrongFileTypeError(f"{_type_name(mode)} stands in the place of a folder", path)
+        with os.scandir(path) as entries:
+            return sorted(entries, key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
+
+
+@contextmanager
+def _naming_type(path: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link; a socket
+            raise WrongFileTypeError(
+                f"{_type_name(os.lstat(path).st_mode)} stands in the place of a file", path
+            ) from error
+        raise
+
+
+def _type_name(mode: int) -> str:
+    if stat.S_ISLNK(mode):
+        return "a symbolic link"
+    return (
+        "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a pipe, socket or device"
+    )

@@ -1,0 +1,75 @@
+"""What an audit can find: the kinds, and one thing found (docs/audit.md)."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import NamedTuple
+
+
+class Weight(str, Enum):
+    """What a kind of finding means for the answer as a whole."""
+
+    DIFFERENCE = "difference"
+    UNCHECKED = "unchecked"
+    """Something could not be looked at, so nothing is known of it."""
+    INFORMATION = "information"
+
+
+class Kind(str, Enum):
+    """Stable names: programs may rely on them."""
+
+    NOT_PERSISTED = "not-persisted"
+    MISSING_IN_SNAPSHOT = "missing-in-snapshot"
+    MISSING_MANIFEST = "missing-manifest"
+    CONTENT_DIFFERS = "content-differs"
+    DUPLICATE_RUN = "duplicate-run"
+    UNSORTED = "unsorted"
+    WRONG_LAST_RUN_AT = "wrong-last-run-at"
+    WRONG_ID = "wrong-id"
+    INVALID_SNAPSHOT = "invalid-snapshot"
+    INVALID_MANIFEST = "invalid-manifest"
+    WRONG_FILE_TYPE = "wrong-file-type"
+    UNSAFE_NAME = "unsafe-name"
+    ORPHANED_TEMPORARY = "orphaned-temporary"
+    STALE_LOCK = "stale-lock"
+    UNREADABLE = "unreadable"
+    INVALID_SOURCE = "invalid-source"
+    OTHER_LAYOUT = "other-layout"
+    FOREIGN_FILE = "foreign-file"
+
+    @property
+    def weight(self) -> Weight:
+        if self in (Kind.UNREADABLE, Kind.INVALID_SOURCE):
+            return Weight.UNCHECKED
+        if self in (Kind.OTHER_LAYOUT, Kind.FOREIGN_FILE):
+            return Weight.INFORMATION
+        return Weight.DIFFERENCE
+
+
+class Finding(NamedTuple):
+    """One thing found; equal at two looks only where both saw the same."""
+
+    kind: Kind
+    task_id: str
+    """Empty for what belongs to no task."""
+    run_id: str
+    """Empty for what concerns a task as a whole."""
+    path: str
+    """Of the file or folder in question."""
+    detail: str = ""
+    """What is wrong with it, in words, where the kind does not say it all."""
+    evidence: bytes = b""
+    """A digest of what was compared: while a run is being written it differs from look to look."""
+
+
+class Sign(bytes, Enum):
+    """How one run stands, as ``--combined`` writes it."""
+
+    SAME = b"="
+    """On all sides, with the same text."""
+    SOURCE_ONLY = b"+"
+    MISSING = b"-"
+    """On one side, the snapshot or the manifest; elsewhere it stands."""
+    DIFFERS = b"*"
+    UNCHECKED = b"!"
+    """One side could not be read, or not as this run."""

@@ -1,0 +1,50 @@
+"""All that an audit can be told."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from ..errors import UsageError
+from ..executors import POOL_RUNS
+from ..layout import Layout
+from ..locks import LockPolicy
+from ..models import DEFAULT_KEYS, Keys
+
+PAUSE_SECONDS = 2.0
+"""Between two looks: longer than an orchestrator tries for a task's lock (about 1.5 s) before it gives up."""
+
+
+@dataclass(frozen=True)
+class AuditOptions:
+    """What to look at, and how. Picklable: every job carries it to its worker."""
+
+    out_dir: str = "out"
+    runs_dir: str = ".runs"
+    keys: Keys = DEFAULT_KEYS
+    tasks: tuple[str, ...] = ()
+    """Shell patterns, any of which may match; empty: all tasks."""
+    workers: int = 1
+    pool_runs: int = POOL_RUNS
+    """Stay in-process below so many runs."""
+    pause: float = PAUSE_SECONDS
+    """Seconds before the second look, which has to confirm what the first one found."""
+    stale_seconds: float = LockPolicy.stale_seconds
+    """A younger lock file is never called stale."""
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what could not be carried out."""
+        for name in ("out_dir", "runs_dir"):
+            object.__setattr__(self, name, os.path.abspath(getattr(self, name)))
+        if self.workers < 1:
+            raise UsageError(f"at least one worker is needed, not {self.workers}")
+        if os.path.realpath(self.out_dir) == os.path.realpath(self.runs_dir):
+            raise UsageError(f"out-dir and runs-dir must be two folders: {self.out_dir}")
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.out_dir, self.runs_dir)
+
+    def selects(self, task_id: str) -> bool:
+        return not self.tasks or any(fnmatchcase(task_id, glob) for glob in self.tasks)

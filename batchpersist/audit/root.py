@@ -1,0 +1,202 @@
+"""The one entry to an audit: what stands below the two roots, compared with itself and with sources."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import BrokenExecutor, Future
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+
+from ..dispatch import Submit, in_order
+from ..executors import Crew
+from ..index import IndexBuilder
+from ..models import Event, Progress
+from ..plan import Selection, make_plan
+from ..scanning import scan_sources
+from ..sources import discover
+from .confirm import confirm
+from .findings import Finding, Kind, Sign, Weight
+from .jobs import LookJob, look
+from .look import Share, TaskLook
+from .options import AuditOptions
+from .rooms import look_around
+from .work import Work
+
+SAMPLES = 5
+"""Findings of a kind that a report names."""
+
+Watch = Callable[[Event], None]
+
+
+@dataclass
+class AuditReport:
+    """What an audit found."""
+
+    tasks: int = 0
+    runs: int = 0
+    """Of which anything was seen, on any side."""
+    counts: Counter[Kind] = field(default_factory=Counter)
+    samples: dict[Kind, list[Finding]] = field(default_factory=lambda: defaultdict(list))
+    """The first ``SAMPLES`` of each kind."""
+    interrupted: bool = False
+
+    def of(self, weight: Weight) -> int:
+        """How many findings of this weight there are."""
+        return sum(count for kind, count in self.counts.items() if kind.weight is weight)
+
+    @property
+    def exit_code(self) -> int:
+        """5: something differs. 3: nothing does, but not all could be looked at. 0: all is well."""
+        if self.of(Weight.DIFFERENCE):
+            return 5
+        return 3 if self.of(Weight.UNCHECKED) else 0
+
+    def add(self, finding: Finding) -> None:
+        self.counts[finding.kind] += 1
+        if len(self.samples[finding.kind]) < SAMPLES:
+            self.samples[finding.kind].append(finding)
+
+
+def audit_root(
+    options: AuditOptions,
+    sources: Sequence[str] = (),
+    *,
+    watch: Watch = lambda _event: None,
+    found: Callable[[Finding], None] = lambda _finding: None,
+    signed: Callable[[Sign, str, str], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> AuditReport:
+    """Compare the snapshots and manifests below the two roots with each other, and with ``sources`` if any.
+
+    Writes nothing below the roots and takes no lock. A difference counts once a second look, some
+    seconds later, has seen it as well, so that what an orchestrator is about to write is none.
+    ``watch`` hears of the progress, ``found`` of each finding, ``signed`` of each run: its sign, task and
+    run id, the runs of a task in their order. All are called in the calling thread. ``stop`` is asked
+    before each piece of work; once it is true, what is not certain yet is left out.
+
+    Holds the keys of the tasks under way in memory, and up to 100,000 findings; never all of either.
+    Raises SourceMissingError, UsageError and OSError (a root that cannot be listed).
+    """
+    report = AuditReport()
+    tasks: set[str] = set()
+    with closing(Audit(options, sources, watch=watch, stop=stop, keep_same=signed is not None)) as audit:
+        for confirmed in audit.looks():
+            if confirmed.share.task_id:
+                tasks.add(confirmed.share.task_id)
+            report.runs += confirmed.runs
+            for finding in confirmed.findings:
+                report.add(finding)
+                found(finding)
+            if signed is not None:
+                _sign(confirmed, signed)
+            watch(Progress("audit", report.runs, audit.likely_runs, report.of(Weight.DIFFERENCE)))
+    report.tasks, report.interrupted = len(tasks), stop()
+    return report
+
+
+def _sign(seen: TaskLook, signed: Callable[[Sign, str, str], None]) -> None:
+    signs = dict.fromkeys(seen.same, Sign.SAME) | seen.marked
+    for run_id in sorted(signs):
+        signed(signs[run_id], seen.share.task_id, run_id)
+
+
+class Audit:
+    """An audit under way; ``close`` it."""
+
+    def __init__(
+        self,
+        options: AuditOptions,
+        sources: Sequence[str] = (),
+        *,
+        watch: Watch,
+        stop: Callable[[], bool],
+        keep_same: bool = False,
+        whole_tasks: bool = False,
+    ) -> None:
+        """``whole_tasks``: never cut a task into shares. Raises as ``audit_root`` does."""
+        self._options = options
+        self._watch = watch
+        self._stop = stop
+        self._keep_same = keep_same
+        self._parts = discover(sources)
+        self._has_sources = bool(sources)
+        self._rooms = look_around(options)
+        self._whole_tasks = whole_tasks
+        self._spool = tempfile.TemporaryDirectory()
+        self.crew = Crew(options.workers, options.pool_runs)
+        self.likely_runs: int | None = self._rooms.runs or None
+        """How many runs there are, about; None where that is not known."""
+
+    def close(self) -> None:
+        self.crew.close()
+        self._spool.cleanup()
+
+    def looks(self) -> Iterator[TaskLook]:
+        """Every task, confirmed; what was found in the roots themselves and in the sources comes last."""
+        plan, invalid = None, []
+        if self._has_sources:
+            index = scan_sources(
+                self._parts,
+                self.crew,
+                self._options.keys,
+                self._spool.name,
+                watch=self._watch,
+                stop=self._stop,
+            )
+            invalid = list(_invalid(index))
+            selection = Selection(self._options.tasks)
+            plan = make_plan(index.take_table(), selection, workers=self.crew.workers, split_tasks=False)
+            self.likely_runs = max(self._rooms.runs, plan.selected)
+        workers = 1 if self._whole_tasks else self.crew.parallelism(self.likely_runs or 0)
+        work = Work(self._rooms, plan, workers)
+        yield from confirm(
+            self._each(work.jobs()),
+            lambda looks: self._each(work.again(looks)),
+            self._options.layout,
+            self._options.pause,
+            self._stop,
+        )
+        still_there = [item for item in self._rooms.findings if os.path.lexists(item.path)]
+        yield TaskLook(Share(""), findings=still_there + invalid)
+
+    def _each(self, jobs: Iterable[LookJob]) -> Iterator[TaskLook]:
+        """Have the crew take looks, in the order of the jobs."""
+        submits = (partial(self._submit, job) for job in self._until_stopped(jobs))
+        runs = self.likely_runs or 0
+        for looks in in_order(submits, lambda: self.crew.in_flight(runs), self._try_again):
+            yield from looks
+
+    def _until_stopped(self, jobs: Iterable[LookJob]) -> Iterator[LookJob]:
+        for job in jobs:
+            if self._stop():
+                return
+            yield job
+
+    def _submit(self, job: LookJob) -> Future[list[TaskLook]]:
+        return self.crew.submit(self.likely_runs or 0, look, job, self._options, self._keep_same)
+
+    def _try_again(self, submit: Submit[list[TaskLook]]) -> list[TaskLook]:
+        """On a new pool, alone; where that breaks as well, the tasks are not looked at, and that is told."""
+        try:
+            if self.crew.replace_pool():
+                return submit().result()
+        except BrokenExecutor:
+            self.crew.replace_pool()
+        assert isinstance(submit, partial)
+        return [_died(share, self._options) for share in submit.args[0].shares]
+
+
+def _died(share: Share, options: AuditOptions) -> TaskLook:
+    path = options.layout.task_dir(share.task_id)
+    words = "the worker that looked at it died"
+    return TaskLook(share, findings=[Finding(Kind.UNREADABLE, share.task_id, "", path, words)])
+
+
+def _invalid(index: IndexBuilder) -> Iterator[Finding]:
+    for reject in index.rejects:
+        words = f"{reject.failure.message}: {reject.failure.detail}".removesuffix(": ")
+        yield Finding(Kind.INVALID_SOURCE, "", "", f"{reject.source}:{reject.line}", words)

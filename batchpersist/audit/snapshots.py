@@ -1,0 +1,70 @@
+"""A task's snapshot as an audit sees it: its entries, and what is wrong with it as a whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+
+from ..baseline import Baseline
+from ..errors import SnapshotError
+from ..history import History
+from ..jsontext import string
+from ..layout import Layout
+from ..merge import is_sorted
+from ..models import Keys
+from ..otherforms import OtherTaskError
+from .files import WrongFileTypeError, check_is_file
+from .findings import Finding, Kind
+
+
+class Snapshot:
+    """A task's history, read from one open file: whatever others write meanwhile, it stays as it is."""
+
+    def __init__(self, baseline: Baseline, layout: Layout, task_id: str, keys: Keys) -> None:
+        """``baseline``: fresh, and for the caller to close. Raises nothing: what fails is a finding."""
+        self.path = layout.snapshot(task_id)
+        self.findings: list[Finding] = []
+        self.history: History | None = None
+        """None where there is something that could not be read."""
+        self._task_id = task_id
+        try:
+            check_is_file(self.path)
+            self.history = baseline.load(layout, task_id, keys, cache=False)
+        except WrongFileTypeError as error:
+            self._found(Kind.WRONG_FILE_TYPE, error.message)
+        except OtherTaskError as error:
+            self._found(Kind.WRONG_ID, error.detail)
+        except SnapshotError as error:
+            self._found(Kind.INVALID_SNAPSHOT, str(error).replace(f"{self.path}: ", ""))
+        except OSError as error:
+            self._found(Kind.UNREADABLE, error.strerror or str(error))
+        if self.history is not None and baseline.version is None:
+            self.path = layout.legacy_state(task_id)  # not ours to judge
+        elif self.history is not None:
+            self.findings += self._judge(self.history)
+
+    def _found(self, kind: Kind, detail: str = "") -> None:
+        self.findings.append(Finding(kind, self._task_id, "", self.path, detail))
+
+    def _judge(self, history: History) -> Iterator[Finding]:
+        run_ids, timestamps = history.entries.run_ids, history.entries.timestamps
+        whole = Finding(Kind.UNSORTED, self._task_id, "", self.path)
+        if not is_sorted(timestamps):
+            yield whole
+        if timestamps and not history.is_canonical:
+            if history.last_run_at != string(timestamps[-1]):
+                yield whole._replace(
+                    kind=Kind.WRONG_LAST_RUN_AT,
+                    detail=history.last_run_at[:80].decode(errors="replace") or "none",
+                )
+            else:
+                yield whole._replace(kind=Kind.OTHER_LAYOUT)
+        for run_id, times in repeated_runs(run_ids).items():
+            yield whole._replace(kind=Kind.DUPLICATE_RUN, run_id=run_id, detail=f"{times} entries")
+
+
+def repeated_runs(run_ids: Sequence[str]) -> dict[str, int]:
+    """The runs that have several entries, and how many."""
+    if len(set(run_ids)) == len(run_ids):
+        return {}
+    return {run_id: times for run_id, times in Counter(run_ids).items() if times > 1}
