@@ -9,6 +9,8 @@ import importlib
 __version__ = "0.1.0"
 
 _HOMES = {
+    "AuditOptions": "audit",
+    "AuditReport": "audit",
     "BatchOptions": "options",
     "BatchReport": "batchreport",
     "BatchPersistError": "errors",
@@ -25,6 +27,7 @@ _HOMES = {
     "SnapshotError": "errors",
     "TaskStateLockError": "errors",
     "TaskStateStore": "snapshot",
+    "audit_root": "audit",
     "preview_batch": "preview",
     "run_batch": "batch",
 }

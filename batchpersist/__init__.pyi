@@ -1,3 +1,6 @@
+from .audit import AuditOptions as AuditOptions
+from .audit import AuditReport as AuditReport
+from .audit import audit_root as audit_root
 from .batch import run_batch as run_batch
 from .batchreport import BatchReport as BatchReport
 from .coordinator import PersistenceCoordinator as PersistenceCoordinator

@@ -44,6 +44,7 @@ CONTENTS = {
     "Begin": ["docs/tutorial"],
     "How to": [
         "docs/howto/backfill",
+        "docs/audit",
         "docs/configuration",
         "docs/library",
     ],

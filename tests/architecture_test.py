@@ -36,9 +36,12 @@ LEVELS = (
     " retries timing counts groups metrics shardparts shardmetrics reporting resuming deadbatches"
     " batchsession batchreport",
     # 5 the whole job
-    "batch preview operations operations.status",
+    "batch preview operations operations.status"
+    " audit audit.confirm audit.files audit.findings audit.jobs audit.look audit.manifests audit.options"
+    " audit.rooms audit.root audit.runcheck audit.snapshots audit.verdict audit.work",
     # 6 the command
-    "cli cli.completion cli.config cli.configuration cli.defaults cli.generate cli.main"
+    "cli cli.audit cli.audit_words"
+    " cli.completion cli.config cli.configuration cli.defaults cli.generate cli.main"
     " cli.options cli.options.batches cli.options.nightly cli.options.places cli.options.reading"
     " cli.options.sections cli.options.showing cli.options.types cli.options.working"
     " cli.logfile cli.merge_metrics cli.onfailure cli.output cli.persisting cli.progress cli.run"

@@ -66,3 +66,11 @@ def test_scale(tmp_path: Path) -> None:
     assert re.search(r"^the same again {2,}\d+ {2,}\d+$", printed, re.MULTILINE)
     assert re.search(r"^next night {2,}\d+\.\d" + ratio, printed, re.MULTILINE)
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_audit(tmp_path: Path) -> None:
+    printed = benchmark("audit.py", "--runs", 40, "--tasks", 4, "--repeat", 1, where=tmp_path)
+    rows = re.findall(r"^(\S.*?) {2,}\d+\.\d\d {2,}\d+\.\d\d {2,}\d+ {2,}\d+\.\d\d$", printed, re.MULTILINE)
+    assert rows == ["cat", "audit -j 1", "audit -j 2", "audit -j 2, with the source"]
+    assert re.search(r"^peak memory of one process: \d+ MB$", printed, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"

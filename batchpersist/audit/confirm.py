@@ -6,9 +6,10 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ..layout import Layout
-from .findings import Finding, Kind
+from ..stalelock import is_stale_lock
+from .findings import Finding, Kind, Sign
 from .look import TaskLook
+from .options import AuditOptions
 
 MOST_HELD = 100_000
 """Findings that wait for the second look, at most: they are what an audit holds in memory."""
@@ -28,9 +29,9 @@ LookAgain = Callable[[Sequence[TaskLook]], Iterable[TaskLook]]
 
 
 def confirm(
-    looks: Iterable[TaskLook], again: LookAgain, layout: Layout, pause: float, stop: Callable[[], bool]
+    looks: Iterable[TaskLook], again: LookAgain, options: AuditOptions, stop: Callable[[], bool]
 ) -> Iterator[TaskLook]:
-    """The looks, with only those findings that a second look saw as well, ``pause`` seconds later.
+    """The looks, with only those findings that a second look, some seconds later, saw as well.
 
     A task whose lock is held gets its second look later. Once ``stop`` says so, what needs one is left out.
     """
@@ -43,20 +44,20 @@ def confirm(
         held.append(look)
         findings += len(look.findings)
         if findings >= MOST_HELD:
-            yield from _look_again(held, again, layout, pause, stop)
+            yield from _look_again(held, again, options, stop)
             held, findings = [], 0
-    yield from _look_again(held, again, layout, pause, stop)
+    yield from _look_again(held, again, options, stop)
 
 
 def _look_again(
-    held: list[TaskLook], again: LookAgain, layout: Layout, pause: float, stop: Callable[[], bool]
+    held: list[TaskLook], again: LookAgain, options: AuditOptions, stop: Callable[[], bool]
 ) -> Iterator[TaskLook]:
     if held and not stop():
-        time.sleep(pause)
+        time.sleep(options.pause)
     deadline = time.monotonic() + LOCK_PATIENCE
     while held and not stop():
         patient = time.monotonic() < deadline
-        ready = [look for look in held if not (patient and _is_locked(layout, look))]
+        ready = [look for look in held if not (patient and _is_locked(options, look))]
         yield from _confirmed(ready, again)
         done = {look.share for look in ready}
         held = [look for look in held if look.share not in done]
@@ -77,8 +78,13 @@ def _both(first: TaskLook, second: TaskLook) -> TaskLook:
     seen_again = set(second.findings)
     look = _those_still_there(first)
     look.findings = [item for item in look.findings if not _may_pass(item) or item in seen_again]
-    look.marked = {run: sign for run, sign in first.marked.items() if second.marked.get(run) is sign}
-    look.same = first.same + [run for run in first.marked if run not in look.marked]
+    certain = {item.run_id for item in look.findings}
+    look.same += [run for run in second.same if run in first.marked]
+    look.marked = {
+        run: sign if second.marked[run] is sign and run in certain else Sign.UNCHECKED
+        for run, sign in first.marked.items()
+        if run in second.marked
+    }
     return look
 
 
@@ -91,5 +97,10 @@ def _may_pass(finding: Finding) -> bool:
     return finding.kind not in _LASTING
 
 
-def _is_locked(layout: Layout, look: TaskLook) -> bool:
-    return os.path.lexists(layout.task_lock(look.share.task_id))
+def _is_locked(options: AuditOptions, look: TaskLook) -> bool:
+    """Whether somebody may be about to replace the task's snapshot."""
+    path = options.layout.task_lock(look.share.task_id)
+    try:
+        return os.path.lexists(path) and not is_stale_lock(path, options.stale_seconds)
+    except OSError:
+        return True

@@ -62,14 +62,14 @@ class Finding(NamedTuple):
     """A digest of what was compared: while a run is being written it differs from look to look."""
 
 
-class Sign(bytes, Enum):
+class Sign(str, Enum):
     """How one run stands, as ``--combined`` writes it."""
 
-    SAME = b"="
+    SAME = "="
     """On all sides, with the same text."""
-    SOURCE_ONLY = b"+"
-    MISSING = b"-"
+    SOURCE_ONLY = "+"
+    MISSING = "-"
     """On one side, the snapshot or the manifest; elsewhere it stands."""
-    DIFFERS = b"*"
-    UNCHECKED = b"!"
+    DIFFERS = "*"
+    UNCHECKED = "!"
     """One side could not be read, or not as this run."""

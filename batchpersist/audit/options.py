@@ -44,7 +44,9 @@ class AuditOptions:
 
     @property
     def layout(self) -> Layout:
+        """Every path below the two roots."""
         return Layout(self.out_dir, self.runs_dir)
 
     def selects(self, task_id: str) -> bool:
+        """Whether a task is to be looked at."""
         return not self.tasks or any(fnmatchcase(task_id, glob) for glob in self.tasks)

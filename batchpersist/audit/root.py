@@ -56,6 +56,7 @@ class AuditReport:
         return 3 if self.of(Weight.UNCHECKED) else 0
 
     def add(self, finding: Finding) -> None:
+        """Count it, and keep it if it is among the first of its kind."""
         self.counts[finding.kind] += 1
         if len(self.samples[finding.kind]) < SAMPLES:
             self.samples[finding.kind].append(finding)
@@ -156,8 +157,7 @@ class Audit:
         yield from confirm(
             self._each(work.jobs()),
             lambda looks: self._each(work.again(looks)),
-            self._options.layout,
-            self._options.pause,
+            self._options,
             self._stop,
         )
         still_there = [item for item in self._rooms.findings if os.path.lexists(item.path)]

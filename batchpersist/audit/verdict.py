@@ -25,28 +25,38 @@ def verdict(sides: Sides, task_id: str, run_id: str, layout: Layout) -> tuple[Si
 
     A run need not be in the sources: they are seldom all that there ever was.
     """
-    path = layout.manifest(task_id, run_id)
-    findings = []
-    known = {text for text in sides if text not in (None, UNKNOWN)}
-    if len(known) > 1:
+    path, findings = layout.manifest(task_id, run_id), []
+    differ = len({text for text in sides if _is_known(text)}) > 1
+    if differ:
         evidence = blake2b(b"\0".join(text or b"" for text in sides), digest_size=16).digest()
         findings.append(Finding(Kind.CONTENT_DIFFERS, task_id, run_id, path, _words(sides), evidence))
-    sign = Sign.DIFFERS if findings else Sign.SAME
-    if sides.snapshot is None and sides.manifest is None:
-        sign = Sign.SOURCE_ONLY
-        findings.append(Finding(Kind.NOT_PERSISTED, task_id, run_id, path))
-    elif sides.snapshot is None:
-        sign = sign if findings else Sign.MISSING
-        findings.append(Finding(Kind.MISSING_IN_SNAPSHOT, task_id, run_id, layout.snapshot(task_id)))
-    elif sides.manifest is None:
-        sign = sign if findings else Sign.MISSING
-        findings.append(Finding(Kind.MISSING_MANIFEST, task_id, run_id, path))
-    return (Sign.UNCHECKED if UNKNOWN in sides else sign), findings
+    absent = _absent(sides)
+    if absent is not None:
+        at = layout.snapshot(task_id) if absent is Kind.MISSING_IN_SNAPSHOT else path
+        findings.append(Finding(absent, task_id, run_id, at))
+    if UNKNOWN in sides:
+        return Sign.UNCHECKED, findings
+    if differ:
+        return Sign.DIFFERS, findings
+    return {None: Sign.SAME, Kind.NOT_PERSISTED: Sign.SOURCE_ONLY}.get(absent, Sign.MISSING), findings
+
+
+def _is_known(text: bytes | None) -> bool:
+    return text is not None and text != UNKNOWN
+
+
+def _absent(sides: Sides) -> Kind | None:
+    """Where a run that is certain to be somewhere is missing."""
+    if not any(map(_is_known, sides)):
+        return None
+    if sides.snapshot is None:
+        return Kind.NOT_PERSISTED if sides.manifest is None else Kind.MISSING_IN_SNAPSHOT
+    return Kind.MISSING_MANIFEST if sides.manifest is None else None
 
 
 def _words(sides: Sides) -> str:
     """Which sides differ: the odd one out where two agree."""
-    names = {name: text for name, text in sides._asdict().items() if text not in (None, UNKNOWN)}
+    names = {name: text for name, text in sides._asdict().items() if _is_known(text)}
     for odd, text in names.items():
         others = [name for name in names if name != odd]
         if len(others) == 2 and names[others[0]] == names[others[1]] != text:

@@ -13,6 +13,7 @@ from .configuration import Setting, read_configuration
 from .defaults import default_map, name_variables, settings_of
 
 _COMMANDS = {
+    "audit": "audit",
     "completion": "completion",
     "config": "config",
     "generate": "generate",

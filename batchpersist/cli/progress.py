@@ -69,7 +69,7 @@ class Bar(Silent):
             self._start(event)
         self._bar.total = event.total
         self._bar.n = event.done
-        self._bar.set_postfix(failed=event.failed, refresh=False)
+        self._bar.set_postfix({_trouble(event): event.failed}, refresh=False)
         self._bar.update(0)
 
     def _start(self, event: Progress) -> None:
@@ -146,8 +146,12 @@ class JsonLines:
 def describe(progress: Progress, seconds: float) -> str:
     """A progress event in words, for a log."""
     of_total = f" of {progress.total:,}" if progress.total is not None else ""
-    failed = f", {progress.failed:,} failed" if progress.failed else ""
+    failed = f", {progress.failed:,} {_trouble(progress)}" if progress.failed else ""
     return f"{progress.phase}: {progress.done:,}{of_total} runs{failed} after {seconds:.0f} s"
+
+
+def _trouble(progress: Progress) -> str:
+    return "differing" if progress.phase == "audit" else "failed"
 
 
 def describe_notice(event: Waiting | Continuing) -> str:

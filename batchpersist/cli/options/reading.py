@@ -40,8 +40,12 @@ KEYS = (
     ),
 )
 
-SELECTION = (
+TASKS = (
     _option("--task", "tasks", multiple=True, metavar="GLOB", help="Only tasks that match; repeatable."),
+)
+
+SELECTION = (
+    *TASKS,
     _option("--since", type=Moment(), help="Only runs completed at this time or later."),
     _option("--until", type=Moment(), help="Only runs completed before this time."),
     _option("--limit", type=click.IntRange(min=0), metavar="N", help="Only the first N runs that match."),

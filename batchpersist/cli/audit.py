@@ -1,0 +1,119 @@
+"""``batchpersist audit``: what differs below the two roots."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import Any
+
+import click
+
+from ..audit import AuditOptions, Finding, Sign, audit_root
+from .audit_words import audit_lines, describe_finding, run_name
+from .options import Sectioned, declare, places, reading, section, showing, working
+from .output import emit, say
+from .persisting import Job, conduct
+from .run_options import POOL_THRESHOLD
+
+_option = section("The audit")
+
+PAUSE = (
+    _option(
+        "--pause",
+        type=click.FloatRange(min=0),
+        default=AuditOptions.pause,
+        show_default=True,
+        metavar="SECONDS",
+        help="Before the second look, which has to confirm what the first one found.",
+    ),
+)
+
+COMBINED = (
+    _option(
+        "--combined",
+        metavar="FILE",
+        help="Write a line a run: = the same everywhere, + in the source only, - missing on a side, "
+        "* differs, ! not checked.",
+    ),
+)
+
+AUDIT = (
+    click.argument("sources", nargs=-1, metavar="[SOURCES]..."),
+    *places.ROOTS,
+    *reading.KEYS,
+    *reading.TASKS,
+    *working.WORKERS,
+    *working.STALE,
+    *POOL_THRESHOLD,
+    *PAUSE,
+    *COMBINED,
+    *showing.DISPLAY,
+)
+
+UNATTENDED = {"nice": None, "log_file": None, "on_failure": None}
+"""What ``conduct`` would do for a nightly job."""
+
+
+@click.command("audit", cls=Sectioned, short_help="Compare snapshots and manifests, and sources with both.")
+@declare(AUDIT)
+def command(sources: tuple[str, ...], **given: Any) -> None:
+    """Compare the snapshots and manifests that stand with each other, and with SOURCES where given.
+
+    Reads only, takes no lock, and may be used beside a running orchestrator: a difference is told once it
+    was seen twice. Exit codes: 0 no difference, 3 none, but not all could be looked at, 5 differences,
+    2 usage, 10 a source is missing, 130/143 interrupted.
+    """
+    conduct("audit", given | UNATTENDED, partial(_audit, sources))
+
+
+def audit_options(given: dict[str, Any]) -> AuditOptions:
+    """The library's options from the command's, as click parsed them."""
+    return AuditOptions(
+        out_dir=given["out_dir"],
+        runs_dir=given["runs_dir"],
+        keys=reading.keys_of(given),
+        tasks=given["tasks"],
+        workers=given["workers"],
+        pool_runs=given["pool_threshold"],
+        pause=given["pause"],
+        stale_seconds=given["lock_stale"],
+    )
+
+
+def _audit(sources: tuple[str, ...], job: Job) -> int:
+    with _signs(job.given["combined"]) as signed, job.display() as display:
+        report = audit_root(
+            audit_options(job.given),
+            sources,
+            watch=display.show,
+            found=partial(tell, job.given),
+            signed=signed,
+            stop=job.interruption.__bool__,
+        )
+    code = job.interruption.exit_code if report.interrupted else report.exit_code
+    if job.given["as_json"]:
+        counts = {kind.value: count for kind, count in report.counts.items()}
+        emit("summary", tasks=report.tasks, runs=report.runs, counts=counts, exit_code=code)
+    else:
+        job.print(audit_lines(report), code)
+    return code
+
+
+def tell(given: dict[str, Any], finding: Finding) -> None:
+    """One finding as it comes, where that is asked for."""
+    if given["as_json"]:
+        weight = finding.kind.weight.value
+        named = {name: value for name, value in finding._asdict().items() if name != "evidence"}
+        emit("finding", **{**named, "kind": finding.kind.value}, weight=weight)
+    elif given["verbose"]:
+        say(f"{finding.kind.value}: {describe_finding(finding)}", err=True)
+
+
+@contextmanager
+def _signs(path: str | None) -> Iterator[Callable[[Sign, str, str], None] | None]:
+    if path is None:
+        yield None
+        return
+    with open(path, "w", encoding="utf-8", newline="\n") as file:
+        yield lambda sign, task_id, run_id: print(sign.value, run_name(task_id, run_id), file=file)

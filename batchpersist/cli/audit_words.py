@@ -1,0 +1,71 @@
+"""What an audit found, in words."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from ..audit import AuditReport, Finding, Kind, Weight
+from .words import number
+
+MEANING = {
+    Kind.NOT_PERSISTED: "in the source, but neither in the snapshot nor in a manifest",
+    Kind.MISSING_IN_SNAPSHOT: "a manifest, but no entry in the snapshot",
+    Kind.MISSING_MANIFEST: "an entry in the snapshot, but no manifest",
+    Kind.CONTENT_DIFFERS: "the same run with another content",
+    Kind.DUPLICATE_RUN: "several entries of one run in a snapshot",
+    Kind.UNSORTED: "a snapshot that is not in the order of its timestamps",
+    Kind.WRONG_LAST_RUN_AT: "a snapshot whose lastRunAt is not its last entry's timestamp",
+    Kind.WRONG_ID: "a file or an entry that says it belongs elsewhere",
+    Kind.INVALID_SNAPSHOT: "cannot be read as a snapshot",
+    Kind.INVALID_MANIFEST: "cannot be read as a completed run",
+    Kind.WRONG_FILE_TYPE: "something else stands in the place of a file or folder",
+    Kind.UNSAFE_NAME: "an id that must not be part of a path",
+    Kind.ORPHANED_TEMPORARY: "a temporary file that a dead process left",
+    Kind.STALE_LOCK: "a lock that a dead process left",
+    Kind.UNREADABLE: "could not be read, so it was not checked",
+    Kind.INVALID_SOURCE: "a line or file of the source that is no completed run",
+    Kind.OTHER_LAYOUT: "the right content, but not laid out as JSON.stringify does it",
+    Kind.FOREIGN_FILE: "neither a file of the orchestrator's nor of batchpersist's, as far as they are known",
+}
+
+
+def audit_lines(report: AuditReport) -> Iterator[str]:
+    """Lines for a person: the findings by kind, each kind with a few of them; the last line says it all."""
+    yield from finding_lines(report)
+    differences, unchecked = report.of(Weight.DIFFERENCE), report.of(Weight.UNCHECKED)
+    opening = "Interrupted: " if report.interrupted else ""
+    found = number(differences, "difference") if differences else "no difference"
+    not_checked = f", {unchecked:,} not checked" if unchecked else ""
+    next_step = " `batchpersist repair` says what it would do about it." if differences else ""
+    compared = f"{number(report.runs, 'run')} of {number(report.tasks, 'task')}"
+    yield f"{opening}{compared} compared: {found}{not_checked}.{next_step}"
+
+
+def finding_lines(report: AuditReport) -> Iterator[str]:
+    """A heading and a few findings for each kind."""
+    for kind in Kind:
+        if count := report.counts[kind]:
+            yield f"{count:,} x {kind.value}: {MEANING[kind]}"
+            for finding in report.samples[kind]:
+                yield f"    {describe_finding(finding)}"
+            if count > len(report.samples[kind]):
+                yield f"    ... and {count - len(report.samples[kind]):,} more"
+
+
+def describe_finding(finding: Finding) -> str:
+    """What it concerns, where that is, and what is wrong with it."""
+    detail = f": {printable(finding.detail)}" if finding.detail else ""
+    name = run_name(finding.task_id, finding.run_id)
+    path = printable(os.path.relpath(finding.path)) if finding.path else ""
+    return f"{name} ({path}){detail}" if name else f"{path}{detail}"
+
+
+def run_name(task_id: str, run_id: str) -> str:
+    """``task/run``, or the task alone, or nothing."""
+    return printable("/".join(filter(None, (task_id, run_id))))
+
+
+def printable(text: str) -> str:
+    """On one line, whatever it is: what cannot be printed is escaped as Python does it."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()

@@ -1,0 +1,147 @@
+"""``batchpersist audit`` as a command: its words, its files, its exit codes."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from drift import Tree, a_run
+
+from batchpersist.audit import Kind
+from batchpersist.cli.audit_words import MEANING
+from batchpersist.cli.main import cli
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    monkeypatch.chdir(tmp_path)
+    return Tree(tmp_path).fill()
+
+
+def command(*words: str) -> Result:
+    roots = ["--runs-dir", "runs", "--pause", "0", "--progress", "none"]
+    return CliRunner().invoke(cli, ["audit", *roots, *words], catch_exceptions=False)
+
+
+def test_no_difference(tree: Tree) -> None:
+    result = command()
+    assert result.stdout == "12 runs of 3 tasks compared: no difference.\n"
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert command("-q").output == ""
+
+
+def test_differences_by_kind_with_a_few_of_each(tree: Tree) -> None:
+    tree.snapshot("mail").unlink()
+    for number in range(4, 8):
+        tree.fill([number], ["mail"])
+    for number in range(8):
+        tree.manifest("mail", f"mail-{number}").unlink(missing_ok=number < 4)
+    tree.manifest("search", "search-0").write_text("{")
+    result = command()
+    assert result.stdout.splitlines() == [
+        "4 x missing-manifest: an entry in the snapshot, but no manifest",
+        *(f"    mail/mail-{n} (runs/mail/mail-{n}/manifest.json)" for n in range(4, 8)),
+        "1 x invalid-manifest: cannot be read as a completed run",
+        "    search/search-0 (runs/search/search-0/manifest.json): incomplete JSON: ends at byte 1",
+        "12 runs of 3 tasks compared: 5 differences. `batchpersist repair` says what it would do about it.",
+    ]
+    assert result.exit_code == 5
+    tree.fill(range(20, 28), ["mail"])
+    for number in range(20, 28):
+        tree.manifest("mail", f"mail-{number}").unlink()
+    assert "    ... and 7 more" in command().stdout.splitlines()
+
+
+def test_quiet_speaks_on_standard_error_and_only_of_differences(tree: Tree) -> None:
+    tree.manifest("mail", "mail-0").unlink()
+    result = command("-q")
+    assert (result.stdout, result.exit_code) == ("", 5)
+    assert "missing-manifest" in result.stderr
+
+
+def test_verbose_tells_each_as_it_is_found(tree: Tree) -> None:
+    tree.manifest("mail", "mail-0").unlink()
+    assert command("-v").stderr == "missing-manifest: mail/mail-0 (runs/mail/mail-0/manifest.json)\n"
+
+
+def test_json_lines(tree: Tree) -> None:
+    tree.manifest("mail", "mail-0").unlink()
+    *others, finding, summary = map(json.loads, command("--json").stdout.splitlines())
+    assert finding == {
+        "message_type": "finding",
+        "kind": "missing-manifest",
+        "weight": "difference",
+        "task_id": "mail",
+        "run_id": "mail-0",
+        "path": str(tree.manifest("mail", "mail-0")),
+        "detail": "",
+    }
+    assert summary == {
+        "message_type": "summary",
+        "tasks": 3,
+        "runs": 12,
+        "counts": {"missing-manifest": 1},
+        "exit_code": 5,
+    }
+    assert {each["message_type"] for each in others} <= {"status"}
+
+
+def test_combined_has_a_sign_for_each_run(tree: Tree) -> None:
+    tree.manifest("mail", "mail-0").unlink()
+    tree.manifest("mail", "mail-1").write_text("{")
+    tree.manifest("mail", "mail-2").write_bytes(
+        tree.manifest("mail", "mail-2").read_bytes().replace(b"2", b"3", 3)
+    )
+    snapshot = tree.read("search")
+    snapshot["runs"][0]["runId"] = "a\nb"
+    tree.write("search", snapshot)
+    Path("more.jsonl").write_text(json.dumps(a_run("new", 1)) + "\n")
+    assert command("more.jsonl", "--combined", "signs").exit_code == 5
+    assert sorted(Path("signs").read_text().splitlines()) == sorted(
+        [
+            *(f"= billing/billing-{number}" for number in range(4)),
+            *(f"= search/search-{number}" for number in range(1, 4)),
+            "- search/search-0",
+            "! search/a\\nb",
+            "- mail/mail-0",
+            "! mail/mail-1",
+            "! mail/mail-2",
+            "= mail/mail-3",
+            "+ new/new-1",
+        ]
+    )
+
+
+def test_a_file_that_cannot_be_written_is_told_before_the_work(tree: Tree) -> None:
+    result = CliRunner().invoke(cli, ["audit", "--combined", "no/such/folder"])
+    assert result.exit_code == 1
+    assert result.stderr.startswith("Error: [ENOENT] No such file or directory")
+
+
+def test_a_missing_source(tree: Tree) -> None:
+    result = command("nowhere")
+    assert (result.exit_code, result.stderr) == (10, "Error: source not found: nowhere\n")
+
+
+def test_each_kind_has_its_words_and_stands_in_the_page() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "audit.md").read_text("utf-8")
+    assert set(MEANING) == set(Kind)
+    assert [kind.value for kind in Kind if f"| `{kind.value}` |" not in page] == []
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted(tree: Tree, number: signal.Signals, code: int) -> None:
+    tree.manifest("mail", "mail-0").unlink()
+    words = [sys.executable, "-m", "batchpersist", "audit", "--runs-dir", "runs", "--json", "--pause", "3"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # a status: it waits for its second look
+        process.send_signal(number)
+        rest, _ = process.communicate()
+    summary = json.loads(rest.splitlines()[-1])
+    assert (process.returncode, summary["exit_code"], summary["counts"]) == (code, code, {})
