@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -134,26 +131,3 @@ def test_a_table_for_a_person() -> None:
     lines = invoke("config", "show", "generate").stdout.splitlines()
     assert re.split("  +", lines[0]) == ["option", "value", "from"]
     assert any(re.split("  +", line) == ["seed", "0", "default"] for line in lines)
-
-
-@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_completion_scripts_are_printed(shell: str) -> None:
-    script = invoke("completion", shell).stdout
-    assert "_BATCHPERSIST_COMPLETE" in script
-    if shutil.which(shell):
-        subprocess.run([shell, "-n"], input=script, text=True, check=True)
-
-
-def test_bash_completes() -> None:
-    bin_folder = Path(sys.executable).parent
-    if not shutil.which("bash") or not (bin_folder / "batchpersist").exists():
-        pytest.skip("NO BASH, or the command is not installed: completion is not tried")
-    script = f"""
-        PATH={bin_folder}:$PATH
-        eval "$(batchpersist completion bash)"
-        COMP_WORDS=(batchpersist run --durab) COMP_CWORD=2
-        _batchpersist_completion batchpersist
-        echo "${{COMPREPLY[@]}}"
-    """
-    result = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert result.stdout.split() == ["--durability"], result.stderr

@@ -129,9 +129,10 @@ def _read_found() -> tuple[str, dict[str, Any]] | None:
 def _parse(path: str) -> dict[str, Any]:
     with open(path, "rb") as file:
         try:
-            return tomllib.load(file)
+            document: dict[str, Any] = tomllib.load(file)
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise UsageError(f"{path}: {error}") from None
+    return document
 
 
 def _own_table(document: dict[str, Any]) -> dict[str, Any] | None:

@@ -1,6 +1,11 @@
-"""Options of where things are: the two roots, and the files that tell what was done."""
+"""Options of where things are: the two roots, and the files that tell what was done.
+
+They are of click's type for paths so that shells complete them; what stands there is looked at later.
+"""
 
 from __future__ import annotations
+
+import click
 
 from .sections import section
 
@@ -9,6 +14,7 @@ _option = section("Where it goes")
 RUNS_DIR = (
     _option(
         "--runs-dir",
+        type=click.Path(),
         metavar="DIR",
         default=".runs",
         show_default=True,
@@ -17,11 +23,28 @@ RUNS_DIR = (
 )
 
 ROOTS = (
-    _option("--out-dir", metavar="DIR", default="out", show_default=True, help="Root of the task snapshots."),
+    _option(
+        "--out-dir",
+        type=click.Path(),
+        metavar="DIR",
+        default="out",
+        show_default=True,
+        help="Root of the task snapshots.",
+    ),
     *RUNS_DIR,
 )
 
 REPORTS = (
-    _option("--metrics", metavar="FILE", help="Where the metrics go.  [default: OUT_DIR/metrics.json]"),
-    _option("--outcomes", metavar="FILE.parquet", help="Also save the outcome table, a row a run."),
+    _option(
+        "--metrics",
+        type=click.Path(),
+        metavar="FILE",
+        help="Where the metrics go.  [default: OUT_DIR/metrics.json]",
+    ),
+    _option(
+        "--outcomes",
+        type=click.Path(),
+        metavar="FILE.parquet",
+        help="Also save the outcome table, a row a run.",
+    ),
 )

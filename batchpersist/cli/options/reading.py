@@ -14,7 +14,7 @@ from .types import Moment
 
 _option = section("What is read")
 
-SOURCES = (click.argument("sources", nargs=-1, required=True, metavar="SOURCES..."),)
+SOURCES = (click.argument("sources", nargs=-1, required=True, type=click.Path(), metavar="SOURCES..."),)
 
 KEYS = (
     _option(

@@ -1,0 +1,61 @@
+"""A program that uses the library, for type checkers: `mypy --strict` must find nothing (`.ci/package.py`).
+
+Where an error is expected and none is found, the comment that expects it is one itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import batchpersist
+from batchpersist import (
+    BatchOptions,
+    BatchPersistError,
+    BatchReport,
+    Durability,
+    EventBus,
+    FailurePolicy,
+    Keys,
+    PersistenceCoordinator,
+    RunManifestWriter,
+    Selection,
+    Side,
+    TaskStateStore,
+    run_batch,
+)
+
+
+def persist(folder: Path, sources: list[str]) -> int:
+    options = BatchOptions(
+        out_dir=str(folder / "out"),
+        runs_dir=str(folder / "runs"),
+        workers=2,
+        durability=Durability.FILE,
+        selection=Selection(tasks=("billing-*",)),
+        failures=FailurePolicy(limit=5, percent=True),
+    )
+    try:
+        report: BatchReport = run_batch(sources, options, stop=lambda: False)
+    except BatchPersistError as error:
+        return error.exit_code
+    counts: dict[str, int] = report.metrics["counts"]
+    return report.exit_code if counts["failed"] else 0
+
+
+def record(summary: dict[str, Any]) -> Side:
+    store = TaskStateStore("out", ".runs", keys=Keys(task="task_id"))
+    writer = RunManifestWriter(".runs")
+    bus = EventBus()
+    PersistenceCoordinator(store, writer, None, bus, pair="sequential").start()
+    bus.emit("run:completed", summary)
+    side: Side = writer.write(summary)
+    return side
+
+
+def wrong() -> None:
+    run_batch(42)  # type: ignore[arg-type]
+    BatchOptions(workers="two")  # type: ignore[arg-type]
+    BatchOptions(commit="never")  # type: ignore[arg-type]
+    _: int = batchpersist.nothing  # type: ignore[attr-defined]
+    __: str = record({})  # type: ignore[assignment]
