@@ -45,6 +45,7 @@ CONTENTS = {
     "How to": [
         "docs/howto/backfill",
         "docs/audit",
+        "docs/scaling",
         "docs/configuration",
         "docs/library",
     ],
