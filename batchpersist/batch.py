@@ -22,7 +22,7 @@ from .cataloguesession import CatalogueSession
 from .columns import give_back
 from .dispatch import Settling
 from .executors import Crew
-from .folders import make_root, refuse_link
+from .folders import make_root, refuse_links_in
 from .index import IndexBuilder
 from .layout import Layout
 from .locks import clear_locks
@@ -78,7 +78,7 @@ def run_batch(
     in_process = options.run_timeout is None
     crew = Crew(options.workers, options.pool_runs, executor, in_process=in_process)
     make_root(layout.runs_dir, options.durability)
-    refuse_link(layout.own_dir)
+    refuse_links_in(layout.own_dir)
     keep_waiting = _Waiter(options.wait, watch, lambda: stop() or deadline.passed)
     beginning = "a batch that has just begun"
     with (

@@ -62,6 +62,10 @@ class BatchFolder:
         return os.path.basename(self.path)
 
     @property
+    def has_record(self) -> bool:
+        return os.path.isfile(os.path.join(self.path, "batch.json"))
+
+    @property
     def journal(self) -> str:
         return os.path.join(self.path, "journal.jsonl")
 
@@ -138,7 +142,7 @@ def list_batches(layout: Layout) -> list[BatchFolder]:
     except FileNotFoundError:
         return []
     folders = [BatchFolder(os.path.join(layout.batches, name)) for name in sorted(names)]
-    return [folder for folder in folders if os.path.isfile(os.path.join(folder.path, "batch.json"))]
+    return [folder for folder in folders if not os.path.islink(folder.path) and folder.has_record]
 
 
 def read_if_any(folder: BatchFolder) -> BatchRecord | None:

@@ -52,6 +52,15 @@ def refuse_link(path: str) -> None:
         _is_own_folder(path)
 
 
+def refuse_links_in(path: str) -> None:
+    """Raise OSError where a folder, or anything in it, is a symbolic link. One that is not there has none."""
+    refuse_link(path)
+    with contextlib.suppress(FileNotFoundError), os.scandir(path) as entries:
+        for entry in entries:
+            if entry.is_symlink():
+                raise OSError(errno.ELOOP, "a symbolic link among batchpersist's own files", entry.path)
+
+
 def _is_own_folder(path: str) -> bool:
     found = os.lstat(path).st_mode
     if stat.S_ISLNK(found):

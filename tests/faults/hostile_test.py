@@ -171,6 +171,30 @@ def test_a_link_in_a_folders_place_is_not_followed(place: Place, folder: str) ->
     }
 
 
+@pytest.mark.parametrize(
+    "name", ["batches", "locks", "catalogue", "histories", "batch.lock", "batch.lock.json"]
+)
+def test_links_among_our_own_files_are_refused(place: Place, name: str) -> None:
+    plant_link(place.runs / ".batchpersist" / name, place.victim if "." in name else place.outside)
+    answer = place.batch()  # asserts that nothing came to stand outside
+    assert answer.code == 1
+    assert [error["message"] for error in answer.errors] == [
+        "[ELOOP] a symbolic link among batchpersist's own files"
+    ]
+
+
+def test_a_link_in_the_place_of_a_batch_is_none(place: Place) -> None:
+    """Else it would be taken for one that died, and what it left would be cleared away."""
+    place.batch()
+    (batch,) = (place.runs / ".batchpersist" / "batches").iterdir()
+    record = json.loads((batch / "batch.json").read_text()) | {"state": "running"}
+    (place.outside / "spool").mkdir()
+    (place.outside / "spool" / "kept").write_text("not ours")
+    (place.outside / "batch.json").write_text(json.dumps(record))
+    plant_link(batch.with_name("99990101T000000000Z-abcdef"), place.outside)
+    assert place.batch().code == 0
+
+
 def test_links_within_the_sources_are_not_walked_in_circles(place: Place) -> None:
     source = place.folder / "sources"
     source.mkdir()
