@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from .batchlock import BatchLock
 from .batchreport import BatchReport, State
 from .batchsession import BatchSession
+from .casefolding import mark_twins
 from .catalogueoutputs import without_known
 from .cataloguesession import CatalogueSession
 from .columns import give_back
@@ -35,10 +36,10 @@ from .policy import Deadline
 from .progressfile import ProgressFile
 from .reporting import check_writable, write_folder, write_reports
 from .retries import Retrying
-from .scanning import scan_sources
+from .scanning import rejected, scan_sources
 from .settle import settle_shard
 from .shards import SHARD_RUNS
-from .sources import Part, discover
+from .sources import Part, Reject, discover
 from .timing import Phases, Stopwatch
 from .watchdog import Watchdog
 
@@ -209,6 +210,7 @@ class _Batch:
         rows = index.take_table()
         self._catalogue.indexed(rows)
         plan = plan_rows(rows, self._options, self._crew)
+        self._refuse(plan.refused, index)
         del rows
         give_back()
         plan = self._catalogue.informed(plan)
@@ -218,6 +220,12 @@ class _Batch:
             trusted = self._session.is_synced and not self._options.force
             plan = replace(plan, rows=settled.mark(plan.rows, trusted=trusted))
         return replace(plan, rows=without_known(plan.rows))
+
+    def _refuse(self, rejects: Sequence[Reject], index: IndexBuilder) -> None:
+        index.rejects += rejects
+        self._invalid += len(rejects)
+        for reject in rejects:
+            self._watch(rejected(reject))
 
     def _settle(self, plan: Plan, outcomes: OutcomeBuilder) -> bool:
         """Settle the plan's shards, or as many as may be; whether some were left."""
@@ -294,6 +302,7 @@ def plan_rows(rows: pa.Table, options: BatchOptions, crew: Crew) -> Plan:
         options.selection,
         workers=crew.parallelism(rows.num_rows),
         partition=options.shard,
+        mark=partial(mark_twins, layout=options.layout()),
         split_tasks=options.commit == "task",
         most_runs=SHARD_RUNS if options.failures.limit is None else WATCHED_SHARD_RUNS,
     )

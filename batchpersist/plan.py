@@ -14,10 +14,12 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from .casefolding import take_twins
 from .columns import adopt, whole
 from .models import Shard
 from .partition import Partition
 from .shards import KNOWN_SHARDS, SHARD_RUNS, TaskRows, cut, shard_runs
+from .sources import Reject
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,6 +50,8 @@ class Plan:
     filtered: int
     other_shards: int
     """Rows of tasks that are other shards' (``Partition``), whether selected or not."""
+    refused: list[Reject]
+    """What is in no row, since its ids would be confused with others."""
     superseded: int
     tasks: int
     size: int
@@ -67,24 +71,27 @@ def make_plan(
     *,
     workers: int,
     partition: Partition | None = None,
+    mark: Callable[[pa.Table], pa.Table] = lambda rows: rows,
     split_tasks: bool = True,
     most_runs: int = SHARD_RUNS,
 ) -> Plan:
     """Select from the index, mark what a later row supersedes, and cut into shards.
 
     ``partition``: the share of the tasks to settle; what all shares select together is what is
-    selected without one. ``split_tasks=False`` keeps a hot task in one shard (a commit for each run
-    has to be made in order, by one worker); ``most_runs``: of a shard, unless one task has more.
+    selected without one. ``mark``: ``casefolding.mark_twins`` for the roots. ``split_tasks=False`` keeps a
+    hot task in one shard (a commit for each run has to be made in order, by one worker); ``most_runs``: of
+    a shard, unless one task has more.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     numbers = adopt(array("i", range(index.num_rows)), pa.int32())
-    selected = _select(index.append_column("row", numbers), selection)
+    selected = mark(_select(index.append_column("row", numbers), selection))
     others = 0
     if partition is not None:
         others = index.num_rows - _owned(index, partition).num_rows
         selected = _owned(selected, partition)
+    selected, refused = take_twins(selected)
     rows, tasks = _bring_tasks_together(selected)
     rows = _mark_superseded(rows, tasks)
     times = _times(rows)
@@ -94,7 +101,8 @@ def make_plan(
     return Plan(
         rows=rows,
         shards=[shard._replace(number=number) for number, shard in enumerate(shards)],
-        filtered=index.num_rows - others - rows.num_rows,
+        filtered=index.num_rows - others - rows.num_rows - len(refused),
+        refused=refused,
         other_shards=others,
         superseded=superseded,
         tasks=len(tasks),

@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from .casefolding import mark_twins
 from .catalogue import load_catalogue
 from .dispatch import Submit, in_order
 from .executors import Crew
@@ -72,7 +73,14 @@ def preview_batch(
             discover(sources), crew, options.keys, spool, watch=watch, stop=stop, catalogue=catalogue
         )
         rows, workers = index.take_table(), crew.parallelism(index.rows)
-        planned = partial(make_plan, rows, options.selection, workers=workers, partition=options.shard)
+        planned = partial(
+            make_plan,
+            rows,
+            options.selection,
+            workers=workers,
+            partition=options.shard,
+            mark=partial(mark_twins, layout=options.layout()),
+        )
         plan = planned(split_tasks=options.commit == "task")
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
         whole = planned(split_tasks=False)
@@ -83,7 +91,7 @@ def preview_batch(
             watch(Progress("compare", counts.total(), plan.selected, counts[Standing.UNREADABLE]))
     return Preview(
         discovered=index.totals.discovered,
-        invalid=len(index.rejects),
+        invalid=len(index.rejects) + len(plan.refused),
         filtered=plan.filtered,
         other_shards=plan.other_shards,
         superseded=plan.superseded,

@@ -75,7 +75,7 @@ def scan_sources(
     for stretch, known, scanned in scan(parts):
         _log_scanned(log, builder.rows, stretch, scanned)
         for reject in builder.add(scanned):
-            watch(_failure(reject))
+            watch(rejected(reject))
         _add_known(builder, log, stretch, known)
         watch(Progress("scan", builder.totals.discovered, None, len(builder.rejects)))
     return builder
@@ -150,5 +150,6 @@ def _add_known(builder: IndexBuilder, log: SourceLog, stretch: Part, found: Know
         totals.cached_sources += 1
 
 
-def _failure(reject: Reject) -> RunFailure:
+def rejected(reject: Reject) -> RunFailure:
+    """A reject as an event."""
     return RunFailure("input", reject.failure, reject.source, reject.line, "", "")

@@ -27,7 +27,7 @@ LEVELS = (
     " samples generate scanned scan columns index"
     " cataloguefile cataloguesources catalogue shards plan job payloads"
     " versions window snapshottext entries otherforms history historycache baseline"
-    " merge composition draft commit snapshot manifest journal batchfolder"
+    " merge composition draft commit snapshot manifest journal batchfolder casefolding"
     " progressfile",
     # 3 the pair: both writes together, one by one or a shard of them
     "events pairs coordinator sides snapshotside manifestside runtexts shardentry settle standing",
