@@ -29,12 +29,13 @@ from .layout import Layout
 from .locks import clear_locks
 from .metrics import BatchInfo, build_metrics
 from .models import Begun, Continuing, Event, Progress, RunFailure, Shard, ShardOutcome, Waiting, Work
+from .monitoring.textfile import check_textfile
 from .options import BatchOptions
 from .outcomes import OutcomeBuilder
 from .plan import Plan, make_plan
 from .policy import Deadline
 from .progressfile import ProgressFile
-from .reporting import check_writable, write_folder, write_reports
+from .reporting import check_writable, write_folder, write_monitoring, write_reports
 from .retries import Retrying
 from .scanning import rejected, scan_sources
 from .settle import settle_shard
@@ -74,6 +75,8 @@ def run_batch(
     Safe beside a live orchestrator; a second batch on the same runs-dir is refused.
     """
     deadline = Deadline(options.max_duration)
+    if options.textfile_path is not None:
+        check_textfile(options.textfile_path)
     parts = discover(sources)
     layout = options.layout()
     in_process = options.run_timeout is None
@@ -186,6 +189,7 @@ class _Batch:
             self._session.folder, metrics, table, index.rejects, outcomes.shards
         )
         report = BatchReport(metrics, table, state, self._defects, unwritten, self._session.folder.path)
+        report = replace(report, unwritten=[*unwritten, *write_monitoring(self._options, report)])
         self._session.end(state, None if state == "interrupted" else report.exit_code)
         return report
 

@@ -25,7 +25,7 @@ class BatchReport:
     defects: int
     """Shards that failed by an error of this package's own, not of their runs."""
     unwritten: list[Failure]
-    """Why metrics.json or the outcome table could not be written, where they could not."""
+    """Why metrics.json, the outcome table or another file asked for could not be written, if so."""
     folder: str
     """Where the batch's own record is kept (docs/batches.md)."""
 

@@ -29,6 +29,8 @@ class BatchOptions:
     """Where to write the metrics; None: ``<out_dir>/metrics.json``. A shard is named before the suffix."""
     outcomes: str | None = None
     """Where to save the outcome table as Parquet; None: nowhere. Named for the shard likewise."""
+    prometheus_textfile: str | None = None
+    """Where to leave the figures for node_exporter's textfile collector; None: nowhere. Named likewise."""
     keys: Keys = DEFAULT_KEYS
     selection: Selection = field(default_factory=Selection)
     shard: Partition | None = None
@@ -62,7 +64,7 @@ class BatchOptions:
 
     def __post_init__(self) -> None:
         """Raises UsageError for what could not be carried out."""
-        for name in ("out_dir", "runs_dir", "metrics", "outcomes"):
+        for name in ("out_dir", "runs_dir", "metrics", "outcomes", "prometheus_textfile"):
             path = getattr(self, name)
             object.__setattr__(self, name, path if path is None else os.fspath(path))
         for name, values in (("commit", ("task", "run")), ("pair", ("concurrent", "sequential"))):
@@ -92,6 +94,11 @@ class BatchOptions:
     def outcomes_path(self) -> str | None:
         """Where the outcome table goes."""
         return None if self.outcomes is None else self._for_shard(self.outcomes)
+
+    @property
+    def textfile_path(self) -> str | None:
+        """Where the figures for the monitoring go."""
+        return None if self.prometheus_textfile is None else self._for_shard(self.prometheus_textfile)
 
     def _for_shard(self, path: str) -> str:
         """All shards are given the same options, and none may write over what another one wrote."""
@@ -140,6 +147,7 @@ class BatchOptions:
             "runs_dir": self.runs_dir,
             "metrics": self.metrics_path,
             "outcomes": self.outcomes_path,
+            "prometheus_textfile": self.textfile_path,
             "task_key": self.keys.task,
             "run_key": self.keys.run,
             "time_key": self.keys.time,

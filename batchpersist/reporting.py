@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from . import atomic
 from .batchfolder import BatchFolder
+from .batchreport import BatchReport
 from .columns import utf8
 from .durability import SyncGroup
-from .errors import failure_of
+from .errors import UsageError, failure_of
 from .folders import make_root
 from .metrics import write_metrics
 from .models import Durability, Failure
+from .monitoring.textfile import write_textfile
 from .options import BatchOptions
 
 if TYPE_CHECKING:
@@ -42,6 +44,17 @@ def write_reports(options: BatchOptions, metrics: dict[str, Any], outcomes: pa.T
     if options.outcomes_path is not None:
         writes.append(partial(write_table, outcomes, options.outcomes_path, Durability.FILE))
     return _failures(writes)
+
+
+def write_monitoring(options: BatchOptions, report: BatchReport) -> list[Failure]:
+    """Leave the figures for the monitoring, where asked for; why that was not possible, if so."""
+    if options.textfile_path is None:
+        return []
+    success = report.state == "finished" and report.exit_code == 0
+    told = (report.metrics, report.outcomes)
+    return _failures(
+        [partial(write_textfile, options.textfile_path, options.layout(), *told, success=success)]
+    )
 
 
 def write_folder(
@@ -92,6 +105,6 @@ def _failures(writes: Iterable[Callable[[], None]]) -> list[Failure]:
     for write in writes:
         try:
             write()
-        except OSError as error:
+        except (OSError, UsageError) as error:
             failures.append(failure_of(error))
     return failures

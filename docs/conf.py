@@ -53,6 +53,7 @@ CONTENTS = {
         "docs/reference/commands",
         "docs/reference/api",
         "docs/metrics",
+        "docs/report",
         "docs/sources",
         "docs/batches",
         "docs/formats",

@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "batchpersist"
 
 LEVELS = (
     # 0 the plain data, and what can go wrong
-    "__init__ errors models stamps",
+    "__init__ errors extras models stamps",
     # 1 names, paths and bytes: ids, JSON text, atomic files and their durability, locks
     "identifiers partition layout jsonescapes jsontext rundocument runreader summaries"
     " phaseclock syncfs durability folders processes lockowner temporaries atomic lockfile stalelock"
@@ -34,19 +34,22 @@ LEVELS = (
     # 4 many shards: who does the work, and what became of it
     "executors watchdog dispatch scanning policy options outcomes catalogueoutputs cataloguesession"
     " retries timing counts groups metrics shardparts shardmetrics reporting resuming deadbatches"
-    " batchsession batchreport",
+    " batchsession batchreport monitoring monitoring.exposition monitoring.latency monitoring.textfile",
     # 5 the whole job
     "batch preview operations operations.status"
     " audit audit.confirm audit.files audit.findings audit.jobs audit.look audit.manifests audit.options"
-    " audit.rooms audit.root audit.runcheck audit.snapshots audit.verdict audit.work",
+    " audit.rooms audit.root audit.runcheck audit.snapshots audit.verdict audit.work"
+    " report report.alone report.build report.comparison report.comparisontext report.document report.ended"
+    " report.failures report.formats report.grid report.inputs report.junit report.prometheus"
+    " report.sentences report.shardrows report.shardtimes report.tables report.text report.unended"
+    " report.wording",
     # 6 the command
     "cli cli.audit cli.audit_words"
     " cli.completion cli.config cli.configuration cli.defaults cli.generate cli.main"
     " cli.options cli.options.batches cli.options.nightly cli.options.places cli.options.reading"
     " cli.options.sections cli.options.showing cli.options.types cli.options.working"
-    " cli.logfile cli.merge_metrics cli.onfailure cli.output cli.persisting cli.progress cli.run"
-    " cli.run_options cli.signals cli.status"
-    " cli.words __main__",
+    " cli.logfile cli.merge_metrics cli.onfailure cli.output cli.persisting cli.progress cli.report"
+    " cli.run cli.run_options cli.signals cli.status cli.words __main__",
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules.split()}
 
@@ -142,7 +145,7 @@ def test_the_terminal_s_packages_are_the_command_s_alone(package: str) -> None:
     assert {module for module in users if LEVEL[module] != LEVEL["cli"]} == set()
 
 
-@pytest.mark.parametrize("package", ["pyarrow", "tqdm"])
+@pytest.mark.parametrize("package", ["pyarrow", "tqdm", "prometheus_client"])
 def test_slow_packages_are_imported_where_they_are_used(package: str) -> None:
     at_once = [
         module

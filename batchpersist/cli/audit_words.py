@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from ..audit import AuditReport, Finding, Kind, Weight
-from .words import number
+from ..report.sentences import number
 
 MEANING = {
     Kind.NOT_PERSISTED: "in the source, but neither in the snapshot nor in a manifest",

@@ -18,6 +18,7 @@ _COMMANDS = {
     "config": "config",
     "generate": "generate",
     "merge-metrics": "merge_metrics",
+    "report": "report",
     "run": "run",
     "status": "status",
 }

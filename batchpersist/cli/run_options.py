@@ -53,6 +53,7 @@ def batch_options(given: dict[str, Any]) -> BatchOptions:
         runs_dir=given["runs_dir"],
         metrics=given["metrics"],
         outcomes=given["outcomes"],
+        prometheus_textfile=given["prometheus_textfile"],
         keys=reading.keys_of(given),
         selection=reading.selection_of(given),
         shard=given["shard"],

@@ -14,9 +14,10 @@ import msgspec
 from ..batchfolder import find_batch
 from ..layout import Layout
 from ..operations.status import BatchStatus, batch_statuses, status_of
+from ..report.sentences import number
 from .options import Sectioned, declare, places, showing
 from .output import emit, print_table, say
-from .words import number, span
+from .words import span
 
 _COLUMNS = ("batch", "state", "started", "runs", "failed", "invalid", "exit code")
 _NEXT = {

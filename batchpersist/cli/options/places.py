@@ -47,4 +47,10 @@ REPORTS = (
         metavar="FILE.parquet",
         help="Also save the outcome table, a row a run.",
     ),
+    _option(
+        "--prometheus-textfile",
+        type=click.Path(),
+        metavar="FILE.prom",
+        help="Also leave the figures for node_exporter's textfile collector ([prometheus]).",
+    ),
 )

@@ -1,0 +1,1 @@
+"""What a batch leaves for the monitoring (docs/report.md)."""

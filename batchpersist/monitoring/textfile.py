@@ -1,0 +1,84 @@
+"""The file that node_exporter's textfile collector reads: what a batch leaves for the monitoring."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import atomic
+from ..durability import SyncGroup
+from ..errors import UsageError
+from ..extras import require
+from ..layout import Layout
+from ..models import Durability
+from .exposition import PREFIX, Figures, Key, expose, parse
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+EXTENSION = ".prom"
+"""The collector reads no others, and so none of our temporary files."""
+
+
+def check_textfile(path: str) -> None:
+    """Make sure before the work that the file can be written after it; nothing is left behind.
+
+    Raises UsageError where its name is none that the collector reads, where something stands there that is
+    not in its format, or where prometheus_client is missing; OSError where its folder cannot be written to.
+    """
+    require("prometheus", "prometheus_client")
+    if not path.endswith(EXTENSION):
+        raise UsageError(f"node_exporter reads *{EXTENSION} only, not {path}")
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    _read(path)
+    atomic.stage(path, (), SyncGroup()).discard()
+
+
+def write_textfile(
+    path: str, layout: Layout, metrics: Mapping[str, Any], outcomes: pa.Table, *, success: bool
+) -> None:
+    """Tell of a batch on a root, whole or not at all.
+
+    What the file there tells of the same root is gone on from: counters are added to, and the time of
+    the last success stays where this is none.
+
+    Raises as ``check_textfile`` does.
+    """
+    figures = figures_of(layout, metrics, success=success)
+    figures.durations.add(outcomes)
+    atomic.write(path, expose(figures, _read(path)).encode(), Durability.FILE)
+
+
+def figures_of(layout: Layout, metrics: Mapping[str, Any], *, success: bool) -> Figures:
+    """Those of the metrics (docs/metrics.md); durations are not in them."""
+    started, finished = (_seconds(metrics[name]) for name in ("started_at", "finished_at"))
+    return Figures(
+        root={"runs_dir": layout.runs_dir, "shard": layout.shard},
+        started=started,
+        finished=finished,
+        seconds=metrics["timing"]["wall_seconds"],
+        success=success,
+        counts=metrics["counts"],
+        bytes=metrics["bytes"],
+    )
+
+
+def _seconds(moment: str) -> float:
+    return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
+
+
+def _read(path: str) -> dict[Key, float]:
+    try:
+        samples = parse(Path(path).read_text("utf-8"))
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise UsageError(f"{path} is not in Prometheus' format, and is left as it is: {error}") from None
+    if others := {name for name, _ in samples if not name.startswith(PREFIX)}:
+        raise UsageError(f"{path} is another program's, and is left as it is: it has {min(others)}")
+    return samples

@@ -1,0 +1,64 @@
+"""An outcome table that is all there is of a batch: what it can tell without the metrics."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from ..columns import named
+from ..counts import count
+from ..errors import UsageError
+from ..groups import by_cause, by_task
+from ..outcomes import Status
+from .document import BatchDocument, Cause, Task
+from .ended import give_tasks, verdict
+from .tables import read_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+def from_table(path: str) -> BatchDocument:
+    """Raises UsageError where the file is no outcome table, OSError."""
+    table = _with_known_codes(read_table(path), path)
+    counts = count(table, discovered=table.num_rows, invalid=0, filtered=0)
+    errors, errors_omitted = by_cause(table, [])
+    tasks, tasks_omitted = by_task(table, _commit_seconds(table))
+    document = BatchDocument(
+        batch_id=None,
+        state="unknown",
+        verdict=verdict(counts, "finished"),
+        counts=counts,
+        errors=msgspec.convert(errors, list[Cause]),
+        errors_omitted=errors_omitted,
+        notes=["Only the outcome table is there: invalid lines, and how the batch ended, it does not tell."],
+    )
+    give_tasks(document, msgspec.convert(tasks, list[Task]), tasks_omitted)
+    return document
+
+
+def _with_known_codes(table: pa.Table, path: str) -> pa.Table:
+    """Parquet numbers the statuses as they come; the counting goes by the numbers of ``Status``."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if "status" not in table.column_names:
+        raise UsageError(f"not an outcome table, for it has no status: {path}")
+    names = pa.array([name.lower() for name in Status.__members__])
+    codes = pc.index_in(table["status"].cast(pa.string()), value_set=names).combine_chunks().cast(pa.int8())
+    if codes.null_count:
+        raise UsageError(f"not an outcome table, for it has a status that there is not: {path}")
+    place = table.column_names.index("status")
+    return table.set_column(place, "status", pa.chunked_array([named(Status, codes)]))
+
+
+def _commit_seconds(table: pa.Table) -> dict[str, float]:
+    """By task: of the commit that took longest."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = table.select(["task_id", "snapshot_seconds"]).filter(pc.is_valid(table["snapshot_seconds"]))
+    longest = rows.group_by("task_id").aggregate([("snapshot_seconds", "max")])
+    tasks = longest["task_id"].cast(pa.string()).to_pylist()
+    return dict(zip(tasks, longest["snapshot_seconds_max"].to_pylist(), strict=True))

@@ -1,0 +1,212 @@
+"""What a report says of a batch, as plain data: every format shows this, ``--format json`` as it is."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgspec
+
+from ..counts import Counts
+
+State = Literal["running", "killed", "finished", "stopped", "timed_out", "interrupted", "failed", "unknown"]
+Level = Literal["good", "warning", "bad", "busy"]
+
+
+class Percentiles(msgspec.Struct):
+    """Seconds; None where no run was attempted."""
+
+    p50: float | None
+    p90: float | None
+    p99: float | None
+    max: float | None
+
+
+class Timing(msgspec.Struct):
+    """As in metrics.json."""
+
+    wall_seconds: float
+    scan: float
+    plan: float
+    settle: float
+    runs_per_second: float
+    snapshot: Percentiles
+    manifest: Percentiles
+    pair: Percentiles
+    pair_seconds: float
+    sum_if_sequential: float
+    phases: dict[str, float] = {}
+    retried_runs: int = 0
+    cached_sources: int = 0
+
+
+class Sample(msgspec.Struct):
+    """One of a group of equal failures."""
+
+    source: str
+    line: int
+    task_id: str | None
+    run_id: str | None
+    detail: str
+
+
+class Cause(msgspec.Struct):
+    """A group of equal failures."""
+
+    stage: str
+    type: str
+    message: str
+    count: int
+    samples: list[Sample]
+
+
+class TaskTiming(msgspec.Struct):
+    commit_seconds: float | None
+
+
+class Task(msgspec.Struct):
+    """As in metrics.json."""
+
+    task_id: str
+    runs: int
+    persisted: int
+    unchanged: int
+    failed: int
+    not_attempted: int
+    superseded: int
+    timing: TaskTiming
+
+
+class Metrics(msgspec.Struct, kw_only=True):
+    """metrics.json (docs/metrics.md), as far as a report needs it."""
+
+    schema_version: Literal[1]
+    batch_id: str
+    parts: int = 1
+    started_at: str
+    finished_at: str
+    version: str
+    state: Literal["finished", "stopped", "timed_out", "interrupted"]
+    config: dict[str, Any]
+    counts: Counts
+    passed_over: dict[str, int]
+    bytes: dict[str, int]
+    timing: Timing
+    errors: list[Cause]
+    errors_omitted: int
+    tasks: list[Task]
+    tasks_omitted: int
+
+
+class SideFailure(msgspec.Struct):
+    """Why an input, or one side of a pair, failed."""
+
+    stage: Literal["input", "snapshot", "manifest"]
+    type: str
+    message: str
+    detail: str
+
+
+class FailedRun(msgspec.Struct):
+    """A run that failed, or a line that is none: then without ids."""
+
+    task_id: str | None
+    run_id: str | None
+    source: str
+    line: int
+    failures: list[SideFailure]
+
+
+class Latency(msgspec.Struct):
+    """How many of the attempted runs took at most so long: a cumulative distribution."""
+
+    runs: int
+    seconds: list[float]
+    """Upper bounds, ascending; the lists below have a number for each."""
+    snapshot: list[int]
+    manifest: list[int]
+    pair: list[int]
+    sum: list[int]
+    """Of both sides' times together: what awaiting one after the other would take."""
+
+
+class Throughput(msgspec.Struct):
+    """How many runs were settled when, from the start of the first shard."""
+
+    bin_seconds: float
+    runs: list[float]
+    """In each bin; a shard's runs are taken to be settled evenly over its time."""
+
+
+class Span(msgspec.Struct):
+    """A time in which a worker was busy, with shards so close that no picture shows them apart."""
+
+    work: str
+    started: float
+    """Seconds since the first shard started, as ``finished``."""
+    finished: float
+    runs: int
+    shards: int
+
+
+class Worker(msgspec.Struct):
+    """What one process did."""
+
+    pid: int
+    runs: int
+    busy_seconds: float
+    cpu_seconds: float | None
+    """None while the batch runs."""
+    spans: list[Span]
+
+
+class Workers(msgspec.Struct):
+    """Who did what, and when."""
+
+    seconds: float
+    """From the start of the first shard to the end of the last."""
+    listed: list[Worker]
+    """Those that were busy longest, by when they started."""
+    omitted: int
+
+
+class Verdict(msgspec.Struct):
+    """The outcome in a sentence or two."""
+
+    level: Level
+    text: str
+
+
+class BatchDocument(msgspec.Struct, kw_only=True):
+    """A report of a batch. What is None or empty could not be known; ``notes`` say why."""
+
+    schema_version: Literal[1] = 1
+    kind: Literal["batch"] = "batch"
+    batch_id: str | None
+    state: State
+    verdict: Verdict
+    parts: int = 1
+    started_at: str | None = None
+    finished_at: str | None = None
+    exit_code: int | None = None
+    host: str | None = None
+    version: str | None = None
+    runs_dir: str | None = None
+    """Absolute, where that can be known."""
+    config: dict[str, Any] = {}
+    counts: Counts | None = None
+    passed_over: dict[str, int] = {}
+    bytes: dict[str, int] = {}
+    timing: Timing | None = None
+    throughput: Throughput | None = None
+    latency: Latency | None = None
+    workers: Workers | None = None
+    split_tasks: list[str] = []
+    """Tasks so hot that their manifests were spread over all workers."""
+    slowest_tasks: list[Task] = []
+    tasks: int = 0
+    """How many there are; ``slowest_tasks`` are a few of them."""
+    errors: list[Cause] = []
+    errors_omitted: int = 0
+    failed_runs: list[FailedRun] = []
+    failed_runs_omitted: int = 0
+    notes: list[str] = []

@@ -1,0 +1,62 @@
+"""What the metrics of a batch tell: the part of a report that is there without the tables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from ..counts import Counts
+from .document import BatchDocument, Level, Metrics, Task, Verdict
+from .sentences import outcome, what_next
+
+SLOWEST = 15
+"""Tasks that are listed for their time."""
+
+
+def from_metrics(metrics: Metrics) -> BatchDocument:
+    """The document without what only tables know."""
+    document = BatchDocument(
+        batch_id=metrics.batch_id,
+        state=metrics.state,
+        verdict=verdict(metrics.counts, metrics.state),
+        parts=metrics.parts,
+        started_at=metrics.started_at,
+        finished_at=metrics.finished_at,
+        version=metrics.version,
+        config=metrics.config,
+        counts=metrics.counts,
+        passed_over=metrics.passed_over,
+        bytes=metrics.bytes,
+        timing=metrics.timing,
+        errors=metrics.errors,
+        errors_omitted=metrics.errors_omitted,
+    )
+    give_tasks(document, metrics.tasks, metrics.tasks_omitted)
+    return document
+
+
+def give_tasks(document: BatchDocument, tasks: Sequence[Task], omitted: int) -> None:
+    """Those whose snapshots took longest, the slowest first."""
+    timed = [task for task in tasks if task.timing.commit_seconds is not None]
+    document.slowest_tasks = sorted(timed, key=_commit_seconds, reverse=True)[:SLOWEST]
+    document.tasks = len(tasks) + omitted
+
+
+def _commit_seconds(task: Task) -> float:
+    return task.timing.commit_seconds or 0.0
+
+
+def went_well(metrics: Metrics) -> bool:
+    """Whether the batch ended with exit code 0, as far as its metrics tell."""
+    return metrics.state == "finished" and not metrics.counts.failed and not metrics.counts.invalid
+
+
+def verdict(counts: Counts, state: str) -> Verdict:
+    """In the words with which the batch itself ended."""
+    figures = asdict(counts)
+    level: Level = "good" if state == "finished" else "warning"
+    if counts.failed:
+        level = "bad"
+    elif counts.invalid:
+        level = "warning"
+    return Verdict(level, f"{outcome(figures, state)} {what_next(figures, state)}")

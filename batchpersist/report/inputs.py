@@ -1,0 +1,106 @@
+"""What a report is made from: found by a word or a path, and read as far as it is there."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ..batchfolder import LATEST, BatchFolder, find_batch
+from ..errors import BatchMissingError, UsageError
+from ..layout import Layout
+from ..operations.status import BatchStatus, status_of
+from .comparison import Comparison
+from .document import Metrics
+
+T = TypeVar("T")
+
+
+@dataclass
+class BatchInputs:
+    """What there is of a batch; None: it is not there."""
+
+    status: BatchStatus | None = None
+    """Where the batch's own folder is there."""
+    metrics: Metrics | None = None
+    outcomes: str | None = None
+    """Path of the outcome table."""
+    rejects: str | None = None
+    shards: str | None = None
+
+    @property
+    def layout(self) -> Layout | None:
+        """The root, where that is known."""
+        if self.status is None:
+            return None
+        return replace(_layout_of(self.status.folder), shard=self.status.record.shard)
+
+
+def find_inputs(what: str, layout: Layout) -> BatchInputs | Comparison:
+    """``what``: ``latest``, a batch id or the beginning of one, or the path of a batch's folder, of a
+    metrics.json, an outcome table or a comparison. A file of a batch's folder stands for the batch;
+    so does a metrics.json elsewhere, if the root still has the batch's folder.
+
+    Raises BatchMissingError where there is no such thing, UsageError where a file is none of these
+    (with what is wrong in it), OSError.
+    """
+    if what != LATEST and os.path.exists(what):
+        return _from_path(what, layout)
+    if os.sep in what or what.endswith((".json", ".parquet")):
+        raise BatchMissingError(f"there is no {what}")
+    return _from_folder(find_batch(layout, what))
+
+
+def _from_path(path: str, layout: Layout) -> BatchInputs | Comparison:
+    if os.path.isdir(path):
+        folder = BatchFolder(os.path.abspath(path))
+        if not os.path.isfile(os.path.join(path, "batch.json")):
+            raise UsageError(f"not the folder of a batch, for there is no batch.json in it: {path}")
+        return _from_folder(folder)
+    beside = BatchFolder(os.path.dirname(os.path.abspath(path)))
+    if os.path.isfile(os.path.join(beside.path, "batch.json")):
+        return _from_folder(beside)
+    if path.endswith(".parquet"):
+        return BatchInputs(outcomes=path)
+    document = _read(path, dict[str, Any])
+    if document.get("kind") == "comparison":
+        return _read(path, Comparison)
+    metrics = _read(path, Metrics)
+    kept = BatchFolder(layout.batch(metrics.batch_id))
+    return _from_folder(kept) if os.path.isfile(kept.metrics) else BatchInputs(metrics=metrics)
+
+
+def _from_folder(folder: BatchFolder) -> BatchInputs:
+    ended = os.path.isfile(folder.metrics)
+    status = status_of(_layout_of(folder), folder)
+    if not ended or status.state in ("running", "killed"):
+        return BatchInputs(status)  # what an earlier part of it has left does not count any more
+    return BatchInputs(
+        status,
+        _read(folder.metrics, Metrics),
+        _if_there(folder.outcomes),
+        _if_there(folder.rejects),
+        _if_there(folder.shards),
+    )
+
+
+def _layout_of(folder: BatchFolder) -> Layout:
+    """The root that a batch's folder is in."""
+    return Layout("", str(Path(folder.path).parents[2]))
+
+
+def _if_there(path: str) -> str | None:
+    return path if os.path.isfile(path) else None
+
+
+def _read(path: str, kind: type[T]) -> T:
+    content = Path(path).read_bytes()
+    try:
+        # Python's reader takes what ours has written: ids may hold lone surrogates, as JSON's may.
+        return msgspec.convert(json.loads(content), kind)
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"neither a batch's metrics nor a comparison: {path}: {error}") from None

@@ -1,0 +1,30 @@
+"""The report of one batch in Prometheus' format: as its textfile would be if it were the first one."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ..errors import UsageError
+from ..layout import Layout
+from ..monitoring.exposition import expose
+from ..monitoring.latency import COLUMNS
+from ..monitoring.textfile import figures_of
+from .ended import went_well
+from .inputs import BatchInputs
+from .tables import pieces
+
+
+def render_prometheus(inputs: BatchInputs) -> str:
+    """Raises UsageError where there are no metrics, or prometheus_client is missing; OSError."""
+    if inputs.metrics is None:
+        raise UsageError("Prometheus' format needs the metrics of a batch, which are written at its end")
+    metrics = inputs.metrics
+    figures = figures_of(
+        inputs.layout or Layout("", str(metrics.config.get("runs_dir", ""))),
+        msgspec.to_builtins(metrics),
+        success=went_well(metrics),
+    )
+    if inputs.outcomes is not None:
+        for piece in pieces(inputs.outcomes, COLUMNS):
+            figures.durations.add(piece)
+    return expose(figures, {})

@@ -1,0 +1,50 @@
+"""The outcome of a batch in a sentence or two: the same words wherever it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_OPENINGS = {
+    "finished": "Done",
+    "stopped": "Stopped by the failure policy",
+    "timed_out": "Out of time",
+    "interrupted": "Interrupted",
+}
+
+
+def outcome(counts: Mapping[str, int], state: str) -> str:
+    """What became of every run that was found, leaving out what did not occur."""
+    parts = [
+        f"{counts['persisted']:,} persisted",
+        f"{counts['unchanged']:,} unchanged" if counts["unchanged"] else "",
+        f"{counts['failed']:,} failed{_locked(counts)}" if counts["failed"] else "",
+        f"{counts['not_attempted']:,} not attempted" if counts["not_attempted"] else "",
+        f"{counts['superseded']:,} superseded by a later line" if counts["superseded"] else "",
+        f"{counts['filtered']:,} filtered out" if counts["filtered"] else "",
+        f"{counts['invalid']:,} invalid" if counts["invalid"] else "",
+        f"{counts['other_shards']:,} left to other shards" if counts["other_shards"] else "",
+    ]
+    return f"{_OPENINGS[state]}: {', '.join(part for part in parts if part)}."
+
+
+def _locked(counts: Mapping[str, int]) -> str:
+    locked = counts["snapshot_locked"]
+    return f" ({locked:,} because {'its' if locked == 1 else 'their'} task was locked)" if locked else ""
+
+
+def what_next(counts: Mapping[str, int], state: str) -> str:
+    """What is left to do, if anything."""
+    if state != "finished":
+        return "The same command again does what is left; what stands already is skipped."
+    if counts["failed"]:
+        return "Remove the cause and run the same command again; what stands already is skipped."
+    if counts["invalid"]:
+        return "Invalid input was left out; everything else is persisted."
+    if not counts["discovered"]:
+        return "No runs were found in the sources."
+    return "Nothing failed."
+
+
+def number(count: int, noun: str) -> str:
+    """``1 run``, ``2,000 runs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,44 @@
+"""Reading the tables of a batch's folder, the long one in pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+PIECE_ROWS = 131_072
+"""Rows that are looked at together."""
+
+
+def read_table(path: str) -> pa.Table:
+    """A Parquet file, whole. Raises UsageError where it is none, OSError."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path, memory_map=True)
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"not a Parquet file: {path}: {error}") from None
+
+
+def pieces(path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
+    """These columns of an outcome table in pieces that fit any memory.
+
+    Raises UsageError where the file is none, OSError.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        with pq.ParquetFile(path, memory_map=True) as file:
+            missing = set(columns) - set(file.schema_arrow.names)
+            if missing:
+                raise UsageError(f"not an outcome table, for it has no {', '.join(sorted(missing))}: {path}")
+            for batch in file.iter_batches(PIECE_ROWS, columns=list(columns)):
+                yield pa.Table.from_batches([batch])
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"not a Parquet file: {path}: {error}") from None
