@@ -3,21 +3,33 @@ from .audit import AuditReport as AuditReport
 from .audit import audit_root as audit_root
 from .batch import run_batch as run_batch
 from .batchreport import BatchReport as BatchReport
+from .coordinator import PairResult as PairResult
 from .coordinator import PersistenceCoordinator as PersistenceCoordinator
+from .errors import BatchLockedError as BatchLockedError
 from .errors import BatchPersistError as BatchPersistError
 from .errors import InvalidRunError as InvalidRunError
 from .errors import SnapshotError as SnapshotError
+from .errors import SourceMissingError as SourceMissingError
 from .errors import TaskStateLockError as TaskStateLockError
+from .errors import UsageError as UsageError
 from .events import EventBus as EventBus
 from .locks import LockPolicy as LockPolicy
 from .manifest import RunManifestWriter as RunManifestWriter
+from .models import Begun as Begun
+from .models import Continuing as Continuing
 from .models import Durability as Durability
+from .models import Failure as Failure
 from .models import Keys as Keys
+from .models import Progress as Progress
+from .models import RunFailure as RunFailure
 from .models import Side as Side
+from .models import Waiting as Waiting
 from .options import BatchOptions as BatchOptions
 from .plan import Selection as Selection
 from .policy import FailurePolicy as FailurePolicy
+from .preview import Preview as Preview
 from .preview import preview_batch as preview_batch
+from .retries import RetryPolicy as RetryPolicy
 from .snapshot import TaskStateStore as TaskStateStore
 
 __version__: str

@@ -49,9 +49,11 @@ class Preview:
 
     @property
     def exit_code(self) -> int:
+        """3 where there is something that could not be used or compared, else 0."""
         return 3 if self.invalid or self.unreadable else 0
 
     def as_dict(self) -> dict[str, Any]:
+        """The figures by name, for JSON."""
         return asdict(self)
 
 

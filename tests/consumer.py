@@ -18,10 +18,15 @@ from batchpersist import (
     FailurePolicy,
     Keys,
     PersistenceCoordinator,
+    Preview,
+    Progress,
+    RetryPolicy,
+    RunFailure,
     RunManifestWriter,
     Selection,
     Side,
     TaskStateStore,
+    preview_batch,
     run_batch,
 )
 
@@ -34,13 +39,24 @@ def persist(folder: Path, sources: list[str]) -> int:
         durability=Durability.FILE,
         selection=Selection(tasks=("billing-*",)),
         failures=FailurePolicy(limit=5, percent=True),
+        retries=RetryPolicy(rounds=2),
     )
     try:
-        report: BatchReport = run_batch(sources, options, stop=lambda: False)
+        preview: Preview = preview_batch(sources, options)
+        if not preview.new:
+            return preview.exit_code
+        report: BatchReport = run_batch(sources, options, watch=show, stop=lambda: False)
     except BatchPersistError as error:
         return error.exit_code
     counts: dict[str, int] = report.metrics["counts"]
     return report.exit_code if counts["failed"] else 0
+
+
+def show(event: object) -> None:
+    if isinstance(event, Progress):
+        print(f"{event.phase}: {event.done} of {event.total}")
+    elif isinstance(event, RunFailure):
+        print(f"{event.source}:{event.line}: {event.failure.message}")
 
 
 def record(summary: dict[str, Any]) -> Side:

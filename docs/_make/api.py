@@ -31,7 +31,10 @@ def _body(kind: type) -> Iterator[str]:
     if issubclass(kind, enum.Enum):
         yield from (f"    {member.name} = {member.value!r}" for member in kind)
         return
-    if kind.__init__ not in (object.__init__, Exception.__init__):
+    if hasattr(kind, "_fields"):
+        types = inspect.get_annotations(kind)
+        yield from (f"    {name}: {types[name].__forward_arg__}" for name in kind._fields)
+    elif kind.__init__ not in (object.__init__, Exception.__init__):
         yield from ("    " + line for line in _call("def __init__", kind.__init__))
     for name in sorted(name for name in dir(kind) if _is_own(kind, name)):
         member = inspect.getattr_static(kind, name)
@@ -39,7 +42,7 @@ def _body(kind: type) -> Iterator[str]:
             yield f"    {name} -> {inspect.signature(member.fget).return_annotation}"  # type: ignore[arg-type]
         elif callable(member) or isinstance(member, classmethod | staticmethod):
             yield from ("    " + line for line in _call(f"def {name}", getattr(kind, name)))
-        elif name not in getattr(kind, "__dataclass_fields__", {}):
+        elif name not in (*getattr(kind, "__dataclass_fields__", ()), *getattr(kind, "_fields", ())):
             yield f"    {name} = {member!r}"
 
 
