@@ -19,9 +19,9 @@ def page() -> str:
 
 def _section(command: Declared) -> str:
     parts = [f"## {command.name}", f"    {command.usage}", *command.paragraphs]
-    if command.options:
-        rows = "\n".join(f"| `{_cell(written)}` | {_cell(words)} |" for written, words in command.options)
-        parts.append(f"| option | meaning |\n| --- | --- |\n{rows}")
+    for heading, options in command.sections.items():
+        rows = "\n".join(f"| `{_cell(written)}` | {_cell(words)} |" for written, words in options)
+        parts.append(f"| {heading} | |\n| --- | --- |\n{rows}")
     return "\n\n".join(parts) + "\n"
 
 

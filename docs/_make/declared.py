@@ -17,8 +17,8 @@ class Declared:
     """With the words before it: ``batchpersist config show``."""
     usage: str
     paragraphs: tuple[str, ...]
-    options: tuple[tuple[str, str], ...]
-    """How each is written, and what it does; `--help` is left out."""
+    sections: dict[str, list[tuple[str, str]]]
+    """Options by the heading of the help: how each is written, and what it does. `--help` is left out."""
 
 
 def declared() -> list[Declared]:
@@ -27,15 +27,24 @@ def declared() -> list[Declared]:
 
 
 def _walk(command: click.Command, context: click.Context) -> Iterator[Declared]:
-    records = [param.get_help_record(context) for param in command.params]
     yield Declared(
         context.command_path,
         " ".join([context.command_path, *command.collect_usage_pieces(context)]),
         tuple(" ".join(part.split()) for part in inspect.cleandoc(command.help or "").split("\n\n")),
-        tuple((written, " ".join(words.split())) for written, words in filter(None, records) if words),
+        _sections(command, context),
     )
     if isinstance(command, click.Group):
         for name in command.list_commands(context):
             inner = command.get_command(context, name)
             if inner is not None and not inner.hidden:
                 yield from _walk(inner, click.Context(inner, info_name=name, parent=context))
+
+
+def _sections(command: click.Command, context: click.Context) -> dict[str, list[tuple[str, str]]]:
+    found: dict[str, list[tuple[str, str]]] = {}
+    for param in command.params:
+        record = param.get_help_record(context)
+        if record and record[1]:
+            heading = getattr(param, "section", "Options")
+            found.setdefault(heading, []).append((record[0], " ".join(record[1].split())))
+    return found

@@ -45,12 +45,12 @@ def page() -> str:
         ".SH DESCRIPTION",
         *_description(whole),
         ".SH OPTIONS",
-        *_terms(whole.options),
+        *_options(whole),
         ".SH COMMANDS",
     ]
     for each in commands:
         lines += [f".SS {_escaped(each.name)}", *_synopsis(each), ".PP", *_description(each)]
-        lines += _terms(each.options)
+        lines += _options(each)
     for title, terms in (("EXIT STATUS", _exit_codes()), ("ENVIRONMENT", _ENVIRONMENT), ("FILES", _FILES)):
         lines += [f".SH {title}", *_terms(terms)]
     return "\n".join(lines) + "\n"
@@ -63,6 +63,14 @@ def _synopsis(command: Declared) -> list[str]:
 
 def _description(command: Declared) -> list[str]:
     return "\n.PP\n".join(map(_filled, command.paragraphs)).splitlines()
+
+
+def _options(command: Declared) -> list[str]:
+    several = len(command.sections) > 1
+    lines = []
+    for heading, options in command.sections.items():
+        lines += [*([".PP", f".I {_escaped(heading)}"] if several else []), *_terms(options)]
+    return lines
 
 
 def _terms(pairs: Iterable[tuple[str, str]]) -> list[str]:
