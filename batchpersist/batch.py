@@ -156,7 +156,7 @@ class _Batch:
             log=self._catalogue.log,
         )
         self._discovered, self._invalid = index.totals.discovered, len(index.rejects)
-        scan = clock.lap()
+        scan, pool_start = clock.lap(), self._crew.start_seconds
         plan = self._plan(index)
         self._discovered -= plan.other_shards
         planning = clock.lap()
@@ -167,7 +167,7 @@ class _Batch:
             self._catalogue.save(plan, outcomes)
         resumed = self._take_over(plan, outcomes)
         workers = settling * self._crew.parallelism(plan.rows.num_rows)
-        phases = Phases(clock.total(), scan, planning, settling + clock.lap(), workers)
+        phases = Phases(clock.total(), scan, planning, settling + clock.lap(), workers, pool_start)
         filtered, others = plan.filtered, plan.other_shards
         del plan  # its rows are needed no more, and the table is about as large
         give_back()

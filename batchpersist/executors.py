@@ -32,6 +32,11 @@ POOL_STARTS = 2
 """Pools to start without success before giving up: the first one's fork server may have been killed."""
 
 
+def usable_cpus() -> int:
+    """Those that this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class SerialExecutor(Executor):
     """Runs each call at once in the calling thread: one worker, in-process."""
 
@@ -68,9 +73,14 @@ class Crew:
         self._serial = SerialExecutor()
         self._pool: ProcessPoolExecutor | None = None
         self._first_call: Future[int] | None = None
+        self.start_seconds = 0.0
+        """From the wish for a pool until its first worker answered."""
         self._failed_starts = 0
         self._pids: set[int] = set()
         self._former_pids: set[int] = set()
+
+    def _answered(self, begun: float) -> None:
+        self.start_seconds = time.perf_counter() - begun
 
     def in_flight(self, runs: int) -> int:
         """How many calls to have submitted at once: enough that no worker waits for the parent."""
@@ -113,8 +123,10 @@ class Crew:
         """
         try:
             if self._pool is None:
+                begun = time.perf_counter()
                 self._pool, self._first_call = process_pool(self.workers), None
                 self._first_call = self._pool.submit(os.getpid)
+                self._first_call.add_done_callback(lambda _call: self._answered(begun))
             return self._pool.submit(call, *args)
         except (EOFError, ConnectionError):
             return None

@@ -107,7 +107,7 @@ def _iso(moment: datetime) -> str:
 
 
 def write_metrics(metrics: Mapping[str, Any], path: str, durability: Durability = Durability.FILE) -> None:
-    """Write metrics as JSON, whole or not at all (the folder is made); raises OSError."""
+    """Write metrics, or another such document, as JSON: whole or not at all (the folder is made). OSError."""
     atomic.write(path, encode(metrics) + b"\n", durability)
 
 

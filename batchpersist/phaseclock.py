@@ -12,17 +12,19 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from time import perf_counter
 
-READ, PARSE, LOCK_WAIT, SNAPSHOT, MANIFEST, SYNC = PHASES = (
+READ, PARSE, LOCK_WAIT, SNAPSHOT, MANIFEST, SYNC, OTHER = PHASES = (
     "read",
     "parse",
     "lock_wait",
     "snapshot",
     "manifest",
     "sync",
+    "other",
 )
 """docs/metrics.md says what each one is. Where one is within another, the time is the inner one's."""
 
 NO_PHASE = ""
+"""Time that does not count, or that other clocks count."""
 
 
 class PhaseClock:

@@ -25,7 +25,7 @@ from .manifest import RunManifestWriter
 from .manifestside import ManifestSide
 from .models import DEFAULT_KEYS, Durability, Keys, Shard, ShardOutcome, Side, Work
 from .payloads import PayloadReader
-from .phaseclock import PhaseClock, current, in_phase, running
+from .phaseclock import NO_PHASE, OTHER, PhaseClock, current, in_phase, running
 from .runtexts import RunTexts
 from .shardentry import shard_entry
 from .sides import PairSide, TextOf
@@ -74,7 +74,7 @@ def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     started, cpu, clock = time.time(), time.process_time(), PhaseClock()
     if job.sweep or options.sweep:
         _sweep(refs, Layout(options.out_dir, options.runs_dir))
-    with running(clock), PayloadReader(options.keys) as reader:
+    with running(clock, OTHER), PayloadReader(options.keys) as reader:
         texts = RunTexts(reader, refs, partial(_beat, options.beats, job.shard.start))
         refs = texts.without_outdated_stamps()
         for work, rows in _groups(job.shard.work, len(refs), options):
@@ -193,7 +193,8 @@ class _Group:
         clocks = [PhaseClock() for _ in self._sides]
         steps = [partial(_clocked, *each, step) for each in zip(clocks, self._sides, strict=True)]
         concurrent = len(steps) == 2 and all(side.files for side in self._sides)
-        settled = settle_pair(*steps) if concurrent else tuple(map(settle_one, steps))
+        with in_phase(NO_PHASE):
+            settled = settle_pair(*steps) if concurrent else tuple(map(settle_one, steps))
         for clock, side, result in zip(clocks, self._sides, settled, strict=True):
             current().add(clock)
             if result.error is not None:

@@ -23,7 +23,7 @@ from .timing import SIDES, percentiles, seconds
 _OF_ALL = ("invalid", "other_shards", "discovered")
 """Counts that do not add up over shards."""
 
-_SLOWEST = ("wall_seconds", "scan", "plan", "settle")
+_SLOWEST = ("wall_seconds", "scan", "plan", "settle", "pool_start")
 _IN_ALL = ("pair_seconds", "sum_if_sequential", "syncs", "retried_runs", "cached_sources")
 _UNKNOWN = dict.fromkeys(("p50", "p90", "p99"))
 

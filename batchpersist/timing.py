@@ -23,8 +23,10 @@ class Phases:
     scan: float
     plan: float
     settle: float
-    workers: float = 0.0
+    worker_seconds: float = 0.0
     """Those of all workers together, from the first shard's submission to the last one's return."""
+    pool_start: float = 0.0
+    """Of ``scan``: until the first worker of a pool was ready."""
 
 
 class Stopwatch:
@@ -54,6 +56,7 @@ def build_timing(table: pa.Table, totals: SettleTotals, phases: Phases) -> dict[
         **{side: percentiles(attempted[f"{side}_seconds"]) for side in SIDES},
         "pair_seconds": seconds(totals.pair_seconds),
         "sum_if_sequential": seconds(totals.sum_if_sequential),
+        "pool_start": seconds(phases.pool_start),
         "phases": _by_phase(totals, phases),
         "syncs": totals.syncs,
         "retried_runs": totals.retried_runs,
@@ -62,7 +65,7 @@ def build_timing(table: pa.Table, totals: SettleTotals, phases: Phases) -> dict[
 
 def _by_phase(totals: SettleTotals, phases: Phases) -> dict[str, float]:
     """Seconds summed over all workers, and those in which they had nothing in hand."""
-    pool = max(0.0, phases.workers - totals.shard_seconds)
+    pool = max(0.0, phases.worker_seconds - totals.shard_seconds)
     return {name: seconds(value) for name, value in {**totals.phases, "pool": pool}.items()}
 
 

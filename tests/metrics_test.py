@@ -35,7 +35,7 @@ INFO = BatchInfo(
     version="1.2.3",
     config={"workers": 2, "since": None},
 )
-PHASES = Phases(wall=2.0, scan=0.5, plan=0.25, settle=1.25, workers=2.25)
+PHASES = Phases(wall=2.0, scan=0.5, plan=0.25, settle=1.25, worker_seconds=2.25, pool_start=0.125)
 REJECTS = [
     Reject("a.jsonl", 3, Failure("InvalidRunError", "not JSON", "byte 3")),
     Reject("b.jsonl", 1, Failure("UnsafeIdentifierError", "runId: empty", "")),
@@ -303,9 +303,10 @@ def test_timing_tells_of_the_phases_and_of_what_concurrency_saved():
 def test_timing_tells_where_the_workers_time_went():
     rows = [Row("t", "a"), Row("u", "b")]
     metrics = metrics_of(rows, [Shard(0, Work.PAIR, 0, 1, 1), Shard(1, Work.PAIR, 1, 2, 1)])
-    spent = dict.fromkeys(("read", "parse", "lock_wait", "snapshot", "manifest"), 0.0)
+    spent = dict.fromkeys(("read", "parse", "lock_wait", "snapshot", "manifest", "other"), 0.0)
     assert metrics["timing"]["phases"] == spent | {"sync": 0.5, "pool": 0.75}
     assert metrics["timing"]["syncs"] == 6
+    assert metrics["timing"]["pool_start"] == 0.125
 
 
 def test_timing_of_nothing_is_null():
