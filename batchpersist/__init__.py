@@ -17,6 +17,8 @@ _HOMES = {
     "BatchReport": "batchreport",
     "Begun": "models",
     "Continuing": "models",
+    "CompareOptions": "compare.options",
+    "Comparison": "compare.comparing",
     "Durability": "models",
     "EventBus": "events",
     "Failure": "models",
@@ -40,6 +42,7 @@ _HOMES = {
     "UsageError": "errors",
     "Waiting": "models",
     "audit_root": "audit",
+    "compare_batches": "compare.comparing",
     "preview_batch": "preview",
     "run_batch": "batch",
 }

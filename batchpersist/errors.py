@@ -66,6 +66,17 @@ class WorkersCannotStartError(BatchPersistError):
         )
 
 
+class MeasurementError(BatchPersistError):
+    """A measured batch came to no result that could be compared."""
+
+    def __str__(self) -> str:
+        return f"could not be measured: {super().__str__()}"
+
+
+class ComparisonStoppedError(BatchPersistError):
+    """A comparison was stopped by whoever asked for it; nothing is left of it."""
+
+
 class TotalsError(BatchPersistError):
     """The counts of a batch do not add up: a defect, never the user's fault."""
 

@@ -156,11 +156,11 @@ class ShardOutcome:
 class Progress(NamedTuple):
     """How far a batch is: an event for whoever watches it."""
 
-    phase: Literal["scan", "compare", "settle", "audit", "repair"]
+    phase: Literal["scan", "compare", "settle", "audit", "repair", "try", "measure"]
     done: int
-    """Runs."""
+    """Runs; where a comparison tries and measures, batches."""
     total: int | None
-    """Runs; None while it is not known."""
+    """None while it is not known."""
     failed: int
     """Runs that failed or were invalid so far; in an audit, differences."""
 

@@ -32,10 +32,15 @@ def check_writable(options: BatchOptions) -> None:
     Their folders are made; nothing else is left behind.
     """
     for path in filter(None, (options.metrics_path, options.outcomes_path)):
-        if os.path.isdir(path):
-            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-        make_root(os.path.dirname(os.path.abspath(path)), options.durability)
-        atomic.stage(path, (), SyncGroup()).discard()
+        check_file(path, options.durability)
+
+
+def check_file(path: str, durability: Durability = Durability.FILE) -> None:
+    """The same for one file."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    make_root(os.path.dirname(os.path.abspath(path)), durability)
+    atomic.stage(path, (), SyncGroup()).discard()
 
 
 def write_reports(options: BatchOptions, metrics: dict[str, Any], outcomes: pa.Table) -> list[Failure]:

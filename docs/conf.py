@@ -44,6 +44,7 @@ CONTENTS = {
     "Begin": ["docs/tutorial"],
     "How to": [
         "docs/howto/backfill",
+        "docs/compare",
         "docs/audit",
         "docs/scaling",
         "docs/configuration",

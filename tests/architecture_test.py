@@ -39,15 +39,18 @@ LEVELS = (
     "batch preview operations operations.status"
     " audit audit.confirm audit.files audit.findings audit.jobs audit.look audit.manifests audit.options"
     " audit.rooms audit.root audit.runcheck audit.snapshots audit.verdict audit.work"
+    " compare compare.advice compare.child compare.comparing compare.document compare.histories compare.host"
+    " compare.intervals compare.measuring compare.options compare.proof compare.sampling compare.scratch"
+    " compare.supervisor compare.survey compare.trees compare.variants"
     " report report.alone report.build report.comparison report.comparisontext report.document report.ended"
     " report.failures report.formats report.grid report.inputs report.junit report.prometheus"
     " report.sentences report.shardrows report.shardtimes report.tables report.text report.unended"
     " report.wording",
     # 6 the command
-    "cli cli.audit cli.audit_words"
+    "cli cli.audit cli.audit_words cli.compare cli.compare_words"
     " cli.completion cli.config cli.configuration cli.defaults cli.generate cli.main"
-    " cli.options cli.options.batches cli.options.nightly cli.options.places cli.options.reading"
-    " cli.options.sections cli.options.showing cli.options.types cli.options.working"
+    " cli.options cli.options.batches cli.options.comparing cli.options.nightly cli.options.places"
+    " cli.options.reading cli.options.sections cli.options.showing cli.options.types cli.options.working"
     " cli.logfile cli.merge_metrics cli.onfailure cli.output cli.persisting cli.progress cli.report"
     " cli.run cli.run_options cli.signals cli.status cli.words __main__",
 )

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from importlib import resources
 from pathlib import Path
 
 import pytest
 from jsonschema import Draft202012Validator
+
+from batchpersist.cli.compare_words import comparison_lines
+from batchpersist.compare.advice import advise
 
 SCHEMA = json.loads((resources.files("batchpersist") / "compare.schema.json").read_text())
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "compare.json"
@@ -31,3 +35,35 @@ def test_it_refuses_what_it_does_not_know(part):
     del document[part]["surprise"]
     document["variants"][0]["surprise"] = 1
     assert not Draft202012Validator(SCHEMA).is_valid(document)
+
+
+PAGE = (Path(__file__).parents[1] / "docs" / "compare.md").read_text()
+
+
+def test_the_page_shows_what_is_printed_of_the_example():
+    assert f"```text\n{chr(10).join(comparison_lines(example()))}\n```" in PAGE
+
+
+def test_the_advice_of_the_example_follows_from_its_figures():
+    document = example()
+    assert document["advice"] == advise(document["variants"], cpus=document["host"]["cpus"], seed=0)
+
+
+def _paths(schema, prefix=""):
+    schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    for name, part in schema.get("properties", {}).items():
+        yield prefix + name
+        yield from _paths(part, f"{prefix}{name}.")
+    if "items" in schema:
+        yield from _paths(schema["items"], f"{prefix.removesuffix('.')}[].")
+
+
+def test_the_page_explains_every_field_and_no_other():
+    fields = {field for field in _paths(SCHEMA) if not field.startswith("config.")}
+    rows = re.findall(r"^\| (`.*?) \|", PAGE.partition("## compare.json")[2], re.MULTILINE)
+    named = {name for row in rows for name in re.findall("`(.+?)`", row)}
+    parents = {
+        field for field in fields if any(other.startswith((f"{field}.", f"{field}[]")) for other in fields)
+    }
+    assert named - fields == set()
+    assert fields - parents - named == set()

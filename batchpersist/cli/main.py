@@ -14,6 +14,7 @@ from .defaults import default_map, name_variables, settings_of
 
 _COMMANDS = {
     "audit": "audit",
+    "compare": "compare",
     "completion": "completion",
     "config": "config",
     "generate": "generate",

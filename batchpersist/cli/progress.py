@@ -78,7 +78,7 @@ class Bar(Silent):
         self.close()
         self._phase = event.phase
         self._bar = tqdm(
-            total=event.total, desc=event.phase, unit=" runs", file=sys.stderr, dynamic_ncols=True
+            total=event.total, desc=event.phase, unit=f" {_unit(event)}", file=sys.stderr, dynamic_ncols=True
         )
 
     def _print(self, line: str) -> None:
@@ -147,7 +147,11 @@ def describe(progress: Progress, seconds: float) -> str:
     """A progress event in words, for a log."""
     of_total = f" of {progress.total:,}" if progress.total is not None else ""
     failed = f", {progress.failed:,} {_trouble(progress)}" if progress.failed else ""
-    return f"{progress.phase}: {progress.done:,}{of_total} runs{failed} after {seconds:.0f} s"
+    return f"{progress.phase}: {progress.done:,}{of_total} {_unit(progress)}{failed} after {seconds:.0f} s"
+
+
+def _unit(progress: Progress) -> str:
+    return "batches" if progress.phase in ("try", "measure") else "runs"
 
 
 def _trouble(progress: Progress) -> str:

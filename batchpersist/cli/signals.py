@@ -30,11 +30,11 @@ class Interruption:
 
 
 @contextmanager
-def interruptible() -> Iterator[Interruption]:
+def interruptible(notice: str = "settling what has begun") -> Iterator[Interruption]:
     """Catch SIGINT, SIGTERM and SIGHUP while a batch runs; the previous handlers come back after.
 
-    The first sets the interruption. The second tells the workers to end, which they do once no
-    commit is under way, and raises StopNowError in the main thread.
+    The first sets the interruption, and says so (``notice``: what is done now). The second tells the
+    workers to end, which they do once no commit is under way, and raises StopNowError in the main thread.
     """
     interruption = Interruption()
 
@@ -45,7 +45,7 @@ def interruptible() -> Iterator[Interruption]:
             raise StopNowError
         interruption.number = number
         name = signal.Signals(number).name
-        say(f"{name}: settling what has begun; once more to stop at once", err=True)
+        say(f"{name}: {notice}; once more to stop at once", err=True)
 
     previous = {
         number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)

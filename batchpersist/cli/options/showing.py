@@ -20,8 +20,10 @@ PROGRESS = (
 
 JSON = (_option("--json", "as_json", is_flag=True, help="Print one JSON event a line on standard output."),)
 
+QUIET = (_option("-q", "--quiet", is_flag=True, help="Print nothing unless something failed."),)
+
 VERBOSITY = (
-    _option("-q", "--quiet", is_flag=True, help="Print nothing unless something failed."),
+    *QUIET,
     _option("-v", "--verbose", is_flag=True, help="Also print each failure as it happens."),
 )
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
+from ...executors import usable_cpus
 from ...locks import LockPolicy
 from ...models import Durability
 from ...retries import RetryPolicy
@@ -14,16 +13,12 @@ from .sections import section
 _option = section("How it is done")
 
 
-def _usable_cpus() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 WORKERS = (
     _option(
         "-j",
         "--workers",
         type=click.IntRange(min=1),
-        default=_usable_cpus,
+        default=usable_cpus,
         show_default="usable CPUs",
         metavar="N",
         help="Processes that do the work; 1: this one, no pool.",
@@ -80,8 +75,10 @@ LOCKS = (
     *STALE,
 )
 
+FORCE = (_option("--force", is_flag=True, help="Write also what stands already with the same bytes."),)
+
 UNCHANGED = (
-    _option("--force", is_flag=True, help="Write also what stands already with the same bytes."),
+    *FORCE,
     _option(
         "--no-cache",
         is_flag=True,

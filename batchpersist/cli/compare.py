@@ -1,0 +1,96 @@
+"""``batchpersist compare``: the same job in several ways, measured, and proved to give the same."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from typing import Any
+
+import click
+
+from ..compare.comparing import Comparison, compare_batches
+from ..compare.options import CompareOptions
+from ..errors import ComparisonStoppedError
+from ..jsontext import encode
+from ..locks import LockPolicy
+from ..metrics import write_metrics
+from ..models import Durability
+from ..reporting import check_file
+from .compare_words import comparison_lines
+from .options import Sectioned, comparing, declare, places, reading, showing, working
+from .output import say
+from .progress import choose_display
+from .signals import StopNowError, interruptible
+
+COMPARE = (
+    *reading.SOURCES,
+    *places.ROOTS,
+    *reading.KEYS,
+    *reading.SELECTION,
+    *comparing.WAYS,
+    *comparing.ROUNDS,
+    *comparing.SCRATCH,
+    *working.DURABILITY,
+    *working.LOCKS,
+    *working.FORCE,
+    *showing.PROGRESS,
+    *comparing.DOCUMENT,
+    *showing.QUIET,
+)
+
+
+@click.command(
+    "compare",
+    cls=Sectioned,
+    short_help="Measure ways to persist the same runs, and prove their results equal.",
+)
+@declare(COMPARE)
+def command(sources: tuple[str, ...], **given: Any) -> None:
+    """Persist the runs in SOURCES in several ways below scratch folders, and compare.
+
+    Measured are: sequential (snapshot, then manifest, a commit a run), paired (both at once),
+    parallel (pairs over a pool of workers) and grouped (a pool, and one commit a task: what
+    `batchpersist run` does). Nothing is written below OUT_DIR and RUNS_DIR; their histories are copied.
+    Exit codes: 0 the same was written, 1 unexpected error, 2 usage, 3 the same, but some runs failed or
+    were invalid, 5 something differs, 10 a source is missing, 130/143 interrupted.
+    """
+    options, output = _options(given), given["output"]
+    if output is not None:
+        check_file(output)  # before minutes of work, not after them
+    with interruptible("stopping, and removing the scratch folder") as interruption:
+        try:
+            display = choose_display(given["progress"], False, given["quiet"], False)
+            with closing(display):
+                found = compare_batches(sources, options, watch=display.show, stop=interruption.__bool__)
+        except (ComparisonStoppedError, StopNowError):
+            say("Interrupted. Nothing was compared, and nothing is left of it.", err=True)
+            click.get_current_context().exit(interruption.exit_code)
+    _show(found, given)
+    if output is not None:
+        write_metrics(found.document, output)
+    click.get_current_context().exit(found.exit_code)
+
+
+def _options(given: dict[str, Any]) -> CompareOptions:
+    return CompareOptions(
+        keys=reading.keys_of(given),
+        selection=reading.selection_of(given),
+        durability=Durability(given["durability"]),
+        lock=LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
+        **{
+            name: given[name]
+            for name in (
+                *("out_dir", "runs_dir", "scratch", "keep_scratch", "modes", "workers"),
+                *("rounds", "warmup", "max_time", "seed", "force"),
+            )
+        },
+    )
+
+
+def _show(found: Comparison, given: dict[str, Any]) -> None:
+    if given["as_json"]:
+        say(encode(found.document).decode())
+    elif found.exit_code or not given["quiet"]:
+        for line in comparison_lines(found.document):
+            say(line, err=given["quiet"])
+    if found.scratch is not None:
+        say(f"Kept: {found.scratch}", err=True)

@@ -1,0 +1,79 @@
+"""What stands of the tasks already, copied so that every measured batch finds the same."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from collections.abc import Iterable
+
+from ..layout import Layout
+
+_NOWHERE = "a-link-in-the-real-root"
+"""A link is copied as a link, which the engine refuses as well; but never as one into the real root."""
+
+
+def copy_histories(real: Layout, copy: Layout, tasks: Iterable[str]) -> None:
+    """Copy the snapshots and legacy states of tasks; what is in the copy already stays as it is.
+
+    Files keep their permission bits. Nothing is opened for writing in the real root, and no lock taken:
+    a snapshot is replaced as a whole, so that what is read is one. Raises OSError, also where one
+    cannot be read.
+    """
+    for task_id in tasks:
+        folder = copy.task_dir(task_id)
+        if _copy_folder(real.task_dir(task_id), folder):
+            _copy(real.snapshot(task_id), copy.snapshot(task_id))
+            _copy(real.legacy_state(task_id), copy.legacy_state(task_id))
+
+
+def copy_manifests(real: Layout, copy: Layout, runs: Iterable[tuple[str, str]]) -> None:
+    """Copy the manifests of runs ``(task_id, run_id)``, likewise."""
+    known: dict[str, bool] = {}
+    for task_id, run_id in runs:
+        if task_id not in known:
+            known[task_id] = _copy_folder(real.task_runs_dir(task_id), copy.task_runs_dir(task_id))
+        if known[task_id] and _copy_folder(real.run_dir(task_id, run_id), copy.run_dir(task_id, run_id)):
+            _copy(real.manifest(task_id, run_id), copy.manifest(task_id, run_id))
+
+
+def history_size(real: Layout, task_id: str) -> int:
+    """Bytes of what a task's first commit builds on."""
+    for path in (real.snapshot(task_id), real.legacy_state(task_id)):
+        try:
+            return os.lstat(path).st_size
+        except OSError:
+            continue
+    return 0
+
+
+def _copy_folder(path: str, target: str) -> bool:
+    """Make the same folder; whether there is anything to copy from it."""
+    found = _mode(path)
+    if found is None or os.path.lexists(target):
+        return found is not None and stat.S_ISDIR(found)
+    os.makedirs(os.path.dirname(target), exist_ok=True)
+    if stat.S_ISLNK(found):
+        os.symlink(_NOWHERE, target)
+    elif stat.S_ISDIR(found):
+        os.mkdir(target)
+        shutil.copymode(path, target)
+        return True
+    return False
+
+
+def _copy(path: str, target: str) -> None:
+    found = _mode(path)
+    if found is None or os.path.lexists(target):
+        return
+    if stat.S_ISLNK(found):
+        os.symlink(_NOWHERE, target)
+    elif stat.S_ISREG(found):
+        shutil.copy2(path, target)
+
+
+def _mode(path: str) -> int | None:
+    try:
+        return os.lstat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return None

@@ -1,0 +1,142 @@
+"""Choosing a sample by the time there is, on a clock that the test turns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import accumulate, pairwise
+
+import pytest
+
+from batchpersist.compare.sampling import FIRST, STEP, Cost, Sample, choose_sample, duration
+from batchpersist.compare.variants import Variant
+
+SLOW, FAST = Variant("sequential", 1), Variant("grouped", 1)
+RUN = 1000
+"""Bytes."""
+
+
+def written(available: int, tasks: int, commit: str) -> list[int]:
+    """Bytes of snapshots by the number of runs, that come to the tasks in turns."""
+    sizes = (RUN * (run // tasks + 1) if commit == "run" else RUN for run in range(available))
+    return list(accumulate(sizes))
+
+
+class World:
+    """Batches that take what they would: to start, for each run, for each byte of snapshot."""
+
+    def __init__(
+        self, available: int, max_time: float, *, noise: Callable[[int], float] = lambda _n: 1.0
+    ) -> None:
+        self.available = available
+        self.max_time = max_time
+        self.now = 0.0
+        self.trials: list[tuple[Variant, int]] = []
+        self._noise = noise
+        self.written = {v: written(available, 10, v.commit) for v in (SLOW, FAST)}
+
+    def takes(self, variant: Variant, rows: int) -> float:
+        each = 4e-3 if variant is SLOW else 1e-4
+        return 0.5 + rows * each + self.written[variant][rows - 1] * 2e-9
+
+    def trial(self, variant: Variant, rows: int) -> float:
+        self.trials.append((variant, rows))
+        seconds = self.takes(variant, rows) * self._noise(len(self.trials))
+        self.now += seconds
+        return seconds
+
+    def choose(self, rounds: int = 6) -> Sample:
+        costs = {variant: Cost(self.written[variant]) for variant in (SLOW, FAST)}
+        return choose_sample(
+            self.available, costs, rounds, trial=self.trial, left=lambda: self.max_time - self.now
+        )
+
+    def rounds_take(self, rows: int, rounds: int = 6) -> float:
+        return rounds * sum(self.takes(variant, rows) for variant in (SLOW, FAST))
+
+
+def test_few_runs_are_all_compared_and_nothing_is_tried() -> None:
+    world = World(FIRST, 1.0)
+    assert world.choose() == (FIRST, None)
+    assert world.trials == []
+
+
+def test_all_are_compared_where_there_is_time() -> None:
+    world = World(20_000, 36_000.0)
+    assert world.choose() == (20_000, None)
+
+
+@pytest.mark.parametrize("available", [5_000, 50_000])
+@pytest.mark.parametrize("max_time", [60.0, 300.0, 1_200.0])
+def test_the_sample_is_about_as_large_as_the_time_allows(available: int, max_time: float) -> None:
+    world = World(available, max_time)
+    rows, reason = world.choose()
+    left = max_time - world.now
+    if reason is None:
+        assert rows == available
+        assert world.rounds_take(rows) <= left
+    else:
+        assert f"only the first {rows:,} are compared" in reason
+        assert f"all {available:,}" in reason
+        assert world.rounds_take(rows) <= left < world.rounds_take(min(2 * rows, available))
+
+
+def test_what_the_reason_says_of_all_of_them_is_about_right() -> None:
+    world = World(20_000, 300.0)
+    reason = world.choose().reason
+    assert reason is not None
+    assert f"sequential would take about {duration(world.takes(SLOW, 20_000))}" in reason
+
+
+def test_a_hopelessly_slow_one_is_found_out_at_little_cost() -> None:
+    world = World(1_000_000, 120.0)
+    rows, reason = world.choose()
+    assert reason is not None
+    assert world.now < 0.2 * 120
+    assert rows < 10_000
+
+
+def test_without_any_time_the_first_runs_are_compared_all_the_same() -> None:
+    world = World(5_000, 0.1)
+    rows, reason = world.choose()
+    assert rows == FIRST
+    assert reason is not None
+    assert [rows for _, rows in world.trials] == [1, 1, FIRST, FIRST]
+
+
+def test_no_trial_is_much_larger_than_the_one_before() -> None:
+    world = World(50_000, 3_600.0)
+    world.choose()
+    sizes = [rows for variant, rows in world.trials if variant is SLOW]
+    assert sizes[:2] == [1, FIRST]
+    assert all(later == STEP * sooner for sooner, later in pairwise(sizes[1:]))
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_noise_does_not_make_it_overrun_by_much(seed: int) -> None:
+    world = World(20_000, 300.0, noise=lambda trial: 0.7 + 0.6 * ((trial * 7 + seed * 3) % 11) / 10)
+    rows, _ = world.choose()
+    assert world.rounds_take(rows) <= 3 * (300.0 - world.now)
+
+
+def test_a_cost_is_a_start_and_so_much_a_row_and_a_byte() -> None:
+    bytes_written = written(10_000, 1, "run")
+    cost = Cost(bytes_written)
+    for rows in (1, 100, 400):
+        cost.learn(rows, 2 + 3e-3 * rows + 1e-8 * bytes_written[rows - 1])
+    exact = 2 + 3e-3 * 10_000 + 1e-8 * bytes_written[-1]
+    assert cost.seconds(10_000) == pytest.approx(exact, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (0.25, "0.2 s"),
+        (12.4, "12 s"),
+        (130, "2.2 min"),
+        (3_000, "50 min"),
+        (8_000, "2.2 h"),
+        (200_000, "2.3 days"),
+    ],
+)
+def test_durations_in_the_unit_that_a_person_would_choose(seconds: float, words: str) -> None:
+    assert duration(seconds) == words

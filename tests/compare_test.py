@@ -1,0 +1,388 @@
+"""``batchpersist compare`` as a user meets it: the answer, the proof, and the real root as it was."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+from compare_schema_test import SCHEMA
+from engine import run, tree
+from jsonschema import Draft202012Validator
+
+from batchpersist.cli.compare_words import comparison_lines
+from batchpersist.cli.main import cli
+from batchpersist.compare import comparing
+from batchpersist.compare.comparing import compare_batches
+from batchpersist.compare.measuring import Measurement, measure
+from batchpersist.compare.options import CompareOptions
+from batchpersist.compare.scratch import PREFIX
+from batchpersist.errors import MeasurementError
+from batchpersist.options import BatchOptions
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+QUICK = ("--runs", "2", "--warmup", "0")
+ALONE = ("--runs", "1", "--warmup", "0", "--modes", "grouped", "-j1")
+ONE = CompareOptions(rounds=1, warmup=0, modes=("sequential", "grouped"), workers=(1,))
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    lines = [json.dumps(run(f"task-{n % 3}", n)) for n in range(9)]
+    (tmp_path / "runs.jsonl").write_text("\n".join(lines))
+    return tmp_path
+
+
+def invoke(*words: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(cli, ["compare", *words], input=stdin, catch_exceptions=False)
+
+
+def add_line(text: str) -> None:
+    with open("runs.jsonl", "a") as file:
+        file.write("\n" + text)
+
+
+def states(root: Path) -> dict[str, tuple[object, ...]]:
+    """All that is below a root, with the times of the last changes."""
+    found = {}
+    for path in [root, *root.rglob("*")]:
+        status = path.lstat()
+        content = path.read_bytes() if path.is_file() else b""
+        state = (status.st_mode, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, content)
+        found[path.relative_to(root).as_posix()] = state
+    return found
+
+
+def stand_already(folder: Path) -> None:
+    """Histories in the real root, by the first runs, and one of a task of its own in the legacy form."""
+    command = ["run", "runs.jsonl", "--limit", "5", "-q"]
+    assert CliRunner().invoke(cli, command, catch_exceptions=False).exit_code == 0
+    legacy = {"taskId": "task-9", "lastRunAt": "2025", "runs": [run("task-9", 0) | {"timestamp": "2025"}]}
+    (folder / "out" / "task-9").mkdir()
+    (folder / "out" / "task-9" / "state.json").write_text(json.dumps(legacy))
+    add_line(json.dumps(run("task-9", 1)))
+
+
+def test_exit_0_with_all_four_ways_and_the_answer_in_words(folder: Path) -> None:
+    result = invoke(str(FIXTURES / "many-tasks" / "source"), *QUICK, "-j", "1,2", "-o", "new/compare.json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(Path("new/compare.json").read_bytes())
+    Draft202012Validator(SCHEMA).validate(document)
+    names = [variant["name"] for variant in document["variants"]]
+    assert names == ["sequential", "paired", "parallel-2", "grouped-1", "grouped-2"]
+    assert result.stdout.splitlines() == list(comparison_lines(document))
+    assert all(re.search(rf"^{name} ", result.stdout, re.MULTILINE) for name in names)
+    assert "The same was written: 10 trees of 35 files" in result.stdout
+    assert result.stdout.splitlines()[-1] == document["advice"]
+    assert sorted(path.name for path in folder.iterdir()) == ["new", "runs.jsonl"]
+    for variant in document["variants"]:
+        assert len(variant["walls"]) == document["rounds"]["measured"] == 2
+        assert variant["counts"]["persisted"] == document["sample"]["runs"] == 27
+        assert variant["sum_if_sequential"] >= variant["pair_seconds"] > 0
+        assert variant["syncs"] > 0
+    by_name = {variant["name"]: variant for variant in document["variants"]}
+    assert by_name["sequential"]["bytes_written"] > by_name["grouped-1"]["bytes_written"]
+    assert by_name["sequential"]["syncs"] > by_name["grouped-1"]["syncs"]
+
+
+def test_the_trees_are_those_that_a_run_writes() -> None:
+    found = compare_batches(["runs.jsonl"], CompareOptions(**{**vars(ONE), "keep_scratch": True}))
+    assert found.scratch is not None
+    CliRunner().invoke(cli, ["run", "runs.jsonl"], catch_exceptions=False)
+    expected = {f"out/{name}": text for name, text in tree(Path("out")).items() if name != "metrics.json"}
+    expected |= {f"runs/{name}": text for name, text in tree(Path(".runs")).items()}
+    for name in ("reference", "grouped-1"):
+        assert tree(Path(found.scratch, name)) == expected
+
+
+def test_the_real_root_is_read_and_never_touched(folder: Path) -> None:
+    stand_already(folder)
+    (folder / ".runs" / "task-0.lock").write_text("held by the orchestrator")
+    before = states(folder / "out"), states(folder / ".runs")
+    found = compare_batches(["runs.jsonl"], ONE)
+    assert (states(folder / "out"), states(folder / ".runs")) == before
+    assert found.exit_code == 0
+    for variant in found.document["variants"]:
+        assert (variant["counts"]["persisted"], variant["counts"]["unchanged"]) == (5, 5)
+
+
+def test_the_histories_are_those_of_the_real_root(folder: Path) -> None:
+    stand_already(folder)
+    found = compare_batches(["runs.jsonl"], CompareOptions(**{**vars(ONE), "keep_scratch": True}))
+    trees = tree(Path(found.scratch or "", "grouped-1"))
+    CliRunner().invoke(cli, ["run", "runs.jsonl"], catch_exceptions=False)
+    for name, text in tree(folder / "out").items():
+        if name.endswith("runs.json"):
+            assert trees[f"out/{name}"] == text
+    assert len(json.loads(trees["out/task-9/runs.json"])["runs"]) == 2
+
+
+def tampering(
+    how: Callable[[Path], object], when: Callable[[BatchOptions], bool]
+) -> Callable[..., Measurement]:
+    """Measures as ever, but for some batches something is changed before anybody looks at the tree."""
+
+    def tampered(sources: Any, options: BatchOptions, folder: str, stop: Any) -> Measurement:
+        found = measure(sources, options, folder, stop)
+        if when(options):
+            how(Path(options.out_dir).parent)
+        return found
+
+    return tampered
+
+
+def test_exit_5_when_a_way_writes_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoil(root: Path) -> None:
+        snapshot = root / "out" / "task-1" / "runs.json"
+        snapshot.write_text(snapshot.read_text().replace('"run-4"', '"run-5"'))
+        (root / "runs" / "task-2" / "run-8" / "manifest.json").unlink()
+        (root / "runs" / "task-0.lock").touch()
+
+    grouped = tampering(spoil, lambda options: options.commit == "task")
+    monkeypatch.setattr(comparing, "measure", grouped)
+    result = invoke("runs.jsonl", *QUICK, "--modes", "sequential,grouped", "-j1", "-o", "c.json", "-q")
+    assert result.exit_code == 5
+    assert result.stdout == ""
+    shown = result.stderr
+    assert "content: out/task-1/runs.json (grouped-1, round 0)" in shown
+    assert '-      "runId": "run-4",' in shown
+    assert '+      "runId": "run-5",' in shown
+    assert "missing: runs/task-2/run-8/manifest.json (grouped-1" in shown
+    assert "extra: runs/task-0.lock (grouped-1" in shown
+    assert "NOT THE SAME WAS WRITTEN by grouped-1." in shown
+    document = json.loads(Path("c.json").read_bytes())
+    Draft202012Validator(SCHEMA).validate(document)
+    assert document["proof"]["equal"] is False
+    assert {found["variant"] for found in document["proof"]["differences"]} == {"grouped-1"}
+
+
+def test_a_way_that_is_not_the_same_every_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[BatchOptions] = []
+
+    def second_time(options: BatchOptions) -> bool:
+        calls.append(options)
+        return [call.pair for call in calls].count("sequential") == 2 and options.pair == "sequential"
+
+    chmod = tampering(lambda root: (root / "out" / "task-0" / "runs.json").chmod(0o600), second_time)
+    monkeypatch.setattr(comparing, "measure", chmod)
+    found = compare_batches(["runs.jsonl"], CompareOptions(**{**vars(ONE), "rounds": 2}))
+    assert found.exit_code == 5
+    (difference,) = found.document["proof"]["differences"]
+    assert (difference["variant"], difference["kind"], difference["round"]) == ("sequential", "mode", 1)
+
+
+def test_an_engine_that_loses_a_run_is_found_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes themselves are broken: their group commits leave the last run of a snapshot out."""
+    site = folder / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(
+        "import batchpersist.snapshot as store\n"
+        "right = store.TaskStateStore.stage\n"
+        "def wrong(self, task_id, runs, text_of, group):\n"
+        "    kept = list(runs)[:-1] if len(runs) > 1 else runs\n"
+        "    staged = right(self, task_id, kept, text_of, group)\n"
+        "    staged._draft._composition.sides += staged.sides[-1:] * (len(runs) - len(kept))\n"
+        "    return staged\n"
+        "store.TaskStateStore.stage = wrong\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(site))
+    found = compare_batches(["runs.jsonl"], ONE)
+    assert found.exit_code == 5
+    lost = found.document["proof"]["differences"]
+    assert {difference["path"] for difference in lost} == {f"out/task-{n}/runs.json" for n in range(3)}
+    assert found.document["variants"][1]["counts"]["failed"] == 0, "it does not notice it itself"
+
+
+def test_exit_3_when_runs_fail_in_the_same_way_everywhere(folder: Path) -> None:
+    (folder / "out" / "task-1").mkdir(parents=True)
+    (folder / "out" / "task-1" / "runs.json").write_text("no snapshot")
+    add_line("no json")
+    result = invoke("runs.jsonl", *QUICK, "-j", "1", "--modes", "sequential,grouped")
+    assert result.exit_code == 3
+    assert "Failed: 3 runs, in each of them" in result.stdout
+    assert "Invalid: 1 line" in result.stdout
+    assert "The same was written: 4 trees" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("runs.jsonl", "--modes", "paired,fast"), "'fast' is none of sequential, paired, parallel, grouped"),
+        (("runs.jsonl", "--workers", "1,x"), "'1,x' is not a list of numbers such as 1,2,4"),
+        (("runs.jsonl", "--workers", "0"), "'0' is not a list of numbers"),
+        (("runs.jsonl", "--runs", "0"), "0 is not in the range x>=1"),
+        (("runs.jsonl", "--max-time", "0"), "not in the range x>0"),
+        (("runs.jsonl", "--scratch", "absent"), "'absent' does not exist"),
+        (("runs.jsonl", "--out-dir", "x", "--runs-dir", "x"), "two folders"),
+        ((), "Missing argument 'SOURCES...'"),
+    ],
+)
+def test_exit_2_on_wrong_usage(folder: Path, words: tuple[str, ...], complaint: str) -> None:
+    result = invoke(*words)
+    assert result.exit_code == 2
+    assert complaint in result.stderr
+    assert [path.name for path in folder.iterdir()] == ["runs.jsonl"]
+
+
+def test_exit_10_when_a_source_is_missing(folder: Path) -> None:
+    result = invoke("runs.jsonl", "absent.jsonl")
+    assert result.exit_code == 10
+    assert result.stderr == "Error: source not found: absent.jsonl\n"
+    assert [path.name for path in folder.iterdir()] == ["runs.jsonl"]
+
+
+def test_an_output_that_cannot_be_written_is_told_before_the_work(folder: Path) -> None:
+    result = invoke("runs.jsonl", "-o", str(folder))
+    assert result.exit_code == 1
+    assert "Is a directory" in result.stderr
+
+
+def test_a_batch_that_cannot_be_measured_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    result = invoke("runs.jsonl", *QUICK)
+    assert result.exit_code == 1
+    assert result.stderr == "Error: could not be measured: it was killed\n"
+    assert [path.name for path in folder.iterdir()] == ["runs.jsonl"]
+
+
+@pytest.fixture
+def comparison(folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A comparison under way, that would take minutes: the pairs are synced one by one."""
+    lines = (json.dumps(run("task", 0) | {"runId": f"r{n}", "notes": "x" * 2000}) for n in range(99))
+    (folder / "many.jsonl").write_text("\n".join(lines))
+    command = [sys.executable, "-m", "batchpersist", "compare", "many.jsonl", "--progress", "none"]
+    process = subprocess.Popen(
+        [*command, "--runs", "500", "--durability", "file"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    deadline = time.monotonic() + 60
+    while not list(folder.glob(f"{PREFIX}*/*/runs/task/*/manifest.json")) and time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)]
+)
+def test_exit_130_and_143_when_interrupted_and_nothing_is_left(
+    folder: Path, comparison: subprocess.Popen[str], number: int, code: int
+) -> None:
+    os.killpg(comparison.pid, number)
+    stdout, stderr = comparison.communicate(timeout=60)
+    assert comparison.returncode == code, stderr
+    assert stdout == ""
+    name = signal.Signals(number).name
+    assert stderr.splitlines() == [
+        f"{name}: stopping, and removing the scratch folder; once more to stop at once",
+        "Interrupted. Nothing was compared, and nothing is left of it.",
+    ]
+    assert sorted(path.name for path in folder.iterdir()) == ["many.jsonl", "runs.jsonl"]
+
+
+def test_what_a_killed_one_left_is_gone_after_the_next(
+    folder: Path, comparison: subprocess.Popen[str]
+) -> None:
+    comparison.kill()
+    comparison.wait()
+    assert list(folder.glob(f"{PREFIX}*"))
+    assert compare_batches(["runs.jsonl"], ONE).exit_code == 0
+    assert list(folder.glob(f"{PREFIX}*")) == []
+
+
+def test_a_sample_where_the_time_is_short(folder: Path) -> None:
+    lines = [json.dumps(run(f"task-{n % 3}", 0) | {"runId": f"r{n}"}) for n in range(300)]
+    (folder / "more.jsonl").write_text("\n".join(lines))
+    result = invoke(
+        "more.jsonl",
+        "--runs",
+        "9",
+        "--warmup",
+        "0",
+        "--max-time",
+        "0.5",
+        "--modes",
+        "sequential,grouped",
+        "-j1",
+        "-o",
+        "c.json",
+    )
+    assert result.exit_code == 0, result.output
+    document = json.loads(Path("c.json").read_bytes())
+    assert (document["sample"]["runs"], document["sample"]["available"]) == (100, 300)
+    assert document["sample"]["reduced"]
+    assert f"A sample of 300 runs: {document['sample']['reason']}." in result.stdout
+    assert document["rounds"] == {
+        "measured": 1,
+        "reduced": True,
+        "reason": "a further one would not have fitted into 0.5 s",
+    }
+    assert "Fewer rounds than the 9 asked for" in result.stdout
+    assert all(variant["counts"]["persisted"] == 100 for variant in document["variants"])
+
+
+def test_standard_input_is_read_once_and_compared(folder: Path) -> None:
+    result = invoke("-", *ALONE, "--json", stdin=(folder / "runs.jsonl").read_text())
+    assert result.exit_code == 0
+    document = json.loads(result.stdout)
+    assert document["config"]["sources"] == ["-"]
+    assert document["sample"]["runs"] == 9
+
+
+def test_a_selection_is_compared_and_no_more() -> None:
+    words = ("--task", "task-[01]", "--since", "2026-01-01T00:02:00Z", "--limit", "3")
+    document = json.loads(invoke("runs.jsonl", *ALONE, "--json", *words).stdout)
+    assert (document["sample"]["runs"], document["sample"]["tasks"]) == (3, 2)
+    assert {variant["counts"]["selected"] for variant in document["variants"]} == {3}
+
+
+def test_nothing_to_compare_is_no_error(folder: Path) -> None:
+    (folder / "empty.jsonl").touch()
+    result = invoke("empty.jsonl", *ALONE)
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[-1].startswith("There are no runs")
+
+
+def test_a_source_that_changes_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shorten(_root: Path) -> None:
+        Path("runs.jsonl").write_text("\n".join(Path("runs.jsonl").read_text().splitlines()[:-1]))
+
+    monkeypatch.setattr(comparing, "measure", tampering(shorten, lambda _options: True))
+    with pytest.raises(MeasurementError, match="the sources were changed"):
+        compare_batches(["runs.jsonl"], ONE)
+
+
+def test_a_source_that_grows_meanwhile_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+    grow = tampering(lambda _root: add_line(json.dumps(run("late", 99))), lambda _options: True)
+    monkeypatch.setattr(comparing, "measure", grow)
+    found = compare_batches(["runs.jsonl"], ONE)
+    assert found.exit_code == 0
+    assert found.document["sample"]["runs"] == 9
+
+
+def test_options_may_come_from_a_file_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("batchpersist.toml").write_text('workers = 1\n[compare]\nruns = 1\nwarmup = 0\nmodes = "grouped"')
+    monkeypatch.setenv("BATCHPERSIST_COMPARE_SEED", "7")
+    config = json.loads(invoke("runs.jsonl", "--json").stdout)["config"]
+    assert (config["workers"], config["runs"], config["modes"], config["seed"]) == ([1], 1, ["grouped"], 7)
+
+
+def test_progress_goes_to_standard_error() -> None:
+    result = invoke("runs.jsonl", *ALONE, "--progress", "bar")
+    assert "measure:" in result.stderr
+    assert "measure:" not in result.stdout
