@@ -21,13 +21,18 @@ _BLOCK = 1 << 20
 class StagedFile:
     """A complete temporary file that waits beside its target."""
 
-    __slots__ = ("size", "target", "temporary")
+    __slots__ = ("status", "target", "temporary")
 
-    def __init__(self, temporary: str, target: str, size: int) -> None:
+    def __init__(self, temporary: str, target: str, status: os.stat_result) -> None:
         self.temporary = temporary
         self.target = target
-        self.size = size
+        self.status = status
+        """Its own, now that it is complete: a rename changes no more of it than the ctime."""
+
+    @property
+    def size(self) -> int:
         """Bytes."""
+        return self.status.st_size
 
     def publish(self, group: SyncGroup) -> None:
         """Rename over the target, after ``group.sync_data()``. OSError: the target is as it was,
@@ -54,13 +59,13 @@ def stage(target: str, chunks: Iterable[bytes], group: SyncGroup, *, mode: int |
     """
     temporary = temporary_beside(target)
     try:
-        size = _fill(temporary, chunks, group, mode)
+        status = _fill(temporary, chunks, group, mode)
     except OSError as error:
         if error.errno is None or error.filename not in (None, temporary):
             raise
         # Named by the target: equal causes are worded equally, and temporaries mean nothing to people.
         raise OSError(error.errno, error.strerror, target) from error
-    return StagedFile(temporary, target, size)
+    return StagedFile(temporary, target, status)
 
 
 def amend(
@@ -76,31 +81,35 @@ def amend(
             _write(fd, start)
             os.ftruncate(fd, keep)
             os.lseek(fd, keep, os.SEEK_SET)
-            size = keep + sum(_write(fd, block) for block in _blocks(chunks))
+            for block in _blocks(chunks):
+                _write(fd, block)
             group.written(fd)
+            status = os.fstat(fd)
         finally:
             os.close(fd)
     except BaseException:
         staged.discard()
         raise
-    return StagedFile(staged.temporary, staged.target, size)
+    return StagedFile(staged.temporary, staged.target, status)
 
 
-def _fill(path: str, chunks: Iterable[bytes], group: SyncGroup, mode: int | None) -> int:
+def _fill(path: str, chunks: Iterable[bytes], group: SyncGroup, mode: int | None) -> os.stat_result:
     # With a mode to come, nobody else may open it before the mode is there.
     fd = os.open(path, _FLAGS, 0o666 if mode is None else 0o600)
     try:
         try:
             if mode is not None:
                 os.fchmod(fd, mode)
-            size = sum(_write(fd, block) for block in _blocks(chunks))
+            for block in _blocks(chunks):
+                _write(fd, block)
             group.written(fd)
+            status = os.fstat(fd)  # without a path to look up, and before anybody else knows the file
         finally:
             os.close(fd)
     except BaseException:
         _remove(path)
         raise
-    return size
+    return status
 
 
 def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -117,12 +126,11 @@ def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
         yield b"".join(pending)
 
 
-def _write(fd: int, data: bytes) -> int:
-    """All of ``data``, though one write(2) may take only a part of it; returns its length."""
+def _write(fd: int, data: bytes) -> None:
+    """All of ``data``, though one write(2) may take only a part of it."""
     done = os.write(fd, data)
     while done < len(data):
         done += os.write(fd, memoryview(data)[done:])
-    return done
 
 
 def _remove(path: str) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 
 from .composition import TextOf
 from .draft import CommitOptions, Draft, Recording
 from .durability import SyncGroup, open_group
 from .errors import SnapshotError
 from .locks import LockPolicy, TaskLock
-from .models import RunKeys, Side
+from .merge import RunIdsAndTimes
+from .models import Side
 from .versions import Version, version_of
 
 __all__ = ["ATTEMPTS", "SHORT_MERGE", "CommitOptions", "StagedSnapshot"]
@@ -30,7 +30,7 @@ class StagedSnapshot:
     """
 
     def __init__(
-        self, options: CommitOptions, task_id: str, runs: Sequence[RunKeys], text_of: TextOf, group: SyncGroup
+        self, options: CommitOptions, task_id: str, runs: RunIdsAndTimes, text_of: TextOf, group: SyncGroup
     ) -> None:
         self._options = options
         self.failures: dict[int, Exception] = {}

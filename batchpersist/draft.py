@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from . import historycache
@@ -13,8 +12,9 @@ from .composition import Composition, RunsLeftOutError, TextOf
 from .durability import SyncGroup
 from .layout import Layout
 from .locks import LockPolicy
-from .models import Durability, Keys, RunKeys, Side
-from .versions import Version, version_of
+from .merge import RunIdsAndTimes
+from .models import Durability, Keys, Side
+from .versions import Version, version_from, version_of
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Recording:
 
     options: CommitOptions
     task_id: str
-    runs: Sequence[RunKeys]
+    runs: RunIdsAndTimes
     text_of: TextOf
     failures: dict[int, Exception]
 
@@ -93,10 +93,9 @@ class Draft:
         """
         assert self._file is not None
         file, self._file = self._file, None
-        written = version_of(file.temporary)
         file.publish(self._group)
         found = version_of(file.target)
-        return found if found and written and found.is_renamed(written) else None
+        return found if found and found.is_renamed(version_from(file.status)) else None
 
     def note(self, version: Version) -> None:
         """Note down what is known of it for the next commit; after the lock's release."""
@@ -126,7 +125,9 @@ class Draft:
         self._history = self._baseline.load(
             options.layout, recording.task_id, options.keys, cache=options.cache, earlier=before
         )
-        self._composition = Composition(self._history, recording.runs, recording.text_of, recording.failures)
+        self._composition = Composition(
+            self._history, recording.task_id, recording.runs, recording.text_of, recording.failures
+        )
 
     def _write(self, earlier: Draft | None) -> None:
         # What stands in a legacy state only has not been written as a snapshot yet.

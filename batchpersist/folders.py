@@ -19,10 +19,11 @@ def make_dirs(path: str, group: SyncGroup, *, follow: bool = True) -> bool:
     True where ``path`` itself was made just now, so that there can be no older file in it.
     Raises OSError, where a file stands in the way for one.
     """
-    missing = [path.rstrip(os.sep) or path]
+    path = path.rstrip(os.sep) or path
     try:
-        return _make_dir(missing[0], group, follow)
+        return _make_dir(path, group, follow)
     except FileNotFoundError:
+        missing = [path]
         while not os.path.isdir(parent := os.path.dirname(missing[-1]) or os.curdir):
             missing.append(parent)
     made = False

@@ -1,31 +1,38 @@
 """A shard on its way to a worker: its rows as one Arrow IPC stream, read in place over there.
 
 Serialising a slice of the plan costs the parent a fraction of what building an object a
-row would, and the parent is what all workers wait for. The worker builds a row's object only
-when it is asked for: a hot task's snapshot shard has as many rows as the batch.
+row would, and the parent is what all workers wait for. The worker keeps them in columns, too: a
+hot task's snapshot shard has as many rows as the batch.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING, Any, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .columns import memory, whole
-from .models import RunKeys, RunRef, Shard
+from .merge import RunIdsAndTimes
+from .models import RunKeys, Shard
 from .stamps import NO_STAMP, STAMP_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_REPEATED = ("task_id", "path", "source")
+_REPEATED = ("task_id", "path")
 _STAMPS = ("manifest_stamp", "snapshot_stamp")
 
 DIGEST = "digest"
 """Column: the stamps of a row hold for a text of this digest (``journal``). Null: for the row as it is."""
 QUARANTINED = "quarantined"
 """Column: its worker did not survive the run before; it is not to be tried again."""
+
+_WANTED = (
+    *("task_id", "run_id", "timestamp", "path", "offset", "length", "superseded"),
+    *(*_STAMPS, DIGEST, QUARANTINED),
+)
+"""What a worker has to know of a row."""
 
 
 class ShardJob(NamedTuple):
@@ -43,46 +50,60 @@ class ShardJob(NamedTuple):
         return ShardRows(pa.ipc.open_stream(self.stream).read_all())
 
 
-class ShardRows(Sequence[RunRef]):
-    """Rows of a plan. A row is made when it is asked for, and can be asked for one of its columns alone."""
+class ShardRows:
+    """Rows of a plan, in columns: in plan order, by number."""
 
     def __init__(self, table: pa.Table) -> None:
-        self._rows: int = table.num_rows
-        columns = {name: _reader(table, name) for name in RunRef._fields}
-        self._columns = list(columns.values())
-        self.task_id: Callable[[int], str] = columns["task_id"]
-        self.run_id: Callable[[int], str] = columns["run_id"]
-        self.timestamp: Callable[[int], str] = columns["timestamp"]
-        self.superseded: Callable[[int], bool] = columns["superseded"]
-        self.manifest_stamp: Callable[[int], bytes] = columns["manifest_stamp"]
-        self.snapshot_stamp: Callable[[int], bytes] = columns["snapshot_stamp"]
         self._table = table
-        self._tasks = memory(whole(table["task_id"]).indices, "i")
+        self.run_ids: list[str] = table["run_id"].to_pylist()
+        self.timestamps: list[str] = table["timestamp"].to_pylist()
+        self._task_ids, self._task = _repeated(whole(table["task_id"]))
+        self._paths, self._path = _repeated(whole(table["path"]))
+        self._offsets, self._lengths = (memory(whole(table[name]), "q") for name in ("offset", "length"))
         self._superseded = memory(whole(table["superseded"]).cast("int8"), "b")
-        stamps = table["snapshot_stamp"] if "snapshot_stamp" in table.column_names else None
-        self._snapshot_stamps = memory(whole(stamps), "B", STAMP_BYTES) if stamps else None
+        self._manifest_stamps, self._snapshot_stamps = (_stamps(table, name) for name in _STAMPS)
 
     def __len__(self) -> int:
-        return self._rows
-
-    @overload
-    def __getitem__(self, row: int) -> RunRef: ...
-    @overload
-    def __getitem__(self, row: slice) -> Sequence[RunRef]: ...
-    def __getitem__(self, row: int | slice) -> RunRef | Sequence[RunRef]:
-        if isinstance(row, slice):
-            return [self[number] for number in range(*row.indices(self._rows))]
-        if not 0 <= row < self._rows:
-            raise IndexError(row)
-        return RunRef(*[column(row) for column in self._columns])
+        return len(self.run_ids)
 
     def tasks(self, rows: range) -> Iterator[tuple[str, range]]:
         """The tasks of some rows, each with its own."""
         start = rows.start
-        for _, group in groupby(self._tasks[start : rows.stop]):
+        for number, group in groupby(self._task[start : rows.stop]):
             stop = start + sum(1 for _ in group)
-            yield self.task_id(start), range(start, stop)
+            yield self._task_ids[number], range(start, stop)
             start = stop
+
+    def keys(self, row: int) -> RunKeys:
+        """What identifies and orders a row."""
+        return RunKeys(self._task_ids[self._task[row]], self.run_ids[row], self.timestamps[row])
+
+    def place(self, row: int) -> tuple[str, int, int]:
+        """Where the run's bytes are: path (the source, or a copy of it), offset, length."""
+        return self._paths[self._path[row]], self._offsets[row], self._lengths[row]
+
+    def recorded(self, rows: Iterable[int]) -> RunIdsAndTimes:
+        """What orders some rows within their task."""
+        return [self.run_ids[row] for row in rows], [self.timestamps[row] for row in rows]
+
+    def superseded(self, row: int) -> bool:
+        """The same run comes again later in this batch: its snapshot effect counts, its outcome does not."""
+        return bool(self._superseded[row])
+
+    def has_superseded(self, rows: range) -> bool:
+        return any(self._superseded[rows.start : rows.stop])
+
+    def manifest_stamp(self, row: int) -> bytes:
+        """That of a manifest which is known to hold the run's text; NO_STAMP where there is none."""
+        return self._manifest_stamps[row * STAMP_BYTES : (row + 1) * STAMP_BYTES].tobytes() or NO_STAMP
+
+    def snapshot_stamps(self, rows: range) -> bytes:
+        """Those of all the rows, one after the other; empty where there are none at all.
+
+        A stamp is that of a snapshot which is known to hold the run's entry, and to be regular
+        (``merge.is_regular``).
+        """
+        return self._snapshot_stamps[rows.start * STAMP_BYTES : rows.stop * STAMP_BYTES].tobytes()
 
     def digests(self) -> Sequence[bytes | None]:
         """Of each row, the digest of the text for which its stamps hold; empty where there are none."""
@@ -107,26 +128,13 @@ class ShardRows(Sequence[RunRef]):
             table = table.set_column(table.column_names.index(name), name, stamps)
         return ShardRows(table)
 
-    def has_superseded(self, rows: range) -> bool:
-        return any(self._superseded[rows.start : rows.stop])
-
-    def snapshot_stamps(self, rows: range) -> bytes:
-        """Those of all the rows, one after the other; empty where there are none at all."""
-        stamps = self._snapshot_stamps
-        return bytes(stamps[rows.start * STAMP_BYTES : rows.stop * STAMP_BYTES]) if stamps else b""
-
-    def keys(self, row: int) -> RunKeys:
-        """What identifies and orders a row."""
-        return RunKeys(self.task_id(row), self.run_id(row), self.timestamp(row))
-
 
 def make_job(rows: pa.Table, shard: Shard, *, sweep: bool = False) -> ShardJob:
     """Cut a shard's rows out of the plan's."""
     import pyarrow as pa
 
     part = rows.slice(shard.start, shard.stop - shard.start)
-    wanted = (*RunRef._fields, DIGEST, QUARANTINED)
-    part = part.select([name for name in wanted if name in part.column_names])
+    part = part.select([name for name in _WANTED if name in part.column_names])
     for name in _REPEATED:  # the plan's dictionaries name every task and file of the batch
         column = part[name].cast(part[name].type.value_type).combine_chunks().dictionary_encode()
         part = part.set_column(part.schema.get_field_index(name), name, column)
@@ -141,33 +149,15 @@ def make_job(rows: pa.Table, shard: Shard, *, sweep: bool = False) -> ShardJob:
     return ShardJob(shard, sink.getvalue().to_pybytes(), sweep)
 
 
-def _reader(table: pa.Table, name: str) -> Callable[[int], Any]:
-    """Row number -> a column's value."""
-    import pyarrow as pa
+def _repeated(column: pa.DictionaryArray) -> tuple[list[str], memoryview[int]]:
+    """A column's different values, and the number of each row's."""
+    values = column.dictionary.to_pylist()
+    names = [os.fsdecode(value) if isinstance(value, bytes) else value for value in values]
+    return names, memory(column.indices, "i")
 
+
+def _stamps(table: pa.Table, name: str) -> memoryview[int]:
+    """All of a column, one after the other; empty where there is none."""
     if name not in table.column_names:
-        return lambda _row: NO_STAMP
-    column = whole(table[name])
-    if pa.types.is_dictionary(column.type):
-        values, number = _repeated(column.dictionary), memory(column.indices, "i")
-        return lambda row: values[number[row]]
-    if pa.types.is_string(column.type):
-        return _string_reader(column)
-    if pa.types.is_fixed_size_binary(column.type):
-        stamps = memory(column, "B", STAMP_BYTES)
-        return lambda row: bytes(stamps[row * STAMP_BYTES : (row + 1) * STAMP_BYTES])
-    if pa.types.is_boolean(column.type):
-        flags = memory(column.cast(pa.int8()), "b")
-        return lambda row: bool(flags[row])
-    return memory(column, "q").__getitem__
-
-
-def _string_reader(column: pa.StringArray) -> Callable[[int], str]:
-    _, places, data = column.buffers()
-    text = memoryview(data or b"")
-    ends = memoryview(places or bytes(4)).cast("i")[column.offset :]
-    return lambda row: str(text[ends[row] : ends[row + 1]], "utf-8")
-
-
-def _repeated(values: pa.Array) -> list[str]:
-    return [os.fsdecode(value) if isinstance(value, bytes) else value for value in values.to_pylist()]
+        return memoryview(b"")
+    return memory(whole(table[name]), "B", STAMP_BYTES)

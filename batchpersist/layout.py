@@ -38,7 +38,7 @@ class Layout:
         return f"{self._runs_prefix}{task_id}"
 
     def run_dir(self, task_id: str, run_id: str) -> str:
-        return os.path.join(self.runs_dir, task_id, run_id)
+        return f"{self._runs_prefix}{task_id}/{run_id}"
 
     def manifest(self, task_id: str, run_id: str) -> str:
         return f"{self._runs_prefix}{task_id}/{run_id}/manifest.json"

@@ -47,23 +47,39 @@ class RunManifestWriter:
         """
         keys, text = read_summary(summary, self._reader)
         with open_group(self._durability, [self._layout.runs_dir], files=1) as group:
-            staged = self.stage(keys.task_id, keys.run_id, text, group)
+            staged = self.of_task(keys.task_id).stage(keys.run_id, text, group)
             if staged is None:
                 return Side.UNCHANGED
             commit(staged, group)
         return Side.PERSISTED
 
-    def stage(self, task_id: str, run_id: str, text: bytes, group: SyncGroup) -> StagedFile | None:
+    def of_task(self, task_id: str) -> TaskManifests:
+        """Those of one task, to be staged one by one. The id must have been checked.
+
+        Raises OSError where a symbolic link stands in the place of the task's folder.
+        """
+        return TaskManifests(self._layout, task_id, self._force)
+
+
+class TaskManifests:
+    """The manifests of one task, whose folder has been looked at."""
+
+    def __init__(self, layout: Layout, task_id: str, force: bool) -> None:
+        refuse_link(layout.task_runs_dir(task_id))
+        self._layout = layout
+        self._task_id = task_id
+        self._force = force
+
+    def stage(self, run_id: str, text: bytes, group: SyncGroup) -> StagedFile | None:
         """Write ``text``, canonical already, beside the manifest; None where it stands there already.
 
-        The ids must have been checked. An older manifest's permission bits are kept; a
-        symbolic link in its place will be replaced, never followed; one in the place of the task's
-        or the run's folder is refused. Raises OSError, also for a manifest that cannot be read.
+        The id must have been checked. An older manifest's permission bits are kept; a
+        symbolic link in its place will be replaced, never followed; one in the place of the
+        run's folder is refused. Raises OSError, also for a manifest that cannot be read.
         """
-        target = self._layout.manifest(task_id, run_id)
+        target = self._layout.manifest(self._task_id, run_id)
         mode = None
-        refuse_link(self._layout.task_runs_dir(task_id))
-        if not make_dirs(self._layout.run_dir(task_id, run_id), group, follow=False):
+        if not make_dirs(self._layout.run_dir(self._task_id, run_id), group, follow=False):
             same, mode = _compare(target, text)
             if same and not self._force:
                 return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from contextlib import suppress
+from itertools import chain
 from time import perf_counter
 
 from .atomic import StagedFile
@@ -11,14 +13,13 @@ from .durability import SyncGroup
 from .errors import ItemError, failure_of
 from .job import ShardRows
 from .layout import Layout
-from .manifest import RunManifestWriter
+from .manifest import RunManifestWriter, TaskManifests
 from .models import ShardOutcome, Side
 from .phaseclock import MANIFEST
 from .sides import TextOf
 from .stamps import (
     NO_STAMP,
     STAMP_BYTES,
-    State,
     lasting_stamp,
     moment,
     stamp_at,
@@ -46,8 +47,13 @@ class ManifestSide:
         self._outcome = outcome
         self._records = bool(outcome.manifest_stamps)
         self._staged: list[tuple[int, StagedFile]] = []
-        self._published: list[tuple[int, str, State, int]] = []
-        self.pending = [row for row in rows if not refs.superseded(row) and not self._stands(row)]
+        self._published: list[tuple[int, StagedFile, int]] = []
+        """With a moment before it was published."""
+        self._tasks = {task: self._pending(span) for task, span in refs.tasks(rows)}
+
+    def _pending(self, rows: range) -> list[int]:
+        refs = self._refs
+        return [row for row in rows if not refs.superseded(row) and not self._stands(row)]
 
     def _stands(self, row: int) -> bool:
         known = self._refs.manifest_stamp(row)
@@ -58,19 +64,33 @@ class ManifestSide:
         return True
 
     def _path(self, row: int) -> str:
-        return self._layout.manifest(self._refs.task_id(row), self._refs.run_id(row))
+        keys = self._refs.keys(row)
+        return self._layout.manifest(keys.task_id, keys.run_id)
+
+    @property
+    def pending(self) -> Sequence[int]:
+        return list(chain.from_iterable(self._tasks.values()))
 
     @property
     def files(self) -> int:
-        return len(self.pending)
+        return sum(map(len, self._tasks.values()))
 
     def stage(self, sync: SyncGroup, text_of: TextOf) -> None:
-        for row in self.pending:
-            begun = perf_counter()
-            before = moment()
-            task_id, run_id, _ = self._refs.keys(row)
+        for task_id, rows in self._tasks.items():
             try:
-                staged = self._writer.stage(task_id, run_id, text_of(row), sync)
+                manifests = self._writer.of_task(task_id)
+            except OSError as error:
+                for row in rows:
+                    self._fail(row, error)
+            else:
+                self._stage(manifests, rows, sync, text_of)
+
+    def _stage(self, manifests: TaskManifests, rows: Sequence[int], sync: SyncGroup, text_of: TextOf) -> None:
+        run_ids, seconds = self._refs.run_ids, self._outcome.manifest_seconds
+        before, begun = moment(), perf_counter()
+        for row in rows:
+            try:
+                staged = manifests.stage(run_ids[row], text_of(row), sync)
             except (ItemError, OSError) as error:
                 self._fail(row, error)
             else:
@@ -80,23 +100,25 @@ class ManifestSide:
                     sync.standing(self._path(row), self._layout.runs_dir)
                 else:
                     self._staged.append((row, staged))
-            self._outcome.manifest_seconds[row] = perf_counter() - begun
+            ended = perf_counter()
+            seconds[row], begun = ended - begun, ended
 
     def publish(self, sync: SyncGroup) -> None:
+        outcome = self._outcome
+        begun = perf_counter()
         for row, staged in self._staged:
-            begun = perf_counter()
+            before = moment()
             try:
-                if self._records:
-                    written = staged.target, state(os.lstat(staged.temporary)), moment()
-                    self._published.append((row, *written))
                 staged.publish(sync)
             except OSError as error:
-                staged.discard()
                 self._fail(row, error)
             else:
-                self._outcome.manifest[row] = Side.PERSISTED
-                self._outcome.manifest_bytes[row] = staged.size
-            self._outcome.manifest_seconds[row] += perf_counter() - begun
+                outcome.manifest[row] = Side.PERSISTED
+                outcome.manifest_bytes[row] = staged.size
+                self._published.append((row, staged, before))
+            ended = perf_counter()
+            outcome.manifest_seconds[row] += ended - begun
+            begun = ended
 
     def abandon(self, error: Exception) -> None:
         for _, staged in self._staged:
@@ -108,8 +130,9 @@ class ManifestSide:
                 self._fail(row, error)
 
     def close(self) -> None:
-        for row, path, written, before in self._published:
-            self._keep_stamp(row, stamp_of_renamed(path, written, before))
+        if self._records:
+            for row, staged, before in self._published:
+                self._keep_stamp(row, stamp_of_renamed(staged.target, state(staged.status), before))
 
     def _keep_stamp_of_unchanged(self, row: int, before: int) -> None:
         """By a look after it was compared: whatever changed it in between is not older than ``before``."""

@@ -30,28 +30,6 @@ class RunKeys(NamedTuple):
     timestamp: str
 
 
-class RunRef(NamedTuple):
-    """One row of the index: a completed run and where its bytes are (never the bytes)."""
-
-    task_id: str
-    run_id: str
-    timestamp: str
-    path: str
-    """The file that holds the bytes: the source, or the spool for what cannot be seeked."""
-    offset: int
-    length: int
-    source: str
-    """The name a person knows the source by."""
-    line: int
-    """1-based line (or row of a table) in ``source``."""
-    superseded: bool
-    """The same run comes again later in this batch: its snapshot effect counts, its outcome does not."""
-    manifest_stamp: bytes = NO_STAMP
-    """That of a manifest which is known to hold the run's text."""
-    snapshot_stamp: bytes = NO_STAMP
-    """That of a snapshot which is known to hold the run's entry, and to be regular (``merge.is_regular``)."""
-
-
 class Side(IntEnum):
     """How one write of a pair settled."""
 

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from types import TracebackType
 
 from .errors import SourceChangedError
-from .models import Keys, RunRef
+from .models import Keys, RunKeys
 from .phaseclock import READ, current
 from .runreader import RunReader
 
@@ -22,8 +22,8 @@ class PayloadReader:
         self._read_run = RunReader(keys).read_canonical
         self._open: OrderedDict[str, int] = OrderedDict()
 
-    def text(self, ref: RunRef) -> bytes:
-        """The run's canonical text (docs/formats.md).
+    def text(self, keys: RunKeys, path: str, offset: int, length: int) -> bytes:
+        """The canonical text (docs/formats.md) of the run of these keys, whose bytes are at that place.
 
         Raises SourceChangedError where the bytes are no longer the run that was scanned,
         InvalidRunError where they are no run at all, OSError where they cannot be read.
@@ -31,25 +31,25 @@ class PayloadReader:
         clock = current()
         before = clock.turn(READ)
         try:
-            data = self._bytes(ref)
+            data = self._bytes(path, offset, length)
         finally:
             clock.turn(before)
         found = self._read_run(data)
-        if found is None or found[0] != ref[:3]:
-            raise SourceChangedError("the source changed after it was scanned", ref.path)
+        if found is None or found[0] != keys:
+            raise SourceChangedError("the source changed after it was scanned", path)
         return found[1]
 
-    def _bytes(self, ref: RunRef) -> bytes:
-        descriptor = self._descriptor(ref.path)
+    def _bytes(self, path: str, offset: int, length: int) -> bytes:
+        descriptor = self._descriptor(path)
         try:
-            data = os.pread(descriptor, ref.length, ref.offset)
-            while len(data) < ref.length:  # one read returns 2 GiB at most
-                more = os.pread(descriptor, ref.length - len(data), ref.offset + len(data))
+            data = os.pread(descriptor, length, offset)
+            while len(data) < length:  # one read returns 2 GiB at most
+                more = os.pread(descriptor, length - len(data), offset + len(data))
                 if not more:
-                    raise SourceChangedError("the source became shorter after it was scanned", ref.path)
+                    raise SourceChangedError("the source became shorter after it was scanned", path)
                 data += more
         except OSError as error:
-            error.filename = ref.path  # a read knows its descriptor only
+            error.filename = path  # a read knows its descriptor only
             raise
         return data
 

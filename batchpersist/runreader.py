@@ -45,11 +45,13 @@ class RunReader:
         return self._read_plain(data) or self._read_any(data)
 
     def read_canonical(self, data: bytes) -> tuple[RunKeys, bytes] | None:
-        """As ``read``, but with the run's canonical text; for less than the two one after the other."""
+        """As ``read``, but with the run's canonical text; for less than the two one after the other.
+
+        For a run that was read before: its ids are not checked again.
+        """
         found = self._find_plain(data)
         if found is not None and found[1] is data:
-            text = canonical(data)
-            return _checked(found[0]), text
+            return found[0], canonical(data)
         found = self.read(data)  # what is around a payload has to be valid, too
         return found and (found[0], canonical(found[1]))
 

@@ -34,7 +34,7 @@ class RunTexts:
         clock = current()
         before = clock.turn(PARSE)
         try:
-            text = self._reader.text(self._rows[row])
+            text = self._reader.text(self._rows.keys(row), *self._rows.place(row))
             self.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] = digest_of(text)
         finally:
             clock.turn(before)

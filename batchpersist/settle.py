@@ -98,7 +98,7 @@ def _sweep(refs: ShardRows, layout: Layout) -> None:
     for task, rows in refs.tasks(range(len(refs))):
         sweep(layout.task_dir(task))
         for row in rows:
-            sweep(layout.run_dir(task, refs.run_id(row)))
+            sweep(layout.run_dir(task, refs.run_ids[row]))
 
 
 def blank_outcome(shard: Shard) -> ShardOutcome:

@@ -9,6 +9,7 @@ from .durability import SyncGroup, open_group
 from .errors import CommitErrors, ItemError
 from .layout import Layout
 from .locks import LockPolicy
+from .merge import RunIdsAndTimes
 from .models import DEFAULT_KEYS, Durability, Keys, RunKeys, Side
 from .runreader import RunReader
 from .summaries import Summary, read_summary
@@ -80,7 +81,7 @@ class TaskStateStore:
         return sides
 
     def stage(
-        self, task_id: str, runs: Sequence[RunKeys], text_of: Callable[[int], bytes], group: SyncGroup
+        self, task_id: str, runs: RunIdsAndTimes, text_of: Callable[[int], bytes], group: SyncGroup
     ) -> StagedSnapshot:
         """Write the snapshot with ``runs`` recorded beside the one that stands, and do not lock yet.
 
@@ -94,7 +95,8 @@ class TaskStateStore:
     def _commit(self, task_id: str, runs: Sequence[tuple[RunKeys, bytes]]) -> list[Side]:
         options = self._options
         with open_group(options.durability, [options.layout.out_dir], files=1) as group:
-            staged = self.stage(task_id, [keys for keys, _ in runs], lambda run: runs[run][1], group)
+            keys = [keys.run_id for keys, _ in runs], [keys.timestamp for keys, _ in runs]
+            staged = self.stage(task_id, keys, lambda run: runs[run][1], group)
             try:
                 group.sync_data()
                 staged.publish()

@@ -7,18 +7,26 @@ from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
-from typing import overload
 
 from .durability import SyncGroup
 from .errors import ItemError, TaskStateLockError, failure_of
 from .job import ShardRows
 from .layout import Layout
 from .locks import LockPolicy
-from .models import Commit, RunKeys, ShardOutcome, Side
+from .models import Commit, ShardOutcome, Side
 from .phaseclock import LOCK_WAIT, SNAPSHOT, in_phase
 from .sides import TextOf
 from .snapshot import StagedSnapshot, TaskStateStore
-from .stamps import NO_STAMP, await_tick_after, lasting_stamp, moment, stamp, stamp_at, stamp_of_renamed
+from .stamps import (
+    NO_STAMP,
+    STAMP_BYTES,
+    await_tick_after,
+    lasting_stamp,
+    moment,
+    stamp,
+    stamp_at,
+    stamp_of_renamed,
+)
 
 _NOT_SURE = (Side.NOT_ATTEMPTED, Side.PERSISTED)
 
@@ -78,7 +86,8 @@ class SnapshotSide:
         if found == NO_STAMP:
             pending = rows
         elif known != found * len(rows):
-            pending = array("q", (row for row in rows if self._refs.snapshot_stamp(row) != found))
+            stamps = zip(rows, range(0, len(known), STAMP_BYTES), strict=True)
+            pending = array("q", (row for row, at in stamps if known[at : at + STAMP_BYTES] != found))
         return _Task(task_id, rows, pending, found if len(pending) < len(rows) else NO_STAMP, superseding)
 
     @property
@@ -93,11 +102,10 @@ class SnapshotSide:
         for task in self._tasks:
             begun = perf_counter()
             if task.pending:
-                keys = _Keys(self._refs, task.pending)
                 task.begun.append(moment())
                 try:
-                    text_in = _text_in(task.pending, text_of)
-                    task.staged = self._store.stage(task.task_id, keys, text_in, sync)
+                    runs, text_in = self._refs.recorded(task.pending), _text_in(task.pending, text_of)
+                    task.staged = self._store.stage(task.task_id, runs, text_in, sync)
                 except (ItemError, OSError) as error:
                     self._fail(task, error)
             task.seconds += perf_counter() - begun
@@ -196,26 +204,6 @@ class SnapshotSide:
 
     def _commit(self, task: _Task, side: Side, size: int) -> None:
         self._commits[task.task_id] = Commit(task.task_id, len(task.rows), side, task.seconds, size)
-
-
-class _Keys(Sequence[RunKeys]):
-    """The keys of some rows, made when asked for: a hot task has very many."""
-
-    def __init__(self, refs: ShardRows, rows: Sequence[int]) -> None:
-        self._refs = refs
-        self._rows = rows
-
-    def __len__(self) -> int:
-        return len(self._rows)
-
-    @overload
-    def __getitem__(self, number: int) -> RunKeys: ...
-    @overload
-    def __getitem__(self, number: slice) -> Sequence[RunKeys]: ...
-    def __getitem__(self, number: int | slice) -> RunKeys | Sequence[RunKeys]:
-        if isinstance(number, slice):
-            return [self[at] for at in range(*number.indices(len(self)))]
-        return self._refs.keys(self._rows[number])
 
 
 def _text_in(rows: Sequence[int], text_of: TextOf) -> TextOf:

@@ -6,15 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from enum import Enum
-from itertools import groupby
 
 from .baseline import Baseline
 from .errors import ItemError
 from .history import History
-from .job import ShardJob
+from .job import ShardJob, ShardRows
 from .jsontext import nest
 from .layout import Layout
-from .models import RunRef
 from .payloads import PayloadReader
 from .settle import SettleOptions
 from .snapshottext import ENTRY_LEVELS
@@ -35,31 +33,34 @@ def look_up_shard(job: ShardJob, options: SettleOptions) -> Counter[Standing]:
     """Count how a shard's runs stand; those that a later row supersedes are left out."""
     counts: Counter[Standing] = Counter()
     with PayloadReader(options.keys) as reader:
-        for task_id, group in groupby(job.refs(), key=lambda ref: ref.task_id):
-            refs = [ref for ref in group if not ref.superseded]
-            counts.update(_look_up_task(task_id, refs, reader, options))
+        refs = job.refs()
+        for task_id, span in refs.tasks(range(len(refs))):
+            rows = [row for row in span if not refs.superseded(row)]
+            counts.update(_look_up_task(task_id, rows, refs, reader, options))
     return counts
 
 
 def _look_up_task(
-    task_id: str, refs: Sequence[RunRef], reader: PayloadReader, options: SettleOptions
+    task_id: str, rows: Sequence[int], refs: ShardRows, reader: PayloadReader, options: SettleOptions
 ) -> Counter[Standing]:
     layout = Layout(options.out_dir, options.runs_dir)
     with closing(Baseline()) as baseline:
         try:
             history = baseline.load(layout, task_id, options.keys)
         except (ItemError, OSError):
-            return Counter({Standing.UNREADABLE: len(refs)})
+            return Counter({Standing.UNREADABLE: len(rows)})
         entries = {run_id: entry for entry, (run_id, _) in enumerate(history.keys)}
-        return Counter(_look_up(ref, entries.get(ref.run_id), history, reader, layout) for ref in refs)
+        found = ((row, entries.get(refs.run_ids[row])) for row in rows)
+        return Counter(_look_up(refs, row, entry, history, reader, layout) for row, entry in found)
 
 
 def _look_up(
-    ref: RunRef, entry: int | None, history: History, reader: PayloadReader, layout: Layout
+    refs: ShardRows, row: int, entry: int | None, history: History, reader: PayloadReader, layout: Layout
 ) -> Standing:
+    keys = refs.keys(row)
     try:
-        text = reader.text(ref)
-        manifest = _content(layout.manifest(ref.task_id, ref.run_id))
+        text = reader.text(keys, *refs.place(row))
+        manifest = _content(layout.manifest(keys.task_id, keys.run_id))
     except (ItemError, OSError):
         return Standing.UNREADABLE
     if entry is None and manifest is None:

@@ -312,7 +312,9 @@ class TestByOne:
         write_lines(twins.sources / "a.jsonl", [run("t", 7)])
         read, text = [], settle.PayloadReader.text
         monkeypatch.setattr(
-            settle.PayloadReader, "text", lambda self, ref: read.append(ref.run_id) or text(self, ref)
+            settle.PayloadReader,
+            "text",
+            lambda self, keys, *place: read.append(keys.run_id) or text(self, keys, *place),
         )
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
         assert read == ["run-7"]

@@ -17,7 +17,7 @@ from batchpersist.durability import SyncGroup
 from batchpersist.errors import SnapshotError, TaskStateLockError
 from batchpersist.layout import Layout
 from batchpersist.locks import LockPolicy, TaskLock
-from batchpersist.models import Durability, RunKeys, Side
+from batchpersist.models import Durability, Side
 from batchpersist.snapshot import TaskStateStore
 
 
@@ -43,7 +43,7 @@ def store(layout: Layout, durability: Durability = Durability.NONE, **lock: Any)
 
 
 def stage(layout: Layout, *runs: dict[str, Any], durability: Durability = Durability.NONE) -> StagedSnapshot:
-    keys = [RunKeys("t", run["runId"], run["timestamp"]) for run in runs]
+    keys = [str(run["runId"]) for run in runs], [str(run["timestamp"]) for run in runs]
 
     def text_of(number: int) -> bytes:
         return json.dumps(runs[number], indent=2).encode()

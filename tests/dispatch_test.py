@@ -30,8 +30,8 @@ PERSISTED = Side.PERSISTED
 def settle_unless_poisoned(job: ShardJob, poison: tuple[str, ...] = ()) -> ShardOutcome:
     """Stands for a worker's work; a poisoned run takes the whole process down, as an OOM kill does."""
     outcome = blank_outcome(job.shard)
-    for row, ref in enumerate(job.refs()):
-        if ref.run_id in poison:
+    for row, run_id in enumerate(job.refs().run_ids):
+        if run_id in poison:
             os._exit(9)
         outcome.snapshot[row] = outcome.manifest[row] = PERSISTED
     return outcome
@@ -178,14 +178,16 @@ def test_a_given_executor_that_breaks_fails_what_it_did_not_settle(tmp_path: Pat
 def die_with_the_lock(job: ShardJob, layout: Layout, marker: str) -> ShardOutcome:
     """The first worker to come here dies with its task's lock and gate, as one out of memory may."""
     outcome = blank_outcome(job.shard)
-    for row, ref in enumerate(job.refs()):
-        lock = TaskLock(layout, ref.task_id, LockPolicy(attempts=1))
+    refs = job.refs()
+    for row in range(len(refs)):
+        task_id = refs.keys(row).task_id
+        lock = TaskLock(layout, task_id, LockPolicy(attempts=1))
         try:
             lock.acquire()
         except TaskStateLockError:
             outcome.snapshot[row] = Side.LOCKED
             continue
-        if ref.task_id == "t1" and not os.path.exists(marker):
+        if task_id == "t1" and not os.path.exists(marker):
             Path(marker).touch()
             os.link(layout.task_lock("t1"), layout.task_lock_gate("t1"))
             os.kill(os.getpid(), signal.SIGKILL)

@@ -120,7 +120,7 @@ def test_a_new_run_is_one_folder_and_one_file(tmp_path, path, monkeypatch):
 
     monkeypatch.setattr(os, "open", record)
     group = RecordingGroup()
-    staged = RunManifestWriter(tmp_path).stage("task", "run", TEXT, group)
+    staged = RunManifestWriter(tmp_path).of_task("task").stage("run", TEXT, group)
     assert opened == [staged.temporary]
     assert group.calls == [("created", str(path.parent)), ("written", staged.temporary)]
     assert (staged.target, staged.size) == (str(path), len(TEXT))
@@ -134,8 +134,8 @@ def test_exactly_the_same_bytes_are_unchanged(old, new, block):
     with tempfile.TemporaryDirectory() as runs_dir, pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest, "_BLOCK", block)
         writer = RunManifestWriter(runs_dir)
-        writer.stage("task", "run", old, NO_SYNC).publish(NO_SYNC)
-        assert (writer.stage("task", "run", new, NO_SYNC) is None) == (old == new)
+        writer.of_task("task").stage("run", old, NO_SYNC).publish(NO_SYNC)
+        assert (writer.of_task("task").stage("run", new, NO_SYNC) is None) == (old == new)
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_not_the_same(tmp_path, monkeypatch):
@@ -148,7 +148,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_not_the_same(tmp_path, monkeypa
         return status
 
     monkeypatch.setattr(os, "fstat", fstat)
-    assert RunManifestWriter(tmp_path).stage("task", "run", b"12345678", NO_SYNC) is not None
+    assert RunManifestWriter(tmp_path).of_task("task").stage("run", b"12345678", NO_SYNC) is not None
 
 
 def test_permission_bits_are_kept(tmp_path, path):

@@ -295,7 +295,7 @@ def test_a_defect_in_one_side_fails_what_it_had_left_and_spares_the_other(
     def broken(*_args: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(settle.RunManifestWriter, "stage", broken)
+    monkeypatch.setattr(settle.RunManifestWriter, "of_task", broken)
     outcome = settle_all(tmp_path, RUNS, options)
     assert manifest_sides(outcome) == [FAILED] * 4
     assert outcome.manifest_failures[0].type == "ZeroDivisionError"

@@ -26,7 +26,7 @@ from batchpersist.errors import (
 from batchpersist.jsontext import MAX_DEPTH
 from batchpersist.layout import Layout
 from batchpersist.locks import LockPolicy, TaskLock
-from batchpersist.models import Durability, Keys, RunKeys, Side
+from batchpersist.models import Durability, Keys, Side
 from batchpersist.snapshot import TaskStateStore
 
 Run = dict[str, Any]
@@ -434,7 +434,7 @@ class Texts:
     """text_of for runs of task t; some of them fail."""
 
     def __init__(self, runs: list[Run], *failing: int) -> None:
-        self.keys = [RunKeys("t", run["runId"], run["timestamp"]) for run in runs]
+        self.keys = [str(run["runId"]) for run in runs], [str(run["timestamp"]) for run in runs]
         self.asked: list[int] = []
         self._runs = runs
         self._failing = failing
@@ -510,7 +510,7 @@ def test_another_exception_ends_the_commit_and_leaves_nothing_behind(place: Plac
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        place.store().stage("t", [RunKeys("t", "b", "2")], text_of, SyncGroup())
+        place.store().stage("t", (["b"], ["2"]), text_of, SyncGroup())
     assert place.names() == ["runs.json"]
 
 

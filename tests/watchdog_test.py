@@ -30,11 +30,11 @@ def settle_with_beats(job: ShardJob, folder: str, log: str, bad: dict[str, str])
     """Stands for a worker's work; a bad run hangs or takes the process down."""
     Path(log, f"{time.monotonic_ns()}").write_text(str(job.shard.stop - job.shard.start))
     outcome = blank_outcome(job.shard)
-    for row, ref in enumerate(job.refs()):
+    for row, run_id in enumerate(job.refs().run_ids):
         heartbeat(folder).beat(job.shard.start + row)
-        if bad.get(ref.run_id) == "hangs":
+        if bad.get(run_id) == "hangs":
             time.sleep(600)
-        if bad.get(ref.run_id) == "dies":
+        if bad.get(run_id) == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         outcome.snapshot[row] = outcome.manifest[row] = Side.PERSISTED
     heartbeat(folder).rest()

@@ -45,11 +45,11 @@ def _take(share: Share, sources: Sources, job: LookJob, options: AuditOptions, k
 
 def _sources(rows: ShardRows, task: range, reader: PayloadReader) -> Sources:
     """Of a run that comes several times the last one counts."""
-    row_of = {rows.run_id(row): row for row in task if not rows.superseded(row)}
+    row_of = {rows.run_ids[row]: row for row in task if not rows.superseded(row)}
 
     def text(run_id: str) -> bytes | None:
         row = row_of.get(run_id)
-        return None if row is None else reader.text(rows[row])
+        return None if row is None else reader.text(rows.keys(row), *rows.place(row))
 
     return Sources(row_of.keys(), text)
 

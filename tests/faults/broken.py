@@ -23,9 +23,10 @@ def in_place() -> None:
         fd = os.open(target, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode or 0o666)
         try:
             os.write(fd, data)
+            status = os.fstat(fd)
         finally:
             os.close(fd)
-        return atomic.StagedFile(target, target, len(data))
+        return atomic.StagedFile(target, target, status)
 
     _everywhere("stage", atomic.stage, stage)
     atomic.StagedFile.publish = lambda self, group: None  # type: ignore[method-assign]
