@@ -44,6 +44,7 @@ _HOMES = {
     "audit_root": "audit",
     "compare_batches": "compare.comparing",
     "preview_batch": "preview",
+    "retry_batch": "operations.retry",
     "run_batch": "batch",
 }
 

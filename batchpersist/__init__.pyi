@@ -27,6 +27,7 @@ from .models import Progress as Progress
 from .models import RunFailure as RunFailure
 from .models import Side as Side
 from .models import Waiting as Waiting
+from .operations.retry import retry_batch as retry_batch
 from .options import BatchOptions as BatchOptions
 from .plan import Selection as Selection
 from .policy import FailurePolicy as FailurePolicy

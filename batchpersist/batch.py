@@ -42,6 +42,7 @@ from .settle import settle_shard
 from .shards import SHARD_RUNS
 from .sources import Part, Reject, discover
 from .timing import Phases, Stopwatch
+from .unsettled import Unsettled
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:
@@ -137,6 +138,7 @@ class _Batch:
         self._layout = layout
         self._session = session
         self._catalogue = catalogue
+        self._unsettled = Unsettled(layout, options.retry_of) if options.retry_of else None
         self._discovered = 0
         self._invalid = 0
         self._failed: set[int] = set()
@@ -154,11 +156,12 @@ class _Batch:
             stop=self._must_end,
             catalogue=self._catalogue.take_catalogue(),
             log=self._catalogue.log,
+            wanted=self._unsettled.wants if self._unsettled else lambda _reject: True,
         )
-        self._discovered, self._invalid = index.totals.discovered, len(index.rejects)
         scan, pool_start = clock.lap(), self._crew.start_seconds
         plan = self._plan(index)
-        self._discovered -= plan.other_shards
+        self._discovered = index.totals.discovered - plan.other_shards
+        self._invalid = len(index.rejects)
         planning = clock.lap()
         outcomes = OutcomeBuilder(plan.rows)
         cut_short = self._settle(plan, outcomes)
@@ -168,7 +171,7 @@ class _Batch:
         resumed = self._take_over(plan, outcomes)
         workers = settling * self._crew.parallelism(plan.rows.num_rows)
         phases = Phases(clock.total(), scan, planning, settling + clock.lap(), workers, pool_start)
-        filtered, others = plan.filtered, plan.other_shards
+        filtered, others = plan.filtered + index.totals.other_rejects, plan.other_shards
         del plan  # its rows are needed no more, and the table is about as large
         give_back()
         state = self._state(cut_short or index.cut_short)
@@ -213,7 +216,8 @@ class _Batch:
     def _plan(self, index: IndexBuilder) -> Plan:
         rows = index.take_table()
         self._catalogue.indexed(rows)
-        plan = plan_rows(rows, self._options, self._crew)
+        wanted = self._unsettled.narrow(index, rows, self._watch) if self._unsettled else None
+        plan = plan_rows(rows, self._options, self._crew, wanted)
         self._refuse(plan.refused, index)
         del rows
         give_back()
@@ -299,8 +303,8 @@ class _Batch:
         return "timed_out" if self._deadline.passed and not self._stop() else "interrupted"
 
 
-def plan_rows(rows: pa.Table, options: BatchOptions, crew: Crew) -> Plan:
-    """The plan by which a batch of these options settles an index."""
+def plan_rows(rows: pa.Table, options: BatchOptions, crew: Crew, wanted: pa.Array | None = None) -> Plan:
+    """The plan by which a batch of these options settles an index, or its ``wanted`` rows."""
     return make_plan(
         rows,
         options.selection,
@@ -309,4 +313,5 @@ def plan_rows(rows: pa.Table, options: BatchOptions, crew: Crew) -> Plan:
         mark=partial(mark_twins, layout=options.layout()),
         split_tasks=options.commit == "task",
         most_runs=SHARD_RUNS if options.failures.limit is None else WATCHED_SHARD_RUNS,
+        wanted=wanted,
     )

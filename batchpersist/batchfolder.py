@@ -17,7 +17,7 @@ import msgspec
 from . import atomic
 from .errors import BatchMissingError
 from .layout import Layout
-from .models import Durability
+from .models import Durability, RetryOf
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -42,6 +42,8 @@ class BatchRecord(msgspec.Struct, kw_only=True):
     finished_at: str | None = None
     exit_code: int | None = None
     """None while it runs, and where a signal or an error ended it."""
+    retry_of: RetryOf | None = None
+    """What of an earlier batch it tried again."""
     version: str
     cwd: str
     boot: str | None = None
@@ -123,11 +125,14 @@ class BatchFolder:
             metrics: dict[str, Any] = json.load(file)
             return metrics
 
-    def read_table(self, path: str) -> pa.Table:
-        """``outcomes``, ``rejects`` or ``shards``. Raises OSError; FileNotFoundError as above."""
+    def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        """``outcomes``, ``rejects`` or ``shards``, or some columns of it.
+
+        Raises OSError; FileNotFoundError as above.
+        """
         import pyarrow.parquet as pq
 
-        return pq.read_table(path, memory_map=True)
+        return pq.read_table(path, columns=columns, memory_map=True)
 
 
 def batch_name(batch_id: str) -> str:

@@ -65,6 +65,7 @@ class BatchSession:
             pid=os.getpid(),
             host=socket.gethostname(),
             started_at=utc_text(self.started_at),
+            retry_of=options.retry_of,
             version=__version__,
             cwd=os.getcwd(),
             boot=boot_id() if options.durability is Durability.NONE else (before.boot if before else None),
@@ -154,6 +155,7 @@ def _job(layout: Layout, options: BatchOptions, sources: Sequence[str]) -> str:
         "keys": asdict(options.keys),
         "selection": asdict(options.selection),
         "shard": layout.shard,
+        "retry_of": options.retry_of and asdict(options.retry_of),
     }
     return blake2b(json.dumps(work).encode(), digest_size=16).hexdigest()
 

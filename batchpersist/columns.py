@@ -12,6 +12,9 @@ from .models import Failure, Side
 if TYPE_CHECKING:
     import pyarrow as pa
 
+KEY_GLUE = "\n"
+"""Between task id and run id; in no id."""
+
 
 class SideColumns:
     """How one side of every pair settled. Rows never filled are NOT_ATTEMPTED."""
@@ -120,6 +123,14 @@ def named(names: type[IntEnum], codes: pa.Array) -> pa.Array:
 def whole(column: pa.ChunkedArray) -> pa.Array:
     """A column in one piece; not copied where it is in one."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def run_keys(rows: pa.Table) -> pa.Array:
+    """What tells each row's run from any other, as one string."""
+    import pyarrow.compute as pc
+
+    tasks = rows["task_id"].cast("string")
+    return whole(pc.binary_join_element_wise(tasks, rows["run_id"], KEY_GLUE))
 
 
 def give_back() -> None:

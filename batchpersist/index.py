@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 from array import array
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -32,6 +33,8 @@ class ScanTotals:
     ignored_files: int = 0
     bytes_read: int = 0
     """Those of sources that the catalogue spared included."""
+    other_rejects: int = 0
+    """Of ``discovered``: invalid ones that are not wanted."""
     cached_sources: int = 0
     """Files that were not read, since the catalogue knew them."""
 
@@ -42,6 +45,8 @@ class IndexBuilder:
 
     known: pa.Table | None = None
     """Rows that need not be scanned, for ``add_known``."""
+    wanted: Callable[[Reject], bool] = lambda _reject: True
+    """Which rejects to keep; the others are only counted."""
     totals: ScanTotals = field(default_factory=ScanTotals)
     rejects: list[Reject] = field(default_factory=list)
     rows: int = 0
@@ -56,7 +61,7 @@ class IndexBuilder:
     def add(self, part: ScannedPart) -> list[Reject]:
         """Take in the next part; lines it counted from its own start become lines of the file.
 
-        Returns the part's rejects.
+        Returns the part's rejects that are wanted.
         """
         name = part.names[0] if part.ranged else ""
         before = 0 if part.starts_file else self._lines_before[name]
@@ -64,7 +69,9 @@ class IndexBuilder:
             self._scanned.append(_record_batch(part, before))
         self._extend((self.known.num_rows if self.known else 0) + self._scanned_rows, len(part.run_ids))
         self._scanned_rows += len(part.run_ids)
-        rejects = [reject._replace(line=reject.line + before) for reject in part.rejects]
+        found = [reject._replace(line=reject.line + before) for reject in part.rejects]
+        rejects = [reject for reject in found if self.wanted(reject)]
+        self.totals.other_rejects += len(found) - len(rejects)
         self.rejects += rejects
         if part.ranged:
             self._lines_before[name] = before + part.line_count
@@ -78,6 +85,11 @@ class IndexBuilder:
         totals.other_manifests += part.other_manifests
         totals.ignored_files += part.ignored_files
         totals.bytes_read += part.bytes_read
+
+    def add_rejects(self, rejects: Sequence[Reject]) -> None:
+        """Take in what is invalid for another reason than that a part said so."""
+        self.rejects += rejects
+        self.totals.discovered += len(rejects)
 
     def add_known(self, first: int, runs: int) -> None:
         """Take in rows of ``known``; the totals are the caller's to add to."""

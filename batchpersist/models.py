@@ -164,6 +164,19 @@ class Waiting(NamedTuple):
     """How long this one is ready to wait."""
 
 
+RetryKind = Literal["failed", "locked", "invalid"]
+
+
+@dataclass(frozen=True)
+class RetryOf:
+    """What of an earlier batch is tried again."""
+
+    batch_id: str
+    only: tuple[RetryKind, ...]
+    """``locked``: the task's lock was not to be had; ``failed``: a side failed for another reason;
+    ``invalid``: input that was no run."""
+
+
 class Begun(NamedTuple):
     """The batch has a name now, and a folder, in which it says how it goes on (docs/batches.md)."""
 
@@ -181,4 +194,15 @@ class Continuing(NamedTuple):
     """Runs of it in all."""
 
 
-Event = Progress | RunFailure | Waiting | Begun | Continuing
+class Retry(NamedTuple):
+    """The batch is one more attempt at what an earlier one left: told once that has been found."""
+
+    batch_id: str
+    """The earlier one's."""
+    runs: int
+    """Of it that are settled again."""
+    gone: int
+    """Of it that are no longer in the sources."""
+
+
+Event = Progress | RunFailure | Waiting | Begun | Continuing | Retry

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from .errors import UsageError
 from .executors import POOL_RUNS
 from .layout import Layout
 from .locks import LockPolicy
-from .models import DEFAULT_KEYS, Durability, Keys
+from .models import DEFAULT_KEYS, Durability, Keys, RetryOf
 from .partition import Partition
 from .plan import Selection
 from .policy import FailurePolicy
@@ -57,6 +57,8 @@ class BatchOptions:
     retries: RetryPolicy = field(default_factory=RetryPolicy)
     resume: bool = True
     """Continue the latest batch of the same work, if it did not finish."""
+    retry_of: RetryOf | None = None
+    """Settle only what of an earlier batch did not stand (``operations.retry``)."""
     keep_batches: int = 10
     """How many batches leave their folders to be read later, this one included."""
     wait: float = 0.0
@@ -171,6 +173,7 @@ class BatchOptions:
             "retries": self.retries.rounds,
             "wait_for_space": self.retries.space_seconds,
             "resume": self.resume,
+            "retry_of": self.retry_of and asdict(self.retry_of),
             "keep_batches": self.keep_batches,
             "wait": self.wait,
         }

@@ -74,9 +74,11 @@ def make_plan(
     mark: Callable[[pa.Table], pa.Table] = lambda rows: rows,
     split_tasks: bool = True,
     most_runs: int = SHARD_RUNS,
+    wanted: pa.Array | None = None,
 ) -> Plan:
     """Select from the index, mark what a later row supersedes, and cut into shards.
 
+    ``wanted``: of each row, whether it can be selected at all; None: all can.
     ``partition``: the share of the tasks to settle; what all shares select together is what is
     selected without one. ``mark``: ``casefolding.mark_twins`` for the roots. ``split_tasks=False`` keeps a
     hot task in one shard (a commit for each run has to be made in order, by one worker); ``most_runs``: of
@@ -86,7 +88,8 @@ def make_plan(
     import pyarrow.compute as pc
 
     numbers = adopt(array("i", range(index.num_rows)), pa.int32())
-    selected = mark(_select(index.append_column("row", numbers), selection))
+    rows = index.append_column("row", numbers)
+    selected = mark(_select(rows if wanted is None else rows.filter(wanted), selection))
     others = 0
     if partition is not None:
         others = index.num_rows - _owned(index, partition).num_rows

@@ -12,7 +12,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from .columns import adopt, where, whole
+from .columns import KEY_GLUE, adopt, run_keys, where, whole
 from .job import DIGEST, QUARANTINED
 from .journal import QuarantineEntry, ShardEntry, read_journal
 from .models import Failure, Side
@@ -20,9 +20,6 @@ from .stamps import NO_STAMP, STAMP_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_KEY_GLUE = "\n"
-"""In no id."""
 
 _SIDES = ("snapshot", "manifest")
 
@@ -80,7 +77,7 @@ class SettledBefore:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        keys = _keys(rows)
+        keys = run_keys(rows)
         if trusted:
             rows = self._with_stamps(rows, keys)
         if self.quarantined:
@@ -107,7 +104,7 @@ class SettledBefore:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        keys, blank = _keys(rows), pa.scalar(Side.NOT_ATTEMPTED.value, pa.int8())
+        keys, blank = run_keys(rows), pa.scalar(Side.NOT_ATTEMPTED.value, pa.int8())
         found = {side: self._taken(side, "state", self._places(side, keys)) for side in _SIDES}
         replaced = whole(rows["superseded"])
         return {
@@ -136,7 +133,7 @@ def settled_before(journal: str) -> SettledBefore:
     quarantined: dict[str, Failure] = {}
     for entry in read_journal(journal) if os.path.exists(journal) else ():
         if isinstance(entry, QuarantineEntry):
-            quarantined[_KEY_GLUE.join((entry.task_id, entry.run_id))] = entry.failure
+            quarantined[KEY_GLUE.join((entry.task_id, entry.run_id))] = entry.failure
         else:
             _add_shard(sides, entry)
     return SettledBefore({side: entries.table() for side, entries in sides.items()}, quarantined)
@@ -144,17 +141,10 @@ def settled_before(journal: str) -> SettledBefore:
 
 def _add_shard(sides: dict[str, _SideEntries], entry: ShardEntry) -> None:
     runs = [
-        (_KEY_GLUE.join((task.task_id, run.run_id)), run, task) for task in entry.tasks for run in task.runs
+        (KEY_GLUE.join((task.task_id, run.run_id)), run, task) for task in entry.tasks for run in task.runs
     ]
     sides["snapshot"].add([(key, run.digest, run.snapshot, task.snapshot_stamp) for key, run, task in runs])
     sides["manifest"].add([(key, run.digest, run.manifest, run.manifest_stamp) for key, run, _ in runs])
-
-
-def _keys(rows: pa.Table) -> pa.Array:
-    import pyarrow.compute as pc
-
-    tasks = rows["task_id"].cast("string")
-    return whole(pc.binary_join_element_wise(tasks, rows["run_id"], _KEY_GLUE))
 
 
 def _with_column(rows: pa.Table, name: str, values: pa.Array) -> pa.Table:

@@ -39,14 +39,15 @@ def scan_sources(
     stop: Callable[[], bool],
     catalogue: Catalogue | None = None,
     log: SourceLog | None = None,
+    wanted: Callable[[Reject], bool] = lambda _reject: True,
 ) -> IndexBuilder:
     """Scan all parts, several at once where the crew has a pool, and index them in source order.
 
     ``watch`` hears of the progress and of each invalid input; ``stop`` is asked before each
     part; ``log`` is told what each source held. Nothing is raised for bad content: that is a
-    reject in the index.
+    reject in the index, where it is ``wanted``.
     """
-    builder = IndexBuilder(catalogue.rows if catalogue else None)
+    builder = IndexBuilder(catalogue.rows if catalogue else None, wanted)
     # The functions below refer to each other: what they refer to lives on until the next collection.
     sources = catalogue.sources if catalogue else None
     log = SourceLog() if log is None else log
@@ -151,5 +152,5 @@ def _add_known(builder: IndexBuilder, log: SourceLog, stretch: Part, found: Know
 
 
 def rejected(reject: Reject) -> RunFailure:
-    """A reject as an event."""
+    """What whoever watches a batch hears of invalid input."""
     return RunFailure("input", reject.failure, reject.source, reject.line, "", "")

@@ -34,9 +34,10 @@ LEVELS = (
     # 4 many shards: who does the work, and what became of it
     "executors watchdog dispatch scanning policy options outcomes catalogueoutputs cataloguesession"
     " retries timing counts groups metrics shardparts shardmetrics reporting resuming deadbatches"
-    " batchsession batchreport monitoring monitoring.exposition monitoring.latency monitoring.textfile",
+    " batchsession batchreport unsettled"
+    " monitoring monitoring.exposition monitoring.latency monitoring.textfile",
     # 5 the whole job
-    "batch preview operations operations.status"
+    "batch preview operations operations.retry operations.status"
     " audit audit.confirm audit.files audit.findings audit.jobs audit.look audit.manifests audit.options"
     " audit.rooms audit.root audit.runcheck audit.snapshots audit.verdict audit.work"
     " compare compare.advice compare.child compare.comparing compare.document compare.histories compare.host"
@@ -52,7 +53,7 @@ LEVELS = (
     " cli.options cli.options.batches cli.options.comparing cli.options.nightly cli.options.places"
     " cli.options.reading cli.options.sections cli.options.showing cli.options.types cli.options.working"
     " cli.logfile cli.merge_metrics cli.onfailure cli.output cli.persisting cli.progress cli.report"
-    " cli.run cli.run_options cli.signals cli.status cli.words __main__",
+    " cli.retry cli.run cli.run_options cli.signals cli.status cli.words __main__",
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules.split()}
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from logging.handlers import WatchedFileHandler
 
-from ..models import Begun, Continuing, Event, RunFailure, Waiting
+from ..models import Begun, Continuing, Event, Retry, RunFailure, Waiting
 from .progress import describe_failure, describe_notice
 
 _LOCKED = "TaskStateLockError"
@@ -43,7 +43,7 @@ class Log:
         if isinstance(event, RunFailure):
             level = logging.WARNING if event.failure.type == _LOCKED else logging.ERROR
             self._write(level, describe_failure(event))
-        elif isinstance(event, Waiting | Continuing):
+        elif isinstance(event, Waiting | Continuing | Retry):
             self.info(describe_notice(event))
         elif isinstance(event, Begun):
             self.info(f"batch {event.batch_id} in {event.folder}")

@@ -20,6 +20,7 @@ _COMMANDS = {
     "generate": "generate",
     "merge-metrics": "merge_metrics",
     "report": "report",
+    "retry": "retry",
     "run": "run",
     "status": "status",
 }

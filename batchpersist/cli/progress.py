@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any, Protocol
 
-from ..models import Begun, Continuing, Event, Progress, RunFailure, Waiting
+from ..models import Begun, Continuing, Event, Progress, Retry, RunFailure, Waiting
 from .output import emit, say
 
 LINE_SECONDS = 30.0
@@ -33,7 +33,7 @@ class Silent:
     def show(self, event: Event) -> None:
         if isinstance(event, Progress):
             self._progress(event)
-        elif isinstance(event, Waiting | Continuing):
+        elif isinstance(event, Waiting | Continuing | Retry):
             self._print(describe_notice(event))
         elif isinstance(event, RunFailure) and self._verbose:
             self._print(describe_failure(event))
@@ -124,7 +124,7 @@ class JsonLines:
         self._phase = ""
 
     def show(self, event: Event) -> None:
-        if isinstance(event, Waiting | Begun | Continuing):
+        if isinstance(event, Waiting | Begun | Continuing | Retry):
             emit(type(event).__name__.lower(), **event._asdict())
             return
         if isinstance(event, RunFailure):
@@ -158,10 +158,13 @@ def _trouble(progress: Progress) -> str:
     return "differing" if progress.phase == "audit" else "failed"
 
 
-def describe_notice(event: Waiting | Continuing) -> str:
+def describe_notice(event: Waiting | Continuing | Retry) -> str:
     """What a person should know before the work goes on, in words."""
     if isinstance(event, Waiting):
         return f"Waiting for another batch to end, {event.seconds:g} s at most: {event.holder}"
+    if isinstance(event, Retry):
+        gone = f"; {event.gone:,} no longer in the sources" if event.gone else ""
+        return f"Retrying batch {event.batch_id}: runs that did not stand: {event.runs:,}{gone}"
     return (
         f"Continuing batch {event.batch_id}: "
         f"{event.settled:,} of its {event.selected:,} runs had settled (--no-resume begins anew)"

@@ -57,20 +57,27 @@ def batch_options(given: dict[str, Any]) -> BatchOptions:
         keys=reading.keys_of(given),
         selection=reading.selection_of(given),
         shard=given["shard"],
-        workers=given["workers"],
-        pool_runs=given["pool_threshold"],
-        commit=given["commit"],
-        pair=given["pair"],
-        durability=Durability(given["durability"]),
-        lock=LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
-        force=given["force"],
-        cache=not given["no_cache"],
-        verify_unchanged=given["verify_unchanged"],
-        max_duration=given["max_duration"],
-        run_timeout=given["run_timeout"],
-        retries=RetryPolicy(rounds=given["retries"], space_seconds=given["wait_for_space"]),
-        resume=not given["no_resume"],
-        keep_batches=given["keep_batches"],
-        wait=given["wait"],
-        failures=FailurePolicy(limit=0) if given["fail_fast"] else given["failures"],
+        **settling_options(given),
     )
+
+
+def settling_options(given: dict[str, Any]) -> dict[str, Any]:
+    """Those of them that say how it is done: for a command that has no others."""
+    return {
+        "workers": given["workers"],
+        "pool_runs": given["pool_threshold"],
+        "commit": given["commit"],
+        "pair": given["pair"],
+        "durability": Durability(given["durability"]),
+        "lock": LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
+        "force": given["force"],
+        "cache": not given["no_cache"],
+        "verify_unchanged": given["verify_unchanged"],
+        "max_duration": given["max_duration"],
+        "run_timeout": given["run_timeout"],
+        "retries": RetryPolicy(rounds=given["retries"], space_seconds=given["wait_for_space"]),
+        "resume": not given["no_resume"],
+        "keep_batches": given["keep_batches"],
+        "wait": given["wait"],
+        "failures": FailurePolicy(limit=0) if given["fail_fast"] else given["failures"],
+    }

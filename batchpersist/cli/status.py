@@ -150,6 +150,9 @@ def _print_details(status: BatchStatus) -> None:
         "in": record.cwd,
         "sources": " ".join(config.get("sources", [])),
         "roots": f"{config.get('out_dir')} {config.get('runs_dir')}",
+        "retry of": f"{record.retry_of.batch_id} ({', '.join(record.retry_of.only)})"
+        if record.retry_of
+        else "",
         "folder": status.folder.path,
         "next": _NEXT.get(status.state, _CONTINUED),
     }
@@ -172,5 +175,8 @@ def _as_dict(status: BatchStatus) -> dict[str, Any]:
         "state": status.state,
         "progress": news,
         "result": msgspec.to_builtins(status.result),
+        "retry of": f"{record.retry_of.batch_id} ({', '.join(record.retry_of.only)})"
+        if record.retry_of
+        else "",
         "folder": status.folder.path,
     }

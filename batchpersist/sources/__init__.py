@@ -6,12 +6,13 @@
 """
 
 from .copying import copy_lines, is_spooled
-from .discover import discover, unfold
+from .discover import STANDARD_INPUT, discover, is_there, unfold
 from .parts import PART_BYTES, Format, Part, Piece, Reject
 from .reading import read_piece
 
 __all__ = [
     "PART_BYTES",
+    "STANDARD_INPUT",
     "Format",
     "Part",
     "Piece",
@@ -19,6 +20,7 @@ __all__ = [
     "copy_lines",
     "discover",
     "is_spooled",
+    "is_there",
     "read_piece",
     "unfold",
 ]

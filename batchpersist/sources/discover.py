@@ -38,7 +38,7 @@ def discover(sources: Sequence[str], *, part_bytes: int = PART_BYTES) -> Iterato
     if isinstance(sources, str | os.PathLike):
         raise UsageError(f"sources are several paths, not one: [{os.fspath(sources)!r}]")
     sources = [os.fspath(source) for source in sources]
-    missing = [source for source in sources if not _exists(source)]
+    missing = [source for source in sources if not is_there(source)]
     if missing:
         raise SourceMissingError(missing[0])
     for source in sources:
@@ -54,7 +54,8 @@ def unfold(number: int, pieces: Iterable[Piece]) -> Iterator[Part]:
     return _pack(walk(pieces, WALK), PART_BYTES, repeat(number))
 
 
-def _exists(source: str) -> bool:
+def is_there(source: str) -> bool:
+    """Whether a source exists, as far as can be told without reading it."""
     if source == STANDARD_INPUT:
         return sys.stdin is not None
     try:

@@ -1,0 +1,107 @@
+"""Trying again what did not stand after a batch: a new batch of the same sources, roots and keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..batch import run_batch
+from ..batchfolder import BatchRecord, find_batch
+from ..batchreport import BatchReport
+from ..errors import UsageError
+from ..layout import Layout
+from ..models import Event, Keys, RetryKind, RetryOf
+from ..options import BatchOptions
+from ..partition import Partition
+from ..plan import Selection
+from ..sources import STANDARD_INPUT, is_there
+from ..unsettled import Unsettled
+
+DEFAULT_KINDS: tuple[RetryKind, ...] = ("failed", "locked")
+_KINDS = (*DEFAULT_KINDS, "invalid")
+
+
+@dataclass(frozen=True)
+class RetryPlan:
+    """What is to be done again, for ``run_batch``."""
+
+    retry: RetryOf
+    sources: Sequence[str]
+    options: BatchOptions
+    items: int
+    """Runs that did not stand, and places of invalid input; 0: there is nothing to do."""
+
+
+def plan_retry(batch: str, options: BatchOptions, only: Sequence[RetryKind] = ()) -> RetryPlan:
+    """What is to be done again of a batch of ``options.runs_dir``: the start of its id, or ``latest``.
+
+    Roots, keys, selection (but for its limit), shard and metrics' place are that batch's, all else is from
+    ``options``. ``only``: which runs (by default failed and locked ones). A retry that did not come to
+    its end is gone on with. Raises BatchMissingError, also where the batch did not come to its end;
+    UsageError; OSError. Looks only.
+    """
+    if not set(only) <= set(_KINDS):
+        raise UsageError(f"what is retried is {', '.join(_KINDS)}, not {', '.join(only)}")
+    layout = Layout("", os.path.abspath(options.runs_dir))
+    folder = find_batch(layout, batch)
+    record = folder.read_record()
+    if record.retry_of is not None and record.state != "finished":
+        only = only or record.retry_of.only
+        folder = find_batch(layout, record.retry_of.batch_id)
+        record = folder.read_record()
+    chosen = tuple(kind for kind in _KINDS if kind in (only or DEFAULT_KINDS))
+    retry = RetryOf(folder.batch_id, chosen)
+    sources = [_from(record, name) for name in record.config["sources"] if name != STANDARD_INPUT]
+    return RetryPlan(
+        retry,
+        sources=[source for source in sources if is_there(source)],
+        options=_options(record, options, retry),
+        items=len(Unsettled(layout, retry)),
+    )
+
+
+def retry_batch(
+    batch: str = "latest",
+    options: BatchOptions = BatchOptions(),
+    *,
+    only: Sequence[RetryKind] = (),
+    executor: Executor | None = None,
+    watch: Callable[[Event], None] = lambda _event: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> BatchReport | None:
+    """Settle again what did not stand after a batch (see ``plan_retry``), as a new batch.
+
+    None: all of it stands. What is no longer in the sources is told as invalid input. All else is as
+    in ``run_batch``.
+    """
+    retry = plan_retry(batch, options, only)
+    if not retry.items:
+        return None
+    return run_batch(retry.sources, retry.options, executor=executor, watch=watch, stop=stop)
+
+
+def _options(record: BatchRecord, given: BatchOptions, retry: RetryOf) -> BatchOptions:
+    config: dict[str, Any] = record.config
+    return replace(
+        given,
+        out_dir=_from(record, config["out_dir"]),
+        metrics=given.metrics or _from(record, _unnamed(config["metrics"], record.shard)),
+        keys=Keys(config["task_key"], config["run_key"], config["time_key"]),
+        selection=Selection(tuple(config["tasks"]), config["since"], config["until"]),
+        shard=Partition.parse(config["shard"]) if config["shard"] else None,
+        retry_of=retry,
+    )
+
+
+def _unnamed(path: str, shard: str) -> str:
+    """A report's path before its shard was named in it, which is done again."""
+    stem, suffix = os.path.splitext(path)
+    return stem.removesuffix(f"-{shard}") + suffix
+
+
+def _from(record: BatchRecord, path: str) -> str:
+    """A path of the batch, for this process: as it was named, where that means the same."""
+    return path if record.cwd == os.getcwd() else os.path.join(record.cwd, path)
