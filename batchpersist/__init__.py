@@ -30,6 +30,7 @@ _HOMES = {
     "PersistenceCoordinator": "coordinator",
     "Preview": "preview",
     "Progress": "models",
+    "Retry": "models",
     "RetryPolicy": "retries",
     "RunFailure": "models",
     "RunManifestWriter": "manifest",

@@ -24,6 +24,7 @@ from .models import Durability as Durability
 from .models import Failure as Failure
 from .models import Keys as Keys
 from .models import Progress as Progress
+from .models import Retry as Retry
 from .models import RunFailure as RunFailure
 from .models import Side as Side
 from .models import Waiting as Waiting
