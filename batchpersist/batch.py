@@ -6,6 +6,7 @@ callback, the rest comes back as a report.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
@@ -14,6 +15,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
+from . import __version__
 from .batchlock import BatchLock
 from .batchreport import BatchReport, State
 from .batchsession import BatchSession
@@ -22,9 +24,11 @@ from .catalogueoutputs import without_known
 from .cataloguesession import CatalogueSession
 from .columns import give_back
 from .dispatch import Settling
+from .errors import UsageError
 from .executors import Crew
 from .folders import make_root, refuse_links_in
 from .index import IndexBuilder
+from .job import ShardJob
 from .layout import Layout
 from .locks import clear_locks
 from .metrics import BatchInfo, build_metrics
@@ -35,10 +39,11 @@ from .outcomes import OutcomeBuilder
 from .plan import Plan, make_plan
 from .policy import Deadline
 from .progressfile import ProgressFile
+from .remote import settle_remotely
 from .reporting import check_writable, write_folder, write_monitoring, write_reports
 from .retries import Retrying
 from .scanning import rejected, scan_sources
-from .settle import settle_shard
+from .settle import SettleOptions, settle_shard
 from .shards import SHARD_RUNS
 from .sources import Part, Reject, discover
 from .timing import Phases, Stopwatch
@@ -80,6 +85,8 @@ def run_batch(
         check_textfile(options.textfile_path)
     parts = discover(sources)
     layout = options.layout()
+    if executor is not None and options.run_timeout is not None:
+        raise UsageError("a run timeout needs workers of the batch's own, which it can kill: not an executor")
     in_process = options.run_timeout is None
     crew = Crew(options.workers, options.pool_runs, executor, in_process=in_process)
     make_root(layout.runs_dir, options.durability)
@@ -95,6 +102,8 @@ def run_batch(
         lock.describe(session.name)
         with session:
             watch(Begun(session.batch_id, session.folder.path))
+            if crew.elastic is not None:
+                crew.elastic.check_reach(session.folder.record)
             catalogue = CatalogueSession(layout, options, session.folder.spool)
             return _Batch(options, crew, watch, stop, deadline, layout, session, catalogue).run(parts)
 
@@ -239,7 +248,7 @@ class _Batch:
         """Settle the plan's shards, or as many as may be; whether some were left."""
         beats = self._session.folder.beats if self._crew.owns_workers else None
         options = self._options.settling(sweep=self._session.after_crash, beats=beats)
-        settle = partial(settle_shard, options=options)
+        settle = self._settle_call(options)
         watchdog = Watchdog(beats, self._options.run_timeout) if beats else None
         bury = partial(clear_locks, self._layout)
         rounds: list[Settling] = []
@@ -262,6 +271,14 @@ class _Batch:
             self._tell_failures(plan, item.outcome)
         outcomes.totals.retried_runs = retrying.retried
         return any(settling.cut_short for settling in rounds)
+
+    def _settle_call(self, options: SettleOptions) -> Callable[[ShardJob], ShardOutcome]:
+        """What the workers do."""
+        folder = self._session.folder
+        if self._crew.elastic is None:
+            return partial(settle_shard, options=options)
+        os.makedirs(folder.calls, exist_ok=True)
+        return partial(settle_remotely, options=options, calls=folder.calls, version=__version__)
 
     def _take_over(self, plan: Plan, outcomes: OutcomeBuilder) -> int:
         """Count for what it was what an earlier part of this batch wrote; returns how many runs that are."""

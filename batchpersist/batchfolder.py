@@ -64,8 +64,12 @@ class BatchFolder:
         return os.path.basename(self.path)
 
     @property
+    def record(self) -> str:
+        return os.path.join(self.path, "batch.json")
+
+    @property
     def has_record(self) -> bool:
-        return os.path.isfile(os.path.join(self.path, "batch.json"))
+        return os.path.isfile(self.record)
 
     @property
     def journal(self) -> str:
@@ -80,6 +84,11 @@ class BatchFolder:
     def beats(self) -> str:
         """Folder of the workers' heartbeats."""
         return os.path.join(self.spool, "beats")
+
+    @property
+    def calls(self) -> str:
+        """Folder in which the workers of a cluster mark what they have begun (``remote``)."""
+        return os.path.join(self.spool, "calls")
 
     @property
     def outcomes(self) -> str:
@@ -108,11 +117,11 @@ class BatchFolder:
     def write_record(self, record: BatchRecord) -> None:
         """Replace ``batch.json``, whole or not at all; raises OSError."""
         text = msgspec.json.format(msgspec.json.encode(record), indent=2)
-        atomic.write(os.path.join(self.path, "batch.json"), text + b"\n", Durability.NONE)
+        atomic.write(self.record, text + b"\n", Durability.NONE)
 
     def read_record(self) -> BatchRecord:
         """Raises OSError, and BatchMissingError where the file is none of this version's."""
-        path = os.path.join(self.path, "batch.json")
+        path = self.record
         try:
             with open(path, "rb") as file:
                 return msgspec.json.decode(file.read(), type=BatchRecord)

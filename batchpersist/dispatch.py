@@ -9,7 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
-from .errors import WorkerDiedError, failure_of
+from .errors import ExecutorBrokenError, WorkerDiedError, failure_of
 from .executors import Crew
 from .job import ShardJob, make_job
 from .models import Shard, ShardOutcome, Side, Work
@@ -148,7 +148,7 @@ class Settling:
             self._bury(task_id, self._crew.pids)
         last_rows = self._watchdog.last_rows(self._crew.pids) if self._watchdog else set()
         if not replaced:
-            yield from (failed_outcome(shard, WorkerDiedError("the executor broke")) for shard in lost)
+            yield from (failed_outcome(shard, ExecutorBrokenError("the executor broke")) for shard in lost)
         elif lost == [self._alone] and lost[0].stop - lost[0].start == 1:
             yield failed_outcome(lost[0], self._cause(lost[0].start))
         else:

@@ -125,6 +125,23 @@ class WorkerDiedError(ItemError):
     """The process that was settling a run ended before it was done."""
 
 
+class ExecutorBrokenError(ItemError):
+    """The executor that the caller gave the batch takes no more calls."""
+
+
+class WorkerVersionError(BatchPersistError):
+    """A worker of a cluster has another version of this package than the batch."""
+
+    def __init__(self, ours: str, theirs: str, host: str) -> None:
+        super().__init__(ours, theirs, host)
+        self.ours = ours
+        self.theirs = theirs
+        self.host = host
+
+    def __str__(self) -> str:
+        return f"a worker on {self.host} has batchpersist {self.theirs}, but this is {self.ours}"
+
+
 class CommitErrors(BatchPersistError):
     """More than one task's snapshot failed; ``errors`` maps taskId to its exception."""
 

@@ -50,6 +50,27 @@ class SerialExecutor(Executor):
         return future
 
 
+class ElasticExecutor(Executor):
+    """An executor whose workers come and go.
+
+    A call that was lost with its worker raises BrokenExecutor from its own future alone, and can be made
+    again as long as ``is_alive``.
+    """
+
+    @property
+    def threads(self) -> int:
+        """Calls that are made at the same time, about."""
+        raise NotImplementedError
+
+    def is_alive(self) -> bool:
+        """Whether another call may succeed."""
+        raise NotImplementedError
+
+    def check_reach(self, path: str) -> None:
+        """Raises UsageError where a worker does not see the file ``path``."""
+        raise NotImplementedError
+
+
 class Crew:
     """The executor of a batch: in-process until there is enough work for a pool to pay.
 
@@ -137,6 +158,11 @@ class Crew:
         return self._given is None
 
     @property
+    def elastic(self) -> ElasticExecutor | None:
+        """The given executor, if its workers come and go."""
+        return self._given if isinstance(self._given, ElasticExecutor) else None
+
+    @property
     def pids(self) -> set[int]:
         """All processes that were ever workers of ours."""
         return self._pids | self._former_pids
@@ -147,7 +173,9 @@ class Crew:
         Its workers have ended by then, all that can be seen to have. Raises WorkersCannotStartError where
         two in succession never did anything: another one would not either.
         """
-        if self._given is not None or not self._pooled:
+        if self._given is not None:
+            return self.elastic is not None and self.elastic.is_alive()
+        if not self._pooled:
             return False
         if self._pool is not None:
             self.close()

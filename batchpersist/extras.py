@@ -1,4 +1,4 @@
-"""Packages that only some reports need, and that not everybody has."""
+"""Packages that only some ways of using this one need, and that not everybody has."""
 
 from __future__ import annotations
 

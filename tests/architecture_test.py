@@ -30,11 +30,11 @@ LEVELS = (
     " merge composition draft commit snapshot manifest journal batchfolder casefolding"
     " progressfile",
     # 3 the pair: both writes together, one by one or a shard of them
-    "events pairs coordinator sides snapshotside manifestside runtexts shardentry settle standing",
+    "events pairs coordinator sides snapshotside manifestside runtexts shardentry settle remote standing",
     # 4 many shards: who does the work, and what became of it
-    "executors watchdog dispatch scanning policy options outcomes catalogueoutputs cataloguesession"
-    " retries timing counts groups metrics shardparts shardmetrics reporting resuming deadbatches"
-    " batchsession batchreport unsettled"
+    "executors daskcluster watchdog dispatch scanning policy options outcomes catalogueoutputs"
+    " cataloguesession retries timing counts groups metrics shardparts shardmetrics reporting resuming"
+    " deadbatches batchsession batchreport unsettled"
     " monitoring monitoring.exposition monitoring.latency monitoring.textfile",
     # 5 the whole job
     "batch preview operations operations.retry operations.status"
@@ -49,7 +49,7 @@ LEVELS = (
     " report.wording",
     # 6 the command
     "cli cli.audit cli.audit_words cli.compare cli.compare_words"
-    " cli.completion cli.config cli.configuration cli.defaults cli.generate cli.main"
+    " cli.completion cli.config cli.configuration cli.defaults cli.executing cli.generate cli.main"
     " cli.options cli.options.batches cli.options.comparing cli.options.nightly cli.options.places"
     " cli.options.reading cli.options.sections cli.options.showing cli.options.types cli.options.working"
     " cli.logfile cli.merge_metrics cli.onfailure cli.output cli.persisting cli.progress cli.report"

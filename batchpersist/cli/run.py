@@ -8,7 +8,9 @@ from typing import Any
 import click
 
 from ..batch import run_batch
+from ..errors import UsageError
 from ..preview import preview_batch
+from .executing import executing
 from .options import Sectioned, declare
 from .output import emit
 from .persisting import Job, conduct
@@ -36,13 +38,16 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
 
 
 def _persist(sources: tuple[str, ...], job: Job) -> int:
-    options = batch_options(job.given)
-    return job.persist(
-        lambda watch, stop: run_batch(sources, options, watch=watch, stop=stop), options.metrics_path
-    )
+    with executing(job.given, batch_options(job.given)) as (executor, options):
+        return job.persist(
+            lambda watch, stop: run_batch(sources, options, executor=executor, watch=watch, stop=stop),
+            options.metrics_path,
+        )
 
 
 def _preview(sources: tuple[str, ...], job: Job) -> int:
+    if job.given["executor"] != "processes":
+        raise UsageError("a dry run takes place on this machine: leave out --executor")
     options, interruption = batch_options(job.given), job.interruption
     with job.display() as display:
         preview = preview_batch(sources, options, watch=display.show, stop=interruption.__bool__)

@@ -36,6 +36,7 @@ RUN = (
     *reading.KEYS,
     *reading.SELECTION,
     *SETTLING,
+    *working.EXECUTOR,
     *batches.SHARD,
     *batches.DRY_RUN,
     *batches.RESUMING,

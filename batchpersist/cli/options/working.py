@@ -25,6 +25,22 @@ WORKERS = (
     ),
 )
 
+EXECUTOR = (
+    _option(
+        "--executor",
+        type=click.Choice(["processes", "dask"]),
+        default="processes",
+        show_default=True,
+        help="Whose workers: this command's own, or a dask cluster's (needs batchpersist[dask]).",
+    ),
+    _option(
+        "--scheduler",
+        metavar="ADDRESS",
+        show_default="a cluster of -j processes, on this machine",
+        help="The dask scheduler, such as tcp://host:8786. Its workers need the same file system.",
+    ),
+)
+
 PAIRS = (
     _option(
         "--commit",
