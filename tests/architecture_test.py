@@ -48,7 +48,7 @@ LEVELS = (
     " report.sentences report.shardrows report.shardtimes report.tables report.text report.unended"
     " report.wording",
     # 6 the command
-    "cli cli.audit cli.audit_words cli.compare cli.compare_words"
+    "cli cli.audit cli.audit_words cli.compare"
     " cli.completion cli.config cli.configuration cli.defaults cli.executing cli.generate cli.main"
     " cli.options cli.options.batches cli.options.comparing cli.options.nightly cli.options.places"
     " cli.options.reading cli.options.sections cli.options.showing cli.options.types cli.options.working"

@@ -7,11 +7,13 @@ import re
 from importlib import resources
 from pathlib import Path
 
+import msgspec
 import pytest
 from jsonschema import Draft202012Validator
 
-from batchpersist.cli.compare_words import comparison_lines
 from batchpersist.compare.advice import advise
+from batchpersist.report.comparison import Comparison
+from batchpersist.report.comparisontext import render_comparison
 
 SCHEMA = json.loads((resources.files("batchpersist") / "compare.schema.json").read_text())
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "compare.json"
@@ -41,7 +43,7 @@ PAGE = (Path(__file__).parents[1] / "docs" / "compare.md").read_text()
 
 
 def test_the_page_shows_what_is_printed_of_the_example():
-    assert f"```text\n{chr(10).join(comparison_lines(example()))}\n```" in PAGE
+    assert f"```text\n{render_comparison(msgspec.convert(example(), Comparison))}```" in PAGE
 
 
 def test_the_advice_of_the_example_follows_from_its_figures():

@@ -19,7 +19,6 @@ from compare_schema_test import SCHEMA
 from engine import run, tree
 from jsonschema import Draft202012Validator
 
-from batchpersist.cli.compare_words import comparison_lines
 from batchpersist.cli.main import cli
 from batchpersist.compare import comparing
 from batchpersist.compare.comparing import compare_batches
@@ -80,9 +79,9 @@ def test_exit_0_with_all_four_ways_and_the_answer_in_words(folder: Path) -> None
     Draft202012Validator(SCHEMA).validate(document)
     names = [variant["name"] for variant in document["variants"]]
     assert names == ["sequential", "paired", "parallel-2", "grouped-1", "grouped-2"]
-    assert result.stdout.splitlines() == list(comparison_lines(document))
-    assert all(re.search(rf"^{name} ", result.stdout, re.MULTILINE) for name in names)
-    assert "The same was written: 10 trees of 35 files" in result.stdout
+    assert CliRunner().invoke(cli, ["report", "new/compare.json"]).stdout == result.stdout
+    assert all(re.search(rf"^  {name} ", result.stdout, re.MULTILINE) for name in names)
+    assert "Proof: 10 trees of 35 files each are equal, byte for byte" in result.stdout
     assert result.stdout.splitlines()[-1] == document["advice"]
     assert sorted(path.name for path in folder.iterdir()) == ["new", "runs.jsonl"]
     for variant in document["variants"]:
@@ -154,12 +153,12 @@ def test_exit_5_when_a_way_writes_something_else(monkeypatch: pytest.MonkeyPatch
     assert result.exit_code == 5
     assert result.stdout == ""
     shown = result.stderr
-    assert "content: out/task-1/runs.json (grouped-1, round 0)" in shown
+    assert "grouped-1, round 0: content: out/task-1/runs.json" in shown
     assert '-      "runId": "run-4",' in shown
     assert '+      "runId": "run-5",' in shown
-    assert "missing: runs/task-2/run-8/manifest.json (grouped-1" in shown
-    assert "extra: runs/task-0.lock (grouped-1" in shown
-    assert "NOT THE SAME WAS WRITTEN by grouped-1." in shown
+    assert "grouped-1, round 0: missing: runs/task-2/run-8/manifest.json" in shown
+    assert "grouped-1, round 0: extra: runs/task-0.lock" in shown
+    assert "The outputs DIFFER in 3 places:" in shown
     document = json.loads(Path("c.json").read_bytes())
     Draft202012Validator(SCHEMA).validate(document)
     assert document["proof"]["equal"] is False
@@ -209,9 +208,9 @@ def test_exit_3_when_runs_fail_in_the_same_way_everywhere(folder: Path) -> None:
     add_line("no json")
     result = invoke("runs.jsonl", *QUICK, "-j", "1", "--modes", "sequential,grouped")
     assert result.exit_code == 3
-    assert "Failed: 3 runs, in each of them" in result.stdout
-    assert "Invalid: 1 line" in result.stdout
-    assert "The same was written: 4 trees" in result.stdout
+    assert "Failed: 3 runs everywhere" in result.stdout
+    assert "Invalid: 1 line of" in result.stdout
+    assert "Proof: 4 trees" in result.stdout
 
 
 @pytest.mark.parametrize(
@@ -326,13 +325,13 @@ def test_a_sample_where_the_time_is_short(folder: Path) -> None:
     document = json.loads(Path("c.json").read_bytes())
     assert (document["sample"]["runs"], document["sample"]["available"]) == (100, 300)
     assert document["sample"]["reduced"]
-    assert f"A sample of 300 runs: {document['sample']['reason']}." in result.stdout
+    assert f"A sample: {document['sample']['reason']}." in result.stdout
     assert document["rounds"] == {
         "measured": 1,
         "reduced": True,
         "reason": "a further one would not have fitted into 0.5 s",
     }
-    assert "Fewer rounds than the 9 asked for" in result.stdout
+    assert "Fewer rounds: a further one" in result.stdout
     assert all(variant["counts"]["persisted"] == 100 for variant in document["variants"])
 
 

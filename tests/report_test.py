@@ -303,7 +303,8 @@ def test_a_comparison_whose_trees_differ_shows_how(tmp_path: Path) -> None:
     Path("compare.json").write_text(json.dumps(comparison))
     told = report("compare.json")
     assert (
-        "The outputs DIFFER in 3 files:\n  paired: content: out/t/runs.json\n      -a\n      +\\x1b\n" in told
+        "The outputs DIFFER in 3 places:\n"
+        "  paired, round 1: content: out/t/runs.json\n      -a\n      +\\x1b\n  ... and 2 more\n" in told
     )
 
 

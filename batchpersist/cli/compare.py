@@ -6,6 +6,7 @@ from contextlib import closing
 from typing import Any
 
 import click
+import msgspec
 
 from ..compare.comparing import Comparison, compare_batches
 from ..compare.options import CompareOptions
@@ -14,8 +15,9 @@ from ..jsontext import encode
 from ..locks import LockPolicy
 from ..metrics import write_metrics
 from ..models import Durability
+from ..report import comparison as reported
+from ..report.comparisontext import render_comparison
 from ..reporting import check_file
-from .compare_words import comparison_lines
 from .options import Sectioned, comparing, declare, places, reading, showing, working
 from .output import say
 from .progress import choose_display
@@ -90,7 +92,7 @@ def _show(found: Comparison, given: dict[str, Any]) -> None:
     if given["as_json"]:
         say(encode(found.document).decode())
     elif found.exit_code or not given["quiet"]:
-        for line in comparison_lines(found.document):
-            say(line, err=given["quiet"])
+        comparison = msgspec.convert(found.document, reported.Comparison)
+        say(render_comparison(comparison).rstrip("\n"), err=given["quiet"])
     if found.scratch is not None:
         say(f"Kept: {found.scratch}", err=True)

@@ -15,6 +15,11 @@ STEP = 4
 """How many times as many runs are tried next; guessing at many more than were tried would be just that."""
 
 
+SLOWEST = 30e6
+"""Bytes a second at which a snapshot is read, merged and written at least. Where it is less, the guess
+is too low, and the rounds end early."""
+
+
 class Sample(NamedTuple):
     """The first so many of the runs, and why not all of them."""
 
@@ -28,27 +33,27 @@ class Cost:
     def __init__(self, written: Sequence[int]) -> None:
         """``written``: bytes of snapshots that 1, 2, 3 ... rows write."""
         self._written = written
-        self._trials: list[tuple[int, float]] = []
+        self._start = 0.0
+        self._tried = 1
+        self._work = 0.0
 
     def learn(self, rows: int, seconds: float) -> None:
         """Of a trial; the first one is of a single row, each further one of more than the last."""
-        self._trials.append((rows, seconds))
+        if rows == 1:
+            self._start = seconds
+        else:
+            self._tried, self._work = rows, max(0.0, seconds - self._start)
 
     def seconds(self, rows: int) -> float:
-        """Of a batch of so many rows, by what the last trials took; after one trial only, at most."""
-        (_, start), (few, less), (many, more) = self._trials[0], *self._trials[-2:]
-        less, more = max(0.0, less - start), max(0.0, more - start)
-        by_rows, by_bytes = rows / many, self._bytes(rows) / self._bytes(many)
-        if len(self._trials) == 2:
-            return start + more * max(by_rows, by_bytes)
-        # The share of the bytes in ``more``, from how much more it is than what ``few`` rows took.
-        expected, found = self._bytes(few) / self._bytes(many), less / more if more else 0.0
-        share = 0.0 if few / many <= expected else (few / many - found) / (few / many - expected)
-        share = min(max(share, 0.0), 1.0)
-        return start + more * ((1 - share) * by_rows + share * by_bytes)
+        """Of a batch of so many rows, at most, as far as the last trial can tell.
 
-    def _bytes(self, rows: int) -> int:
-        return self._written[rows - 1]
+        How much of its time was for bytes it cannot tell; as much as that may be is taken for it, since
+        bytes are what grows with the square of the rows where each has a commit.
+        """
+        tried = self._written[self._tried - 1]
+        for_bytes = min(self._work, tried / SLOWEST)
+        for_rows = self._work - for_bytes
+        return self._start + for_rows * rows / self._tried + for_bytes * self._written[rows - 1] / tried
 
 
 def choose_sample(
@@ -93,7 +98,7 @@ def _reason(costs: Mapping[Variant, Cost], tried: int, available: int, fitting: 
     slowest = max(costs, key=lambda variant: costs[variant].seconds(available))
     whole = costs[slowest].seconds(available)
     return (
-        f"judging by trials of up to {tried:,} runs, {slowest.name} would take about {duration(whole)} "
+        f"judging by trials of up to {tried:,} runs, {slowest.name} would take up to {duration(whole)} "
         f"for all {available:,} of them in each round; so only the first {fitting:,} are compared"
     )
 

@@ -53,6 +53,7 @@ class Variant(msgspec.Struct):
     phases: dict[str, float]
     pair_seconds: float
     sum_if_sequential: float
+    counts: dict[str, int]
 
 
 class Difference(msgspec.Struct):
@@ -61,6 +62,7 @@ class Difference(msgspec.Struct):
     path: str
     kind: str
     variant: str
+    round: int
     diff: list[str]
 
 
