@@ -168,6 +168,21 @@ def _read_holder(path: str) -> BatchHolder:
         return _Unknown(pid=0, host="", started="", description="")
 
 
+def held_locks(layout: Layout) -> Iterator[tuple[str, BatchHolder]]:
+    """The batch locks of a root that are held now, the whole one's and the shards'. Raises OSError."""
+    paths = [layout.whole_batch_lock]
+    with contextlib.suppress(FileNotFoundError):
+        paths += [
+            os.path.join(layout.shard_locks, name)
+            for name in sorted(os.listdir(layout.shard_locks))
+            if name.endswith(LOCK_SUFFIX)
+        ]
+    for path in paths:
+        holder = _holder_at(path)
+        if holder is not None:
+            yield path, holder
+
+
 def holder_of(layout: Layout) -> BatchHolder | None:
     """Who holds the batch lock of a root now; None: nobody, whatever a batch that was killed left behind.
 

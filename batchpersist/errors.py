@@ -50,6 +50,20 @@ class BatchLockedError(BatchPersistError):
         return f"another batch is running on this root: {self.holder} (lock file {self.path})"
 
 
+class LockHeldError(BatchPersistError):
+    """A lock is not removed, since somebody may be working under it; nothing was done."""
+
+    exit_code = 11
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return f"{self.path} is left alone: {self.reason}"
+
+
 class BatchMissingError(BatchPersistError):
     """There is no such batch, or nothing is left of it."""
 

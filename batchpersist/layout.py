@@ -84,6 +84,11 @@ class Layout:
         """Folder of the flock'd files that serialise the breaking of stale task locks."""
         return os.path.join(self.runs_dir, OWN_FOLDER, "locks")
 
+    @property
+    def break_mutex(self) -> str:
+        """Whose holder alone may remove another one's task lock or gate."""
+        return os.path.join(self.lock_mutexes, "break.lock")
+
     def history_cache(self, task_id: str) -> str:
         """What is known of the task's snapshot; hashed, since a task id may leave no room for a suffix."""
         name = blake2b(task_id.encode(), digest_size=16).hexdigest()

@@ -28,9 +28,6 @@ _using: set[TaskLock] = set()
 os.register_at_fork(after_in_child=_using.clear)
 _ending = threading.Event()
 
-_MUTEX = "break.lock"
-"""Whose holder alone may remove another one's lock or gate."""
-
 
 def drain(seconds: float) -> None:
     """Before this process ends at once: let no more task locks be taken, and wait for those in use.
@@ -52,7 +49,7 @@ def clear_locks(layout: Layout, task_id: str, pids: Collection[int]) -> None:
     """
     for path in (layout.task_lock(task_id), layout.task_lock_gate(task_id)):
         with contextlib.suppress(OSError):
-            if clear_abandoned(path, os.path.join(layout.lock_mutexes, _MUTEX), pids):
+            if clear_abandoned(path, layout.break_mutex, pids):
                 _log.warning("a worker died with a task's lock, which is cleared: %s", path)
 
 
@@ -91,6 +88,7 @@ class TaskLock:
         self._path = layout.task_lock(task_id)
         self._gate = layout.task_lock_gate(task_id)
         self._folder = layout.lock_mutexes
+        self._mutex = layout.break_mutex
         self._held: tuple[int, str] | None = None
         """The holding process and the token in the file."""
 
@@ -181,6 +179,5 @@ class TaskLock:
     def _place(self, source: str, owner: lockowner.Owner, path: str) -> bool:
         if lockfile.place(source, owner, path):
             return True
-        mutex = os.path.join(self._folder, _MUTEX)
-        free = clear_stale(path, mutex, self._policy.stale_seconds)
+        free = clear_stale(path, self._mutex, self._policy.stale_seconds)
         return free and lockfile.place(source, owner, path)

@@ -25,15 +25,15 @@ def clear_stale(path: str, mutex: str, stale_seconds: float) -> bool:
         return False
     if judged is None:
         return True
-    if not _is_stale(judged, stale_seconds):
+    if not is_stale(judged, stale_seconds):
         return False
-    return _remove(path, mutex, judged)
+    return remove_judged(path, mutex, judged)
 
 
 def is_stale_lock(path: str, stale_seconds: float) -> bool:
     """Whether the lock or gate ``path`` is one that ``clear_stale`` would remove. Raises OSError."""
     seen = look(path)
-    return seen is not None and _is_stale(seen, stale_seconds)
+    return seen is not None and is_stale(seen, stale_seconds)
 
 
 def clear_abandoned(path: str, mutex: str, pids: Collection[int]) -> bool:
@@ -46,11 +46,15 @@ def clear_abandoned(path: str, mutex: str, pids: Collection[int]) -> bool:
     owner = parse(judged.content) if judged is not None and judged.content is not None else None
     if owner is None or owner.pid not in pids or not (is_gone(owner) or has_ended(owner.pid)):
         return False
-    return owner.host == socket.gethostname() and _remove(path, mutex, judged)
+    return owner.host == socket.gethostname() and remove_judged(path, mutex, judged)
 
 
-def _remove(path: str, mutex: str, judged: Seen | None) -> bool:
-    """Unless it is another file than was judged; False also where another process holds the mutex."""
+def remove_judged(path: str, mutex: str, judged: Seen | None) -> bool:
+    """Remove a lock or gate, unless it is another file by now than the one that was ``judged``.
+
+    Guarded by the flock on ``mutex``. False: it is another one, or gone, or somebody holds the mutex.
+    Raises OSError.
+    """
     from filelock import FileLock, Timeout  # slow to import, seldom needed
 
     try:
@@ -64,7 +68,8 @@ def _remove(path: str, mutex: str, judged: Seen | None) -> bool:
     return True
 
 
-def _is_stale(seen: Seen, stale_seconds: float) -> bool:
+def is_stale(seen: Seen, stale_seconds: float) -> bool:
+    """By the rules of docs/formats.md, "Task lock", as far as is certain."""
     if seen.content is None or time.time() - seen.mtime_ns / 1e9 <= stale_seconds:
         return False
     owner = parse(seen.content)

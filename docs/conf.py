@@ -47,6 +47,7 @@ CONTENTS = {
         "docs/compare",
         "docs/audit",
         "docs/scaling",
+        "docs/locks",
         "docs/configuration",
         "docs/library",
     ],

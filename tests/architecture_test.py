@@ -37,7 +37,7 @@ LEVELS = (
     " deadbatches batchsession batchreport unsettled"
     " monitoring monitoring.exposition monitoring.latency monitoring.textfile",
     # 5 the whole job
-    "batch preview operations operations.retry operations.status"
+    "batch preview operations operations.retry operations.status operations.tasklocks"
     " audit audit.confirm audit.files audit.findings audit.jobs audit.look audit.manifests audit.options"
     " audit.rooms audit.root audit.runcheck audit.snapshots audit.verdict audit.work"
     " compare compare.advice compare.child compare.comparing compare.document compare.histories compare.host"
@@ -52,7 +52,7 @@ LEVELS = (
     " cli.completion cli.config cli.configuration cli.defaults cli.executing cli.generate cli.main"
     " cli.options cli.options.batches cli.options.comparing cli.options.nightly cli.options.places"
     " cli.options.reading cli.options.sections cli.options.showing cli.options.types cli.options.working"
-    " cli.logfile cli.merge_metrics cli.onfailure cli.output cli.persisting cli.progress cli.report"
+    " cli.locks cli.logfile cli.merge_metrics cli.onfailure cli.output cli.persisting cli.progress cli.report"
     " cli.retry cli.run cli.run_options cli.signals cli.status cli.words __main__",
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules.split()}

@@ -108,7 +108,7 @@ def test_a_file_that_changed_since_it_was_judged_stays(
 ) -> None:
     lock = tmp_path / "lock"
     plant(lock, b"stale", age=1000)
-    judge = stalelock._is_stale
+    judge = stalelock.is_stale
 
     def judge_while_another_acts(seen: stalelock.Seen, stale_seconds: float) -> bool:
         verdict = judge(seen, stale_seconds)
@@ -123,14 +123,14 @@ def test_a_file_that_changed_since_it_was_judged_stays(
             os.utime(lock, ns=(0, seen.mtime_ns))
         return verdict
 
-    monkeypatch.setattr(stalelock, "_is_stale", judge_while_another_acts)
+    monkeypatch.setattr(stalelock, "is_stale", judge_while_another_acts)
     assert not cleared(lock)
     assert lock.exists()
 
 
 def test_a_file_that_went_meanwhile_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plant(tmp_path / "lock", b"")
-    monkeypatch.setattr(stalelock, "_is_stale", lambda seen, seconds: not (tmp_path / "lock").unlink())
+    monkeypatch.setattr(stalelock, "is_stale", lambda seen, seconds: not (tmp_path / "lock").unlink())
     assert not cleared(tmp_path / "lock")
 
 
@@ -148,14 +148,14 @@ Take = Callable[[Path], bool]
 
 
 def contend(barrier: Barrier, folder: Path, rounds: int, take: Take) -> None:
-    judge = stalelock._is_stale
+    judge = stalelock.is_stale
 
     def judge_slowly(seen: stalelock.Seen, stale_seconds: float) -> bool:
         verdict = judge(seen, stale_seconds)
         linger()
         return verdict
 
-    stalelock._is_stale = judge_slowly  # this process serves no other test
+    stalelock.is_stale = judge_slowly  # this process serves no other test
     for number in range(rounds):
         barrier.wait(20)
         if take(folder / str(number)):

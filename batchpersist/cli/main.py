@@ -18,6 +18,7 @@ _COMMANDS = {
     "completion": "completion",
     "config": "config",
     "generate": "generate",
+    "locks": "locks",
     "merge-metrics": "merge_metrics",
     "report": "report",
     "retry": "retry",
@@ -46,7 +47,9 @@ class _CodedError(click.ClickException):
     def __init__(self, error: BatchPersistError | OSError) -> None:
         failure = failure_of(error)
         words = f"{failure.message}: {failure.detail}" if isinstance(error, OSError) else str(error)
-        super().__init__(words)
+        from ..report.wording import printable  # seldom needed
+
+        super().__init__(printable(words))
         vars(self)["exit_code"] = exit_code_of(error)  # a class variable to click's types
 
 

@@ -1,0 +1,88 @@
+"""``batchpersist locks``: who holds which lock, and taking one from the dead."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import asdict
+
+import click
+
+from ..batchlock import held_locks
+from ..layout import Layout
+from ..operations.tasklocks import LockState, list_locks, unlock
+from ..report.sentences import number
+from ..report.wording import printable
+from .options import Sectioned, declare, places, showing, working
+from .output import emit, print_table, say
+from .words import span
+
+_COLUMNS = ("task", "what", "owner", "since", "age", "owner is", "stale")
+
+
+@click.group("locks", short_help="Show who holds which lock, and take one from the dead.")
+def command() -> None:
+    """The locks of a root: those of the tasks, with the gates to them, and the batch's."""
+
+
+@command.command("list", cls=Sectioned)
+@declare(places.RUNS_DIR, working.STALE, showing.JSON)
+def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
+    """List all locks: who holds each since when, whether he lives, and whether it is stale.
+
+    Changes nothing. age: since the lock was refreshed last; stale: whoever tries for it clears it.
+    """
+    layout = Layout("", os.path.abspath(runs_dir))
+    found = list(list_locks(layout, lock_stale))
+    batches = list(held_locks(layout))
+    if as_json:
+        for path, holder in batches:
+            held = {"pid": holder.pid, "host": holder.host, "acquired_at": holder.started}
+            emit("batch lock", path=path, description=holder.description, **held)
+        for state in found:
+            emit("lock", **asdict(state))
+        return
+    for path, holder in batches:
+        say(f"The batch lock {os.path.relpath(path)} is held by {holder}.")
+    if found:
+        print_table(_COLUMNS, map(_row, found))
+    say(f"{number(len(found), 'lock')} in {runs_dir}, {sum(state.stale for state in found):,} stale.")
+
+
+@command.command("unlock", cls=Sectioned)
+@click.argument("task_id", metavar="TASK")
+@click.option("--force", is_flag=True, help="Also from an owner that may be alive: its snapshot may be lost.")
+@declare(places.RUNS_DIR, working.STALE, showing.JSON)
+def unlock_command(task_id: str, force: bool, runs_dir: str, lock_stale: float, as_json: bool) -> None:
+    """Remove the lock of TASK, and its gate, that a dead process left behind.
+
+    An owner that lives, or may live on another host, keeps it (exit code 11), and so does a lock that
+    changes meanwhile. The batch lock needs no unlocking: the kernel releases it.
+    """
+    layout = Layout("", os.path.abspath(runs_dir))
+    if not os.path.isdir(layout.runs_dir):
+        raise click.UsageError(f"there is no folder {runs_dir}")
+    removed = unlock(layout, task_id, force=force, stale_seconds=lock_stale)
+    if as_json:
+        for state in removed:
+            emit("unlocked", **asdict(state))
+    elif not removed:
+        say(f"Task {task_id} is not locked.")
+    for state in removed if not as_json else ():
+        what = "gate" if state.is_gate else "lock"
+        say(f"Removed the {what} of task {task_id}: {_holder(state)}, {state.owner.value}.")
+
+
+def _row(state: LockState) -> tuple[str, ...]:
+    return (
+        printable(state.task_id),
+        "gate" if state.is_gate else "lock",
+        _holder(state),
+        printable(state.acquired_at) or "-",
+        span(state.age_seconds),
+        state.owner.value,
+        "yes" if state.stale else "no",
+    )
+
+
+def _holder(state: LockState) -> str:
+    return printable(f"{state.pid}@{state.host}") if state.pid is not None else "-"

@@ -1,0 +1,168 @@
+"""Who holds which task lock, and taking a lock from one who cannot give it back (docs/locks.md)."""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import Enum
+from functools import partial
+
+from .. import lockfile, lockowner
+from ..errors import LockHeldError, UnsafeIdentifierError, UsageError
+from ..identifiers import check_task_id
+from ..layout import Layout
+from ..lockfile import Seen
+from ..locks import LockPolicy
+from ..stalelock import is_stale, remove_judged
+
+_LOCK, _GATE = ".lock", ".lock.acquire"
+
+
+class Owner(str, Enum):
+    """What can be told of the one who left a lock file."""
+
+    ALIVE = "alive"
+    DEAD = "dead"
+    """It was a process of this host, and is no more."""
+    ELSEWHERE = "on another host"
+    """Whether it lives cannot be told from here."""
+    UNKNOWN = "left no record"
+    NO_LOCK = "no lock file"
+    """A link or a folder stands in a lock's place."""
+
+
+@dataclass(frozen=True)
+class LockState:
+    """A lock file, or the gate to one, as it was at one moment."""
+
+    task_id: str
+    path: str
+    is_gate: bool
+    owner: Owner
+    stale: bool
+    """Whoever tries for it would clear it (docs/formats.md, "Task lock")."""
+    age_seconds: float
+    """Since its owner refreshed it last."""
+    pid: int | None
+    host: str
+    acquired_at: str
+
+
+def list_locks(layout: Layout, stale_seconds: float = LockPolicy.stale_seconds) -> Iterator[LockState]:
+    """All task locks and gates of a root, by name. Takes nothing, and changes nothing. Raises OSError."""
+    with os.scandir(layout.runs_dir) as entries:
+        names = sorted(entry.name for entry in entries if entry.name.endswith((_LOCK, _GATE)))
+    for name in names:
+        state = _state(os.path.join(layout.runs_dir, name), stale_seconds)
+        if state is not None:
+            yield state
+
+
+def unlock(
+    layout: Layout,
+    task_id: str,
+    *,
+    force: bool = False,
+    stale_seconds: float = LockPolicy.stale_seconds,
+    policy: LockPolicy = LockPolicy(),
+) -> list[LockState]:
+    """Remove a task's lock, and its gate, from an owner that is dead; returns what was removed.
+
+    A dead process of this host need not become stale first. An owner that may be alive keeps it, and so
+    does one without a record until that is stale, unless ``force``. As the protocol asks, the lock is
+    judged and removed behind the gate, and only if a second look finds the file that was judged.
+
+    Raises LockHeldError where a lock is left alone, UsageError for what is no task's id, OSError.
+    """
+    try:
+        check_task_id(task_id)
+    except UnsafeIdentifierError as error:
+        raise UsageError(str(error)) from None
+    me = lockowner.this_process(task_id, stale_seconds)
+    gate = layout.task_lock_gate(task_id)
+    clear = partial(_clear, layout, force=force, stale_seconds=stale_seconds)
+    with lockfile.staged(layout.lock_mutexes, me) as source:
+        removed = _take_gate(gate, lambda: lockfile.place(source, me, gate), clear, policy)
+        try:
+            removed += clear(layout.task_lock(task_id))
+        finally:
+            lockfile.remove(gate, me.token)
+    return removed
+
+
+def _take_gate(
+    gate: str, place: Callable[[], bool], clear: Callable[[str], list[LockState]], policy: LockPolicy
+) -> list[LockState]:
+    """Clears it first, if that may be; waits for one who may only just be taking the lock."""
+    removed: list[LockState] = []
+    for delay in (*policy.delays(), None):
+        if place():
+            return removed
+        try:
+            removed += clear(gate)
+        except LockHeldError:
+            if delay is None:
+                raise
+            time.sleep(delay)
+        else:
+            if place():
+                return removed
+    raise LockHeldError(gate, "others take it again and again")
+
+
+def _clear(layout: Layout, path: str, force: bool, stale_seconds: float) -> list[LockState]:
+    """Remove one lock file, if it is there and may be; nothing is waited for."""
+    judged = lockfile.look(path)
+    if judged is None:
+        return []
+    state = _judge(path, judged, stale_seconds)
+    if state.owner is Owner.NO_LOCK:
+        raise LockHeldError(path, "a link or a folder stands there, which is no lock")
+    if not (force or state.stale or state.owner is Owner.DEAD):
+        raise LockHeldError(path, f"held by {lockfile.holder(path)}, {_objection(state)}")
+    if not remove_judged(path, layout.break_mutex, judged):
+        raise LockHeldError(path, "it changed while it was looked at")
+    return [state]
+
+
+def _objection(state: LockState) -> str:
+    if state.owner is Owner.UNKNOWN:
+        return f"but may only be about to: it is {state.age_seconds:.0f} s old"
+    return "who may be alive" if state.owner is Owner.ELSEWHERE else "who is alive"
+
+
+def _state(path: str, stale_seconds: float) -> LockState | None:
+    try:
+        seen = lockfile.look(path)
+    except PermissionError:
+        seen = Seen(0, 0, time.time_ns(), b"")
+    return None if seen is None else _judge(path, seen, stale_seconds)
+
+
+def _judge(path: str, seen: Seen, stale_seconds: float) -> LockState:
+    name = os.path.basename(path)
+    record = None if seen.content is None else lockowner.parse(seen.content)
+    return LockState(
+        task_id=name.removesuffix(_GATE).removesuffix(_LOCK),
+        path=path,
+        is_gate=name.endswith(_GATE),
+        owner=_owner(seen, record),
+        stale=is_stale(seen, stale_seconds),
+        age_seconds=0.0 if seen.content is None else max(0.0, time.time() - seen.mtime_ns / 1e9),
+        pid=record.pid if record else None,
+        host=record.host if record else "",
+        acquired_at=record.acquired_at if record else "",
+    )
+
+
+def _owner(seen: Seen, record: lockowner.Owner | None) -> Owner:
+    if seen.content is None:
+        return Owner.NO_LOCK
+    if record is None:
+        return Owner.ELSEWHERE if lockowner.names_another_host(seen.content) else Owner.UNKNOWN
+    if record.host != socket.gethostname():
+        return Owner.ELSEWHERE
+    return Owner.DEAD if lockowner.is_gone(record) else Owner.ALIVE
