@@ -218,6 +218,13 @@ class Disk:
             slot = self.contents[place[2]]
             slot.set(call.end, slot.values[-1] + call.data(1)[: call.result])
 
+    def _ftruncate(self, call: Call) -> None:
+        """As some versions of filelock do to the file of a lock that they have got."""
+        place = self._find(call.path(0))
+        if place is not None and place[2] is not None:
+            slot = self.contents[place[2]]
+            slot.set(call.end, slot.values[-1][: call.number(1)])
+
     def _mkdir(self, call: Call) -> None:
         if place := self._find(call.path(0)):
             self._set(*place[:2], call.end, self._new(call.end, None, 0))

@@ -83,6 +83,7 @@ def changes(log: Path, root: Path) -> Counter[str]:
     return found
 
 
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="THE SHIM MISSES SOME CALLS OF PYTHON 3.10 (unlinkat)")
 @pytest.mark.parametrize(
     "words",
     [["-j", 1], ["-j", 2, "--pool-threshold", 0, "--commit", "run"]],
