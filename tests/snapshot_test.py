@@ -28,6 +28,7 @@ from batchpersist.layout import Layout
 from batchpersist.locks import LockPolicy, TaskLock
 from batchpersist.models import Durability, Keys, Side
 from batchpersist.snapshot import TaskStateStore
+from batchpersist.versions import version_of
 
 Run = dict[str, Any]
 
@@ -160,10 +161,10 @@ def test_other_names_of_the_keys(place: Place) -> None:
 def test_what_stands_already_is_not_written_again_and_takes_no_lock(place: Place) -> None:
     runs = [run("a", "1", "é"), run("b", "2")]
     place.store().record_runs(runs)
-    before = os.stat(place.runs)
+    before = version_of(str(place.runs))
     with TaskLock(place.layout, "t"):
         assert place.store().record_runs([runs[1], runs[0], runs[1]]) == [Side.UNCHANGED] * 3
-    assert os.stat(place.runs) == before
+    assert version_of(str(place.runs)) == before
 
 
 def test_force_writes_what_stands_already(place: Place) -> None:
@@ -265,10 +266,10 @@ def test_the_state_counts_only_where_there_is_no_snapshot(place: Place) -> None:
 )
 def test_a_damaged_snapshot_is_left_as_it_is(place: Place, damaged: bytes) -> None:
     place.write("runs.json", damaged)
-    before = os.stat(place.runs)
+    before = version_of(str(place.runs))
     with pytest.raises(SnapshotError, match=r"runs\.json"):
         place.store().record_run(run("a", "1"))
-    assert os.stat(place.runs) == before
+    assert version_of(str(place.runs)) == before
     assert place.runs.read_bytes() == damaged
     assert place.names() == ["runs.json"]
 
