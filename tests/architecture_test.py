@@ -43,10 +43,10 @@ LEVELS = (
     " compare compare.advice compare.child compare.comparing compare.document compare.histories compare.host"
     " compare.intervals compare.measuring compare.options compare.proof compare.sampling compare.scratch"
     " compare.supervisor compare.survey compare.trees compare.variants"
-    " report report.alone report.build report.comparison report.comparisontext report.document report.ended"
-    " report.failures report.formats report.grid report.inputs report.junit report.prometheus"
-    " report.sentences report.shardrows report.shardtimes report.tables report.text report.unended"
-    " report.wording",
+    " report report.alone report.build report.charts report.comparison report.comparisoncharts"
+    " report.comparisontext report.document report.ended report.failures report.figures report.formats"
+    " report.grid report.inputs report.junit report.page report.prometheus report.sentences"
+    " report.shardrows report.shardtimes report.tables report.text report.unended report.wording",
     # 6 the command
     "cli cli.audit cli.audit_words cli.compare"
     " cli.completion cli.config cli.configuration cli.defaults cli.executing cli.generate cli.main"
@@ -149,7 +149,7 @@ def test_the_terminal_s_packages_are_the_command_s_alone(package: str) -> None:
     assert {module for module in users if LEVEL[module] != LEVEL["cli"]} == set()
 
 
-@pytest.mark.parametrize("package", ["pyarrow", "tqdm", "prometheus_client"])
+@pytest.mark.parametrize("package", ["pyarrow", "tqdm", "prometheus_client", "jinja2", "matplotlib"])
 def test_slow_packages_are_imported_where_they_are_used(package: str) -> None:
     at_once = [
         module

@@ -39,7 +39,7 @@ def command(what: str, runs_dir: str, kind: str | None, output: str | None) -> N
 
     WHAT is `latest`, the id of a batch or its beginning, the folder of a batch, or a file: metrics.json,
     outcomes.parquet or compare.json. A batch that is running, or was killed, is told as far as it
-    came. The format prometheus needs batchpersist[prometheus]. The exit code is 0
+    came. HTML needs batchpersist[report], prometheus needs batchpersist[prometheus]. The exit code is 0
     if there is a report, whatever it says.
     """
     inputs = find_inputs(what, Layout("", os.path.abspath(runs_dir)))

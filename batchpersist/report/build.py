@@ -81,12 +81,13 @@ class _SplitTasks:
 
 
 def _latency(distribution: latency.Distribution) -> Latency | None:
-    """Only the bounds between the quickest and the slowest."""
+    """Only the bounds between the quickest and the slowest; two at least."""
     if not distribution.totals["pair"]:
         return None
     columns = list(zip(*distribution.counts.values(), strict=True))
     reached = [place for place, counts in enumerate(columns) if any(counts)]
     whole = [place for place, counts in enumerate(columns) if counts == tuple(distribution.totals.values())]
-    shown = slice(max(min(reached, default=0) - 1, 0), min(whole, default=len(BOUNDS) - 1) + 1)
+    first = max(min(reached, default=0) - 1, 0)
+    shown = slice(first, max(min(whole, default=len(BOUNDS) - 1) + 1, first + 2))
     cut: dict[str, Any] = {name: counts[shown] for name, counts in distribution.counts.items()}
     return Latency(runs=distribution.totals["pair"], seconds=list(BOUNDS[shown]), **cut)

@@ -170,10 +170,13 @@ class Workers(msgspec.Struct):
 
 
 class Verdict(msgspec.Struct):
-    """The outcome in a sentence or two."""
+    """The outcome."""
 
     level: Level
     text: str
+    """In a sentence."""
+    advice: str = ""
+    """What is left to do, or why there is nothing."""
 
 
 class BatchDocument(msgspec.Struct, kw_only=True):

@@ -59,4 +59,4 @@ def verdict(counts: Counts, state: str) -> Verdict:
         level = "bad"
     elif counts.invalid:
         level = "warning"
-    return Verdict(level, f"{outcome(figures, state)} {what_next(figures, state)}")
+    return Verdict(level, outcome(figures, state), what_next(figures, state))

@@ -14,13 +14,17 @@ from .comparisontext import render_comparison
 from .document import BatchDocument
 from .inputs import BatchInputs
 from .junit import render_junit
+from .page import render_batch_page, render_comparison_page
+from .prometheus import render_prometheus
 from .text import render_text
 
-FORMATS = ("text", "json", "prometheus", "junit")
+FORMATS = ("text", "json", "html", "prometheus", "junit")
 
 _EXTENSIONS = {
     ".txt": "text",
     ".json": "json",
+    ".html": "html",
+    ".htm": "html",
     ".prom": "prometheus",
     ".xml": "junit",
 }
@@ -44,10 +48,10 @@ def render(inputs: BatchInputs | Comparison, kind: str) -> str:
     if isinstance(inputs, Comparison):
         return _of_comparison(inputs, kind)
     if kind == "prometheus":
-        from .prometheus import render_prometheus
-
         return render_prometheus(inputs)
     document = build_document(inputs)
+    if kind == "html":
+        return render_batch_page(document)
     renderers: dict[str, Callable[[BatchDocument], str]] = {
         "text": render_text,
         "json": _as_json,
@@ -57,11 +61,13 @@ def render(inputs: BatchInputs | Comparison, kind: str) -> str:
 
 
 def _of_comparison(comparison: Comparison, kind: str) -> str:
+    if kind == "html":
+        return render_comparison_page(comparison)
     if kind == "text":
         return render_comparison(comparison)
     if kind == "json":
         return _as_json(comparison)
-    raise UsageError(f"a comparison can be shown as text or json, not as {kind}")
+    raise UsageError(f"a comparison can be shown as text, json or html, not as {kind}")
 
 
 def _as_json(document: BatchDocument | Comparison) -> str:

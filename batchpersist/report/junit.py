@@ -47,7 +47,7 @@ def _batch_suite(root: Element, document: BatchDocument, name: str) -> None:
     if document.verdict.level == "busy":
         SubElement(case, "skipped", message=printable(document.verdict.text))
     elif document.verdict.level != "good":
-        _failure(case, document.state, document.verdict.text, document.notes)
+        _failure(case, document.state, document.verdict.text, [document.verdict.advice, *document.notes])
     _total(suite)
 
 

@@ -21,7 +21,7 @@ def throughput(shards: Sequence[ShardRow]) -> Throughput | None:
     counted = [shard for shard in shards if shard.work != "snapshot"]
     if not counted:
         return None
-    begin, total = _extent(counted)
+    begin, total = _extent(shards)
     width = total / BINS
     runs = [0.0] * BINS
     for shard in counted:

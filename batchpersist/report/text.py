@@ -56,7 +56,7 @@ def _heading(document: BatchDocument) -> Iterator[str]:
         version = f", batchpersist {printable(document.version)}" if document.version else ""
         yield f"{moment(document.started_at)}{end}{host}{parts}{version}"
     yield ""
-    yield document.verdict.text
+    yield f"{document.verdict.text} {document.verdict.advice}".rstrip()
 
 
 def _counts(document: BatchDocument, counts: Counts) -> Iterator[str]:

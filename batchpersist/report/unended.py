@@ -38,7 +38,7 @@ def _verdict(status: BatchStatus, so_far: Journaled) -> Verdict:
     if status.state == "running":
         return Verdict("busy", f"Running: {_share(status, settled)} so far.")
     opening = _OPENINGS.get(status.state, "Stopped at once")
-    return Verdict("bad", f"{opening}: {settled} before. {what_next({}, status.state)}")
+    return Verdict("bad", f"{opening}: {settled} before.", what_next({}, status.state))
 
 
 def _share(status: BatchStatus, settled: str) -> str:
