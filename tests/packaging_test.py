@@ -37,7 +37,8 @@ def test_all_that_is_no_python_in_the_package_is_shipped() -> None:
     others = {path for path in package.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
     assert {package / "py.typed", package / "metrics.schema.json"} <= others
     assert others == {path for pattern in patterns for path in package.glob(pattern)}
-    assert all(resources.files("batchpersist").joinpath(path.name).is_file() for path in others)
+    shipped = resources.files("batchpersist")
+    assert all(shipped.joinpath(*path.relative_to(package).parts).is_file() for path in others)
 
 
 def test_every_folder_of_the_package_is_a_package() -> None:
