@@ -83,7 +83,7 @@ def test_it_can_wait_for_the_other_batch(layout: Layout) -> None:
     # Released by another thread than the one that acquired.
     timer = threading.Timer(0.1, first.release)
     timer.start()
-    with BatchLock(layout, "second", wait=30.0):
+    with BatchLock(layout, "second", wait=300.0):
         pass
     timer.join()
 
@@ -168,7 +168,7 @@ def test_a_forked_child_does_not_end_its_parent_s_batch(layout: Layout) -> None:
 
 def increment(layout: Layout, counter: Path, rounds: int) -> None:
     for number in range(rounds):
-        with BatchLock(layout, f"batch {number}", wait=30.0):
+        with BatchLock(layout, f"batch {number}", wait=300.0):
             value = int(counter.read_text())
             time.sleep(0.001)
             counter.write_text(str(value + 1))

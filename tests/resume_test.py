@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -79,6 +78,23 @@ def go_on(root: Path, source: Path, **more: Any) -> tuple[Any, list[Event]]:
     return run_batch([str(source)], options(root, **more), watch=seen.append), seen
 
 
+KILLED = """
+import os, signal
+from batchpersist.cli.main import cli
+from batchpersist.journal import Journal
+lines, append = [], Journal.append
+def append_or_die(journal, line):
+    append(journal, line)
+    lines.append(line)
+    if len(lines) == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+Journal.append = append_or_die
+if __name__ == "__main__":
+    cli()
+"""
+"""A batch that is killed between two shards."""
+
+
 @pytest.mark.parametrize(
     "words", [("-j", "1"), ("-j", "2", "--pool-threshold", "0"), ("--commit", "run", "-j", "1")]
 )
@@ -86,17 +102,16 @@ def test_a_killed_batch_is_continued_and_what_it_had_settled_is_left_alone(
     tmp_path: Path, source: Path, words: tuple[str, ...]
 ) -> None:
     run_batch([str(source)], options(tmp_path / "other"))
-    command = [sys.executable, "-m", "batchpersist", "run", "../runs.jsonl", "--max-failures", "100%", *words]
-    (tmp_path / "root").mkdir()
-    with subprocess.Popen(
-        command, cwd=tmp_path / "root", stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
-    ) as batch:
-        while not list((tmp_path / "root").glob(".runs/.batchpersist/batches/*/journal.jsonl")):
-            time.sleep(0.001)
-        (path,) = (tmp_path / "root").glob(".runs/.batchpersist/batches/*/journal.jsonl")
-        while path.stat().st_size == 0 and batch.poll() is None:
-            time.sleep(0.001)
-        batch.send_signal(signal.SIGKILL)
+    root = tmp_path / "root"
+    root.mkdir()
+    (tmp_path / "killed.py").write_text(KILLED)
+    words = ("run", "../runs.jsonl", "--max-failures", "100%", *words)
+    killed = subprocess.run(
+        [sys.executable, "../killed.py", *words], cwd=root, capture_output=True, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    (path,) = root.glob(".runs/.batchpersist/batches/*/journal.jsonl")
+    command = [sys.executable, "-m", "batchpersist", *words]
     folder = BatchFolder(str(path.parent))
     assert folder.read_record().state == "running"
     settled = journaled(folder)

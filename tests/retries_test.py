@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -53,11 +52,12 @@ def failing(monkeypatch: pytest.MonkeyPatch, code: int, times: int, run_id: str 
 
 
 @pytest.mark.parametrize("commit", ["task", "run"])
+@pytest.mark.parametrize("name", ["EAGAIN", "EINTR", "EIO", "ESTALE", "ETIMEDOUT"])
 def test_an_error_that_passes_costs_nobody_a_run(
-    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch, commit: str
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch, commit: str, name: str
 ) -> None:
     whole = run_batch([source], options(tmp_path / "whole"))
-    failing(monkeypatch, errno.EIO, times=1)
+    failing(monkeypatch, getattr(errno, name), times=1)
     seen: list[Event] = []
     report = run_batch([source], options(tmp_path / "root", commit=commit), watch=seen.append)
     assert report.exit_code == 0
@@ -146,14 +146,12 @@ def test_a_batch_that_is_to_stop_does_not_wait_for_another_round(
 ) -> None:
     failing(monkeypatch, errno.EIO, times=1)
     seen: list[Event] = []
-    started = time.monotonic()
     report = run_batch(
         [source],
         options(tmp_path, retries=RetryPolicy(1, first_delay=1e9, max_delay=1e9)),
         watch=seen.append,
         stop=(tmp_path / "runs/task-3").exists,
     )
-    assert time.monotonic() - started < 60
     assert report.metrics["counts"]["manifest_failed"] == 1
     assert [event.run_id for event in seen if isinstance(event, RunFailure)] == ["run-7"]
 

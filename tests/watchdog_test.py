@@ -49,7 +49,7 @@ def test_bad_runs_are_found_by_the_beats_and_no_others_are_charged(tmp_path: Pat
     bad = {"run-57": "hangs", "run-211": "dies"}
     settle = partial(settle_with_beats, folder=str(tmp_path / "beats"), log=str(tmp_path / "log"), bad=bad)
     with closing(Crew(workers, pool_runs=0, in_process=False)) as crew:
-        watchdog = Watchdog(str(tmp_path / "beats"), timeout=1.0)
+        watchdog = Watchdog(str(tmp_path / "beats"), timeout=3.0)
         settling = Settling(crew, plan.rows, plan.shards, settle, lambda: False, watchdog=watchdog)
         outcomes = list(settling)
     found = sides(outcomes, plan)
@@ -129,11 +129,11 @@ import batchpersist.batch
 batchpersist.batch.make_plan = make_plan
 from batchpersist.cli.main import cli
 if __name__ == "__main__":
-    cli(["run", "a.jsonl", "b.jsonl", "-j", "1", "--run-timeout", "1"])
+    cli(["run", "a.jsonl", "b.jsonl", "-j", "1", "--run-timeout", "2", "--durability", "none"])
 """
     (tmp_path / "program.py").write_text(program)
     done = subprocess.run(
-        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "program.py"], cwd=tmp_path, capture_output=True, text=True, timeout=300, check=False
     )
     assert done.returncode == 3, done.stderr
     assert "3 x manifest: run timed out" in done.stdout

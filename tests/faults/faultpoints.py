@@ -106,7 +106,7 @@ class Command:
     def __exit__(self, *_: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(timeout=60)
+        self._process.wait(timeout=300)
         assert self._process.stdout is not None
         self._process.stdout.close()
 

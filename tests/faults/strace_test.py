@@ -61,7 +61,7 @@ def run(
         capture_output=True,
         text=True,
         check=False,
-        timeout=120,
+        timeout=300,
         env=os.environ | {"PYTHONDONTWRITEBYTECODE": "1"} | (environment or {}),
     )
     return Answer(result.returncode, result.stdout, result.stderr, 0, 0, "", [], False)

@@ -25,7 +25,7 @@ import time
 from typing import Any, BinaryIO
 
 _PR_SET_CHILD_SUBREAPER = 36
-_PATIENCE = 20.0
+_PATIENCE = 60.0
 """Seconds for what a killed batch has started to end by itself."""
 
 
