@@ -24,14 +24,17 @@ R = TypeVar("R")
 
 Submit = Callable[[], "Future[R]"]
 
+LOST = (BrokenExecutor, MemoryError)
+"""What a call ends with that did not fail by itself, or not for certain: its worker died, or was about to."""
+
 
 def in_order(
     submits: Iterable[Submit[R]], in_flight: Callable[[], int], retry: Callable[[Submit[R]], R]
 ) -> Iterator[R]:
     """Start each call, keep a bounded number under way, and give back the results in their order.
 
-    ``retry`` makes a call again that a broken executor lost; nothing else is under way on a pool
-    that it has replaced.
+    ``retry`` makes a call again that was ``LOST``; nothing else is under way on a pool that it has
+    replaced.
     """
     pending: deque[tuple[Submit[R], Future[R] | None]] = deque()
 
@@ -39,7 +42,7 @@ def in_order(
         submit, future = pending.popleft()
         try:
             return retry(submit) if future is None else future.result()
-        except BrokenExecutor:
+        except LOST:
             return retry(submit)
 
     for submit in submits:
@@ -56,7 +59,8 @@ def in_order(
 class Settling:
     """Settles a plan's shards on a crew; iterate over the outcomes, in order of completion.
 
-    A worker that dies breaks its pool and every shard in flight. Those are tried again one
+    A worker that dies breaks its pool and every shard in flight; one that has too little memory for its
+    shard gives it back in time. Those are tried again one
     at a time on a new pool, cut at the run that it was at if that is known; one that dies alone is
     halved, until the guilty run is found.
     """
@@ -90,6 +94,10 @@ class Settling:
         self._alone: Shard | None = None
         """The suspect that is being tried, or was last."""
         self._deaths = 0
+        self._broken = False
+        """The executor, since it was replaced last."""
+        self._hungry: set[int] = set()
+        """The first rows of shards for which there was too little memory."""
 
     @property
     def cut_short(self) -> bool:
@@ -125,6 +133,7 @@ class Settling:
                 self._alone = shard if alone else None
             except BrokenExecutor:  # it is not to blame
                 self._lost.append(shard)
+                self._broken = True
 
     def _collect(self) -> Iterator[ShardOutcome]:
         patience = self._watchdog.poll_seconds if self._watchdog else None
@@ -137,29 +146,35 @@ class Settling:
                 yield future.result()
             except BrokenExecutor:
                 self._lost.append(shard)
+                self._broken = True
+            except MemoryError:
+                self._lost.append(shard)
+                self._hungry.add(shard.start)
             except Exception as error:
                 yield failed_outcome(shard, error, defect=True)
 
     def _recover(self) -> Iterator[ShardOutcome]:
         """Try again what a broken pool lost, one piece at a time; cut up the one that broke it alone."""
         lost, self._lost = sorted(self._lost), []
-        replaced = self._crew.replace_pool()
+        works = self._crew.replace_pool() if self._broken else True
+        self._broken = False
         for task_id in self._tasks(lost):
             self._bury(task_id, self._crew.pids)
         last_rows = self._watchdog.last_rows(self._crew.pids) if self._watchdog else set()
-        if not replaced:
+        if not works:
             yield from (failed_outcome(shard, ExecutorBrokenError("the executor broke")) for shard in lost)
         elif lost == [self._alone] and lost[0].stop - lost[0].start == 1:
-            yield failed_outcome(lost[0], self._cause(lost[0].start))
+            yield failed_outcome(lost[0], self._death(lost[0].start))
         else:
             pieces = [piece for shard in lost for piece in _cut_at(shard, last_rows)]
             if pieces == lost == [self._alone]:
                 pieces = _halves(lost[0])
             self._suspects.extendleft(reversed(pieces))
 
-    def _cause(self, row: int) -> WorkerDiedError:
-        hung = self._watchdog is not None and self._watchdog.timed_out(row)
-        return WorkerDiedError("run timed out" if hung else "worker died")
+    def _death(self, row: int) -> WorkerDiedError:
+        if self._watchdog is not None and self._watchdog.timed_out(row):
+            return WorkerDiedError("run timed out")
+        return WorkerDiedError("worker died", "out of memory" if row in self._hungry else "")
 
     def _tasks(self, shards: Iterable[Shard]) -> set[str]:
         ids = (self._rows["task_id"].slice(shard.start, shard.stop - shard.start) for shard in shards)

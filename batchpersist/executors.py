@@ -9,7 +9,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
-from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
 from typing import Any, TypeVar
 
@@ -25,11 +24,8 @@ DRAIN_SECONDS = 5.0
 POOL_RUNS = 2_000
 """Runs from which a pool pays: it takes about as long to start as so many runs to settle."""
 
-_FORK_SERVER_DIED = 255
-"""What multiprocessing says to be the exit code of a process whose fork server has ended."""
-
-POOL_STARTS = 2
-"""Pools to start without success before giving up: the first one's fork server may have been killed."""
+RESTART_PAUSES = (0.0, 0.02, 0.1, 0.5)
+"""Seconds before each attempt at another pool: a fork server that was killed may seem alive for a moment."""
 
 
 def usable_cpus() -> int:
@@ -93,10 +89,8 @@ class Crew:
         self._given = executor
         self._serial = SerialExecutor()
         self._pool: ProcessPoolExecutor | None = None
-        self._first_call: Future[int] | None = None
         self.start_seconds = 0.0
         """From the wish for a pool until its first worker answered."""
-        self._failed_starts = 0
         self._pids: set[int] = set()
         self._former_pids: set[int] = set()
 
@@ -145,9 +139,8 @@ class Crew:
         try:
             if self._pool is None:
                 begun = time.perf_counter()
-                self._pool, self._first_call = process_pool(self.workers), None
-                self._first_call = self._pool.submit(os.getpid)
-                self._first_call.add_done_callback(lambda _call: self._answered(begun))
+                self._pool = process_pool(self.workers)
+                self._pool.submit(os.getpid).add_done_callback(lambda _call: self._answered(begun))
             return self._pool.submit(call, *args)
         except (EOFError, ConnectionError):
             return None
@@ -168,25 +161,30 @@ class Crew:
         return self._pids | self._former_pids
 
     def replace_pool(self) -> bool:
-        """Drop a pool that broke; the next call starts another. False where it is not ours to replace.
+        """Start another pool for one that broke, whose workers end. False where it is not ours to replace.
 
-        Its workers have ended by then, all that can be seen to have. Raises WorkersCannotStartError where
-        two in succession never did anything: another one would not either.
+        What is settled in this process goes on there. Raises WorkersCannotStartError where the workers
+        of none of several pools do anything.
         """
         if self._given is not None:
             return self.elastic is not None and self.elastic.is_alive()
-        if not self._pooled:
-            return False
         if self._pool is not None:
             self.close()
             _await_end(self._pids)
             self._former_pids |= self._pids
             self._pids.clear()
-            _renew_fork_server()
-            self._failed_starts = 0 if _has_succeeded(self._first_call) else self._failed_starts + 1
-        if self._failed_starts == POOL_STARTS:
-            raise WorkersCannotStartError
+            self._restart()
         return True
+
+    def _restart(self) -> None:
+        for pause in RESTART_PAUSES:
+            time.sleep(pause)
+            first = self._submit_to_pool(os.getpid)
+            if first is not None and first.exception() is None:
+                self._pids.add(first.result())
+                return
+            self.close()
+        raise WorkersCannotStartError
 
     def close(self) -> None:
         """Shut down a pool of our own; a given executor is its owner's."""
@@ -197,10 +195,6 @@ class Crew:
 
 def _children() -> set[int]:
     return {child.pid for child in multiprocessing.active_children() if child.pid}
-
-
-def _has_succeeded(call: Future[int] | None) -> bool:
-    return call is not None and call.done() and call.exception() is None
 
 
 def _await_end(pids: Iterable[int]) -> None:
@@ -241,23 +235,6 @@ def _start_fork_server() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
-def _renew_fork_server() -> None:
-    """Have a process started, as a trial, until one ends by itself: a dead fork server is started again.
-
-    In between, one that was killed may still count as alive. Gives up in silence; a pool will tell.
-    """
-    deadline = time.monotonic() + DRAIN_SECONDS
-    while time.monotonic() < deadline:
-        _start_fork_server()
-        with suppress(EOFError, ConnectionError):
-            trial = multiprocessing.get_context("forkserver").Process(target=int)
-            trial.start()
-            trial.join()
-            if trial.exitcode != _FORK_SERVER_DIED:
-                return
-        time.sleep(0.01)
 
 
 def _begin_worker(folder: str) -> None:

@@ -13,13 +13,14 @@ from typing import Any
 
 from .casefolding import mark_twins
 from .catalogue import load_catalogue
-from .dispatch import Submit, in_order
+from .dispatch import LOST, Submit, in_order
 from .executors import Crew
 from .job import make_job
 from .models import Event, Progress, Shard
 from .options import BatchOptions
 from .plan import Plan, make_plan
 from .scanning import scan_sources
+from .settle import SettleOptions
 from .sources import discover
 from .standing import Standing, look_up_shard
 
@@ -87,8 +88,8 @@ def preview_batch(
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
         whole = planned(split_tasks=False)
         counts: Counter[Standing] = Counter()
-        submits = _submits(whole, crew, options, stop)
-        for found in in_order(submits, lambda: crew.in_flight(index.rows), _try_again(crew)):
+        look_ups = _look_ups(whole, crew, options, stop)
+        for found in in_order(look_ups, lambda: crew.in_flight(index.rows), _retry):
             counts += found
             watch(Progress("compare", counts.total(), plan.selected, counts[Standing.UNREADABLE]))
     return Preview(
@@ -109,23 +110,38 @@ def preview_batch(
     )
 
 
-def _submits(
-    plan: Plan, crew: Crew, options: BatchOptions, stop: Callable[[], bool]
-) -> Iterator[Callable[[], Future[Counter[Standing]]]]:
+@dataclass(frozen=True)
+class _LookUp:
+    """Starts the comparison of a shard, and can start it again."""
+
+    crew: Crew
+    plan: Plan
+    settling: SettleOptions
+    shard: Shard
+
+    def __call__(self) -> Future[Counter[Standing]]:
+        job = make_job(self.plan.rows, self.shard)
+        return self.crew.submit(self.plan.rows.num_rows, look_up_shard, job, self.settling)
+
+    def given_up(self) -> Counter[Standing]:
+        rows = self.plan.rows.slice(self.shard.start, self.shard.stop - self.shard.start)
+        return Counter({Standing.UNREADABLE: rows["superseded"].to_pylist().count(False)})
+
+
+def _look_ups(plan: Plan, crew: Crew, options: BatchOptions, stop: Callable[[], bool]) -> Iterator[_LookUp]:
     settling = options.settling()
-
-    def submit(shard: Shard) -> Future[Counter[Standing]]:
-        return crew.submit(plan.rows.num_rows, look_up_shard, make_job(plan.rows, shard), settling)
-
     for shard in plan.shards:
         if stop():
             return
-        yield partial(submit, shard)
+        yield _LookUp(crew, plan, settling, shard)
 
 
-def _try_again(crew: Crew) -> Callable[[Submit[Counter[Standing]]], Counter[Standing]]:
-    def retry(submit: Submit[Counter[Standing]]) -> Counter[Standing]:
-        crew.replace_pool()
-        return submit().result()
-
-    return retry
+def _retry(look_up: Submit[Counter[Standing]]) -> Counter[Standing]:
+    """Compare again, alone on a new pool; a shard that costs a second worker is given up."""
+    assert isinstance(look_up, _LookUp)
+    look_up.crew.replace_pool()
+    try:
+        return look_up().result()
+    except LOST:
+        look_up.crew.replace_pool()
+        return look_up.given_up()

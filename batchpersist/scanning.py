@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, groupby
 from typing import TYPE_CHECKING
 
 from .cataloguesources import KnownSource, KnownSources, SourceLog
-from .dispatch import in_order
+from .dispatch import LOST, in_order
 from .errors import WorkerDiedError, failure_of
 from .executors import Crew, SerialExecutor
 from .index import IndexBuilder
@@ -105,7 +105,7 @@ def _retry(call: Callable[[], Future[ScannedPart]]) -> ScannedPart:
     try:
         if call.crew.replace_pool():
             return call().result()
-    except BrokenExecutor:
+    except LOST:
         call.crew.replace_pool()
     died = failure_of(WorkerDiedError("worker died while reading"))
     rejects = [Reject(piece.name, 0, died) for piece in call.part.pieces]

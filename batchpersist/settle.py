@@ -63,9 +63,10 @@ class SettleOptions:
 def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     """Persist a shard's runs; returns how each side of each settled.
 
-    Nothing is raised for a run that fails: its failure stands in the outcome. When it
-    returns, what is PERSISTED is as durable as ``options.durability`` says. Safe to call in
-    several processes at once for shards of one plan, and beside a live orchestrator.
+    Nothing is raised for a run that fails: its failure stands in the outcome. MemoryError: the shard
+    as a whole needs more than there is; nothing is left behind then. When it returns, what is PERSISTED
+    is as durable as ``options.durability`` says. Safe to call in several processes at once for shards
+    of one plan, and beside a live orchestrator.
     """
     refs = job.refs()
     outcome = blank_outcome(job.shard)
@@ -199,6 +200,10 @@ class _Group:
             current().add(clock)
             if result.error is not None:
                 side.abandon(result.error)
+        if any(isinstance(result.error, MemoryError) for result in settled):
+            # Whose fault it is shows when fewer runs are tried at once (``dispatch``).
+            self._abandon(MemoryError())
+            raise MemoryError
         in_turn = sum(result.seconds for result in settled)
         self._saved_seconds += max(0.0, in_turn - (time.perf_counter() - begun))
 

@@ -150,6 +150,27 @@ def test_a_run_is_not_charged_for_one_worker(tmp_path: Path, runs: int) -> None:
     assert (tmp_path / "died").exists()
 
 
+def settle_in_little_memory(job: ShardJob, hungry: tuple[str, ...], most: int) -> ShardOutcome:
+    """Where more than ``most`` runs are settled at once, or a hungry one, there is too little memory."""
+    if len(job.refs()) > most or any(ref.run_id in hungry for ref in job.refs()):
+        raise MemoryError
+    return settle_unless_poisoned(job)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_too_little_memory_for_a_shard_costs_only_the_run_that_needs_more(
+    tmp_path: Path, workers: int
+) -> None:
+    plan = plan_with(tmp_path, tasks=2, runs=20, workers=workers)
+    settle = partial(settle_in_little_memory, hungry=("run-7",), most=4)
+    with closing(Crew(workers, pool_runs=0)) as crew:
+        outcomes = list(Settling(crew, plan.rows, plan.shards, settle, lambda: False))
+    found = sides(outcomes, plan)
+    assert [run_id for run_id, settled in found.items() if settled != (PERSISTED, PERSISTED)] == ["run-7"]
+    failures = {failure for outcome in outcomes for failure in outcome.manifest_failures.values()}
+    assert failures == {Failure("WorkerDiedError", "worker died", "out of memory")}
+
+
 def test_a_defect_fails_its_shard_and_is_marked_as_one(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=4)
     with closing(Crew(1)) as crew:
