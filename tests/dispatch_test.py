@@ -152,8 +152,7 @@ def test_a_run_is_not_charged_for_one_worker(tmp_path: Path, runs: int) -> None:
 
 def settle_in_little_memory(job: ShardJob, hungry: tuple[str, ...], most: int) -> ShardOutcome:
     """Where more than ``most`` runs are settled at once, or a hungry one, there is too little memory."""
-    refs = job.refs()
-    if len(refs) > most or any(refs.run_id(row) in hungry for row in range(len(refs))):
+    if len(job.refs()) > most or not set(hungry).isdisjoint(job.refs().run_ids):
         raise MemoryError
     return settle_unless_poisoned(job)
 
