@@ -54,6 +54,7 @@ CONTENTS = {
     "Reference": [
         "docs/reference/commands",
         "docs/reference/api",
+        "docs/reference/metrics",
         "docs/metrics",
         "docs/report",
         "docs/sources",

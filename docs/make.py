@@ -1,7 +1,8 @@
 """Makes what the program itself knows best: ``python docs/make.py [--into FOLDER]``.
 
 The reference of the commands and the man page come from Click's declarations (and the README's exit codes),
-the list of public names from the library. tests/public_test.py compares them with what is checked in.
+the fields of metrics.json from its JSON Schema, the list of public names from the library.
+tests/public_test.py compares all of them with what is checked in.
 """
 
 from __future__ import annotations
@@ -15,11 +16,13 @@ sys.path.insert(0, str(HERE / "_make"))
 
 import api  # noqa: E402
 import commands  # noqa: E402
+import fields  # noqa: E402
 import manpage  # noqa: E402
 
 PAGES = {
     "docs/reference/commands.md": commands.page,
     "docs/reference/batchpersist.1": manpage.page,
+    "docs/reference/metrics.md": fields.page,
     "tests/public_api.txt": api.page,
 }
 
