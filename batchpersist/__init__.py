@@ -33,6 +33,8 @@ _HOMES = {
     "Retry": "models",
     "RetryPolicy": "retries",
     "RunFailure": "models",
+    "RepairOptions": "repair",
+    "RepairReport": "repair",
     "RunManifestWriter": "manifest",
     "Selection": "plan",
     "Side": "models",
@@ -46,6 +48,7 @@ _HOMES = {
     "compare_batches": "compare.comparing",
     "preview_batch": "preview",
     "retry_batch": "operations.retry",
+    "repair_root": "repair",
     "run_batch": "batch",
 }
 

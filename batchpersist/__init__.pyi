@@ -34,6 +34,9 @@ from .plan import Selection as Selection
 from .policy import FailurePolicy as FailurePolicy
 from .preview import Preview as Preview
 from .preview import preview_batch as preview_batch
+from .repair import RepairOptions as RepairOptions
+from .repair import RepairReport as RepairReport
+from .repair import repair_root as repair_root
 from .retries import RetryPolicy as RetryPolicy
 from .snapshot import TaskStateStore as TaskStateStore
 

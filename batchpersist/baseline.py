@@ -48,6 +48,10 @@ class Baseline:
             self._file.close()
             self._file = None
 
+    def read(self, size: int, offset: int) -> bytes:
+        """Bytes of the snapshot that was opened, whether or not it could be loaded; else none."""
+        return os.pread(self._file.fileno(), size, offset) if self.version and self._file else b""
+
     def load(
         self, layout: Layout, task_id: str, keys: Keys, *, cache: bool = True, earlier: Baseline | None = None
     ) -> History:
@@ -58,7 +62,7 @@ class Baseline:
         compared with it only. Raises SnapshotError (a snapshot that cannot be read as one) and
         OSError; then, as well, the caller closes.
         """
-        snapshot, legacy = layout.snapshot(task_id), layout.legacy_state(task_id)
+        snapshot = layout.snapshot(task_id)
         with _naming(snapshot):
             found = self._open(snapshot)
             if found is not None:
@@ -66,6 +70,11 @@ class Baseline:
                 path = layout.history_cache(task_id) if cache else None
                 self._history = _read(*found, task_id, keys, path, earlier)
                 return self._history
+        return self.load_legacy(layout, task_id, keys)
+
+    def load_legacy(self, layout: Layout, task_id: str, keys: Keys) -> History:
+        """Read the task's legacy state, even if it has a snapshot; nothing where it is none. As ``load``."""
+        legacy = layout.legacy_state(task_id)
         with _naming(legacy):
             try:
                 found = self._open(legacy)

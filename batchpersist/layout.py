@@ -80,6 +80,11 @@ class Layout:
         return os.path.join(self.own_dir, "batch.gate")
 
     @property
+    def repairs(self) -> str:
+        """Folder of the copies of what repairs have replaced."""
+        return os.path.join(self.runs_dir, OWN_FOLDER, "repair")
+
+    @property
     def lock_mutexes(self) -> str:
         """Folder of the flock'd files that serialise the breaking of stale task locks."""
         return os.path.join(self.runs_dir, OWN_FOLDER, "locks")

@@ -40,6 +40,8 @@ LEVELS = (
     "batch preview operations operations.retry operations.status operations.tasklocks"
     " audit audit.confirm audit.files audit.findings audit.jobs audit.look audit.manifests audit.options"
     " audit.rooms audit.root audit.runcheck audit.snapshots audit.verdict audit.work"
+    " repair repair.collecting repair.keeping repair.manifests repair.options repair.publishing"
+    " repair.rebuild repair.remedies repair.report repair.root repair.salvage repair.strays repair.task"
     " compare compare.advice compare.child compare.comparing compare.document compare.histories compare.host"
     " compare.intervals compare.measuring compare.options compare.proof compare.sampling compare.scratch"
     " compare.supervisor compare.survey compare.trees compare.variants"
@@ -48,7 +50,7 @@ LEVELS = (
     " report.grid report.inputs report.junit report.page report.prometheus report.sentences"
     " report.shardrows report.shardtimes report.tables report.text report.unended report.wording",
     # 6 the command
-    "cli cli.audit cli.audit_words cli.compare"
+    "cli cli.repair cli.repair_words cli.audit cli.audit_words cli.compare"
     " cli.completion cli.config cli.configuration cli.defaults cli.executing cli.generate cli.main"
     " cli.options cli.options.batches cli.options.comparing cli.options.nightly cli.options.places"
     " cli.options.reading cli.options.sections cli.options.showing cli.options.types cli.options.working"

@@ -65,7 +65,7 @@ def test_roots_that_are_not_there_are_empty(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(STEPS)
 def test_it_finds_what_a_slow_and_obvious_audit_finds(steps: list[Step]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -253,7 +253,7 @@ def expected(tree: Tree) -> tuple[Found, dict[tuple[str, str], str]]:
     """What an audit of the tree must find, and each run's sign."""
     found: Found = set()
     signs: dict[tuple[str, str], str] = {}
-    for path in [tree.out, tree.runs, *tree.out.glob("*/"), *tree.runs.glob("*/")]:
+    for path in [tree.out, tree.runs, *tree.out.glob("*/"), *tree.runs.glob("[!.]*/")]:
         found |= set(_beside(tree, path))
     tasks = {path.name for root in (tree.out, tree.runs) for path in root.glob("*/") if path.name[0] != "."}
     for task in sorted(tasks):
@@ -331,3 +331,29 @@ def _of_snapshot(task: str, value: dict[str, Any], text: str) -> Iterable[tuple[
     for run_id, count in Counter(run["runId"] for run in value["runs"]).items():
         if count > 1:
             yield "duplicate-run", task, run_id
+
+
+def left_over(tree: Tree) -> set[tuple[str, str, str]]:
+    """What a slow audit finds, but for what need not be repaired."""
+    return {item for item in expected(tree)[0] if item[0] not in ("foreign-file", "other-layout")}
+
+
+def parsable_runs(tree: Tree) -> dict[tuple[str, str], list[object]]:
+    """Every run that can be read in any place, by its own ids, with all its texts."""
+    found: dict[tuple[str, str], list[object]] = {}
+    for run in _all_runs(tree):
+        if is_run(run):
+            found.setdefault((run["taskId"], run["runId"]), []).append(run)
+    return found
+
+
+def _all_runs(tree: Tree) -> Iterable[dict[str, object]]:
+    for path in tree.runs.glob("[!.]*/*/manifest.json"):
+        yield parsed(path)
+    for path in tree.out.glob("*/runs.json"):
+        value = parsed(path)
+        if isinstance(value, dict) and isinstance(value.get("runs"), list):
+            yield from value["runs"]
+    for path in tree.out.glob("*/state.json"):
+        if not path.with_name("runs.json").exists() and is_snapshot(path, path.parent.name):
+            yield from parsed(path)["runs"]

@@ -4,8 +4,8 @@
 task run by run; ``confirm`` has what was found seen a second time; ``audit_root`` is the whole.
 """
 
-from .findings import Finding, Kind, Sign, Weight
+from .findings import Finding, Kind, Sign, Tally, Weight
 from .options import AuditOptions
 from .root import Audit, AuditReport, audit_root
 
-__all__ = ["Audit", "AuditOptions", "AuditReport", "Finding", "Kind", "Sign", "Weight", "audit_root"]
+__all__ = ["Audit", "AuditOptions", "AuditReport", "Finding", "Kind", "Sign", "Tally", "Weight", "audit_root"]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
+from collections.abc import Hashable
 from enum import Enum
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
 
 
 class Weight(str, Enum):
@@ -60,6 +62,27 @@ class Finding(NamedTuple):
     """What is wrong with it, in words, where the kind does not say it all."""
     evidence: bytes = b""
     """A digest of what was compared: while a run is being written it differs from look to look."""
+
+
+K = TypeVar("K", bound=Hashable)
+
+SAMPLES = 5
+"""Findings of a group that are kept to be named."""
+
+
+class Tally(Generic[K]):
+    """How many findings there are of each group, and the first few of them."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[K] = Counter()
+        self.samples: dict[K, list[Finding]] = defaultdict(list)
+        """The first ``SAMPLES`` of each group."""
+
+    def add(self, group: K, finding: Finding) -> None:
+        """Count it, and keep it if it is among the first of its group."""
+        self.counts[group] += 1
+        if len(self.samples[group]) < SAMPLES:
+            self.samples[group].append(finding)
 
 
 class Sign(str, Enum):

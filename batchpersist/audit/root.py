@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import closing
@@ -19,15 +18,12 @@ from ..plan import Selection, make_plan
 from ..scanning import scan_sources
 from ..sources import discover
 from .confirm import confirm
-from .findings import Finding, Kind, Sign, Weight
+from .findings import Finding, Kind, Sign, Tally, Weight
 from .jobs import LookJob, look
 from .look import Share, TaskLook
 from .options import AuditOptions
 from .rooms import look_around
 from .work import Work
-
-SAMPLES = 5
-"""Findings of a kind that a report names."""
 
 Watch = Callable[[Event], None]
 
@@ -39,10 +35,13 @@ class AuditReport:
     tasks: int = 0
     runs: int = 0
     """Of which anything was seen, on any side."""
-    counts: Counter[Kind] = field(default_factory=Counter)
-    samples: dict[Kind, list[Finding]] = field(default_factory=lambda: defaultdict(list))
-    """The first ``SAMPLES`` of each kind."""
+    tally: Tally[Kind] = field(default_factory=Tally)
     interrupted: bool = False
+
+    @property
+    def counts(self) -> Counter[Kind]:
+        """How many findings there are of each kind."""
+        return self.tally.counts
 
     def of(self, weight: Weight) -> int:
         """How many findings of this weight there are."""
@@ -54,12 +53,6 @@ class AuditReport:
         if self.of(Weight.DIFFERENCE):
             return 5
         return 3 if self.of(Weight.UNCHECKED) else 0
-
-    def add(self, finding: Finding) -> None:
-        """Count it, and keep it if it is among the first of its kind."""
-        self.counts[finding.kind] += 1
-        if len(self.samples[finding.kind]) < SAMPLES:
-            self.samples[finding.kind].append(finding)
 
 
 def audit_root(
@@ -90,7 +83,7 @@ def audit_root(
                 tasks.add(confirmed.share.task_id)
             report.runs += confirmed.runs
             for finding in confirmed.findings:
-                report.add(finding)
+                report.tally.add(finding.kind, finding)
                 found(finding)
             if signed is not None:
                 _sign(confirmed, signed)
@@ -137,7 +130,7 @@ class Audit:
         self._spool.cleanup()
 
     def looks(self) -> Iterator[TaskLook]:
-        """Every task, confirmed; what was found in the roots themselves and in the sources comes last."""
+        """Every task, confirmed; first what was found in the roots themselves and in the sources."""
         plan, invalid = None, []
         if self._has_sources:
             index = scan_sources(
@@ -152,6 +145,7 @@ class Audit:
             selection = Selection(self._options.tasks)
             plan = make_plan(index.take_table(), selection, workers=self.crew.workers, split_tasks=False)
             self.likely_runs = max(self._rooms.runs, plan.selected)
+        yield TaskLook(Share(""), findings=self._rooms.findings + invalid)
         workers = 1 if self._whole_tasks else self.crew.parallelism(self.likely_runs or 0)
         work = Work(self._rooms, plan, workers)
         yield from confirm(
@@ -160,8 +154,6 @@ class Audit:
             self._options,
             self._stop,
         )
-        still_there = [item for item in self._rooms.findings if os.path.lexists(item.path)]
-        yield TaskLook(Share(""), findings=still_there + invalid)
 
     def _each(self, jobs: Iterable[LookJob]) -> Iterator[TaskLook]:
         """Have the crew take looks, in the order of the jobs."""

@@ -100,12 +100,12 @@ def _audit(sources: tuple[str, ...], job: Job) -> int:
     return code
 
 
-def tell(given: dict[str, Any], finding: Finding) -> None:
-    """One finding as it comes, where that is asked for."""
+def tell(given: dict[str, Any], finding: Finding, **more: str | None) -> None:
+    """One finding as it comes, where that is asked for; ``more``: what else JSON is to have."""
     if given["as_json"]:
         weight = finding.kind.weight.value
         named = {name: value for name, value in finding._asdict().items() if name != "evidence"}
-        emit("finding", **{**named, "kind": finding.kind.value}, weight=weight)
+        emit("finding", **{**named, "kind": finding.kind.value}, weight=weight, **more)
     elif given["verbose"]:
         say(f"{finding.kind.value}: {describe_finding(finding)}", err=True)
 

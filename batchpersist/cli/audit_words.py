@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
+from typing import TypeVar
 
-from ..audit import AuditReport, Finding, Kind, Weight
+from ..audit import AuditReport, Finding, Kind, Tally, Weight
 from ..report.sentences import number
+
+K = TypeVar("K", bound=Hashable)
 
 MEANING = {
     Kind.NOT_PERSISTED: "in the source, but neither in the snapshot nor in a manifest",
@@ -32,7 +35,7 @@ MEANING = {
 
 def audit_lines(report: AuditReport) -> Iterator[str]:
     """Lines for a person: the findings by kind, each kind with a few of them; the last line says it all."""
-    yield from finding_lines(report)
+    yield from finding_lines(report.tally)
     differences, unchecked = report.of(Weight.DIFFERENCE), report.of(Weight.UNCHECKED)
     opening = "Interrupted: " if report.interrupted else ""
     found = number(differences, "difference") if differences else "no difference"
@@ -42,15 +45,21 @@ def audit_lines(report: AuditReport) -> Iterator[str]:
     yield f"{opening}{compared} compared: {found}{not_checked}.{next_step}"
 
 
-def finding_lines(report: AuditReport) -> Iterator[str]:
+def finding_lines(tally: Tally[Kind]) -> Iterator[str]:
     """A heading and a few findings for each kind."""
     for kind in Kind:
-        if count := report.counts[kind]:
-            yield f"{count:,} x {kind.value}: {MEANING[kind]}"
-            for finding in report.samples[kind]:
-                yield f"    {describe_finding(finding)}"
-            if count > len(report.samples[kind]):
-                yield f"    ... and {count - len(report.samples[kind]):,} more"
+        if kind in tally.counts:
+            yield f"{tally.counts[kind]:,} x {kind.value}: {MEANING[kind]}"
+            yield from sample_lines(tally, kind)
+
+
+def sample_lines(tally: Tally[K], group: K) -> Iterator[str]:
+    """The findings of a group that are named, and how many more there are."""
+    for finding in tally.samples[group]:
+        yield f"    {describe_finding(finding)}"
+    more = tally.counts[group] - len(tally.samples[group])
+    if more:
+        yield f"    ... and {more:,} more"
 
 
 def describe_finding(finding: Finding) -> str:

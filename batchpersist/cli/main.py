@@ -20,6 +20,7 @@ _COMMANDS = {
     "generate": "generate",
     "locks": "locks",
     "merge-metrics": "merge_metrics",
+    "repair": "repair",
     "report": "report",
     "retry": "retry",
     "run": "run",

@@ -118,12 +118,13 @@ class Command:
         error: int = 0,
         classes: int = CHANGES,
         kill: dict[str, Any] | None = None,
+        command: str = "run",
     ) -> Answer:
         """Run to the end. ``at``: the number of the call, from 1, that ``action`` befalls."""
         self._page.set(at, action, error, classes)
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps({"argv": ["run", *map(str, words)], "kill": kill}) + "\n")
+        self._process.stdin.write(json.dumps({"argv": [command, *map(str, words)], "kill": kill}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         assert line, "the warm process has ended"

@@ -1,0 +1,12 @@
+"""Doing something about what an audit finds (docs/audit.md): no run is removed, what is replaced is kept.
+
+``root`` has an audit made; a worker repairs a ``task``: first manifests that are none, then the snapshot
+(``rebuild``), then manifests that are missing; ``keeping`` has the copies.
+"""
+
+from .options import RepairOptions
+from .remedies import Remedy
+from .report import RepairReport
+from .root import repair_root
+
+__all__ = ["Remedy", "RepairOptions", "RepairReport", "repair_root"]

@@ -1,0 +1,163 @@
+"""Writing the manifests of one task that are missing or wrong, and setting aside what is none."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterable
+from contextlib import closing
+from itertools import islice
+
+from ..atomic import StagedFile
+from ..audit.files import WrongFileTypeError, read_file
+from ..audit.runcheck import RunCheck, WrongIdError
+from ..baseline import Baseline
+from ..durability import SyncGroup, open_group
+from ..errors import InvalidRunError
+from ..history import History
+from ..jsontext import unnest
+from ..snapshottext import ENTRY_LEVELS
+from ..versions import Version, version_of
+from .keeping import Keeper
+from .options import RepairOptions
+from .publishing import publish_new, publish_over, stage_manifest
+from .salvage import own_text
+from .strays import Strays
+
+GROUP = 500
+"""Manifests that are synced together."""
+
+
+class ManifestRepair:
+    """Repairs manifests of one task. What is replaced is kept; what others write meanwhile stays."""
+
+    def __init__(self, task_id: str, options: RepairOptions, keeper: Keeper, strays: Strays) -> None:
+        self._task_id = task_id
+        self._options = options
+        self._layout = options.audit.layout
+        self._keeper = keeper
+        self._strays = strays
+        self._check = RunCheck(options.audit.keys)
+
+    def mend(self, run_ids: Iterable[str]) -> set[str]:
+        """Of manifests that are no run, or another: write what can be read of them, move the others.
+
+        Returns the runs whose manifests are right now, and stay where they are. The others are set aside,
+        for ``write`` to write anew where the snapshot has the run. Raises OSError.
+        """
+        return {run_id for run_id in run_ids if self._mend(run_id)}
+
+    def _mend(self, run_id: str) -> bool:
+        path = self._layout.manifest(self._task_id, run_id)
+        before = version_of(path)
+        try:
+            data = read_file(path)
+            if data is None:
+                return False
+            return self._mend_invalid(run_id, path, data, before)
+        except WrongFileTypeError:
+            return False
+
+    def _mend_invalid(self, run_id: str, path: str, data: bytes, before: Version | None) -> bool:
+        try:
+            self._check.canonical(data, self._task_id, run_id)
+        except WrongIdError:
+            if self._is_in_its_place(data):
+                self._set_aside(path, data, before, whole=True)
+            return False
+        except InvalidRunError:
+            return self._mend_torn(run_id, path, data, before)
+        return True  # somebody has written it meanwhile
+
+    def _is_in_its_place(self, data: bytes) -> bool:
+        try:
+            return self._strays.place(*self._check.read(data))
+        except InvalidRunError:  # an id that has no place
+            return False
+
+    def _mend_torn(self, run_id: str, path: str, data: bytes, before: Version | None) -> bool:
+        try:
+            text = self._check.canonical(own_text(data) or b"", self._task_id, run_id)
+        except InvalidRunError:
+            self._set_aside(path, data, before, whole=False)
+            return False
+        self._keeper.keep(path, (data,), whole=False)
+        with open_group(self._options.durability, [self._layout.runs_dir], files=1) as group:
+            staged = stage_manifest(self._layout, self._task_id, run_id, text, group, _mode(path))
+            group.sync_data()
+            done = publish_over(staged, before, group)
+            group.sync_names()
+        return done
+
+    def _set_aside(self, path: str, data: bytes, before: Version | None, *, whole: bool) -> None:
+        self._keeper.keep(path, (data,), whole=whole)
+        with open_group(self._options.durability, [self._layout.runs_dir], files=1) as group:
+            if version_of(path) == before:
+                os.unlink(path)
+                folder = os.path.dirname(path)
+                group.renamed(path if _has_more(folder) else folder)
+            group.sync_names()
+
+    def write(self, missing: set[str], differing: set[str]) -> None:
+        """Write manifests from the entries of the snapshot: those that are not there, and those that differ.
+
+        Raises SnapshotError and OSError; what was written by then stands.
+        """
+        with closing(Baseline()) as baseline:
+            history = baseline.load(self._layout, self._task_id, self._options.audit.keys, cache=False)
+            wanted = (
+                (run_id, entry)
+                for entry, run_id in enumerate(history.entries.run_ids)
+                if run_id in missing or run_id in differing
+            )
+            while some := list(islice(wanted, GROUP)):
+                self._write(some, history, differing)
+
+    def _write(self, some: list[tuple[str, int]], history: History, differing: set[str]) -> None:
+        before = {run_id: self._keep(run_id) for run_id, _ in some if run_id in differing}
+        roots = [self._layout.runs_dir]
+        staged: list[tuple[str, StagedFile]] = []
+        with open_group(self._options.durability, roots, files=len(some)) as group:
+            try:
+                for run_id, entry in some:
+                    text = unnest(history.text(entry), ENTRY_LEVELS)
+                    staged.append((run_id, self._stage(run_id, text, group)))
+                group.sync_data()
+                for run_id, file in staged:
+                    if run_id in differing:
+                        publish_over(file, before[run_id], group)
+                    else:
+                        publish_new(file, group)
+                group.sync_names()
+            finally:
+                for _, file in staged:
+                    file.discard()
+
+    def _stage(self, run_id: str, text: bytes, group: SyncGroup) -> StagedFile:
+        mode = _mode(self._layout.manifest(self._task_id, run_id))
+        return stage_manifest(self._layout, self._task_id, run_id, text, group, mode)
+
+    def _keep(self, run_id: str) -> Version | None:
+        """The version of a manifest, of which there is a copy now; None where there is none."""
+        path = self._layout.manifest(self._task_id, run_id)
+        before = version_of(path)
+        data = read_file(path)
+        if data is not None:
+            self._keeper.keep(path, (data,), whole=True)
+        return before
+
+
+def _has_more(folder: str) -> bool:
+    """Whether a folder is not empty; removes it otherwise."""
+    try:
+        os.rmdir(folder)
+    except OSError:
+        return True
+    return False
+
+
+def _mode(path: str) -> int | None:
+    try:
+        return stat.S_IMODE(os.lstat(path).st_mode)
+    except FileNotFoundError:
+        return None

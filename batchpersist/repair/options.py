@@ -1,0 +1,30 @@
+"""All that a repair can be told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from ..audit import AuditOptions
+from ..errors import UsageError
+from ..locks import LockPolicy
+from ..models import Durability
+
+Prefer = Literal["manifest", "snapshot"]
+
+
+@dataclass(frozen=True)
+class RepairOptions:
+    """What to repair, and how. Picklable."""
+
+    audit: AuditOptions = field(default_factory=AuditOptions)
+    """Where to look for what is to be repaired."""
+    prefer: Prefer | None = None
+    """Whose text a run gets where snapshot and manifest differ; None: such a run is left as it is."""
+    durability: Durability = Durability.BATCH
+    lock: LockPolicy = field(default_factory=LockPolicy)
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for what could not be carried out."""
+        if self.prefer not in (None, "manifest", "snapshot"):
+            raise UsageError(f"what to prefer is manifest or snapshot, not {self.prefer!r}")

@@ -1,0 +1,207 @@
+"""A task's snapshot anew: what can be read of the one that stands, and runs from manifests, in order."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass, field
+
+from ..atomic import StagedFile, make_dirs, stage
+from ..audit.manifests import Manifests
+from ..audit.runcheck import RunCheck
+from ..baseline import Baseline
+from ..commit import ATTEMPTS
+from ..composition import Composition, RunsLeftOutError
+from ..durability import SyncGroup, open_group
+from ..entries import Entries
+from ..errors import InvalidRunError, SnapshotError
+from ..history import History
+from ..jsontext import unnest
+from ..locks import TaskLock
+from ..models import RunKeys
+from ..snapshottext import ENTRY_LEVELS
+from ..versions import version_of
+from .collecting import Collection
+from .keeping import Keeper
+from .options import RepairOptions
+from .salvage import Salvaged, salvage
+from .strays import Strays
+
+_BLOCK = 1 << 20
+
+
+@dataclass
+class Wanted:
+    """What the new snapshot is to have that the old one has not."""
+
+    missing: set[str] = field(default_factory=set)
+    """Runs to be recorded from their manifests, unless they have an entry meanwhile."""
+    from_manifest: set[str] = field(default_factory=set)
+    """Runs whose manifests are to take the place of their entries."""
+    elsewhere: set[str] = field(default_factory=set)
+    """Runs with an entry that says it is another task's."""
+
+
+class Rebuild:
+    """Replaces one task's snapshot, beside others who record runs in it."""
+
+    def __init__(
+        self, task_id: str, options: RepairOptions, keeper: Keeper, wanted: Wanted, strays: Strays
+    ) -> None:
+        self._task_id = task_id
+        self._options = options
+        self._layout = options.audit.layout
+        self._keys = options.audit.keys
+        self._target = self._layout.snapshot(task_id)
+        self._keeper = keeper
+        self._wanted = wanted
+        self._strays = strays
+        self._check = RunCheck(self._keys)
+        self._manifests = Manifests(self._layout, task_id, self._check, lambda _finding: None)
+
+    def replace(self) -> None:
+        """Do it: what stood is kept, and no update of others is lost, whatever is raised.
+
+        Raises TaskStateLockError, SnapshotError (no file, or others keep changing it), InvalidRunError (a
+        manifest is no run any more) and OSError; then the snapshot is as it was, or as others left it.
+        """
+        self._manifests.list_folders(lambda _finding: None)
+        for _ in range(ATTEMPTS):
+            with ExitStack() as opened:
+                baselines = (
+                    opened.enter_context(closing(Baseline())),
+                    opened.enter_context(closing(Baseline())),
+                )
+                group = open_group(self._options.durability, [self._layout.out_dir], files=1)
+                if self._attempt(*baselines, opened.enter_context(group)):
+                    return
+        raise SnapshotError("the snapshot is changed all the time", self._target)
+
+    def _attempt(self, baseline: Baseline, legacy: Baseline, group: SyncGroup) -> bool:
+        """False where somebody else was faster."""
+        history = self._load(baseline)
+        runs = self._runs(history, baseline, legacy)
+        if not runs.run_ids and (history is not None or baseline.version is None):
+            return True
+        staged = self._staged(runs, history.further if history else b"", baseline, group)
+        try:
+            group.sync_data()
+            if baseline.version is not None:
+                self._keeper.keep(self._target, _content(baseline), whole=history is not None)
+            with TaskLock(self._layout, self._task_id, self._options.lock):
+                done = baseline.is_current() and self._publish(staged, group)
+        finally:
+            if staged is not None:
+                staged.discard()
+        group.sync_names()
+        return done
+
+    def _load(self, baseline: Baseline) -> History | None:
+        """What stands; None where it cannot be read as a snapshot of the task, but is a file."""
+        try:
+            return baseline.load(self._layout, self._task_id, self._keys, cache=False)
+        except SnapshotError:
+            if baseline.version is None:
+                raise
+            return None
+
+    def _runs(self, history: History | None, baseline: Baseline, legacy: Baseline) -> Collection:
+        """In the order in which they are to be recorded."""
+        runs = Collection()
+        missing = self._wanted.missing
+        if history is None:
+            # As if the snapshot were not there: then its task starts from the legacy state.
+            self._add_entries(runs, legacy.load_legacy(self._layout, self._task_id, self._keys))
+            self._add_salvaged(runs, baseline)
+            missing = missing | self._manifests.folders
+        else:
+            self._add_entries(runs, history)
+        self._add_manifests(runs, sorted(missing - set(runs.run_ids)))
+        return runs
+
+    def _add_entries(self, runs: Collection, history: History) -> None:
+        """A manifest that takes an entry's place is recorded in its place."""
+        entries = runs.file(lambda entry: unnest(history.text(entry), ENTRY_LEVELS))
+        manifests = runs.file(lambda entry: self._manifest(history.entries.run_ids[entry])[1])
+        for entry, (run_id, timestamp) in enumerate(history.keys):
+            if run_id in self._wanted.elsewhere and self._is_elsewhere(history, entry):
+                continue
+            if run_id in self._wanted.from_manifest:
+                runs.add(run_id, self._manifest(run_id)[0].timestamp, manifests, entry)
+            else:
+                runs.add(run_id, timestamp, entries, entry)
+
+    def _is_elsewhere(self, history: History, entry: int) -> bool:
+        """Whether the entry is another task's, and stands there now."""
+        try:
+            keys, text = self._check.read(unnest(history.text(entry), ENTRY_LEVELS))
+        except InvalidRunError:  # an id that has no place
+            return False
+        return keys.task_id != self._task_id and self._strays.place(keys, text)
+
+    def _add_salvaged(self, runs: Collection, baseline: Baseline) -> None:
+        found: list[Salvaged] = []
+
+        def text(salvaged: Salvaged) -> bytes:
+            return self._check.read(baseline.read(salvaged.size, salvaged.offset))[1]
+
+        file = runs.file(lambda number: text(found[number]))
+        for salvaged in salvage(baseline.read, self._check):
+            keys = salvaged.keys
+            if keys.task_id != self._task_id:
+                self._strays.place(keys, text(salvaged))
+            else:
+                runs.add(keys.run_id, keys.timestamp, file, len(found))
+                found.append(salvaged)
+
+    def _add_manifests(self, runs: Collection, run_ids: list[str]) -> None:
+        file = runs.file(lambda number: self._manifest(run_ids[number])[1])
+        for number, run_id in enumerate(run_ids):
+            try:
+                runs.add(run_id, self._manifest(run_id)[0].timestamp, file, number)
+            except InvalidRunError:
+                continue
+
+    def _manifest(self, run_id: str) -> tuple[RunKeys, bytes]:
+        """Raises InvalidRunError where there is none, or it is not this run."""
+        data = self._manifests.raw(run_id)
+        if data is None:
+            raise InvalidRunError("there is no manifest", run_id)
+        self._check.canonical(data, self._task_id, run_id)
+        return self._check.read(data)
+
+    def _staged(
+        self, runs: Collection, further: bytes, baseline: Baseline, group: SyncGroup
+    ) -> StagedFile | None:
+        """The new snapshot beside the old one: as recording the runs one after the other would leave it."""
+        chosen = runs.once_each(self._manifests.raw)
+        failures: dict[int, Exception] = {}
+        nothing = History(baseline.read, Entries(0), further)
+        composition = Composition(
+            nothing, self._task_id, runs.columns(chosen), lambda number: runs.text(chosen[number]), failures
+        )
+        if not composition.compose(compare=False):
+            return None
+        make_dirs(self._layout.task_dir(self._task_id), group, follow=False)
+        try:
+            return stage(self._target, composition.chunks(), group, mode=baseline.mode)
+        except RunsLeftOutError:  # no entry may be left out, nor a manifest that was there a moment ago
+            raise next(iter(failures.values())) from None
+
+    def _publish(self, staged: StagedFile | None, group: SyncGroup) -> bool:
+        if staged is None:  # nothing at all could be salvaged
+            os.unlink(self._target)
+            group.renamed(self._target)
+            return True
+        written = version_of(staged.temporary)
+        staged.publish(group)
+        found = version_of(self._target)
+        return found is not None and written is not None and found.is_renamed(written)
+
+
+def _content(baseline: Baseline) -> Iterator[bytes]:
+    offset = 0
+    while block := baseline.read(_BLOCK, offset):
+        yield block
+        offset += len(block)

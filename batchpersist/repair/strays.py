@@ -1,0 +1,44 @@
+"""Runs that were found in a place that is not theirs: put where they belong, if nothing stands there."""
+
+from __future__ import annotations
+
+from ..audit.files import WrongFileTypeError, read_file
+from ..audit.runcheck import RunCheck
+from ..durability import open_group
+from ..errors import InvalidRunError
+from ..models import RunKeys
+from .options import RepairOptions
+from .publishing import publish_new, stage_manifest
+
+
+class Strays:
+    """Puts runs in their place, as manifests; their snapshots are another matter (``tasks``)."""
+
+    def __init__(self, options: RepairOptions) -> None:
+        self._options = options
+        self._layout = options.audit.layout
+        self._check = RunCheck(options.audit.keys)
+        self.tasks: set[str] = set()
+        """Of which there are runs that had not stood in their place: to be looked at once more."""
+
+    def place(self, keys: RunKeys, text: bytes) -> bool:
+        """Whether a run stands in its place now, with this text. Its ids must have been checked.
+
+        What stands there is never replaced. Raises OSError.
+        """
+        target = self._layout.manifest(keys.task_id, keys.run_id)
+        if self._standing(keys, target) is None:
+            with open_group(self._options.durability, [self._layout.runs_dir], files=1) as group:
+                staged = stage_manifest(self._layout, keys.task_id, keys.run_id, text, group)
+                group.sync_data()
+                publish_new(staged, group)
+                group.sync_names()
+            self.tasks.add(keys.task_id)
+        return self._standing(keys, target) == text
+
+    def _standing(self, keys: RunKeys, target: str) -> bytes | None:
+        try:
+            data = read_file(target)
+            return data and self._check.canonical(data, keys.task_id, keys.run_id)
+        except (InvalidRunError, WrongFileTypeError):
+            return b""

@@ -1,0 +1,103 @@
+"""``batchpersist repair`` as a command: its words, its exit codes, and what it does when it is stopped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+from drift import Tree, a_run
+from model import stringify
+
+from batchpersist.audit import Kind
+from batchpersist.batchlock import BatchLock
+from batchpersist.cli.main import cli
+from batchpersist.cli.repair_words import _NO_REMEDY
+from batchpersist.layout import Layout
+from batchpersist.locks import TaskLock
+from batchpersist.repair.remedies import _REMEDIES
+
+
+@pytest.fixture
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    monkeypatch.chdir(tmp_path)
+    return Tree(tmp_path).fill()
+
+
+def command(*words: str) -> Result:
+    roots = ["--runs-dir", "runs", "--pause", "0", "--progress", "none"]
+    return CliRunner().invoke(cli, ["repair", *roots, *words], catch_exceptions=False)
+
+
+def test_nothing_to_repair(tree: Tree) -> None:
+    for words in ((), ("--yes",)):
+        result = command(*words)
+        assert (result.stdout, result.exit_code) == ("Nothing to repair.\n", 0)
+
+
+def test_first_it_says_what_it_would_do(tree: Tree) -> None:
+    tree.manifest("mail", "mail-0").unlink()
+    result = command()
+    assert result.stdout.splitlines() == [
+        "1 x missing-manifest: to be written, from the snapshot",
+        "    mail/mail-0 (runs/mail/mail-0/manifest.json)",
+        "1 of 1 finding to be repaired. Nothing was written. --yes does it.",
+    ]
+    assert result.exit_code == 5
+    assert not tree.manifest("mail", "mail-0").exists()
+    result = command("--yes")
+    assert result.stdout.splitlines()[-1] == "1 finding: nothing is left."
+    assert (result.exit_code, tree.manifest("mail", "mail-0").exists()) == (0, True)
+
+
+def test_what_is_left_and_why(tree: Tree) -> None:
+    tree.snapshot("mail").unlink()
+    tree.manifest("search", "search-0").write_text(stringify(a_run("search", 0, notes="other")))
+    with TaskLock(Layout("out", "runs"), "mail"):
+        result = command("--yes", "--lock-attempts", "1")
+    lines = result.stdout.splitlines()
+    assert "1 x content-differs: left: say which is right by --prefer, or run the source again" in lines
+    assert "still there: 4 x missing-in-snapshot: a manifest, but no entry in the snapshot" in lines
+    assert any(line.startswith("failed: mail: task is locked: ") for line in lines)
+    assert lines[-1] == "5 findings: 5 left."
+    assert result.exit_code == 3
+
+
+def test_json_lines(tree: Tree) -> None:
+    tree.manifest("mail", "mail-0").write_text("{")
+    events = [json.loads(line) for line in command("--json", "--yes").stdout.splitlines()]
+    (finding,) = [event for event in events if event["message_type"] == "finding"]
+    assert (finding["kind"], finding["remedy"], finding["run_id"]) == ("invalid-manifest", "mend", "mail-0")
+    summary = events[-1]
+    assert Path(summary.pop("folder")).is_dir()
+    assert summary == {
+        "message_type": "summary",
+        "dry": False,
+        "found": 1,
+        "without_remedy": 0,
+        "left": {},
+        "failures": {},
+        "exit_code": 0,
+    }
+
+
+def test_beside_a_batch_it_is_refused(tree: Tree) -> None:
+    with BatchLock(Layout("out", "runs"), "a batch"):
+        result = command("--yes")
+    assert (result.exit_code, "another batch is running" in result.stderr) == (11, True)
+
+
+def test_a_task_of_many_is_enough(tree: Tree) -> None:
+    for task in ("mail", "search"):
+        tree.manifest(task, f"{task}-0").unlink()
+    assert command("--yes", "--task", "ma*").exit_code == 0
+    assert tree.manifest("mail", "mail-0").exists()
+    assert not tree.manifest("search", "search-0").exists()
+
+
+def test_each_kind_has_a_remedy_or_says_why_not_and_stands_in_the_page() -> None:
+    told = {Kind.WRONG_ID, Kind.NOT_PERSISTED, Kind.INVALID_SOURCE, Kind.OTHER_LAYOUT, Kind.FOREIGN_FILE}
+    assert set(Kind) == {*_REMEDIES, *_NO_REMEDY, *told}
+    page = (Path(__file__).parents[1] / "docs" / "audit.md").read_text("utf-8").partition("## Repair")[2]
+    assert [kind.value for kind in {*_REMEDIES, *_NO_REMEDY} if f"`{kind.value}`" not in page] == []
