@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 from pathlib import Path
 
 import pyarrow as pa
@@ -270,6 +271,18 @@ def test_it_is_written_whole_in_the_format_of_the_name() -> None:
     report("-o", "r.txt", "--format", "json")
     assert json.loads(Path("r.txt").read_text())["kind"] == "batch"
     assert sorted(path.name for path in Path("new").iterdir()) == ["r.prom"]
+
+
+def test_what_is_no_file_is_written_to_and_not_replaced() -> None:
+    persist()
+    os.mkfifo("pipe.json")
+    reader = os.open("pipe.json", os.O_RDONLY | os.O_NONBLOCK)
+    report("-o", "pipe.json")
+    assert json.loads(os.read(reader, 1 << 20))["kind"] == "batch"
+    os.close(reader)
+    assert stat.S_ISFIFO(os.stat("pipe.json").st_mode)
+    result = invoke("report", "-o", "out", "--format", "text")
+    assert (result.exit_code, "[EISDIR]" in result.stderr) == (1, True)
 
 
 def test_a_name_that_says_no_format_is_an_error_and_nothing_is_written() -> None:

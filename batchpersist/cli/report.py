@@ -47,4 +47,12 @@ def command(what: str, runs_dir: str, kind: str | None, output: str | None) -> N
     if output is None:
         say(text.removesuffix("\n"))
     else:
-        atomic.write(output, text.encode(), Durability.FILE)
+        _write(output, text)
+
+
+def _write(path: str, text: str) -> None:
+    if os.path.exists(path) and not os.path.isfile(path):  # a pipe, a terminal: not to be replaced by a file
+        with open(path, "w", encoding="utf-8") as file:
+            file.write(text)
+    else:
+        atomic.write(path, text.encode(), Durability.FILE)

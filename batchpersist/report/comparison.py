@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 import msgspec
 
+PHASES = ("read", "parse", "lock_wait", "snapshot", "manifest", "sync", "pool", "other")
+"""Where the time goes, in the order in which it is told: what workers did, waited for, and the rest."""
+
 
 class Host(msgspec.Struct):
     """Where it was measured."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .comparison import Variant
+from .comparison import PHASES, Variant
 from .figures import COLOURS, NARROW, figure
 from .wording import printable
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 LANE = 38
 """Pixels of height for a variant."""
 
-PHASES = ("read", "parse", "lock_wait", "snapshot", "manifest", "sync", "pool", "other")
 _HATCHES = {"lock_wait": "....", "sync": "////", "pool": "xxxx"}
 _LINES = ("-", "--", ":", "-.")
 

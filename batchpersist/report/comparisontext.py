@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .comparison import Comparison, Proof
+from .comparison import PHASES, Comparison, Proof
 from .grid import bar, grid
 from .sentences import number
 from .wording import count, duration, moment, printable, share, size
 
 SHOWN_DIFFERENCES = 20
-
-_PHASES = ("read", "parse", "lock_wait", "snapshot", "manifest", "sync", "pool", "other")
 
 
 def render_comparison(comparison: Comparison) -> str:
@@ -78,9 +76,9 @@ def _variants(comparison: Comparison) -> Iterator[tuple[str, ...]]:
 
 
 def _phases(comparison: Comparison) -> Iterator[tuple[str, ...]]:
-    yield ("variant", *(phase.replace("_", " ") for phase in _PHASES))
+    yield ("variant", *(phase.replace("_", " ") for phase in PHASES))
     for variant in comparison.variants:
-        yield (printable(variant.name), *(f"{variant.phases[phase]:.3f}" for phase in _PHASES))
+        yield (printable(variant.name), *(f"{variant.phases[phase]:.3f}" for phase in PHASES))
 
 
 def _pairs(comparison: Comparison) -> Iterator[tuple[str, ...]]:

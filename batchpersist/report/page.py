@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..extras import require
 from . import wording
-from .comparison import Comparison
+from .comparison import PHASES, Comparison
 from .document import BatchDocument
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def _environment() -> Environment:
         "moment": wording.moment,
         "size": wording.size,
     }
-    environment.globals |= {"share": wording.share, "percent": _percent, "words": _words}
+    environment.globals |= {"phases": PHASES, "share": wording.share, "percent": _percent, "words": _words}
     return environment
 
 

@@ -100,12 +100,24 @@ def _timing(timing: Timing) -> Iterator[str]:
     yield from grid(
         [head, *((name, *(duration(getattr(side, key)) for key in head[1:])) for name, side in sides)]
     )
+    yield from _phases(timing)
     saved = timing.sum_if_sequential - timing.pair_seconds
     if timing.sum_if_sequential:
         yield (
             f"  Both sides at once took {duration(timing.pair_seconds)}, one after the other "
             f"{duration(timing.sum_if_sequential)}: {share(saved, timing.sum_if_sequential)} saved"
         )
+
+
+def _phases(timing: Timing) -> Iterator[str]:
+    """What the workers did most of the time, in a line."""
+    worked = sum(timing.phases.values())
+    longest = sorted(timing.phases.items(), key=lambda phase: -phase[1])
+    words = [
+        f"{name.replace('_', ' ')} {share(part, worked)}" for name, part in longest if part > worked / 100
+    ]
+    if words:
+        yield f"  Workers' time: {', '.join(words)}"
 
 
 def _workers(workers: Workers) -> Iterator[str]:
