@@ -37,7 +37,7 @@ LEVELS = (
     " deadbatches batchsession batchreport unsettled"
     " monitoring monitoring.exposition monitoring.latency monitoring.textfile",
     # 5 the whole job
-    "batch preview operations operations.retry operations.status operations.tasklocks"
+    "batch preview operations operations.retry operations.status operations.tasklocks operations.validate"
     " audit audit.confirm audit.files audit.findings audit.jobs audit.look audit.manifests audit.options"
     " audit.rooms audit.root audit.runcheck audit.snapshots audit.verdict audit.work"
     " repair repair.collecting repair.keeping repair.manifests repair.options repair.publishing"
@@ -55,7 +55,7 @@ LEVELS = (
     " cli.options cli.options.batches cli.options.comparing cli.options.nightly cli.options.places"
     " cli.options.reading cli.options.sections cli.options.showing cli.options.types cli.options.working"
     " cli.locks cli.logfile cli.merge_metrics cli.onfailure cli.output cli.persisting cli.progress cli.report"
-    " cli.retry cli.run cli.run_options cli.signals cli.status cli.words __main__",
+    " cli.retry cli.run cli.run_options cli.signals cli.status cli.validate cli.words __main__",
 )
 LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules.split()}
 

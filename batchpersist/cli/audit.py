@@ -13,7 +13,7 @@ from ..audit import AuditOptions, Finding, Sign, audit_root
 from .audit_words import audit_lines, describe_finding, run_name
 from .options import Sectioned, declare, places, reading, section, showing, working
 from .output import emit, say
-from .persisting import Job, conduct
+from .persisting import UNATTENDED, Job, conduct
 from .run_options import POOL_THRESHOLD
 
 _option = section("The audit")
@@ -50,9 +50,6 @@ AUDIT = (
     *COMBINED,
     *showing.DISPLAY,
 )
-
-UNATTENDED = {"nice": None, "log_file": None, "on_failure": None}
-"""What ``conduct`` would do for a nightly job."""
 
 
 @click.command("audit", cls=Sectioned, short_help="Compare snapshots and manifests, and sources with both.")

@@ -25,6 +25,7 @@ _COMMANDS = {
     "retry": "retry",
     "run": "run",
     "status": "status",
+    "validate": "validate",
 }
 
 

@@ -24,6 +24,9 @@ from .words import summary_lines
 Persist = Callable[[Callable[[Event], None], Callable[[], bool]], BatchReport]
 """(watch, stop) -> what a batch did."""
 
+UNATTENDED = {"nice": None, "log_file": None, "on_failure": None}
+"""For a command that has none of the options of a nightly job."""
+
 
 @dataclass
 class Job:

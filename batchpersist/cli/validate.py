@@ -1,0 +1,87 @@
+"""``batchpersist validate``: the input alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import click
+
+from ..operations.validate import Validation, validate_sources
+from ..report.sentences import number
+from ..report.wording import printable
+from ..sources import Reject
+from .options import Sectioned, declare, reading, showing, working
+from .output import emit
+from .persisting import UNATTENDED, Job, conduct
+from .run_options import POOL_THRESHOLD
+
+
+@click.command("validate", cls=Sectioned, short_help="Read sources, and name all that is no completed run.")
+@declare(
+    reading.SOURCES,
+    reading.KEYS,
+    reading.SELECTION,
+    working.WORKERS,
+    POOL_THRESHOLD,
+    (*showing.PROGRESS, *showing.JSON, *showing.QUIET),
+)
+def command(sources: tuple[str, ...], **given: Any) -> None:
+    """Read SOURCES as run would, and name each line that is no completed run, with the reason.
+
+    Writes nothing, and needs no roots. What is valid here can be persisted. Exit codes: 0 all is valid,
+    3 something is not, 2 usage, 10 a source is missing, 130/143 interrupted.
+    """
+    conduct("validate", given | UNATTENDED | {"verbose": False}, partial(_validate, sources))
+
+
+def _validate(sources: tuple[str, ...], job: Job) -> int:
+    given = job.given
+    with job.display() as display:
+        found = validate_sources(
+            sources,
+            keys=reading.keys_of(given),
+            selection=reading.selection_of(given),
+            workers=given["workers"],
+            pool_runs=given["pool_threshold"],
+            watch=display.show,
+            stop=job.interruption.__bool__,
+        )
+    code = job.interruption.exit_code if found.interrupted else found.exit_code
+    if given["as_json"]:
+        emit("summary", **_as_dict(found), exit_code=code)
+    else:
+        job.print(_lines(found), code)
+    return code
+
+
+def _lines(found: Validation) -> Iterator[str]:
+    yield from map(_describe, found.rejects)
+    for message, count in found.causes():
+        yield f"{count:,} x {printable(message)}"
+    parts = [
+        f"{number(found.selected, 'run')} of {number(found.tasks, 'task')} valid",
+        f"{found.invalid:,} invalid" if found.invalid else "",
+        f"{found.superseded:,} superseded by a later line" if found.superseded else "",
+        f"{found.filtered:,} filtered out" if found.filtered else "",
+        f"{number(found.other_events, 'other event')} passed over" if found.other_events else "",
+        f"{number(found.ignored_files, 'file')} of no readable format" if found.ignored_files else "",
+    ]
+    opening = "Interrupted: so far " if found.interrupted else ""
+    yield f"{opening}{', '.join(part for part in parts if part)}."
+
+
+def _describe(reject: Reject) -> str:
+    detail = f": {reject.failure.detail}" if reject.failure.detail else ""
+    return printable(f"{reject.source}:{reject.line}: {reject.failure.message}{detail}")
+
+
+def _as_dict(found: Validation) -> dict[str, Any]:
+    names = ("discovered", "invalid", "filtered", "superseded", "selected", "tasks", "bytes_read")
+    passed_over = ("other_events", "other_manifests", "ignored_files")
+    return {
+        **{name: getattr(found, name) for name in names},
+        "passed_over": {name: getattr(found, name) for name in passed_over},
+        "causes": [{"message": message, "count": count} for message, count in found.causes()],
+    }

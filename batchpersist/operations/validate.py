@@ -1,0 +1,84 @@
+"""Looking at input alone: which completed runs the sources hold, and what in them is none."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+
+from ..executors import POOL_RUNS, Crew
+from ..models import DEFAULT_KEYS, Event, Keys
+from ..plan import Selection, make_plan
+from ..scanning import scan_sources
+from ..sources import Reject, discover
+
+
+@dataclass(frozen=True)
+class Validation:
+    """What the sources hold: ``discovered`` is the sum of ``invalid``, ``filtered``, ``superseded`` and
+    ``selected`` (docs/metrics.md)."""
+
+    discovered: int
+    filtered: int
+    superseded: int
+    selected: int
+    tasks: int
+    """Of the selected runs."""
+    other_events: int
+    other_manifests: int
+    ignored_files: int
+    bytes_read: int
+    rejects: list[Reject]
+    """What is invalid, in source order."""
+    interrupted: bool
+
+    @property
+    def invalid(self) -> int:
+        return len(self.rejects)
+
+    def causes(self) -> list[tuple[str, int]]:
+        """Why, and how often; the most frequent first."""
+        return Counter(reject.failure.message for reject in self.rejects).most_common()
+
+    @property
+    def exit_code(self) -> int:
+        return 3 if self.rejects else 0
+
+
+def validate_sources(
+    sources: Sequence[str],
+    *,
+    keys: Keys = DEFAULT_KEYS,
+    selection: Selection = Selection(),
+    workers: int = 1,
+    pool_runs: int = POOL_RUNS,
+    watch: Callable[[Event], None] = lambda _event: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Validation:
+    """Read all of the sources as a batch would, without writing: what is valid here, a batch can persist.
+
+    There are no roots, and nothing is kept: compressed sources and tables are copied to a temporary
+    folder while they are read. Raises SourceMissingError, UsageError, OSError.
+    """
+    with (
+        closing(Crew(workers, pool_runs)) as crew,
+        tempfile.TemporaryDirectory(prefix="batchpersist-") as spool,
+    ):
+        index = scan_sources(discover(sources), crew, keys, spool, watch=watch, stop=stop)
+    plan = make_plan(index.take_table(), selection, workers=1)
+    totals = index.totals
+    return Validation(
+        discovered=totals.discovered,
+        filtered=plan.filtered,
+        superseded=plan.superseded,
+        selected=plan.selected,
+        tasks=plan.tasks,
+        other_events=totals.other_events,
+        other_manifests=totals.other_manifests,
+        ignored_files=totals.ignored_files,
+        bytes_read=totals.bytes_read,
+        rejects=index.rejects,
+        interrupted=index.cut_short,
+    )
