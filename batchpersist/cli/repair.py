@@ -11,10 +11,10 @@ from ..audit import Finding
 from ..locks import LockPolicy
 from ..models import Durability
 from ..repair import Remedy, RepairOptions, RepairReport, repair_root
-from .audit import PAUSE, UNATTENDED, audit_options, tell
+from .audit import PAUSE, audit_options, tell
 from .options import Sectioned, declare, places, reading, section, showing, working
 from .output import emit
-from .persisting import Job, conduct
+from .persisting import UNATTENDED, Job, conduct
 from .repair_words import repair_lines
 from .run_options import POOL_THRESHOLD
 
