@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
 from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
 from .errors import WorkersCannotStartError
@@ -91,7 +93,8 @@ class Crew:
         self._pool: ProcessPoolExecutor | None = None
         self.start_seconds = 0.0
         """From the wish for a pool until its first worker answered."""
-        self._pids: set[int] = set()
+        self._context = _Context()
+        self._broken = False
         self._former_pids: set[int] = set()
 
     def _answered(self, begun: float) -> None:
@@ -110,19 +113,19 @@ class Crew:
             return self._given.submit(call, *args)
         if not self._is_parallel(runs):
             return self._serial.submit(call, *args)
-        future = None if self._has_lost_workers() else self._submit_to_pool(call, *args)
+        future = None if self._is_broken() else self._submit_to_pool(call, *args)
         if future is None:
+            self._broken = True
             raise BrokenExecutor("a worker or the fork server ended")
-        self._pids.update(_children())  # the pool starts its processes when they are needed
         return future
 
-    def _has_lost_workers(self) -> bool:
-        """Whether the pool is broken, though it may not know it yet.
+    def _is_broken(self) -> bool:
+        """Whether the pool is, though it may not know it yet.
 
         Where the fork server is dead all its workers count as ended. The pool must not have it started
         again then, for the sake of a worker that would never get anything to do.
         """
-        return self._pool is not None and not self._pids <= _children()
+        return self._broken or not all(worker.is_alive() for worker in self._context.started())
 
     def _is_parallel(self, runs: int) -> bool:
         """Whether a call goes to others. Once there was a pool there always is one: what killed a worker
@@ -137,9 +140,10 @@ class Crew:
         closing it knows that it is to end.
         """
         try:
+            _start_fork_server()
             if self._pool is None:
                 begun = time.perf_counter()
-                self._pool = process_pool(self.workers)
+                self._pool = process_pool(self.workers, self._context)
                 self._pool.submit(os.getpid).add_done_callback(lambda _call: self._answered(begun))
             return self._pool.submit(call, *args)
         except (EOFError, ConnectionError):
@@ -158,33 +162,46 @@ class Crew:
     @property
     def pids(self) -> set[int]:
         """All processes that were ever workers of ours."""
-        return self._pids | self._former_pids
+        return self._former_pids.union(worker.pid for worker in self._context.started() if worker.pid)
 
     def replace_pool(self) -> bool:
         """Start another pool for one that broke, whose workers end. False where it is not ours to replace.
 
-        What is settled in this process goes on there. Raises WorkersCannotStartError where the workers
-        of none of several pools do anything.
+        A pool that works is kept; what is settled in this process goes on there. Raises
+        WorkersCannotStartError where the workers of none of several pools do anything.
         """
         if self._given is not None:
             return self.elastic is not None and self.elastic.is_alive()
-        if self._pool is not None:
-            self.close()
-            _await_end(self._pids)
-            self._former_pids |= self._pids
-            self._pids.clear()
+        if self._is_broken():
             self._restart()
         return True
 
     def _restart(self) -> None:
         for pause in RESTART_PAUSES:
+            self._abandon_pool()
             time.sleep(pause)
             first = self._submit_to_pool(os.getpid)
             if first is not None and first.exception() is None:
-                self._pids.add(first.result())
                 return
-            self.close()
         raise WorkersCannotStartError
+
+    def _abandon_pool(self) -> None:
+        """Have its workers end, and wait for that.
+
+        The pool itself may overlook a worker that was started while it found out that it was broken, and
+        then waits for it for ever. Where the fork server is dead it believes that all have ended; yet
+        they may be about to finish a commit.
+        """
+        workers = self._context.started()
+        pids = [worker.pid for worker in workers if worker.pid]
+        for worker in workers:
+            worker.terminate()
+        self.close()
+        for worker in workers:
+            worker.close()  # the pipe, by which it knows that its parent is there
+        _await_end(pids)
+        self._former_pids.update(pids)
+        self._context, self._broken = _Context(), False
 
     def close(self) -> None:
         """Shut down a pool of our own; a given executor is its owner's."""
@@ -193,29 +210,37 @@ class Crew:
             self._pool = None
 
 
-def _children() -> set[int]:
-    return {child.pid for child in multiprocessing.active_children() if child.pid}
+class _Context(ForkServerContext):
+    """Starts a pool's processes, and knows them.
+
+    They come from a fork server: the parent has threads (Arrow's, a progress bar's), and a
+    fork of a process with threads can deadlock.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._workers: list[BaseProcess] = []
+
+    def Process(self, *args: Any, **more: Any) -> BaseProcess:  # type: ignore[override]  # as pools call it
+        worker = super().Process(*args, **more)
+        self._workers.append(worker)
+        return worker
+
+    def started(self) -> list[BaseProcess]:
+        return [worker for worker in self._workers if worker.pid is not None]
 
 
 def _await_end(pids: Iterable[int]) -> None:
-    """Wait for processes whose pool is shut down, but not for ever.
-
-    Where the fork server is dead a pool believes that all its workers are; yet they may be about to
-    finish a commit.
-    """
+    """Wait for processes whose pool is shut down, but not for ever."""
     deadline = time.monotonic() + DRAIN_SECONDS
     for pid in pids:
         while is_running(pid, None) and not has_ended(pid) and time.monotonic() < deadline:
             time.sleep(0.01)
 
 
-def process_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of ``workers`` processes.
-
-    They come from a fork server: the parent has threads (Arrow's, a progress bar's), and a
-    fork of a process with threads can deadlock.
-    """
-    context = multiprocessing.get_context("forkserver")
+def process_pool(workers: int, context: _Context | None = None) -> ProcessPoolExecutor:
+    """A pool of ``workers`` processes."""
+    context = context or _Context()
     context.set_forkserver_preload(["batchpersist.settle", "batchpersist.scan"])
     _start_fork_server()
     return ProcessPoolExecutor(

@@ -13,6 +13,7 @@ from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from multiprocessing import forkserver
+from multiprocessing.process import BaseProcess
 
 import pytest
 
@@ -64,6 +65,12 @@ def test_a_given_executor_is_used_from_the_start_and_left_running() -> None:
 def test_a_replaced_pool_is_another_one_however_little_there_is_to_do() -> None:
     with closing(Crew(2, pool_runs=10)) as crew:
         first = crew.submit(10, os.getpid).result()
+        before = crew.pids
+        assert crew.replace_pool()
+        assert crew.pids == before, "it works"
+        os.kill(first, signal.SIGKILL)
+        with pytest.raises(BrokenExecutor):
+            crew.submit(10, time.sleep, 600).result()
         assert crew.replace_pool()
         assert crew.submit(1, os.getpid).result() not in (first, os.getpid())
         assert crew.pids > {first}
@@ -84,6 +91,23 @@ def test_a_dead_fork_server_breaks_the_pool_and_is_started_again(busy: bool) -> 
         assert crew.replace_pool()
         assert not is_running(worker, None) or has_ended(worker), "it may be writing still"
         assert crew.submit(0, os.getpid).result() not in (worker, os.getpid())
+
+
+def test_a_worker_that_a_broken_pool_has_overlooked_does_not_keep_the_crew_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One that was being started when the pool found another one dead, and looked through those it knew."""
+    with closing(Crew(2, pool_runs=0)) as crew:
+        with monkeypatch.context() as patched:
+            patched.setattr(BaseProcess, "terminate", lambda _worker: None)
+            sleeping = crew.submit(0, time.sleep, 600)
+            lost = crew.submit(0, os._exit, 1)
+            with pytest.raises(BrokenExecutor):
+                lost.result()
+            with pytest.raises(BrokenExecutor):
+                sleeping.result()
+        assert crew.replace_pool()
+        assert crew.submit(0, os.getpid).result() not in crew._former_pids
 
 
 @pytest.mark.parametrize("broken", [BrokenPipeError, ConnectionRefusedError, ConnectionResetError, EOFError])
