@@ -37,6 +37,8 @@ autodoc_member_order = "bysource"
 html_theme = "furo"
 html_title = f"batchpersist {release}"
 html_additional_pages = {"index": "index.html"}
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 templates_path = ["_templates"]
 html_copy_source = False
 

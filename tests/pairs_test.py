@@ -109,6 +109,9 @@ INTERRUPTED = """
 import os, signal, threading, time
 from batchpersist.pairs import settle_pair
 
+# It is ignored in what a shell has started in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def slow():
     threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGINT)).start()
     time.sleep(0.4)
