@@ -16,6 +16,7 @@ import msgspec
 
 from . import atomic
 from .errors import BatchMissingError
+from .jsontext import encode
 from .layout import Layout
 from .models import Durability, RetryOf
 
@@ -116,7 +117,8 @@ class BatchFolder:
 
     def write_record(self, record: BatchRecord) -> None:
         """Replace ``batch.json``, whole or not at all; raises OSError."""
-        text = msgspec.json.format(msgspec.json.encode(record), indent=2)
+        # Names of files that are not UTF-8 are lone surrogates here, which msgspec does not write or read.
+        text = encode(msgspec.to_builtins(record))
         atomic.write(self.record, text + b"\n", Durability.NONE)
 
     def read_record(self) -> BatchRecord:
@@ -124,8 +126,8 @@ class BatchFolder:
         path = self.record
         try:
             with open(path, "rb") as file:
-                return msgspec.json.decode(file.read(), type=BatchRecord)
-        except msgspec.MsgspecError as error:
+                return msgspec.convert(json.load(file), BatchRecord)
+        except (ValueError, RecursionError) as error:
             raise BatchMissingError(f"not the record of a batch: {path}: {error}") from None
 
     def read_metrics(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from click.testing import CliRunner, Result
 from engine import run, tree
 
 from batchpersist import batch
+from batchpersist.batchfolder import find_batch
 from batchpersist.batchlock import BatchLock
 from batchpersist.cli.main import cli
 from batchpersist.errors import BatchPersistError
@@ -273,6 +274,16 @@ def test_standard_input_is_a_source() -> None:
     result = invoke("-", stdin=json.dumps(run("piped", 1)) + "\n")
     assert result.exit_code == 0
     assert Path(".runs/piped/run-1/manifest.json").exists()
+
+
+def test_names_that_are_not_utf_8(folder: Path) -> None:
+    (folder / "runs.jsonl").rename(folder / os.fsdecode(b"runs-\xff.jsonl"))
+    words = (os.fsdecode(b"runs-\xff.jsonl"), "--out-dir", os.fsdecode(b"out-\xfe"))
+    first, again = invoke(*words), invoke(*words)
+    assert (first.exit_code, again.exit_code) == (0, 0)
+    assert again.stdout.splitlines()[-1] == "Done: 0 persisted, 9 unchanged. Nothing failed."
+    record = find_batch(Layout("", ".runs")).read_record()
+    assert record.config["sources"] == [words[0]]
 
 
 def test_other_key_names() -> None:

@@ -13,10 +13,11 @@ import click
 def say(line: str, *, err: bool = False, end: bool = True) -> None:
     """Print a line (``end=False``: the next one goes on with it).
 
-    Where nobody reads any more, or the disk is full, go silent for good.
+    Where nobody reads any more, or the disk is full, go silent for good. Of a file's name what is not
+    UTF-8 is shown with escapes.
     """
     try:
-        click.echo(line, err=err, nl=end)
+        click.echo(line.encode("utf-8", "backslashreplace").decode(), err=err, nl=end)
     except OSError:
         stream = sys.stderr if err else sys.stdout
         # What is still in the stream's buffer must not fail again when the interpreter ends.

@@ -69,7 +69,10 @@ def _copy(path: str, target: str) -> None:
     if stat.S_ISLNK(found):
         os.symlink(_NOWHERE, target)
     elif stat.S_ISREG(found):
-        shutil.copy2(path, target)
+        try:
+            shutil.copy2(path, target)
+        except OSError as error:  # it may be either's fault, and is told with the name of the first only
+            raise OSError(error.errno, error.strerror, f"{path} -> {target}") from error
 
 
 def _mode(path: str) -> int | None:

@@ -21,14 +21,14 @@ import threading
 _SET_CHILD_SUBREAPER = 36
 """Of prctl(2)."""
 
-START = "import os, sys; sys.path[:] = sys.argv[1].split(os.pathsep); import {0} as it; it.main(sys.argv[2])"
+START = "import sys; folder, sys.path[:] = sys.argv[1], sys.argv[2:]; import {0} as it; it.main(folder)"
 """Begins a module in another interpreter, which finds modules where this one does."""
 
 
 def command(module: str, folder: str) -> list[str]:
     """The words that begin ``main(folder)`` of a module of this package in another process."""
     code = START.format(f"{__package__}.{module}")
-    return [sys.executable, "-c", code, os.pathsep.join(sys.path), folder]
+    return [sys.executable, "-c", code, folder, *sys.path]
 
 
 def main(folder: str) -> None:

@@ -38,8 +38,8 @@ def _heading(comparison: Comparison) -> Iterator[str]:
     yield ", ".join((number(host.cpus, "CPU"), *places))
     yield (
         f"{number(sample.runs, 'run')} of {number(sample.tasks, 'task')} ({size(sample.bytes)}), "
-        f"durability {printable(str(config['durability']))}, "
-        f"{number(comparison.rounds.measured, 'round')}, {config['warmup']} to warm up"
+        f"durability {printable(str(config.get('durability')))}, "
+        f"{number(comparison.rounds.measured, 'round')}, {printable(str(config.get('warmup')))} to warm up"
     )
     for what, reason in (("A sample", sample.reason), ("Fewer rounds", comparison.rounds.reason)):
         yield from [f"{what}: {printable(reason)}."] if reason else []
@@ -78,7 +78,7 @@ def _variants(comparison: Comparison) -> Iterator[tuple[str, ...]]:
 def _phases(comparison: Comparison) -> Iterator[tuple[str, ...]]:
     yield ("variant", *(phase.replace("_", " ") for phase in PHASES))
     for variant in comparison.variants:
-        yield (printable(variant.name), *(f"{variant.phases[phase]:.3f}" for phase in PHASES))
+        yield (printable(variant.name), *(f"{variant.phases.get(phase, 0.0):.3f}" for phase in PHASES))
 
 
 def _pairs(comparison: Comparison) -> Iterator[tuple[str, ...]]:
@@ -91,7 +91,7 @@ def _pairs(comparison: Comparison) -> Iterator[tuple[str, ...]]:
 
 def _failures(comparison: Comparison) -> Iterator[str]:
     failed, invalid = (
-        {variant.counts[name] for variant in comparison.variants} for name in ("failed", "invalid")
+        {variant.counts.get(name, 0) for variant in comparison.variants} for name in ("failed", "invalid")
     )
     if failed != {0}:
         where = "everywhere" if len(failed) == 1 else "at most, not the same number everywhere"
