@@ -14,6 +14,7 @@ from .errors import SnapshotError
 from .history import History, empty_history, read_history
 from .historycache import recall
 from .layout import Layout
+from .memory import UNBOUNDED, MemoryBound
 from .models import Keys
 from .otherforms import NotASnapshotError
 from .versions import Version, version_from, version_of
@@ -29,7 +30,8 @@ class Baseline:
     number, so that an equal version means the same content.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, memory: MemoryBound = UNBOUNDED) -> None:
+        self._memory = memory
         self.mode: int | None = None
         """The permission bits of the snapshot; None where there is none."""
         self.version: Version | None = None
@@ -68,7 +70,7 @@ class Baseline:
             if found is not None:
                 self.version = found[1]
                 path = layout.history_cache(task_id) if cache else None
-                self._history = _read(*found, task_id, keys, path, earlier)
+                self._history = self._read(*found, task_id, keys, path, earlier)
                 return self._history
         return self.load_legacy(layout, task_id, keys)
 
@@ -80,7 +82,7 @@ class Baseline:
                 found = self._open(legacy)
                 self.mode = None
                 if found is not None:
-                    self._history = _read(*found, task_id, keys, None, None)
+                    self._history = self._read(*found, task_id, keys, None, None)
                     self._history.further = b""  # of no meaning in a snapshot
             except NotASnapshotError:
                 pass  # the name also serves other purposes
@@ -105,6 +107,27 @@ class Baseline:
         self._file = os.fdopen(descriptor, "rb", buffering=0)
         return self._file, version
 
+    def _read(
+        self,
+        file: BinaryIO,
+        version: Version,
+        task_id: str,
+        keys: Keys,
+        cache: str | None,
+        earlier: Baseline | None,
+    ) -> History:
+        read = partial(os.pread, file.fileno())
+        before = earlier.history_beside(version) if earlier else None
+        known = recall(cache, task_id, keys, version) if cache else None
+        if known is not None:
+            history = History(read, *known, is_canonical=True)
+            history.shared = before.shared_with(read, history.entries.offsets[0]) if before else 0
+        else:
+            history = read_history(read, task_id, keys, earlier=before, memory=self._memory)
+        if earlier and before is not earlier.history_beside(version):  # not all of it was as it had been read
+            history = read_history(read, task_id, keys, memory=self._memory)
+        return history
+
     def history_beside(self, version: Version) -> History | None:
         """What was loaded, if it can still be read, and beside the file of that version."""
         if self._file is None:
@@ -113,22 +136,6 @@ class Baseline:
         # Not the ctime: whoever renamed another file over this one has changed it.
         is_unchanged = any(loaded and now.is_renamed(loaded) for loaded in self._versions.values())
         return self._history if is_unchanged and now.inode != version.inode else None
-
-
-def _read(
-    file: BinaryIO, version: Version, task_id: str, keys: Keys, cache: str | None, earlier: Baseline | None
-) -> History:
-    read = partial(os.pread, file.fileno())
-    before = earlier.history_beside(version) if earlier else None
-    known = recall(cache, task_id, keys, version) if cache else None
-    if known is not None:
-        history = History(read, *known, is_canonical=True)
-        history.shared = before.shared_with(read, history.entries.offsets[0]) if before else 0
-    else:
-        history = read_history(read, task_id, keys, earlier=before)
-    if earlier and before is not earlier.history_beside(version):  # not all of it was as it had been read
-        history = read_history(read, task_id, keys)
-    return history
 
 
 @contextmanager

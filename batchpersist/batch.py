@@ -166,6 +166,7 @@ class _Batch:
             catalogue=self._catalogue.take_catalogue(),
             log=self._catalogue.log,
             wanted=self._unsettled.wants if self._unsettled else lambda _reject: True,
+            memory=self._options.memory,
         )
         scan, pool_start = clock.lap(), self._crew.start_seconds
         plan = self._plan(index)
@@ -328,6 +329,7 @@ def plan_rows(rows: pa.Table, options: BatchOptions, crew: Crew, wanted: pa.Arra
         workers=crew.parallelism(rows.num_rows),
         partition=options.shard,
         mark=partial(mark_twins, layout=options.layout()),
+        memory=options.memory,
         split_tasks=options.commit == "task",
         most_runs=SHARD_RUNS if options.failures.limit is None else WATCHED_SHARD_RUNS,
         wanted=wanted,

@@ -10,8 +10,10 @@ from .atomic import StagedFile, amend, make_dirs, stage
 from .baseline import Baseline
 from .composition import Composition, RunsLeftOutError, TextOf
 from .durability import SyncGroup
+from .entries import check_entries
 from .layout import Layout
 from .locks import LockPolicy
+from .memory import UNBOUNDED, MemoryBound
 from .merge import RunIdsAndTimes
 from .models import Durability, Keys, Side
 from .versions import Version, version_from, version_of
@@ -29,6 +31,8 @@ class CommitOptions:
     """Write even what stands already."""
     cache: bool
     """What is known of a long snapshot is noted down, and relied upon."""
+    memory: MemoryBound = UNBOUNDED
+    """SnapshotError for a snapshot that does not fit."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Draft:
         done again. SnapshotError, OSError: this one is closed."""
         self._recording = recording
         self._group = group
-        self._baseline = Baseline()
+        self._baseline = Baseline(recording.options.memory)
         self._file: StagedFile | None = None
         try:
             self._compose(earlier)
@@ -125,6 +129,7 @@ class Draft:
         self._history = self._baseline.load(
             options.layout, recording.task_id, options.keys, cache=options.cache, earlier=before
         )
+        check_entries(len(self._history.entries) + len(recording.runs[0]), options.memory)
         self._composition = Composition(
             self._history, recording.task_id, recording.runs, recording.text_of, recording.failures
         )

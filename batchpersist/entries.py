@@ -16,6 +16,7 @@ import msgspec
 
 from .errors import InvalidRunError, SnapshotError
 from .jsontext import canonical, nest, parse, string
+from .memory import UNBOUNDED, MemoryBound
 from .models import Keys
 from .snapshottext import ENTRY_LEVELS, RUNS_END, SEPARATOR
 from .window import NotCanonicalError, Window
@@ -61,7 +62,8 @@ class Entries:
 class EntryReader:
     """Reads entries whose identity stands under the given keys."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, memory: MemoryBound = UNBOUNDED) -> None:
+        self._memory = memory
         self._names = (keys.run, keys.time)
         fields = {name: f"key{number}" for number, name in enumerate(self._names)}  # both may be one
         entry = msgspec.defstruct(
@@ -77,12 +79,13 @@ class EntryReader:
         """Read on from the next entry to behind the list's end.
 
         NotCanonicalError where the text is not a canonical list of objects; SnapshotError
-        where one of them has no string under ``keys.run`` or ``keys.time``.
+        where one of them has no string under ``keys.run`` or ``keys.time``, or there are too many.
         """
         is_last = False
         while not is_last:
             block, is_last = window.take_items(_CLOSE + SEPARATOR, _LAST)
             self._read_block(block, entries)
+            check_entries(len(entries), self._memory)
         window.take_through(_LAST, within=len(_LAST))
 
     def _read_block(self, block: bytes, entries: Entries) -> None:
@@ -114,6 +117,12 @@ class EntryReader:
             name = self._names[0 if run_id is None else 1]
             raise SnapshotError("an entry of the snapshot lacks a key", f"entry {number}: {name}")
         return run_id, timestamp
+
+
+def check_entries(count: int, memory: MemoryBound) -> None:
+    """Raise SnapshotError where there is no memory to merge so many."""
+    if not memory.holds_entries(count):
+        raise SnapshotError("too many entries for the memory that is allowed", f"{count:,}")
 
 
 def _check_canonical(text: bytes) -> None:

@@ -16,6 +16,7 @@ import msgspec
 from .entries import Entries, EntryReader
 from .errors import InvalidRunError, SnapshotError
 from .jsontext import canonical, parse
+from .memory import UNBOUNDED, MemoryBound
 from .models import Keys
 from .otherforms import read_other
 from .snapshottext import LIST_START, SEPARATOR, further_members, head, members
@@ -111,22 +112,31 @@ def empty_history() -> History:
 
 
 def read_history(
-    read: Read, task_id: str, keys: Keys, *, chunk: int = CHUNK, earlier: History | None = None
+    read: Read,
+    task_id: str,
+    keys: Keys,
+    *,
+    chunk: int = CHUNK,
+    earlier: History | None = None,
+    memory: MemoryBound = UNBOUNDED,
 ) -> History:
     """Read and validate the snapshot of ``task_id``; ``read`` serves the History's texts later on, too.
 
     ``earlier``: another state of the snapshot, read before: what is still as it was there is
     found by comparing, at a fraction of the cost of validating it again. Raises
     NotASnapshotError, or SnapshotError where an entry is no completed run (an object with a
-    string under ``keys.run`` and ``keys.time``).
+    string under ``keys.run`` and ``keys.time``) or the whole is too large for ``memory``.
     """
+    entry_reader = EntryReader(keys, memory)
     try:
-        return _read_canonical(read, task_id, keys, chunk, earlier or empty_history())
+        return _read_canonical(read, task_id, entry_reader, chunk, earlier or empty_history())
     except NotCanonicalError:
-        return _read_other(read, task_id, keys)
+        return _read_other(read, task_id, entry_reader, memory)
 
 
-def _read_canonical(read: Read, task_id: str, keys: Keys, chunk: int, earlier: History) -> History:
+def _read_canonical(
+    read: Read, task_id: str, entry_reader: EntryReader, chunk: int, earlier: History
+) -> History:
     window = Window(read, chunk)
     start = window.take_through(LIST_START, within=_LONGEST_HEAD)
     entries = Entries(window.offset)
@@ -135,7 +145,7 @@ def _read_canonical(read: Read, task_id: str, keys: Keys, chunk: int, earlier: H
     entries.extend(earlier.entries, 0, shared)
     if shared:
         window = Window(read, chunk, entries.offsets[-1])
-    EntryReader(keys).read(window, entries)
+    entry_reader.read(window, entries)
     if start != head(task_id, entries.timestamps[-1]):
         raise NotCanonicalError
     return History(read, entries, _further(window.take_rest()), is_canonical=True, shared=shared)
@@ -155,12 +165,12 @@ def _further(rest: bytes) -> bytes:
     return further
 
 
-def _read_other(read: Read, task_id: str, keys: Keys) -> History:
-    runs, further, last_run_at = read_other(read, task_id)
+def _read_other(read: Read, task_id: str, entry_reader: EntryReader, memory: MemoryBound) -> History:
+    runs, further, last_run_at = read_other(read, task_id, memory)
     entries = Entries(len(_LIST_OPEN))
     if runs != b"[]":
         try:
-            EntryReader(keys).read(Window(_reader(runs), CHUNK, len(_LIST_OPEN)), entries)
+            entry_reader.read(Window(_reader(runs), CHUNK, len(_LIST_OPEN)), entries)
         except NotCanonicalError as error:
             items = parse(runs, _decode_list)
             number = next(

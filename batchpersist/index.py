@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from .columns import adopt, utf8, where
+from .memory import UNBOUNDED, MemoryBound
 from .scan import Reject, ScannedPart
 
 if TYPE_CHECKING:
@@ -52,11 +53,19 @@ class IndexBuilder:
     rows: int = 0
     cut_short: bool = False
     """The scan was stopped before the sources' end."""
+    memory: MemoryBound = UNBOUNDED
+    """Of this process: UsageError is raised as soon as the index is too large for it."""
+    _size: int = 0
+    """Bytes of all columns."""
     _scanned: list[pa.RecordBatch] = field(default_factory=list)
     _scanned_rows: int = 0
     _order: array[int] = field(default_factory=lambda: array("i"))
     """Where each row comes from, if any are known: a row of these, or behind them a scanned one."""
     _lines_before: dict[str, int] = field(default_factory=lambda: defaultdict(int))
+
+    def __post_init__(self) -> None:
+        if self.known is not None:
+            self._size = self.known.nbytes
 
     def add(self, part: ScannedPart) -> list[Reject]:
         """Take in the next part; lines it counted from its own start become lines of the file.
@@ -67,6 +76,7 @@ class IndexBuilder:
         before = 0 if part.starts_file else self._lines_before[name]
         if part.run_ids:
             self._scanned.append(_record_batch(part, before))
+            self._size += self._scanned[-1].nbytes
         self._extend((self.known.num_rows if self.known else 0) + self._scanned_rows, len(part.run_ids))
         self._scanned_rows += len(part.run_ids)
         found = [reject._replace(line=reject.line + before) for reject in part.rejects]
@@ -100,6 +110,7 @@ class IndexBuilder:
         self.rows += runs
         if self.known is not None:
             self._order.extend(range(first, first + runs))
+        self.memory.check_index(self.rows, self._size)
 
     def take_table(self) -> pa.Table:
         """All rows, in one piece; the builder keeps none of them.

@@ -11,6 +11,7 @@ from .errors import UsageError
 from .executors import POOL_RUNS
 from .layout import Layout
 from .locks import LockPolicy
+from .memory import MemoryBound
 from .models import DEFAULT_KEYS, Durability, Keys, RetryOf
 from .partition import Partition
 from .plan import Selection
@@ -52,6 +53,8 @@ class BatchOptions:
     """Seconds after which no new work is taken, and the batch ends when what has begun is settled.
 
     None: it may take as long as it will."""
+    max_memory: int | None = None
+    """Bytes (peak RSS) that each process of the batch may take; None: as many as it needs."""
     run_timeout: float | None = None
     """Seconds after which a worker that shows no sign of life is killed; None: it is waited for."""
     retries: RetryPolicy = field(default_factory=RetryPolicy)
@@ -76,6 +79,7 @@ class BatchOptions:
             raise UsageError(f"a run must be given some time, not {self.run_timeout:g} seconds")
         if self.max_duration is not None and not self.max_duration > 0:
             raise UsageError(f"a batch must be given some time, not {self.max_duration:g} seconds")
+        MemoryBound(self.max_memory)  # refuses what is too little for anything
         if self.keep_batches < 1:
             raise UsageError(f"at least this batch must be kept, not {self.keep_batches}")
         if self.workers < 1:
@@ -115,6 +119,11 @@ class BatchOptions:
         return Layout(os.path.abspath(self.out_dir), os.path.abspath(self.runs_dir), shard)
 
     @property
+    def memory(self) -> MemoryBound:
+        """``max_memory``, and what it leaves room for."""
+        return MemoryBound(self.max_memory, in_one_process=self.workers == 1)
+
+    @property
     def keeps_catalogue(self) -> bool:
         """One commit for each run is for comparison: there it would cost, and give nothing."""
         return self.cache and self.commit == "task"
@@ -136,6 +145,7 @@ class BatchOptions:
             lock=self.lock,
             force=self.force,
             cache=self.reads_catalogue,
+            memory=self.memory,
             sweep=sweep,
             beats=beats,
             take_stamps=self.keeps_catalogue,
@@ -169,6 +179,7 @@ class BatchOptions:
             "verify_unchanged": self.verify_unchanged,
             "max_failures": str(self.failures),
             "max_duration": self.max_duration,
+            "max_memory": self.max_memory,
             "run_timeout": self.run_timeout,
             "retries": self.retries.rounds,
             "wait_for_space": self.retries.space_seconds,

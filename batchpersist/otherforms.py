@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from .errors import InvalidRunError, SnapshotError
 from .jsontext import canonical, string
+from .memory import UNBOUNDED, MemoryBound
 from .snapshottext import further_members, members
 from .window import Read
 
@@ -31,13 +32,16 @@ class OtherForm(NamedTuple):
     """Empty where there is none."""
 
 
-def read_other(read: Read, task_id: str) -> OtherForm:
+def read_other(read: Read, task_id: str, memory: MemoryBound = UNBOUNDED) -> OtherForm:
     """Read a snapshot in whatever layout.
 
     The only case in which a history lies in memory, several times over. Raises NotASnapshotError;
-    where the file is torn (NULs in it, or its end is missing) without holding it in memory.
+    where the file is torn (NULs in it, or its end is missing) without holding it in memory; SnapshotError
+    where there is no room for it.
     """
-    _refuse_torn(read)
+    size = _refuse_torn(read)
+    if not memory.holds_text(size):
+        raise SnapshotError("laid out otherwise, and too large to be read whole", f"{size:,} bytes")
     try:
         text = canonical(b"".join(_blocks(read)))
     except InvalidRunError as error:
@@ -54,7 +58,8 @@ def read_other(read: Read, task_id: str) -> OtherForm:
     return OtherForm(runs, further_members(found), found.get(b'"lastRunAt"', b""))
 
 
-def _refuse_torn(read: Read) -> None:
+def _refuse_torn(read: Read) -> int:
+    """Returns the file's size."""
     offset, last = 0, b""
     for block in _blocks(read):
         if b"\0" in block:
@@ -64,6 +69,7 @@ def _refuse_torn(read: Read) -> None:
         last = block.rstrip() or last
     if read(1, 0) == b"{" and not last.endswith(b"}"):
         raise NotASnapshotError("the snapshot does not parse", f"incomplete JSON: ends at byte {offset}")
+    return offset
 
 
 def _blocks(read: Read) -> Iterator[bytes]:

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from .casefolding import take_twins
 from .columns import adopt, whole
+from .memory import UNBOUNDED, MemoryBound
 from .models import Shard
 from .partition import Partition
-from .shards import KNOWN_SHARDS, SHARD_RUNS, TaskRows, cut, shard_runs
+from .shards import KNOWN_SHARDS, SHARD_RUNS, TaskRows, bounds, cut, shard_runs
 from .sources import Reject
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ def make_plan(
     split_tasks: bool = True,
     most_runs: int = SHARD_RUNS,
     wanted: pa.Array | None = None,
+    memory: MemoryBound = UNBOUNDED,
 ) -> Plan:
     """Select from the index, mark what a later row supersedes, and cut into shards.
 
@@ -82,7 +84,7 @@ def make_plan(
     ``partition``: the share of the tasks to settle; what all shares select together is what is
     selected without one. ``mark``: ``casefolding.mark_twins`` for the roots. ``split_tasks=False`` keeps a
     hot task in one shard (a commit for each run has to be made in order, by one worker); ``most_runs``: of
-    a shard, unless one task has more.
+    a shard, unless one task has more. ``memory``: UsageError where a task has more than fits.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -98,8 +100,11 @@ def make_plan(
     rows, tasks = _bring_tasks_together(selected)
     rows = _mark_superseded(rows, tasks)
     times = _times(rows)
-    runs = shard_runs(rows.num_rows // times, workers, most_runs)
-    shards = sorted(cut(tasks, runs, split_tasks, times), key=lambda shard: -shard.size)
+    most = bounds(shard_runs(rows.num_rows // times, workers, most_runs), times, memory)
+    largest = max(tasks, key=lambda task: task.runs, default=None)
+    if largest is not None:
+        memory.check_task(rows["task_id"][largest.start].as_py(), largest.runs, rows.nbytes)
+    shards = sorted(cut(tasks, most, split_tasks), key=lambda shard: -shard.size)
     superseded = pc.sum(rows["superseded"]).as_py() or 0
     return Plan(
         rows=rows,

@@ -73,7 +73,14 @@ def preview_batch(
     with closing(Crew(options.workers, options.pool_runs)) as crew, tempfile.TemporaryDirectory() as spool:
         catalogue = load_catalogue(options.layout(), options.keys) if options.reads_catalogue else None
         index = scan_sources(
-            discover(sources), crew, options.keys, spool, watch=watch, stop=stop, catalogue=catalogue
+            discover(sources),
+            crew,
+            options.keys,
+            spool,
+            watch=watch,
+            stop=stop,
+            catalogue=catalogue,
+            memory=options.memory,
         )
         rows, workers = index.take_table(), crew.parallelism(index.rows)
         planned = partial(
@@ -82,6 +89,7 @@ def preview_batch(
             options.selection,
             workers=workers,
             partition=options.shard,
+            memory=options.memory,
             mark=partial(mark_twins, layout=options.layout()),
         )
         plan = planned(split_tasks=options.commit == "task")

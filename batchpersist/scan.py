@@ -7,6 +7,7 @@ from operator import sub
 import msgspec
 
 from .errors import InvalidRunError, ItemError, failure_of
+from .memory import UNBOUNDED, MemoryBound
 from .models import Failure, Keys
 from .runreader import RunReader
 from .scanned import ScannedPart, Tally
@@ -19,7 +20,7 @@ LONGEST_COPY = 4 * PART_BYTES
 """Bytes that one part may hold of a source whose length shows only when it is copied."""
 
 
-def scan_part(part: Part, keys: Keys, spool_dir: str) -> ScannedPart:
+def scan_part(part: Part, keys: Keys, spool_dir: str, memory: MemoryBound = UNBOUNDED) -> ScannedPart:
     """Read a part, in any process that sees its files (``part.local``: in this one).
 
     What is not a completed run, or cannot be read, is among the rejects; nothing is raised
@@ -27,7 +28,7 @@ def scan_part(part: Part, keys: Keys, spool_dir: str) -> ScannedPart:
     and what turns out long there is left as further parts; so is what is found in a folder.
     A part may be scanned again: the copies are made anew.
     """
-    scan = _Scan(part, keys)
+    scan = _Scan(part, keys, memory)
     for number, piece in enumerate(part.pieces):
         if piece.format is Format.FOLDER:
             scan.scanned.more = list(unfold(part.number, part.pieces[number:]))
@@ -56,8 +57,9 @@ def _left(part: Part, number: int, lines: Piece, failure: Failure | None) -> lis
 class _Scan:
     """One part under way."""
 
-    def __init__(self, part: Part, keys: Keys) -> None:
+    def __init__(self, part: Part, keys: Keys, memory: MemoryBound) -> None:
         self._keys = keys
+        self._memory = memory
         self._read_run = RunReader(keys).read
         self._task_ids: dict[str, str] = {}
         self.scanned = ScannedPart(
@@ -75,6 +77,8 @@ class _Scan:
         scanned.names.append(piece.name)
         line, before = 0, scanned.tally()
         try:
+            if piece.format is Format.JSON:  # read whole
+                self._check_size(piece.stop)
             for line, offset, text in read_piece(piece):
                 if text:
                     self._take(piece, line, offset, text)
@@ -90,6 +94,7 @@ class _Scan:
     def _take(self, piece: Piece, line: int, offset: int, text: bytes) -> None:
         scanned = self.scanned
         try:
+            self._check_size(len(text))
             found = self._read_run(text)
         except InvalidRunError as error:
             if piece.doubtful and _lacks_keys(text, self._keys):
@@ -109,6 +114,10 @@ class _Scan:
         scanned.offsets.append(offset)
         scanned.lengths.append(len(text))
         scanned.lines.append(line)
+
+    def _check_size(self, size: int) -> None:
+        if not self._memory.holds_text(size):
+            raise InvalidRunError("too large for the memory that is allowed", f"{size:,} bytes")
 
 
 def _lacks_keys(text: bytes, keys: Keys) -> bool:

@@ -18,6 +18,7 @@ from .dispatch import LOST, in_order
 from .errors import WorkerDiedError, failure_of
 from .executors import Crew, SerialExecutor
 from .index import IndexBuilder
+from .memory import UNBOUNDED, MemoryBound
 from .models import Event, Keys, Progress, RunFailure
 from .scan import Reject, ScannedPart, scan_part
 from .sources import Part
@@ -40,14 +41,15 @@ def scan_sources(
     catalogue: Catalogue | None = None,
     log: SourceLog | None = None,
     wanted: Callable[[Reject], bool] = lambda _reject: True,
+    memory: MemoryBound = UNBOUNDED,
 ) -> IndexBuilder:
     """Scan all parts, several at once where the crew has a pool, and index them in source order.
 
     ``watch`` hears of the progress and of each invalid input; ``stop`` is asked before each
     part; ``log`` is told what each source held. Nothing is raised for bad content: that is a
-    reject in the index, where it is ``wanted``.
+    reject in the index, where it is ``wanted``. UsageError where there are more runs than ``memory`` holds.
     """
-    builder = IndexBuilder(catalogue.rows if catalogue else None, wanted)
+    builder = IndexBuilder(catalogue.rows if catalogue else None, wanted, memory=memory)
     # The functions below refer to each other: what they refer to lives on until the next collection.
     sources = catalogue.sources if catalogue else None
     log = SourceLog() if log is None else log
@@ -65,7 +67,7 @@ def scan_sources(
                 else:
                     likely = builder.rows + part.likely_runs
                     numbered = replace(stretch, number=next(numbers))
-                    yield _ScanCall(crew, likely, numbered, keys, spool_dir)
+                    yield _ScanCall(crew, likely, numbered, keys, spool_dir, memory)
 
     def scan(parts: Iterable[Part]) -> Iterator[tuple[Part, Known, ScannedPart]]:
         under_way: _UnderWay = deque()
@@ -92,11 +94,13 @@ class _ScanCall:
     part: Part
     keys: Keys
     spool_dir: str
+    memory: MemoryBound
 
     def __call__(self) -> Future[ScannedPart]:
+        what = self.part, self.keys, self.spool_dir, self.memory
         if self.part.local:
-            return SerialExecutor().submit(scan_part, self.part, self.keys, self.spool_dir)
-        return self.crew.submit(self.runs, scan_part, self.part, self.keys, self.spool_dir)
+            return SerialExecutor().submit(scan_part, *what)
+        return self.crew.submit(self.runs, scan_part, *what)
 
 
 def _retry(call: Callable[[], Future[ScannedPart]]) -> ScannedPart:

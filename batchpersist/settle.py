@@ -23,6 +23,7 @@ from .layout import Layout
 from .locks import LockPolicy
 from .manifest import RunManifestWriter
 from .manifestside import ManifestSide
+from .memory import UNBOUNDED, MemoryBound
 from .models import DEFAULT_KEYS, Durability, Keys, Shard, ShardOutcome, Side, Work
 from .payloads import PayloadReader
 from .phaseclock import NO_PHASE, OTHER, PhaseClock, current, in_phase, running
@@ -56,6 +57,8 @@ class SettleOptions:
     """An earlier batch died, and may have left temporary files where this one is to write."""
     beats: str | None = None
     """The folder for signs of life (``heartbeat``); None: nobody watches."""
+    memory: MemoryBound = UNBOUNDED
+    """Of a worker."""
     take_stamps: bool = False
     """Tell in which state of its files each run stands, for the next batch's sake."""
 
@@ -156,6 +159,7 @@ class _Group:
                 durability=options.durability,
                 force=options.force,
                 cache=options.cache,
+                memory=options.memory,
             )
             self._sides.append(SnapshotSide(rows, refs, store, layout, options.lock, outcome))
         if work is not Work.SNAPSHOT:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from .memory import MemoryBound
 from .models import Shard, Work
 
 SHARD_RUNS = 1_000
@@ -45,28 +46,44 @@ def shard_runs(rows: int, workers: int, most: int = SHARD_RUNS) -> int:
     return most if workers == 1 else max(1, min(most, -(-rows // (workers * 4))))
 
 
-def cut(tasks: Sequence[TaskRows], shard_runs: int, split_tasks: bool, times: int = 1) -> Iterator[Shard]:
-    """Small tasks are packed together, a hot one is split. Shards are ``times`` as large as usual."""
+class Bounds(NamedTuple):
+    """What a shard holds at most: runs, and payload bytes; and what a task has at most that is not split."""
+
+    runs: int
+    size: int
+    whole_runs: int
+    whole_size: int
+
+
+def bounds(shard_runs: int, times: int, memory: MemoryBound) -> Bounds:
+    """Shards ``times`` as large as usual, as far as there is memory for them."""
+    sizes = (SHARD_BYTES * times, SHARD_BYTES * HOT_SHARDS)
+    size, whole_size = map(memory.shard_bytes, sizes)
+    return Bounds(shard_runs * times, size, shard_runs * HOT_SHARDS, whole_size)
+
+
+def cut(tasks: Sequence[TaskRows], most: Bounds, split_tasks: bool) -> Iterator[Shard]:
+    """Small tasks are packed together, a hot one is split."""
     first: TaskRows | None = None
     last: TaskRows | None = None
     for task in tasks:
-        hot = split_tasks and _is_hot(task, shard_runs)
-        if first and last and (hot or not _fits(first, task, shard_runs, times)):
+        hot = split_tasks and (task.runs > most.whole_runs or task.size > most.whole_size)
+        if first and last and (hot or not _fits(first, task, most)):
             yield _pack(first, last)
             first = None
         if hot:
-            yield from _split(task, shard_runs, times)
+            yield from _split(task, most)
         else:
             first, last = first or task, task
     if first and last:
         yield _pack(first, last)
 
 
-def _fits(first: TaskRows, task: TaskRows, shard_runs: int, times: int) -> bool:
+def _fits(first: TaskRows, task: TaskRows, most: Bounds) -> bool:
     """Whether a shard that begins with ``first`` may reach to the end of ``task``."""
     return (
-        task.stop - first.start <= shard_runs * times
-        and task.size_before + task.size - first.size_before <= SHARD_BYTES * times
+        task.stop - first.start <= most.runs
+        and task.size_before + task.size - first.size_before <= most.size
         and task.number - first.number < SHARD_TASKS
     )
 
@@ -76,14 +93,10 @@ def _pack(first: TaskRows, last: TaskRows) -> Shard:
     return Shard(0, Work.PAIR, first.start, last.stop, size)
 
 
-def _is_hot(task: TaskRows, shard_runs: int) -> bool:
-    return task.runs > HOT_SHARDS * shard_runs or task.size > HOT_SHARDS * SHARD_BYTES
-
-
-def _split(task: TaskRows, shard_runs: int, times: int) -> Iterator[Shard]:
+def _split(task: TaskRows, most: Bounds) -> Iterator[Shard]:
     """One shard for the snapshot; the manifests in even pieces within both bounds."""
     yield Shard(0, Work.SNAPSHOT, task.start, task.stop, task.size)
-    pieces = max(-(-task.runs // (shard_runs * times)), -(-task.size // (SHARD_BYTES * times)))
+    pieces = max(-(-task.runs // most.runs), -(-task.size // most.size))
     step = -(-task.runs // pieces)
     for start in range(task.start, task.stop, step):
         stop = min(start + step, task.stop)

@@ -9,6 +9,7 @@ from .durability import SyncGroup, open_group
 from .errors import CommitErrors, ItemError
 from .layout import Layout
 from .locks import LockPolicy
+from .memory import UNBOUNDED, MemoryBound
 from .merge import RunIdsAndTimes
 from .models import DEFAULT_KEYS, Durability, Keys, RunKeys, Side
 from .runreader import RunReader
@@ -36,11 +37,12 @@ class TaskStateStore:
         durability: Durability = Durability.FILE,
         force: bool = False,
         cache: bool = True,
+        memory: MemoryBound = UNBOUNDED,
     ) -> None:
         """``force``: write a run's entry even where it stands already with the same text. ``cache``:
         note down below the runs-dir what is known of long snapshots, so that the next run added
-        to one need not read it again."""
-        self._options = CommitOptions(Layout(out_dir, runs_dir), keys, lock, durability, force, cache)
+        to one need not read it again. ``memory``: SnapshotError for a snapshot that does not fit."""
+        self._options = CommitOptions(Layout(out_dir, runs_dir), keys, lock, durability, force, cache, memory)
         self._reader = RunReader(keys)
 
     def record_run(self, summary: Summary) -> Side:

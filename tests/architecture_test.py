@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "batchpersist"
 
 LEVELS = (
     # 0 the plain data, and what can go wrong
-    "__init__ errors extras models stamps",
+    "__init__ errors extras memory models stamps",
     # 1 names, paths and bytes: ids, JSON text, atomic files and their durability, locks
     "identifiers partition layout jsonescapes jsontext rundocument runreader summaries"
     " phaseclock syncfs durability folders processes lockowner temporaries atomic lockfile stalelock"

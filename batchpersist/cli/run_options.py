@@ -25,6 +25,7 @@ SETTLING = (
     *working.LOCKS,
     *working.UNCHANGED,
     *working.TRYING,
+    *working.MEMORY,
     *POOL_THRESHOLD,
 )
 """How the runs of a batch are settled, wherever they come from."""
@@ -75,6 +76,7 @@ def settling_options(given: dict[str, Any]) -> dict[str, Any]:
         "cache": not given["no_cache"],
         "verify_unchanged": given["verify_unchanged"],
         "max_duration": given["max_duration"],
+        "max_memory": given["max_memory"],
         "run_timeout": given["run_timeout"],
         "retries": RetryPolicy(rounds=given["retries"], space_seconds=given["wait_for_space"]),
         "resume": not given["no_resume"],

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ...errors import UsageError
+from ...memory import parse_size
 from ...partition import Partition
 from ...policy import FailurePolicy
 
@@ -64,6 +65,18 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
         if not seconds:
             self.fail("no time at all", param, ctx)
         return seconds
+
+
+class Size(click.ParamType):  # type: ignore[type-arg]
+    """A number of bytes, such as 400M."""
+
+    name = "SIZE"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        try:
+            return value if isinstance(value, int) else parse_size(value)
+        except UsageError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Shard(click.ParamType):  # type: ignore[type-arg]

@@ -9,6 +9,7 @@ from ...locks import LockPolicy
 from ...models import Durability
 from ...retries import RetryPolicy
 from .sections import section
+from .types import Size
 
 _option = section("How it is done")
 
@@ -89,6 +90,15 @@ LOCKS = (
         help="Tries for a task's lock before its snapshot is skipped.",
     ),
     *STALE,
+)
+
+MEMORY = (
+    _option(
+        "--max-memory",
+        type=Size(),
+        show_default="as much as it needs",
+        help="What each process may take at its peak; what cannot be done with it is refused.",
+    ),
 )
 
 FORCE = (_option("--force", is_flag=True, help="Write also what stands already with the same bytes."),)
