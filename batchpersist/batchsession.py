@@ -33,6 +33,7 @@ from .lockowner import utc_text
 from .models import Durability, Failure, ShardOutcome
 from .options import BatchOptions
 from .resuming import settled_before
+from .sources import absolute
 from .versions import boot_id
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _unfinished(layout: Layout, job: str) -> BatchRecord | None:
 
 def _job(layout: Layout, options: BatchOptions, sources: Sequence[str]) -> str:
     paths = [layout.out_dir, layout.runs_dir]
-    paths += [source if source == "-" else os.path.abspath(source) for source in sources]
+    paths += map(absolute, sources)
     work = {
         "paths": [os.fsencode(path).hex() for path in paths],
         "keys": asdict(options.keys),

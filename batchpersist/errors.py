@@ -36,6 +36,21 @@ class SourceMissingError(BatchPersistError):
         return f"source not found: {self.source}"
 
 
+class SourceUnreachableError(SourceMissingError):
+    """The storage that a source is named to be on does not let it be looked up; nothing was done."""
+
+    def __init__(self, source: str, reason: str) -> None:
+        BatchPersistError.__init__(self, source, reason)
+        self.source = source
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return (
+            f"source cannot be looked up: {self.source}: {self.reason}"
+            " (credentials are taken from the environment or from the cloud's own files)"
+        )
+
+
 class BatchLockedError(BatchPersistError):
     """Another batch holds this root; nothing was done."""
 

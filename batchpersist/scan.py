@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from operator import sub
 
 import msgspec
@@ -11,7 +12,19 @@ from .memory import UNBOUNDED, MemoryBound
 from .models import Failure, Keys
 from .runreader import RunReader
 from .scanned import ScannedPart, Tally
-from .sources import PART_BYTES, Format, Part, Piece, Reject, copy_lines, is_spooled, read_piece, unfold
+from .sources import (
+    PART_BYTES,
+    Format,
+    Part,
+    Piece,
+    Reject,
+    copy_lines,
+    fetch,
+    is_remote,
+    is_spooled,
+    read_piece,
+    unfold,
+)
 
 __all__ = ["Reject", "ScannedPart", "Tally", "scan_part"]
 
@@ -24,7 +37,7 @@ def scan_part(part: Part, keys: Keys, spool_dir: str, memory: MemoryBound = UNBO
     """Read a part, in any process that sees its files (``part.local``: in this one).
 
     What is not a completed run, or cannot be read, is among the rejects; nothing is raised
-    for it. Sources that cannot be read by position are copied into files in ``spool_dir``,
+    for it. Sources that cannot be read by position, or lie elsewhere, are copied into files in ``spool_dir``,
     and what turns out long there is left as further parts; so is what is found in a folder.
     A part may be scanned again: the copies are made anew.
     """
@@ -33,12 +46,16 @@ def scan_part(part: Part, keys: Keys, spool_dir: str, memory: MemoryBound = UNBO
         if piece.format is Format.FOLDER:
             scan.scanned.more = list(unfold(part.number, part.pieces[number:]))
             break
-        if not is_spooled(piece):
-            scan.read(piece)
+        local = scan.fetched(piece, spool_dir) if is_remote(piece.path) else piece
+        if local is None:
             continue
-        lines, failure = copy_lines(piece, keys, spool_dir)
-        scan.scanned.bytes_read += piece.stop or lines.stop
-        if lines.stop > LONGEST_COPY:
+        lines, failure = local, None
+        if is_spooled(local):
+            lines, failure = copy_lines(local, keys, spool_dir)
+            scan.scanned.bytes_read += local.stop or lines.stop
+            if local is not piece:  # its lines have been copied, and are all that will be read again
+                os.unlink(local.path)
+        if lines is not piece and lines.format is not Format.JSON and lines.stop > LONGEST_COPY:
             scan.scanned.more = _left(part, number, lines, failure)
             break
         scan.read(lines, failure)
@@ -69,6 +86,16 @@ class _Scan:
             other_manifests=part.other_manifests,
             ignored_files=part.ignored_files,
         )
+
+    def fetched(self, piece: Piece, spool_dir: str) -> Piece | None:
+        """The piece's copy; None where it could not be made, which is told."""
+        scanned, before = self.scanned, self.scanned.tally()
+        try:
+            return fetch(piece, spool_dir)
+        except (OSError, ItemError) as error:
+            scanned.rejects.append(Reject(piece.name, 0, failure_of(error)))
+            scanned.tallies.append(Tally(*map(sub, scanned.tally(), before)))
+            return None
 
     def read(self, piece: Piece, failure: Failure | None = None) -> None:
         """``failure``: why the piece ends where it does, if it should not."""

@@ -22,8 +22,8 @@ LEVELS = (
     " phaseclock syncfs durability folders processes lockowner temporaries atomic lockfile stalelock"
     " keepalive locks batchlock heartbeat",
     # 2 what is read, and what is written of a task and of a run
-    "sources sources.copying sources.discover sources.jsonfile sources.ndjson sources.parts sources.reading"
-    " sources.rows sources.spool sources.streams sources.tables sources.values sources.walk"
+    "sources sources.copying sources.discover sources.jsonfile sources.ndjson sources.objects sources.parts"
+    " sources.reading sources.rows sources.spool sources.streams sources.tables sources.values sources.walk"
     " samples generate scanned scan columns index"
     " cataloguefile cataloguesources catalogue shards plan job payloads"
     " versions window snapshottext entries otherforms history historycache baseline"

@@ -17,7 +17,7 @@ from ..models import Event, Keys, RetryKind, RetryOf
 from ..options import BatchOptions
 from ..partition import Partition
 from ..plan import Selection
-from ..sources import STANDARD_INPUT, is_there
+from ..sources import STANDARD_INPUT, is_remote, is_there
 from ..unsettled import Unsettled
 
 DEFAULT_KINDS: tuple[RetryKind, ...] = ("failed", "locked")
@@ -104,4 +104,5 @@ def _unnamed(path: str, shard: str) -> str:
 
 def _from(record: BatchRecord, path: str) -> str:
     """A path of the batch, for this process: as it was named, where that means the same."""
-    return path if record.cwd == os.getcwd() else os.path.join(record.cwd, path)
+    here = record.cwd == os.getcwd() or is_remote(path)
+    return path if here else os.path.join(record.cwd, path)

@@ -2,11 +2,13 @@
 
 ``discover`` finds what there is to read and cuts it into parts. In the process that scans a part,
 ``unfold`` finds what is in its folders, and ``read_piece`` reads a piece as documents, after
-``copy_lines`` has made it one that can be read by position.
+``fetch`` has brought it from its object storage, and ``copy_lines`` has made it one that can be read by
+position.
 """
 
 from .copying import copy_lines, is_spooled
-from .discover import STANDARD_INPUT, discover, is_there, unfold
+from .discover import STANDARD_INPUT, absolute, discover, is_there, unfold
+from .objects import fetch, is_remote
 from .parts import PART_BYTES, Format, Part, Piece, Reject
 from .reading import read_piece
 
@@ -17,8 +19,11 @@ __all__ = [
     "Part",
     "Piece",
     "Reject",
+    "absolute",
     "copy_lines",
     "discover",
+    "fetch",
+    "is_remote",
     "is_spooled",
     "is_there",
     "read_piece",

@@ -7,9 +7,11 @@ import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, repeat
+from urllib.parse import urlsplit
 
 from ..errors import SourceMissingError, UsageError
 from .copying import is_spooled
+from .objects import is_folder, is_object_there, is_remote, objects
 from .parts import PART_BYTES, SUFFIXES, Format, Part, Piece, Reject, format_of
 from .walk import Finding, Passed, entries, folder, found_file, walk
 
@@ -28,12 +30,13 @@ EXPANSION = 10
 
 
 def discover(sources: Sequence[str], *, part_bytes: int = PART_BYTES) -> Iterator[Part]:
-    """The parts of all ``sources`` (files, folders, or ``-`` for standard input), in source order.
+    """The parts of all ``sources`` (files, folders, URIs, or ``-`` for standard input), in source order.
 
-    All sources are looked up before this returns: SourceMissingError where one of them does
-    not exist, UsageError for a file whose format is not known. The rest is found while the
-    parts are taken and scanned: a folder within a folder is a piece that its scan unfolds. What
-    cannot be listed or read is a reject in a part, never an exception.
+    All sources are looked up before this returns: SourceMissingError where one of them does not
+    exist, or cannot be looked up on its object storage; UsageError for a file whose format is not
+    known. The rest is found while the parts are taken and scanned: a folder within a folder is a
+    piece that its scan unfolds. What cannot be listed or read is a reject in a part, never an
+    exception.
     """
     if isinstance(sources, str | os.PathLike):
         raise UsageError(f"sources are several paths, not one: [{os.fspath(sources)!r}]")
@@ -55,9 +58,14 @@ def unfold(number: int, pieces: Iterable[Piece]) -> Iterator[Part]:
 
 
 def is_there(source: str) -> bool:
-    """Whether a source exists, as far as can be told without reading it."""
+    """Whether a source exists, as far as can be told without reading it.
+
+    Raises UsageError and SourceUnreachableError for one on object storage.
+    """
     if source == STANDARD_INPUT:
         return sys.stdin is not None
+    if is_remote(source):
+        return is_object_there(source)
     try:
         os.stat(source)
     except (FileNotFoundError, NotADirectoryError):
@@ -67,21 +75,28 @@ def is_there(source: str) -> bool:
     return True
 
 
+def absolute(source: str) -> str:
+    """A source as it is called from any folder."""
+    return source if source == STANDARD_INPUT or is_remote(source) else os.path.abspath(source)
+
+
 def _check_format(source: str) -> None:
-    if source == STANDARD_INPUT or os.path.isdir(source):
+    if source == STANDARD_INPUT or (is_folder(source) if is_remote(source) else os.path.isdir(source)):
         return
-    if format_of(source) is None:
+    if format_of(urlsplit(source).path if is_remote(source) else source) is None:
         readable = " ".join(SUFFIXES)
         raise UsageError(
             f"cannot tell the format of {source}: readable are folders, {readable}, and - for JSON lines"
         )
-    if os.path.exists(source) and not os.path.isfile(source):
+    if not is_remote(source) and os.path.exists(source) and not os.path.isfile(source):
         raise UsageError(f"not a regular file: {source}; pipe it into - instead")
 
 
 def _look_into(source: str) -> Iterator[Finding]:
     if source == STANDARD_INPUT:
         yield Piece(Format.STANDARD_INPUT, source, "<stdin>", 0, 0)
+    elif is_remote(source):
+        yield from objects(source)
     elif os.path.isdir(source):
         yield from entries(folder(os.path.abspath(source), source))
     else:
@@ -113,6 +128,9 @@ def _is_alone(piece: Piece, part_bytes: int) -> bool:
 def _split(piece: Piece, part_bytes: int, numbers: Iterator[int]) -> Iterator[Part]:
     if piece.format is Format.STANDARD_INPUT:
         yield Part(next(numbers), (piece,), local=True)
+        return
+    if is_remote(piece.path):  # it is cut when it has been fetched
+        yield Part(next(numbers), (piece,))
         return
     for cut in piece.cut(part_bytes):
         yield Part(next(numbers), (cut,), ranged=True)

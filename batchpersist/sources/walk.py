@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
 
 from ..errors import failure_of
@@ -107,14 +107,21 @@ class _Folder:
         path, name, parents = f"{self._path}/{entry}", f"{self._name}/{entry}", self._piece.parents
         if entry in self._folders:
             return Piece(Format.FOLDER, path, name, 0, 0, parents=(*parents, entry))
-        in_cli = entry == "manifest.json" and len(parents) >= 2 and parents[-2] == "cli"
-        if in_cli and len(parents) > 2:
-            return Passed.OTHER_MANIFEST
-        return found_file(path, name, doubtful=in_cli or entry in _NO_SOURCES)
+        doubtful = is_doubtful(entry, parents)
+        return Passed.OTHER_MANIFEST if doubtful is None else found_file(path, name, doubtful=doubtful)
 
     def rest(self) -> Piece:
         """What has not been taken yet."""
         return self._piece._replace(after=self._last)
+
+
+def is_doubtful(entry: str, parents: Sequence[str]) -> bool | None:
+    """Whether a file in a folder may hold something else than runs; None: it does, for certain.
+
+    ``parents``: the folder's names, from the source (excluded) down to it.
+    """
+    in_cli = entry == "manifest.json" and len(parents) >= 2 and parents[-2] == "cli"
+    return None if in_cli and len(parents) > 2 else in_cli or entry in _NO_SOURCES
 
 
 def found_file(path: str, name: str, *, doubtful: bool = False) -> Finding:

@@ -1,0 +1,209 @@
+"""Sources on object storage, ``s3://`` and ``gs://``, through Arrow's file systems (docs/sources.md).
+
+An object is fetched whole into the spool by the worker that scans it, and is then read as a local file.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import SplitResult, quote, unquote, urlsplit
+
+from ..errors import SourceUnreachableError, SourceUnreadableError, UsageError, failure_of
+from .parts import Piece, Reject, format_of
+from .spool import Spool
+from .walk import Finding, Passed, is_doubtful
+
+if TYPE_CHECKING:
+    from pyarrow.fs import FileInfo, FileSystem
+
+T = TypeVar("T")
+
+SCHEMES = ("s3://", "gs://")
+
+BLOCK = 8 << 20
+"""Bytes of a request: so many that its latency is outweighed."""
+
+ATTEMPTS = 4
+"""Of each request; the storage's own client has tried a few times by then."""
+
+FIRST_DELAY = 0.2
+"""Seconds before the second attempt; doubled for each further one."""
+
+ANONYMOUS = "anonymous"
+
+
+def is_remote(source: str) -> bool:
+    """Whether a source, or a piece's path, is on object storage."""
+    return source.startswith(SCHEMES)
+
+
+def is_object_there(source: str) -> bool:
+    """Whether there is an object, or a folder of objects, at this URI; for a person's own spelling of it.
+
+    Raises UsageError where it is no URI, and SourceUnreachableError where the storage does not answer.
+    """
+    from pyarrow.fs import FileType
+
+    return _look_up(source).type is not FileType.NotFound
+
+
+def is_folder(source: str) -> bool:
+    """Whether it is no object itself, but others lie below it. Raises as ``is_object_there`` does."""
+    from pyarrow.fs import FileType
+
+    return _look_up(source).type is FileType.Directory
+
+
+def objects(source: str) -> Iterator[Finding]:
+    """The object at this URI, or those below it, in the order in which a folder's files come.
+
+    One listing, which is held in memory. A listing that fails is a reject.
+    """
+    split = urlsplit(source)
+    if not is_folder(source):
+        yield _finding(split, split.path.strip("/"), _look_up(source))
+        return
+    from pyarrow.fs import FileSelector, FileType
+
+    base = _path(split)
+    try:
+        with _told("its folder cannot be listed"):
+            found = _file_system(_bucket(split)).get_file_info(FileSelector(base, recursive=True))
+    except SourceUnreadableError as error:
+        yield Reject(_name(split, split.path), 0, failure_of(error))
+        return
+    files = [info for info in found if info.type is FileType.File]
+    for names, info in sorted((info.path[len(base) + 1 :].split("/"), info) for info in files):
+        if any(name.startswith(".") for name in names):
+            continue
+        key = "/".join([*filter(None, [split.path.strip("/")]), *map(_quoted, names)])
+        doubtful = is_doubtful(names[-1], names[:-1])
+        yield Passed.OTHER_MANIFEST if doubtful is None else _finding(split, key, info, doubtful=doubtful)
+
+
+def fetch(piece: Piece, spool_dir: str) -> Piece:
+    """Copy an object into a file of its own, which the piece is then of.
+
+    Raises SourceUnreadableError where it cannot be read to its end, or was changed meanwhile, and OSError
+    where the copy cannot be written; then there is none.
+    """
+    split = urlsplit(piece.path)
+    spool = Spool(spool_dir)
+    try:
+        with spool:
+            for block in read_blocks(_file_system(_bucket(split)), _path(split)):
+                spool.add(block)
+    except BaseException:
+        os.unlink(spool.path)
+        raise
+    return piece._replace(path=spool.path, stop=spool.size)
+
+
+def read_blocks(file_system: FileSystem, path: str) -> Iterator[bytes]:
+    """An object's bytes; each request is made again where it fails. Raises as ``fetch`` does."""
+    file = _persistently(lambda: file_system.open_input_file(path))
+    with file:
+        size, state = file.size(), file.metadata()
+        for offset in range(0, size, BLOCK):
+            length = min(BLOCK, size - offset)
+            block: bytes = _persistently(lambda: file.read_at(length, offset))  # noqa: B023  # called at once
+            if len(block) < length:
+                raise SourceUnreadableError("the object is shorter than it was")
+            yield block
+    if size > BLOCK:  # several requests may have met several objects of this name
+        with _persistently(lambda: file_system.open_input_file(path)) as again:
+            if (again.size(), again.metadata()) != (size, state):
+                raise SourceUnreadableError("the object was changed while it was read")
+
+
+def _persistently(request: Callable[[], T]) -> T:
+    for attempt in range(ATTEMPTS - 1):
+        try:
+            return request()
+        except FileNotFoundError:
+            break
+        except OSError:
+            time.sleep(FIRST_DELAY * 2**attempt)
+    with _told("the object cannot be read"):
+        return request()
+
+
+@contextmanager
+def _told(message: str) -> Iterator[None]:
+    """Arrow words what failed in one long sentence, which differs from object to object."""
+    try:
+        yield
+    except OSError as error:
+        raise SourceUnreadableError(message, str(error)) from error
+
+
+def _look_up(source: str) -> FileInfo:
+    from pyarrow.fs import FileInfo, FileType
+
+    split = urlsplit(source)
+    _check(source, split)
+    try:
+        return _file_system(_bucket(split)).get_file_info(_path(split))
+    except FileNotFoundError:
+        return FileInfo(_path(split), FileType.NotFound)
+    except OSError as error:
+        raise SourceUnreachableError(_name(split, split.path), str(error)) from error
+
+
+def _check(source: str, split: SplitResult) -> None:
+    user, _, bucket = split.netloc.rpartition("@")
+    if user and user != ANONYMOUS:
+        raise UsageError(
+            f"{split.scheme}://...@{bucket}{split.path}: a source's name is shown and kept, so keys have no"
+            " place in it; the environment and the cloud's own files have"
+        )
+    if not split.netloc:
+        raise UsageError(f"no bucket is named: {source}")
+    if split.fragment:
+        raise UsageError(f"# begins no key, in a URI: {source}; write %23 for it")
+
+
+@lru_cache(maxsize=64)
+def _file_system(bucket: str) -> FileSystem:
+    """Raises UsageError for options that it does not have, and OSError where the storage does not answer."""
+    import pyarrow as pa
+    from pyarrow.fs import FileSystem
+
+    try:
+        return FileSystem.from_uri(bucket)[0]
+    except pa.ArrowInvalid as error:
+        raise UsageError(f"{bucket}: {error}") from None
+
+
+def _bucket(split: SplitResult) -> str:
+    """The URI of the whole bucket, with its options."""
+    return split._replace(path="", fragment="").geturl()
+
+
+def _path(split: SplitResult) -> str:
+    """As Arrow has it, without percent signs."""
+    bucket = split.netloc.rpartition("@")[2]
+    return f"{bucket}/{unquote(split.path).strip('/')}".rstrip("/")
+
+
+def _finding(split: SplitResult, key: str, info: FileInfo, *, doubtful: bool = False) -> Finding:
+    """``key``: quoted."""
+    kind = format_of(unquote(key))
+    if kind is None:
+        return Passed.IGNORED_FILE
+    path = split._replace(path=f"/{key}").geturl()
+    return Piece(kind, path, _name(split, key), 0, info.size, doubtful)
+
+
+def _name(split: SplitResult, key: str) -> str:
+    """What a person calls it: without options."""
+    return f"{split.scheme}://{split.netloc.rpartition('@')[2]}/{unquote(key).strip('/')}"
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="")
