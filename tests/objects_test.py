@@ -1,4 +1,4 @@
-"""Sources on object storage: S3 (moto's server), Google's as far as it is read, and storage that fails."""
+"""Sources on object storage: servers of S3's and Google's protocols, and storage that fails."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import pickle
 import socket
 import subprocess
 import sys
-import threading
 import time
+import urllib.request
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
-from urllib.parse import parse_qs, unquote, urlsplit
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -38,20 +37,27 @@ RUNS = [run(f"task-{n % 4}", n) for n in range(12)]
 LINES = [json.dumps(item).encode() + b"\n" for item in RUNS]
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    """The address of an S3 server."""
+@contextmanager
+def serving(command: list[str]) -> Iterator[str]:
+    """Runs a server, whose port is its last argument; gives its address."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen([*command, str(port)], **quiet) as process:  # type: ignore[call-overload]
         deadline = time.monotonic() + 60
         while not answers(port):
-            assert time.monotonic() < deadline, "the S3 server does not start"
+            assert time.monotonic() < deadline, "the server does not start"
             time.sleep(0.05)
         yield f"127.0.0.1:{port}"
         process.kill()
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[str]:
+    """The address of an S3 server."""
+    with serving([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p"]) as address:
+        yield address
 
 
 def answers(port: int) -> bool:
@@ -230,6 +236,15 @@ def test_the_command_with_a_pool_and_a_dry_run_before_it(bucket: Bucket) -> None
     check_persisted()
 
 
+def test_validate_names_the_object_and_its_line(bucket: Bucket) -> None:
+    bucket.put("a.jsonl", LINES[0] + b"[]\n")
+    words = ["validate", bucket.uri("a.jsonl"), "--json"]
+    result = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert result.exit_code == 3
+    (told,) = [line for line in map(json.loads, result.stdout.splitlines()) if "line" in line]
+    assert (told["source"], told["line"]) == (bucket.uri("a.jsonl").partition("?")[0], 2)
+
+
 def test_nothing_of_it_is_believed_to_be_unchanged(bucket: Bucket) -> None:
     """An object's state cannot be told as surely as a file's: it is read each night."""
     bucket.put("a.jsonl", b"".join(LINES))
@@ -363,6 +378,9 @@ class FlakyFile:
     def __exit__(self, *_: object) -> None:
         pass
 
+    def close(self) -> None:
+        pass
+
 
 def test_a_request_that_fails_is_made_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(objects, "BLOCK", 10)
@@ -393,69 +411,24 @@ def test_an_object_that_changes_under_its_reader_is_not_read_half_and_half(
 # Google's
 
 
-class Google(BaseHTTPRequestHandler):
-    """As much of the storage's JSON API as reading takes."""
-
-    content: ClassVar[dict[str, bytes]] = {}
-
-    def do_GET(self) -> None:
-        split = urlsplit(self.path)
-        place, _, name = split.path.partition("/o")
-        key = unquote(name.removeprefix("/"))
-        query = parse_qs(split.query)
-        if not place.endswith("/b/bucket"):
-            self.answer(404, b"{}")
-        elif not name:
-            prefix = query.get("prefix", [""])[0]
-            found = [self.described(other) for other in sorted(self.content) if other.startswith(prefix)]
-            self.answer(200, json.dumps({"kind": "storage#objects", "items": found}).encode())
-        elif key not in self.content:
-            self.answer(404, b"{}")
-        elif query.get("alt") == ["media"]:
-            first, _, last = self.headers.get("Range", "bytes=0-").removeprefix("bytes=").partition("-")
-            data = self.content[key][int(first) : int(last) + 1 if last else None]
-            self.answer(206 if "Range" in self.headers else 200, data)
-        else:
-            self.answer(200, json.dumps(self.described(key)).encode())
-
-    def described(self, key: str) -> dict[str, str]:
-        times = dict.fromkeys(("timeCreated", "updated"), "2026-01-01T00:00:00.000Z")
-        size = str(len(self.content[key]))
-        return {
-            "kind": "storage#object",
-            "bucket": "bucket",
-            "name": key,
-            "size": size,
-            "generation": "1",
-            **times,
-        }
-
-    def answer(self, status: int, data: bytes) -> None:
-        self.send_response(status)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@pytest.fixture
-def google() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Google) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"?endpoint_override=127.0.0.1:{server.server_port}&scheme=http&retry_limit_seconds=1"
-        server.shutdown()
-        thread.join()
+@pytest.fixture(scope="module")
+def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a server that speaks Google's protocol."""
+    program = "from gcp_storage_emulator.__main__ import main; main()"
+    words = ["start", "--host", "127.0.0.1", "--in-memory", "--default-bucket", "bucket", "--port"]
+    with serving([sys.executable, "-c", program, *words]) as address:
+        yield address
 
 
 def test_google_s_storage(google: str) -> None:
-    Google.content = {
+    for key, data in {
         "logs/a.jsonl": b"".join(LINES[:6]),
         "logs/b/c.jsonl.gz": gzip.compress(b"".join(LINES[6:])),
-    }
-    report = run_batch([f"gs://anonymous@bucket/logs{google}"], options())
+    }.items():
+        place = f"http://{google}/upload/storage/v1/b/bucket/o?uploadType=media&name={key}"
+        urllib.request.urlopen(urllib.request.Request(place, data, method="POST")).close()
+    options_there = f"?endpoint_override={google}&scheme=http&retry_limit_seconds=5"
+    report = run_batch([f"gs://anonymous@bucket/logs{options_there}"], options())
     assert report.metrics["counts"]["persisted"] == 12
     assert set(report.outcomes["source"].to_pylist()) == {
         "gs://bucket/logs/a.jsonl",
@@ -463,4 +436,4 @@ def test_google_s_storage(google: str) -> None:
     }
     check_persisted()
     with pytest.raises(SourceMissingError):
-        run_batch([f"gs://anonymous@bucket/none.jsonl{google}"], options())
+        run_batch([f"gs://anonymous@bucket/none.jsonl{options_there}"], options())

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ..errors import SourceUnreachableError, SourceUnreadableError, UsageError, failure_of
@@ -19,6 +19,7 @@ from .spool import Spool
 from .walk import Finding, Passed, is_doubtful
 
 if TYPE_CHECKING:
+    from pyarrow import NativeFile
     from pyarrow.fs import FileInfo, FileSystem
 
 T = TypeVar("T")
@@ -106,9 +107,8 @@ def fetch(piece: Piece, spool_dir: str) -> Piece:
 
 def read_blocks(file_system: FileSystem, path: str) -> Iterator[bytes]:
     """An object's bytes; each request is made again where it fails. Raises as ``fetch`` does."""
-    file = _persistently(lambda: file_system.open_input_file(path))
+    file, size, state = _persistently(lambda: _opened(file_system, path))
     with file:
-        size, state = file.size(), file.metadata()
         for offset in range(0, size, BLOCK):
             length = min(BLOCK, size - offset)
             block: bytes = _persistently(lambda: file.read_at(length, offset))  # noqa: B023  # called at once
@@ -116,9 +116,16 @@ def read_blocks(file_system: FileSystem, path: str) -> Iterator[bytes]:
                 raise SourceUnreadableError("the object is shorter than it was")
             yield block
     if size > BLOCK:  # several requests may have met several objects of this name
-        with _persistently(lambda: file_system.open_input_file(path)) as again:
-            if (again.size(), again.metadata()) != (size, state):
-                raise SourceUnreadableError("the object was changed while it was read")
+        again, *found = _persistently(lambda: _opened(file_system, path))
+        again.close()
+        if found != [size, state]:
+            raise SourceUnreadableError("the object was changed while it was read")
+
+
+def _opened(file_system: FileSystem, path: str) -> tuple[NativeFile, int, Any]:
+    """An object, its size, and what else tells it from another of its name."""
+    file = file_system.open_input_file(path)
+    return file, file.size(), file.metadata()
 
 
 def _persistently(request: Callable[[], T]) -> T:
@@ -127,7 +134,7 @@ def _persistently(request: Callable[[], T]) -> T:
             return request()
         except FileNotFoundError:
             break
-        except OSError:
+        except (OSError, ValueError):  # one that was opened, and is closed by an error, is a ValueError
             time.sleep(FIRST_DELAY * 2**attempt)
     with _told("the object cannot be read"):
         return request()
@@ -138,7 +145,7 @@ def _told(message: str) -> Iterator[None]:
     """Arrow words what failed in one long sentence, which differs from object to object."""
     try:
         yield
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise SourceUnreadableError(message, str(error)) from error
 
 
