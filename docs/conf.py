@@ -46,6 +46,7 @@ CONTENTS = {
     "Begin": ["docs/tutorial"],
     "How to": [
         "docs/howto/backfill",
+        "docs/nightly",
         "docs/compare",
         "docs/audit",
         "docs/scaling",
