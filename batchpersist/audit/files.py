@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from ..errors import ItemError
 
@@ -24,15 +22,18 @@ def read_file(path: str) -> bytes | None:
 
     Raises WrongFileTypeError where it is no regular file, and OSError.
     """
-    with _naming_type(path):
-        try:
-            fd = os.open(path, _FLAGS)
-        except FileNotFoundError:
-            return None
+    try:
+        fd = os.open(path, _FLAGS)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link; a socket
+            raise _wrong_type(os.lstat(path).st_mode, path) from error
+        raise
     try:
         status = os.fstat(fd)
         if not stat.S_ISREG(status.st_mode):
-            raise WrongFileTypeError(f"{_type_name(status.st_mode)} stands in the place of a file", path)
+            raise _wrong_type(status.st_mode, path)
         return _read(fd, status.st_size)
     except OSError as error:
         error.filename = path  # a read knows its descriptor only
@@ -59,7 +60,7 @@ def check_is_file(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode):
-        raise WrongFileTypeError(f"{_type_name(mode)} stands in the place of a file", path)
+        raise _wrong_type(mode, path)
 
 
 def list_folder(path: str) -> list[os.DirEntry[str]]:
@@ -70,23 +71,15 @@ def list_folder(path: str) -> list[os.DirEntry[str]]:
     try:
         mode = os.lstat(path).st_mode
         if not stat.S_ISDIR(mode):
-            raise WrongFileTypeError(f"{_type_name(mode)} stands in the place of a folder", path)
+            raise _wrong_type(mode, path, "folder")
         with os.scandir(path) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:
         return []
 
 
-@contextmanager
-def _naming_type(path: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link; a socket
-            raise WrongFileTypeError(
-                f"{_type_name(os.lstat(path).st_mode)} stands in the place of a file", path
-            ) from error
-        raise
+def _wrong_type(mode: int, path: str, ought: str = "file") -> WrongFileTypeError:
+    return WrongFileTypeError(f"{_type_name(mode)} stands in the place of a {ought}", path)
 
 
 def _type_name(mode: int) -> str:
