@@ -13,8 +13,10 @@ from click.testing import CliRunner, Result
 from drift import Tree, a_run
 
 from batchpersist.audit import Kind
+from batchpersist.batchlock import BatchLock
 from batchpersist.cli.audit_words import MEANING
 from batchpersist.cli.main import cli
+from batchpersist.layout import Layout
 
 
 @pytest.fixture
@@ -145,3 +147,11 @@ def test_interrupted(tree: Tree, number: signal.Signals, code: int) -> None:
         rest, _ = process.communicate()
     summary = json.loads(rest.splitlines()[-1])
     assert (process.returncode, summary["exit_code"], summary["counts"]) == (code, code, {})
+
+
+def test_beside_a_batch_it_says_so(tree: Tree) -> None:
+    tree.manifest("mail", "mail-0").unlink()
+    with BatchLock(Layout("out", "runs"), "batch 7"):
+        assert command().stderr.startswith("Note: batch 7 (")
+        assert command("--json", "-q").stderr == ""
+    assert command().stderr == ""

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
+import signal
 import tempfile
 import threading
 import time
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 from model import stringify
 from temporaries_test import left_by
 
-from batchpersist.audit import AuditOptions, AuditReport, Finding, Sign, audit_root, jobs
+from batchpersist.audit import AuditOptions, AuditReport, Finding, Kind, Sign, audit_root, confirm, jobs
 from batchpersist.errors import SourceMissingError, UsageError
 from batchpersist.layout import Layout
 from batchpersist.locks import TaskLock
@@ -317,3 +319,38 @@ def test_nothing_is_written_and_nothing_is_locked(tree: Tree) -> None:
             status.st_ctime_ns,
         ) or path == tree.root
     assert {*tree.root.rglob("*")} == set(before)
+
+
+def kill_one_worker(killed: list[int]) -> None:
+    """The first time that there is one."""
+    for child in multiprocessing.active_children() if not killed else ():
+        if child.pid:
+            killed.append(child.pid)
+            os.kill(child.pid, signal.SIGKILL)
+            return
+
+
+def test_a_worker_that_dies_costs_no_finding(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "SHARD_TASKS", 1)
+    for number in range(10):
+        tree.fill(range(4), [f"task-{number}"])
+        tree.manifest(f"task-{number}", f"task-{number}-0").unlink()
+    killed: list[int] = []
+    options = AuditOptions(str(tree.out), str(tree.runs), workers=2, pool_runs=0, pause=0)
+    report = audit_root(options, watch=lambda _event: kill_one_worker(killed))
+    assert killed
+    assert report.counts == {Kind.MISSING_MANIFEST: 10}
+
+
+def test_what_was_found_waits_in_bounds_for_its_second_look(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirm, "MOST_HELD", 3)
+    monkeypatch.setattr(jobs, "SHARD_TASKS", 1)
+    for task in TASKS:
+        for number in (0, 1):
+            tree.manifest(task, f"{task}-{number}").unlink()
+    report, findings, signs = audit(tree)
+    assert report.counts == {Kind.MISSING_MANIFEST: 6}
+    assert len(set(findings)) == 6
+    assert sorted(signs.values()) == ["-"] * 6 + ["="] * 6

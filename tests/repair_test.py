@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from audit_test import kill_one_worker
 from drift import DRIFTS, TASKS, Tree, a_run, left_over, parsable_runs, parsed
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -17,7 +18,7 @@ from batchpersist.batchlock import BatchLock
 from batchpersist.errors import BatchLockedError
 from batchpersist.layout import Layout
 from batchpersist.locks import LockPolicy, TaskLock
-from batchpersist.models import Durability
+from batchpersist.models import Durability, Keys
 from batchpersist.repair import Remedy, RepairOptions, RepairReport, manifests, repair_root
 from batchpersist.repair.keeping import Keeper
 from batchpersist.repair.options import Prefer
@@ -364,6 +365,41 @@ def test_a_pool_repairs_as_one_process_does(tmp_path: Path) -> None:
         for tree in trees
     ]
     assert both[0] == both[1]
+
+
+def test_a_worker_that_dies_costs_no_repair(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(10):
+        tree.fill(range(4), [f"task-{number}"])
+        tree.snapshot(f"task-{number}").unlink()
+    killed: list[int] = []
+    report = repair_root(
+        options(tree, workers=2, pool_runs=0), dry=False, watch=lambda _event: kill_one_worker(killed)
+    )
+    assert killed
+    assert (report.exit_code, report.failures) == (0, {})
+    assert left_over(tree) == set()
+
+
+def test_a_stray_of_a_task_with_an_odd_name(tree: Tree) -> None:
+    """The next round looks at just this task: its name is no pattern."""
+    tree.manifest("mail", "mail-9").parent.mkdir()
+    tree.manifest("mail", "mail-9").write_text(stringify(a_run("new[1]", 1)))
+    assert repair(tree).exit_code == 0
+    assert [run["runId"] for run in tree.read("new[1]")["runs"]] == ["new[1]-1"]
+
+
+def test_other_names_of_the_keys(tmp_path: Path) -> None:
+    tree = Tree(tmp_path)
+    runs = [
+        {"job": "nightly", "id": f"run-{n}", "at": f"2026-01-0{n}", "taskId": "misleading"} for n in (1, 2)
+    ]
+    tree.snapshot("nightly").parent.mkdir(parents=True)
+    tree.write("nightly", {"taskId": "nightly", "lastRunAt": "2026-01-01", "runs": [runs[0]]})
+    tree.manifest("nightly", "run-2").parent.mkdir(parents=True)
+    tree.manifest("nightly", "run-2").write_text(stringify(runs[1]))
+    assert repair(tree, keys=Keys("job", "id", "at")).exit_code == 0
+    assert tree.read("nightly") == {"taskId": "nightly", "lastRunAt": "2026-01-02", "runs": runs}
+    assert parsed(tree.manifest("nightly", "run-1")) == runs[0]
 
 
 def test_other_writers_between_look_and_rename_lose_nothing(

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..audit import AuditOptions, Finding, Sign, audit_root
+from ..batchlock import holder_of
 from .audit_words import audit_lines, describe_finding, run_name
 from .options import Sectioned, declare, places, reading, section, showing, working
 from .output import emit, say
@@ -79,9 +80,10 @@ def audit_options(given: dict[str, Any]) -> AuditOptions:
 
 
 def _audit(sources: tuple[str, ...], job: Job) -> int:
+    options = audit_options(job.given)
     with _signs(job.given["combined"]) as signed, job.display() as display:
         report = audit_root(
-            audit_options(job.given),
+            options,
             sources,
             watch=display.show,
             found=partial(tell, job.given),
@@ -89,6 +91,9 @@ def _audit(sources: tuple[str, ...], job: Job) -> int:
             stop=job.interruption.__bool__,
         )
     code = job.interruption.exit_code if report.interrupted else report.exit_code
+    holder = holder_of(options.layout) if report.counts else None
+    if holder is not None and not job.given["quiet"]:
+        say(f"Note: {holder} is at work; what it has yet to write was found missing.", err=True)
     if job.given["as_json"]:
         counts = {kind.value: count for kind, count in report.counts.items()}
         emit("summary", tasks=report.tasks, runs=report.runs, counts=counts, exit_code=code)
