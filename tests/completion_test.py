@@ -19,7 +19,7 @@ BIN = Path(sys.executable).parent
 CLEAR_LINE = b"\x15"
 
 CASES = [
-    ("batchpersist comp", "completion"),
+    ("batchpersist complet", "completion"),
     ("batchpersist completion z", "zsh"),
     ("batchpersist run --durab", "--durability"),
     ("batchpersist run --durability ba", "batch"),
