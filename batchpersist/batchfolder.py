@@ -115,11 +115,11 @@ class BatchFolder:
         """Who settled what, and when, as Parquet."""
         return os.path.join(self.path, "shards.parquet")
 
-    def write_record(self, record: BatchRecord) -> None:
+    def write_record(self, record: BatchRecord, durability: Durability = Durability.NONE) -> None:
         """Replace ``batch.json``, whole or not at all; raises OSError."""
         # Names of files that are not UTF-8 are lone surrogates here, which msgspec does not write or read.
         text = encode(msgspec.to_builtins(record))
-        atomic.write(self.record, text + b"\n", Durability.NONE)
+        atomic.write(self.record, text + b"\n", durability)
 
     def read_record(self) -> BatchRecord:
         """Raises OSError, and BatchMissingError where the file is none of this version's."""
@@ -186,13 +186,16 @@ def find_batch(layout: Layout, name: str = LATEST) -> BatchFolder:
     return found[0]
 
 
-def drop_oldest(layout: Layout, keep: int) -> None:
+def drop_oldest(layout: Layout, keep: int, current: str) -> None:
     """Remove all but the ``keep`` latest batches of this shard, if it is one; what cannot be removed stays.
 
-    Those of others are left alone: they may be at work.
+    So does the batch ``current``: a clock that was set back makes it seem old. Those of others are left
+    alone: they may be at work.
     """
     own = [batch for batch in list_batches(layout) if shard_of(batch) == layout.shard]
     for batch in own[:-keep]:
+        if batch.batch_id == current:
+            continue
         shutil.rmtree(batch.path, ignore_errors=True)
 
 

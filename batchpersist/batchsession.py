@@ -99,7 +99,8 @@ class BatchSession:
         self.after_crash = clear_dead_batches(self._layout)
         os.makedirs(self.folder.beats)
         self.settled = settled_before(self.folder.journal) if self.continues else None
-        self.folder.write_record(self.record)
+        # From now on the journal may hold what ends with the boot: no older form of this must outlive that.
+        self.folder.write_record(self.record, Durability.FILE if self.continues else Durability.NONE)
         self._journal = Journal(self.folder.journal, self._options.durability)
         return self
 
@@ -133,7 +134,7 @@ class BatchSession:
             os.unlink(self.folder.progress)
         try:
             self.folder.write_record(self.record)
-            drop_oldest(self._layout, self._options.keep_batches)
+            drop_oldest(self._layout, self._options.keep_batches, self.batch_id)
         except OSError:
             pass  # what it did is in the metrics; it would only be continued for nothing
 

@@ -288,6 +288,34 @@ def test_a_part_that_synced_nothing_ends_the_journal_with_the_boot(
     assert run_batch([str(source)], options(root)).metrics["parts"] == 1
 
 
+def test_what_a_continued_batch_is_now_is_on_the_disk_before_its_journal_goes_on(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else a power cut might leave the record of a durable part beside the journal of one that is not."""
+    root = tmp_path / "root"
+    folder = interrupt(root, source)
+    before, synced, fsync = Path(folder.journal).stat().st_size, list[tuple[str, int]](), os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append((os.readlink(f"/proc/self/fd/{descriptor}"), Path(folder.journal).stat().st_size))
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    go_on(root, source, durability=Durability.NONE)
+    assert any(path.startswith(f"{folder.path}/batch.json.tmp-") and size == before for path, size in synced)
+    assert (folder.path, before) in synced
+
+
+def test_the_running_batch_is_kept_whatever_the_clock_says(tmp_path: Path, source: Path) -> None:
+    root = tmp_path / "root"
+    layout = Layout(str(root / "out"), str(root / "runs"))
+    run_batch([str(source)], options(root))
+    (first,) = list_batches(layout)
+    os.rename(first.path, os.path.join(layout.batches, "99990101T000000000Z-abcdef"))
+    report = run_batch([str(source)], options(root, keep_batches=1, resume=False))
+    assert report.metrics["batch_id"] in [folder.batch_id for folder in list_batches(layout)]
+
+
 def test_a_durable_part_syncs_what_the_one_before_it_did_not(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

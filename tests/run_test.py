@@ -206,6 +206,23 @@ def test_exit_130_and_143_when_interrupted_with_what_had_begun_settled(
     assert not list(Path().rglob("*.tmp-*"))
 
 
+def test_a_signal_that_was_ignored_before_stays_ignored(
+    slow_batch: Callable[..., subprocess.Popen[str]],
+) -> None:
+    """As by nohup: the batch goes on when its terminal is closed."""
+    previous = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        process = slow_batch("-j", "2", "--durability", "file")
+    finally:
+        signal.signal(signal.SIGHUP, previous)
+    os.killpg(process.pid, signal.SIGHUP)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, stderr = process.communicate(timeout=300)
+    assert process.returncode == 143
+    assert "SIGHUP" not in stderr
+    assert "SIGTERM: settling what has begun" in stderr
+
+
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_second_signal_stops_at_once_without_leaving_a_lock(
     slow_batch: Callable[..., subprocess.Popen[str]], workers: str

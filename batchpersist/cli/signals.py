@@ -33,8 +33,9 @@ class Interruption:
 def interruptible(notice: str = "settling what has begun") -> Iterator[Interruption]:
     """Catch SIGINT, SIGTERM and SIGHUP while a batch runs; the previous handlers come back after.
 
-    The first sets the interruption, and says so (``notice``: what is done now). The second tells the
-    workers to end, which they do once no commit is under way, and raises StopNowError in the main thread.
+    One that is ignored already (``nohup``, a shell's background job) stays ignored. The first sets the
+    interruption, and says so (``notice``: what is done now). The second tells the workers to end, which
+    they do once no commit is under way, and raises StopNowError in the main thread.
     """
     interruption = Interruption()
 
@@ -48,7 +49,9 @@ def interruptible(notice: str = "settling what has begun") -> Iterator[Interrupt
         say(f"{name}: {notice}; once more to stop at once", err=True)
 
     previous = {
-        number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        number: signal.signal(number, handle)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
     }
     try:
         yield interruption
