@@ -1,10 +1,11 @@
 // An orchestrator beside a batch: records runs into tasks as docs/formats.md says, one after the other.
 //
-// node orchestrator.mjs OUT_DIR RUNS_DIR [--hold MS] [--attempts N] < runs.jsonl > report.json
+// node orchestrator.mjs OUT_DIR RUNS_DIR [--hold] [--attempts N] < runs.jsonl > report.json
 //
 // Both sides of a run's pair start together and are awaited to the end. The report tells which runs' snapshots
 // were recorded and when, which were locked out, and whose locks were found broken at their release. A runs.json
-// that cannot be read ends the program. --hold MS: keep each lock so much longer.
+// that cannot be read ends the program. --hold: keep the lock until the input ends.
+import { once } from "node:events";
 import fs from "node:fs";
 import os from "node:os";
 import path from "node:path";
@@ -16,7 +17,7 @@ const [outDir, runsDir, ...flags] = process.argv.slice(2);
 const option = (name, otherwise) =>
   flags.includes(name) ? Number(flags[flags.indexOf(name) + 1]) : otherwise;
 
-const HOLD_MS = option("--hold", 0);
+const released = flags.includes("--hold") ? once(process.stdin, "end") : null;
 const ATTEMPTS = option("--attempts", 5);
 const FIRST_DELAY_MS = 100;
 const MAX_DELAY_MS = 1000;
@@ -168,7 +169,7 @@ async function recordSnapshot(run) {
   await locked(run.taskId, async () => {
     const snapshot = readSnapshot(run.taskId);
     merge(snapshot, run);
-    if (HOLD_MS) await sleep(HOLD_MS);
+    await released;
     const target = path.join(outDir, run.taskId, "runs.json");
     const temporary = `${target}.${process.pid}.${randomUUID()}`;
     await fs.promises.writeFile(temporary, JSON.stringify(snapshot, null, 2));

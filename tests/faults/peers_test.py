@@ -226,10 +226,10 @@ def test_a_live_lock_is_not_broken_however_old_it_looks(
     tmp_path: Path, tool: Tool, variant: str | None
 ) -> None:
     place = Place(tmp_path, arrivals=[a_run("mail", "batch", 1)])
-    peer = place.orchestrator(tool("node"), "--hold", "1500")
+    peer = place.orchestrator(tool("node"), "--hold")
     assert peer.stdin is not None
     peer.stdin.write(json.dumps(a_run("mail", "peer", 1)) + "\n")
-    peer.stdin.close()
+    peer.stdin.flush()
     lock = place.runs / "mail.lock"
     deadline = time.monotonic() + 120
     while not lock.exists() and time.monotonic() < deadline:
@@ -237,6 +237,7 @@ def test_a_live_lock_is_not_broken_however_old_it_looks(
     os.utime(lock, (0, 0))
     batch = place.batch("-j", "1", "--lock-stale", "1", "--lock-attempts", "2", variant=variant)
     batch.communicate(timeout=300)
+    peer.stdin.close()
     broken = report_of(peer)["broken"]
     if variant:
         assert broken == ["mail"], "the control broke nothing"
