@@ -6,11 +6,15 @@ import json
 import re
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
 from batchpersist.cli.configuration import read_configuration
+from batchpersist.cli.defaults import options_of
 from batchpersist.cli.main import cli
+from batchpersist.layout import Layout
+from batchpersist.locks import TaskLock
 
 DOCS = Path(__file__).parents[1] / "docs" / "configuration.md"
 
@@ -96,6 +100,11 @@ def test_an_option_of_other_commands_may_stand_for_all() -> None:
             "[profile.p.ran]\nx = 1",
             r"batchpersist\.toml: there is no command for the table \[profile\.p\.ran\]",
         ),
+        (
+            "[locks.unlock]\nruns-dir = 'x'",
+            r"batchpersist\.toml: there is no table \[locks\.unlock\], only \[locks\] with options",
+        ),
+        ("[profile.p.run.deep]\nx = 1", r"there is no table \[profile\.p\.run\.deep\]"),
         ("workers = 0", r"batchpersist\.toml workers: 0 is not in the range x>=1"),
         ('[run]\nquiet = "maybe"', r"batchpersist\.toml \[run\] quiet: .*'maybe'"),
         ("[run]\nworkers = [1, 2]", r"batchpersist\.toml \[run\] workers: one value is needed, not a list"),
@@ -131,3 +140,69 @@ def test_a_table_for_a_person() -> None:
     lines = invoke("config", "show", "generate").stdout.splitlines()
     assert re.split("  +", lines[0]) == ["option", "value", "from"]
     assert any(re.split("  +", line) == ["seed", "0", "default"] for line in lines)
+
+
+def commands() -> dict[str, click.Command]:
+    context = cli.make_context("batchpersist", ["run", "x"])
+    assert isinstance(cli, click.Group)
+    found = {name: cli.get_command(context, name) for name in cli.list_commands(context)}
+    return {name: command for name, command in found.items() if command is not None}
+
+
+SAMPLES = ("1", "1/2", "2026-01-31", "5m", "10%", "x", ".")
+
+
+def sample(param: click.Parameter) -> str:
+    """A word that the option takes."""
+    if isinstance(param.type, click.Choice):
+        return str(param.type.choices[0])
+    if isinstance(param.type, click.File):
+        return "x"
+    own = param.default if isinstance(param.default, tuple) else ()
+    for word in (*SAMPLES, *map(str, own)):
+        try:
+            param.type.convert(word, param, None)
+        except click.BadParameter:
+            continue
+        return word
+    raise AssertionError(f"nothing fits {param.name}")
+
+
+@pytest.mark.parametrize("name", commands())
+def test_every_option_of_every_command_can_come_from_the_environment_and_from_a_file(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {
+        key: param
+        for key, param in options_of(commands()[name]).items()
+        if isinstance(param, click.Option) and not param.hidden
+    }
+    words = {key: sample(param) for key, param in options.items()}
+    lines = [f"{key} = {'true' if options[key].is_flag else json.dumps(word)}" for key, word in words.items()]
+    write("\n".join([f"[{name}]", *lines]))
+    told = shown(command=name)
+    assert {key: told[key][1] for key in words} == {key: f"batchpersist.toml [{name}] {key}" for key in words}
+    Path("batchpersist.toml").unlink()
+    variables = {key: f"BATCHPERSIST_{name}_{key}".upper().replace("-", "_") for key in words}
+    for key, variable in variables.items():
+        monkeypatch.setenv(variable, words[key])
+    told = shown(command=name)
+    assert {key: told[key][1] for key in words} == {
+        key: f"environment {variable}" for key, variable in variables.items()
+    }
+
+
+def test_subcommands_share_a_table_and_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("r").mkdir()
+    write('[locks]\nruns-dir = "r"')
+    assert invoke("locks", "list").stdout == "0 locks in r, 0 stale.\n"
+    assert invoke("locks", "unlock", "task").stdout == "Task task is not locked.\n"
+    monkeypatch.setenv("BATCHPERSIST_LOCKS_RUNS_DIR", "absent")
+    assert invoke("locks", "list").exit_code == 1
+
+
+def test_what_is_meant_for_others_takes_no_lock_from_a_live_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BATCHPERSIST_FORCE", "1")
+    write("force = true")
+    with TaskLock(Layout("out", ".runs"), "task"):
+        assert invoke("locks", "unlock", "task").exit_code == 11

@@ -63,9 +63,19 @@ class Configuration:
         """Raise UsageError for a table that is no command's."""
         for name, table in self.scopes:
             for key, value in table.items():
-                if isinstance(value, dict) and key not in commands and (name or key != PROFILES):
-                    section = f"{name}.{key}".lstrip(".")
+                if not isinstance(value, dict) or (key == PROFILES and not name):
+                    continue
+                section = f"{name}.{key}".lstrip(".")
+                if key not in commands:
                     raise UsageError(f"{self.path}: there is no command for the table [{section}]")
+                self._check_flat(section, value)
+
+    def _check_flat(self, section: str, table: dict[str, Any]) -> None:
+        """What a command's own table holds is options, not passed over: subcommands share one table."""
+        for key, value in table.items():
+            if isinstance(value, dict):
+                inner = f"{section}.{key}"
+                raise UsageError(f"{self.path}: there is no table [{inner}], only [{section}] with options")
 
     def _place(self, table: str) -> str:
         return f"{self.path} [{table}]" if table else self.path

@@ -50,7 +50,12 @@ def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
 
 @command.command("unlock", cls=Sectioned)
 @click.argument("task_id", metavar="TASK")
-@click.option("--force", is_flag=True, help="Also from an owner that may be alive: its snapshot may be lost.")
+@click.option(
+    "--force",
+    is_flag=True,
+    is_eager=True,  # never from the environment or a file, where `force` may be meant for other commands
+    help="Also from an owner that may be alive: its snapshot may be lost.",
+)
 @declare(places.RUNS_DIR, working.STALE, showing.JSON)
 def unlock_command(task_id: str, force: bool, runs_dir: str, lock_stale: float, as_json: bool) -> None:
     """Remove the lock of TASK, and its gate, that a dead process left behind.
