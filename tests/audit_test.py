@@ -18,6 +18,7 @@ from model import stringify
 from temporaries_test import left_by
 
 from batchpersist.audit import AuditOptions, AuditReport, Finding, Kind, Sign, audit_root, confirm, jobs
+from batchpersist.audit.files import WrongFileTypeError
 from batchpersist.errors import SourceMissingError, UsageError
 from batchpersist.layout import Layout
 from batchpersist.locks import TaskLock
@@ -354,3 +355,36 @@ def test_what_was_found_waits_in_bounds_for_its_second_look(
     assert report.counts == {Kind.MISSING_MANIFEST: 6}
     assert len(set(findings)) == 6
     assert sorted(signs.values()) == ["-"] * 6 + ["="] * 6
+
+
+def test_the_roots_themselves_may_be_links(tree: Tree) -> None:
+    linked = Tree(tree.root / "linked")
+    linked.root.mkdir()
+    linked.out.symlink_to(tree.out)
+    linked.runs.symlink_to(tree.runs)
+    assert audit(linked)[0].runs == 12
+
+
+def test_a_root_that_is_a_file_is_an_error(tree: Tree) -> None:
+    shutil.rmtree(tree.out)
+    tree.out.write_text("")
+    with pytest.raises(WrongFileTypeError):
+        audit(tree)
+
+
+def test_names_that_are_no_utf_8(tree: Tree) -> None:
+    for folder in (tree.out, tree.runs / "mail", tree.runs / "mail" / "mail-0"):
+        with open(os.fsencode(folder) + b"/\xff", "wb"):
+            pass
+    (tree.runs / os.fsdecode(b"\xfe")).mkdir()
+    _, findings, _ = audit(tree)
+    assert [kind for kind, _, _ in short(findings)] == ["foreign-file"] * 3 + ["unsafe-name"]
+
+
+def test_what_the_dead_left_in_our_own_folder(tree: Tree) -> None:
+    own = tree.runs / ".batchpersist"
+    (own / "locks").mkdir(parents=True)
+    left, _ = left_by(own / "locks" / "owner", alive=False)
+    other, _ = left_by(own / "batch.lock.json", alive=False)
+    (own / "elsewhere").symlink_to(tree.root)
+    assert sorted(finding.path for finding in audit(tree)[1]) == sorted([str(other), str(left)])

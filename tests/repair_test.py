@@ -100,6 +100,11 @@ def test_where_nothing_differs_there_is_nothing_to_do(tree: Tree) -> None:
     assert (report.exit_code, report.findings, report.folder) == (0, 0, None)
 
 
+def test_where_there_is_nothing_nothing_is_made(tmp_path: Path) -> None:
+    assert repair(Tree(tmp_path)).exit_code == 0
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_snapshot_is_as_if_its_runs_had_been_recorded_in_turn(tree: Tree) -> None:
     """Unsorted, with runs that come twice, and without one that has a manifest."""
     runs = [a_run("mail", number) for number in (3, 1, 2, 1, 0)]

@@ -63,13 +63,13 @@ def check_is_file(path: str) -> None:
         raise _wrong_type(mode, path)
 
 
-def list_folder(path: str) -> list[os.DirEntry[str]]:
+def list_folder(path: str, *, follow: bool = False) -> list[os.DirEntry[str]]:
     """The entries of a folder, sorted by name; none where nothing is at ``path``.
 
-    Raises WrongFileTypeError where it is no folder, or a link to one, and OSError.
+    Raises WrongFileTypeError where it is no folder (nor, with ``follow``, a link to one), and OSError.
     """
     try:
-        mode = os.lstat(path).st_mode
+        mode = os.stat(path, follow_symlinks=follow).st_mode
         if not stat.S_ISDIR(mode):
             raise _wrong_type(mode, path, "folder")
         with os.scandir(path) as entries:

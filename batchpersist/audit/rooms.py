@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..errors import UnsafeIdentifierError
@@ -12,7 +13,7 @@ from ..identifiers import LOCK_SUFFIXES, check_task_id
 from ..layout import OWN_FOLDER, Layout
 from ..stalelock import is_stale_lock
 from ..temporaries import is_orphan, is_temporary
-from .files import list_folder
+from .files import WrongFileTypeError, list_folder
 from .findings import Finding, Kind
 from .options import AuditOptions
 
@@ -39,10 +40,10 @@ def look_around(options: AuditOptions) -> Rooms:
     """List both roots; what does not exist is empty. Raises OSError where one cannot be listed."""
     layout, rooms = options.layout, Rooms()
     tasks: set[str] = set()
-    for entry in list_folder(layout.out_dir):
+    for entry in list_folder(layout.out_dir, follow=True):
         if entry.name != METRICS and _is_task(entry, rooms, options):
             tasks.add(entry.name)
-    for entry in list_folder(layout.runs_dir):
+    for entry in list_folder(layout.runs_dir, follow=True):
         if entry.name == OWN_FOLDER:
             rooms.findings += _own(layout)
         elif entry.name.endswith(LOCK_SUFFIXES) and not entry.is_dir(follow_symlinks=False):
@@ -58,13 +59,11 @@ def look_around(options: AuditOptions) -> Rooms:
 
 def beside(entry: os.DirEntry[str], task_id: str = "", run_id: str = "") -> Iterator[Finding]:
     """What is to be said of something that is neither a task's, nor a run's, nor a file of theirs."""
-    try:
-        if is_orphan(entry):
-            yield Finding(Kind.ORPHANED_TEMPORARY, task_id, run_id, entry.path)
-            return
-    except FileNotFoundError:
-        return
-    if not is_temporary(entry.name):
+    if is_temporary(entry.name):
+        with suppress(OSError):  # its writer has just renamed it
+            if is_orphan(entry):
+                yield Finding(Kind.ORPHANED_TEMPORARY, task_id, run_id, entry.path)
+    else:
         yield Finding(Kind.FOREIGN_FILE, task_id, run_id, entry.path)
 
 
@@ -89,13 +88,19 @@ def _is_task(entry: os.DirEntry[str], rooms: Rooms, options: AuditOptions) -> bo
 
 def _own(layout: Layout) -> Iterator[Finding]:
     """What the dead left in batchpersist's own folder: all else in there is its own affair."""
-    for folder in (
-        layout.own_dir,
-        *(entry.path for entry in list_folder(layout.own_dir) if _is_folder(entry)),
-    ):
-        for entry in list_folder(folder):
-            if is_orphan(entry):
-                yield Finding(Kind.ORPHANED_TEMPORARY, "", "", entry.path)
+    folders = [layout.own_dir]
+    for folder in folders:
+        try:
+            entries = list_folder(folder)
+        except (OSError, WrongFileTypeError) as error:
+            words = error.message if isinstance(error, WrongFileTypeError) else error.strerror or ""
+            yield Finding(Kind.UNREADABLE, "", "", folder, words)
+            continue
+        for entry in entries:
+            if folder == layout.own_dir and entry.is_dir(follow_symlinks=False):
+                folders.append(entry.path)
+            if is_temporary(entry.name):
+                yield from beside(entry)
 
 
 def _lock(entry: os.DirEntry[str], options: AuditOptions) -> Iterator[Finding]:
@@ -107,10 +112,6 @@ def _lock(entry: os.DirEntry[str], options: AuditOptions) -> Iterator[Finding]:
             yield Finding(Kind.STALE_LOCK, task_id, "", entry.path)
     except OSError as error:
         yield Finding(Kind.UNREADABLE, task_id, "", entry.path, error.strerror or "")
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    return entry.is_dir(follow_symlinks=False)
 
 
 def _measure(layout: Layout, task_id: str) -> tuple[int, int]:

@@ -49,6 +49,8 @@ def repair_root(
     cannot be listed or what is to be kept cannot be. What fails for a task is in the report.
     """
     layout = options.audit.layout
+    if not any(map(os.path.isdir, (layout.out_dir, layout.runs_dir))):
+        return RepairReport(dry)  # and no folder for a lock is made
     if not dry:
         refuse_link(layout.own_dir)
     with nullcontext() if dry else BatchLock(layout, "a repair"):
