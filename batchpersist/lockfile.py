@@ -86,7 +86,7 @@ def place(source: str, owner: Owner, path: str) -> bool:
     try:
         os.link(source, path)
     except FileExistsError:
-        return False
+        return _is_same(source, path)
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
@@ -97,6 +97,14 @@ def place(source: str, owner: Owner, path: str) -> bool:
     except FileExistsError:
         return False
     return True
+
+
+def _is_same(source: str, path: str) -> bool:
+    """Whether the link is there after all: on NFS a request is made again when its answer was lost."""
+    try:
+        return os.path.samestat(os.lstat(source), os.lstat(path))
+    except OSError:
+        return False
 
 
 def _create(path: str, content: bytes) -> None:

@@ -46,6 +46,23 @@ def test_what_stands_there_is_not_replaced(
     assert path.read_bytes() == b""
 
 
+def test_a_link_that_is_told_to_exist_because_it_was_asked_for_twice_is_made(
+    tmp_path: Path, owner: Owner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NFS does when the answer to a request was lost."""
+    link = os.link
+
+    def link_twice(source: str, path: str) -> None:
+        link(source, path)
+        link(source, path)
+
+    monkeypatch.setattr(os, "link", link_twice)
+    path = tmp_path / "lock"
+    assert place(tmp_path, owner, path)
+    assert path.read_bytes() == owner.encode()
+    assert not place(tmp_path, owner, path), "the second one's is another file"
+
+
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV])
 def test_without_links_it_is_created_and_written(
     tmp_path: Path, owner: Owner, monkeypatch: pytest.MonkeyPatch, code: int
