@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
+from schemafields import fields_of, leaves
 
 from batchpersist.compare.advice import advise
 from batchpersist.report.comparison import Comparison
@@ -51,21 +52,9 @@ def test_the_advice_of_the_example_follows_from_its_figures():
     assert document["advice"] == advise(document["variants"], cpus=document["host"]["cpus"], seed=0)
 
 
-def _paths(schema, prefix=""):
-    schema = SCHEMA["$defs"][schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
-    for name, part in schema.get("properties", {}).items():
-        yield prefix + name
-        yield from _paths(part, f"{prefix}{name}.")
-    if "items" in schema:
-        yield from _paths(schema["items"], f"{prefix.removesuffix('.')}[].")
-
-
 def test_the_page_explains_every_field_and_no_other():
-    fields = {field for field in _paths(SCHEMA) if not field.startswith("config.")}
+    fields = {field for field in fields_of(SCHEMA) if not field.startswith("config.")}
     rows = re.findall(r"^\| (`.*?) \|", PAGE.partition("## compare.json")[2], re.MULTILINE)
     named = {name for row in rows for name in re.findall("`(.+?)`", row)}
-    parents = {
-        field for field in fields if any(other.startswith((f"{field}.", f"{field}[]")) for other in fields)
-    }
     assert named - fields == set()
-    assert fields - parents - named == set()
+    assert leaves(fields) - named == set()

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from batchpersist.compare.histories import copy_histories, copy_manifests, history_size
-from batchpersist.compare.scratch import PREFIX, place_beside, scratch_folder
+from batchpersist.compare.histories import copy_histories, history_size
+from batchpersist.compare.scratch import PREFIX, place_beside, remove, scratch_folder
 from batchpersist.errors import UsageError
 from batchpersist.layout import Layout
 
@@ -98,8 +98,7 @@ def real(tmp_path: Path) -> Layout:
 
 def copies(tmp_path: Path, real: Layout) -> tuple[Layout, dict[str, str]]:
     copy = Layout(str(tmp_path / "copy" / "out"), str(tmp_path / "copy" / "runs"))
-    copy_histories(real, copy, ["a", "b", "none"])
-    copy_manifests(real, copy, [("a", "r1"), ("a", "r2"), ("none", "r1")])
+    copy_histories(real, copy, ["a", "b", "none"], [("a", "r1"), ("a", "r2"), ("none", "r1")])
     root = tmp_path / "copy"
     files = (path for path in root.rglob("*") if path.is_symlink() or path.is_file())
     found = {
@@ -133,16 +132,25 @@ def test_a_link_stays_one_but_never_leads_to_the_real_root(tmp_path: Path, real:
     assert not any("b/state.json" in text or real.out_dir in text for text in found.values() if "->" in text)
 
 
-def test_what_has_been_copied_is_not_copied_again(tmp_path: Path, real: Layout) -> None:
-    copies(tmp_path, real)
-    Path(real.snapshot("a")).write_text("changed by the orchestrator")
-    assert copies(tmp_path, real)[1]["out/a/runs.json"] == "text of runs.json"
+def test_a_folder_that_may_not_be_written_to_is_copied_with_what_is_in_it(
+    tmp_path: Path, real: Layout
+) -> None:
+    for folder in (real.task_dir("a"), real.task_runs_dir("a"), real.run_dir("a", "r1")):
+        os.chmod(folder, 0o555)
+    copy, found = copies(tmp_path, real)
+    assert len(found) == 3
+    for folder in (copy.task_dir("a"), copy.task_runs_dir("a"), copy.run_dir("a", "r1")):
+        assert stat.S_IMODE(os.stat(folder).st_mode) == 0o555
+    for folder in (real.task_dir("a"), real.task_runs_dir("a"), real.run_dir("a", "r1")):
+        os.chmod(folder, 0o755)
+    remove(str(tmp_path / "copy"))
+    assert not (tmp_path / "copy").exists()
 
 
 def test_a_history_that_cannot_be_read_is_an_error(tmp_path: Path, real: Layout) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("AS ROOT EVERYTHING CAN BE READ")
     os.chmod(real.snapshot("a"), 0)
+    if os.access(real.snapshot("a"), os.R_OK):
+        pytest.skip("AS ROOT EVERYTHING CAN BE READ")
     with pytest.raises(PermissionError):
         copies(tmp_path, real)
 

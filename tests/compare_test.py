@@ -180,26 +180,27 @@ def test_a_way_that_is_not_the_same_every_time_is_found(monkeypatch: pytest.Monk
     assert (difference["variant"], difference["kind"], difference["round"]) == ("sequential", "mode", 1)
 
 
-def test_an_engine_that_loses_a_run_is_found_out(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The processes themselves are broken: their group commits leave the last run of a snapshot out."""
+def test_an_engine_that_is_wrong_in_groups_is_found_out(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The processes themselves are broken: what one commit records stands the wrong way round."""
     site = folder / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
-        "import batchpersist.snapshot as store\n"
-        "right = store.TaskStateStore.stage\n"
-        "def wrong(self, task_id, runs, text_of, group):\n"
-        "    kept = list(runs)[:-1] if len(runs) > 1 else runs\n"
-        "    staged = right(self, task_id, kept, text_of, group)\n"
-        "    staged._draft._composition.sides += staged.sides[-1:] * (len(runs) - len(kept))\n"
-        "    return staged\n"
-        "store.TaskStateStore.stage = wrong\n"
+        "import batchpersist.composition as composition\n"
+        "right = composition.merge\n"
+        "def wrong(history, arrivals):\n"
+        "    order = right(history, arrivals)\n"
+        "    return [item for item in order if item >= 0] + [item for item in order if item < 0][::-1]\n"
+        "composition.merge = wrong\n"
     )
     monkeypatch.setenv("PYTHONPATH", str(site))
     found = compare_batches(["runs.jsonl"], ONE)
     assert found.exit_code == 5
-    lost = found.document["proof"]["differences"]
-    assert {difference["path"] for difference in lost} == {f"out/task-{n}/runs.json" for n in range(3)}
-    assert found.document["variants"][1]["counts"]["failed"] == 0, "it does not notice it itself"
+    wrong = found.document["proof"]["differences"]
+    assert {difference["path"] for difference in wrong} == {f"out/task-{n}/runs.json" for n in range(3)}
+    assert {difference["variant"] for difference in wrong} == {"grouped-1"}
+    assert found.document["variants"][1]["counts"]["persisted"] == 9, "it does not notice it itself"
 
 
 def test_exit_3_when_runs_fail_in_the_same_way_everywhere(folder: Path) -> None:

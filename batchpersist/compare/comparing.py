@@ -20,7 +20,7 @@ from ..sources.discover import STANDARD_INPUT
 from ..syncfs import syncfs
 from .advice import advise
 from .document import SCHEMA_VERSION, variant_figures
-from .histories import copy_histories, copy_manifests
+from .histories import copy_histories
 from .host import describe_host
 from .measuring import Measurement, measure
 from .options import CompareOptions, Roots
@@ -152,11 +152,12 @@ class _Comparing:
         if rows == self._rows:
             return
         self._rows = rows
+        remove(self._before)
+        os.mkdir(self._before)
         plan = found.plan(rows).rows
         copy = Layout(os.path.join(self._before, "out"), os.path.join(self._before, "runs"))
         tasks, runs = (plan[name].to_pylist() for name in ("task_id", "run_id"))
-        copy_histories(self._real, copy, dict.fromkeys(tasks))
-        copy_manifests(self._real, copy, zip(tasks, runs, strict=True))
+        copy_histories(self._real, copy, dict.fromkeys(tasks), zip(tasks, runs, strict=True))
 
     def _measure_rounds(self) -> str | None:
         """Measure all rounds; why there were less, if there were."""

@@ -13,28 +13,24 @@ _NOWHERE = "a-link-in-the-real-root"
 """A link is copied as a link, which the engine refuses as well; but never as one into the real root."""
 
 
-def copy_histories(real: Layout, copy: Layout, tasks: Iterable[str]) -> None:
-    """Copy the snapshots and legacy states of tasks; what is in the copy already stays as it is.
+def copy_histories(real: Layout, copy: Layout, tasks: Iterable[str], runs: Iterable[tuple[str, str]]) -> None:
+    """Copy the snapshots and legacy states of tasks, and the manifests of runs ``(task_id, run_id)``.
 
-    Files keep their permission bits. Nothing is opened for writing in the real root, and no lock taken:
-    a snapshot is replaced as a whole, so that what is read is one. Raises OSError, also where one
-    cannot be read.
+    Files and folders keep their permission bits. Nothing is opened for writing in the real root, and no
+    lock taken: snapshots are replaced as a whole, so that what is read is one. Raises OSError, also
+    where one cannot be read.
     """
+    made: dict[str, str] = {}
     for task_id in tasks:
-        folder = copy.task_dir(task_id)
-        if _copy_folder(real.task_dir(task_id), folder):
+        if _make_folder(real.task_dir(task_id), copy.task_dir(task_id), made):
             _copy(real.snapshot(task_id), copy.snapshot(task_id))
             _copy(real.legacy_state(task_id), copy.legacy_state(task_id))
-
-
-def copy_manifests(real: Layout, copy: Layout, runs: Iterable[tuple[str, str]]) -> None:
-    """Copy the manifests of runs ``(task_id, run_id)``, likewise."""
-    known: dict[str, bool] = {}
     for task_id, run_id in runs:
-        if task_id not in known:
-            known[task_id] = _copy_folder(real.task_runs_dir(task_id), copy.task_runs_dir(task_id))
-        if known[task_id] and _copy_folder(real.run_dir(task_id, run_id), copy.run_dir(task_id, run_id)):
+        of_task = _make_folder(real.task_runs_dir(task_id), copy.task_runs_dir(task_id), made)
+        if of_task and _make_folder(real.run_dir(task_id, run_id), copy.run_dir(task_id, run_id), made):
             _copy(real.manifest(task_id, run_id), copy.manifest(task_id, run_id))
+    for target, path in reversed(made.items()):  # last, since some may not be written to
+        shutil.copymode(path, target)
 
 
 def history_size(real: Layout, task_id: str) -> int:
@@ -47,19 +43,19 @@ def history_size(real: Layout, task_id: str) -> int:
     return 0
 
 
-def _copy_folder(path: str, target: str) -> bool:
-    """Make the same folder; whether there is anything to copy from it."""
-    found = _mode(path)
-    if found is None or os.path.lexists(target):
-        return found is not None and stat.S_ISDIR(found)
-    os.makedirs(os.path.dirname(target), exist_ok=True)
-    if stat.S_ISLNK(found):
-        os.symlink(_NOWHERE, target)
-    elif stat.S_ISDIR(found):
-        os.mkdir(target)
-        shutil.copymode(path, target)
+def _make_folder(path: str, target: str, made: dict[str, str]) -> bool:
+    """Make a folder like ``path``, and note it in ``made``; False where that is none, or a link."""
+    if target in made:
         return True
-    return False
+    found = _mode(path)
+    if found is not None and not os.path.lexists(target):
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        if stat.S_ISLNK(found):
+            os.symlink(_NOWHERE, target)
+        elif stat.S_ISDIR(found):
+            os.mkdir(target)
+            made[target] = path
+    return target in made
 
 
 def _copy(path: str, target: str) -> None:

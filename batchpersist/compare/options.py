@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args
@@ -15,6 +14,24 @@ from ..plan import Selection
 from .variants import Mode, Variant, variants_of
 
 MODES: tuple[Mode, ...] = get_args(Mode)
+
+
+_SHARED = (
+    *(
+        "sources",
+        "out_dir",
+        "runs_dir",
+        "task_key",
+        "run_key",
+        "time_key",
+        "tasks",
+        "since",
+        "until",
+        "limit",
+    ),
+    *("durability", "lock_attempts", "lock_stale", "force"),
+)
+"""Of a batch's configuration, what a comparison has as well."""
 
 
 class Roots(NamedTuple):
@@ -98,10 +115,9 @@ class CompareOptions:
 
     def as_config(self, sources: Sequence[str]) -> dict[str, Any]:
         """As compare.json shows it."""
-        return {
-            "sources": [os.fspath(source) for source in sources],
-            "out_dir": os.fspath(self.out_dir),
-            "runs_dir": os.fspath(self.runs_dir),
+        roots = Roots(self.out_dir, self.runs_dir)
+        shared = self.batch_options(self.variants[0], roots, limit=self.selection.limit).as_config(sources)
+        own = {
             "scratch": self.scratch,
             "modes": list(self.modes),
             "workers": list(self.workers),
@@ -109,15 +125,5 @@ class CompareOptions:
             "warmup": self.warmup,
             "seed": self.seed,
             "max_time": self.max_time,
-            "task_key": self.keys.task,
-            "run_key": self.keys.run,
-            "time_key": self.keys.time,
-            "tasks": list(self.selection.tasks),
-            "since": self.selection.since,
-            "until": self.selection.until,
-            "limit": self.selection.limit,
-            "durability": Durability(self.durability).value,
-            "lock_attempts": self.lock.attempts,
-            "lock_stale": self.lock.stale_seconds,
-            "force": self.force,
         }
+        return {name: shared[name] for name in _SHARED} | own

@@ -41,8 +41,18 @@ def scratch_folder(parent: str, *, keep: bool = False) -> Iterator[str]:
 
 
 def remove(folder: str) -> None:
-    """Remove a folder and all that is in it, if it is there. What cannot be removed stays."""
+    """Remove a folder and all that is in it, if it is there. What cannot be removed stays.
+
+    Folders of histories have the permissions of the real ones, which may be none to write.
+    """
     shutil.rmtree(folder, ignore_errors=True)
+    if os.path.isdir(folder):
+        for path, names, _ in os.walk(folder):
+            for name in names:
+                inner = os.path.join(path, name)
+                if not os.path.islink(inner):
+                    os.chmod(inner, 0o700)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _sweep(parent: str) -> None:

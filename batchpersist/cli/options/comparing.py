@@ -58,7 +58,7 @@ WAYS = (
         type=_Modes(),
         default=MODES,
         show_default=",".join(MODES),
-        help="What is compared, with the first.",
+        help="The ways to do it, in this order: all are held against the first.",
     ),
     _option(
         "-j",
@@ -78,7 +78,7 @@ ROUNDS = (
         default=CompareOptions.rounds,
         show_default=True,
         metavar="N",
-        help="Rounds, in each of which every one is measured once.",
+        help="Rounds: in each, every way is measured once.",
     ),
     _option(
         "--warmup",
