@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import stat
 from pathlib import Path
@@ -26,8 +27,10 @@ from batchpersist.layout import Layout
 from batchpersist.models import Durability, Failure, Progress, Side, Work
 from batchpersist.progressfile import ProgressFile
 from batchpersist.report import failures
+from batchpersist.report.document import BatchDocument
 from batchpersist.scan import Reject
 
+PAGE = Path(__file__).parents[1] / "docs" / "report.md"
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "compare.json"
 
 
@@ -326,6 +329,12 @@ def test_a_comparison_has_no_such_format(kind: str) -> None:
     result = invoke("report", EXAMPLE, "--format", kind)
     assert result.exit_code == 2
     assert f"not as {kind}" in result.stderr
+
+
+@pytest.mark.parametrize("field", BatchDocument.__struct_fields__)
+def test_each_field_of_the_document_is_explained(field: str) -> None:
+    explained = re.findall(r"`(\w+)(?:\.\w+)*`", (PAGE.read_text()).partition("## The document")[2])
+    assert field in explained
 
 
 def test_the_host_of_a_batch_is_its_own(tmp_path: Path) -> None:

@@ -86,11 +86,11 @@ def parse(text: str) -> dict[Key, float]:
     require("prometheus", "prometheus_client")
     from prometheus_client.parser import text_string_to_metric_families
 
-    return {
-        _key(sample.name, sample.labels): sample.value
-        for family in text_string_to_metric_families(text)
-        for sample in family.samples
-    }
+    try:
+        families = list(text_string_to_metric_families(text))
+    except LookupError as error:  # some versions' parsers trip over what they do not understand
+        raise ValueError(f"{type(error).__name__}: {error}") from None
+    return {_key(sample.name, sample.labels): sample.value for each in families for sample in each.samples}
 
 
 class _Families:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 LANE = 38
 """Pixels of height for a variant."""
 
-_HATCHES = {"lock_wait": "....", "sync": "////", "pool": "xxxx"}
+_HATCHES = {"lock_wait": "----", "sync": "////", "pool": "xxxx"}
 _LINES = ("-", "--", ":", "-.")
 
 

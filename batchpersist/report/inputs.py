@@ -102,5 +102,5 @@ def _read(path: str, kind: type[T]) -> T:
     try:
         # Python's reader takes what ours has written: ids may hold lone surrogates, as JSON's may.
         return msgspec.convert(json.loads(content), kind)
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise UsageError(f"neither a batch's metrics nor a comparison: {path}: {error}") from None
