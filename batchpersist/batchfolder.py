@@ -143,7 +143,8 @@ class BatchFolder:
         """
         import pyarrow.parquet as pq
 
-        return pq.read_table(path, columns=columns, memory_map=True)
+        with open(path, "rb") as file:  # by Arrow's own means only where the name is UTF-8
+            return pq.read_table(file, columns=columns)
 
 
 def batch_name(batch_id: str) -> str:

@@ -17,9 +17,12 @@ from reports import HOSTILE, document_of, failing_rows, leave_batch
 from settled import Row
 
 from batchpersist.models import Failure
+from batchpersist.report.charts import draw_throughput, draw_workers
 from batchpersist.report.comparison import Comparison
 from batchpersist.report.document import BatchDocument, FailedRun, SideFailure, Verdict
 from batchpersist.report.page import render_batch_page, render_comparison_page
+from batchpersist.report.shardrows import ShardRow
+from batchpersist.report.shardtimes import throughput, workers
 from batchpersist.report.wording import printable
 from batchpersist.scan import Reject
 
@@ -130,6 +133,41 @@ def test_what_is_declared_for_light_is_declared_for_dark(hostile: str) -> None:
 def test_two_widths_of_a_picture_share_no_names(hostile: str) -> None:
     ids = re.findall(r' id="([^"]+)"', hostile)
     assert len(ids) == len(set(ids))
+
+
+def texts_of(picture: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]*)</text>", picture.partition('<div class="narrow">')[0])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "ticks"),
+    [
+        (0.05, ["0 s", "0.01 s"]),
+        (100.0, ["0 s", "20 s"]),
+        (1_200.0, ["0 min", "5 min"]),
+        (36_000.0, ["0 h", "2 h"]),
+    ],
+)
+def test_time_is_told_in_units_that_make_it_round(seconds: float, ticks: list[str]) -> None:
+    shards = [ShardRow(0, "pair", 1, 0.0, seconds, 5)]
+    course, timeline = throughput(shards), workers(shards)
+    assert course is not None
+    assert timeline is not None
+    for picture in (draw_throughput(course), draw_workers(timeline)):
+        shown = texts_of(picture)
+        assert set(ticks) <= set(shown), shown
+
+
+def test_every_worker_has_its_lane_and_its_name() -> None:
+    timeline = workers([ShardRow(n, "pair", 100 + n, 0.0, 1.0, 5) for n in range(20)])
+    assert timeline is not None
+    assert {str(100 + n) for n in range(20)} <= set(texts_of(draw_workers(timeline)))
+
+
+def test_rates_below_one_are_no_zeros() -> None:
+    course = throughput([ShardRow(0, "pair", 1, 0.0, 100.0, 50)])
+    assert course is not None
+    assert "0.4" in texts_of(draw_throughput(course))
 
 
 @settings(max_examples=25, deadline=None)

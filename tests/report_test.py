@@ -28,6 +28,7 @@ from batchpersist.models import Durability, Failure, Progress, Side, Work
 from batchpersist.progressfile import ProgressFile
 from batchpersist.report import failures
 from batchpersist.report.document import BatchDocument
+from batchpersist.report.formats import FORMATS
 from batchpersist.scan import Reject
 
 PAGE = Path(__file__).parents[1] / "docs" / "report.md"
@@ -259,6 +260,16 @@ def test_whatever_stands_in_messages_the_text_has_no_controls(
     assert [
         letter for letter in told if not letter.isprintable() and ord(letter) < 0xA0 and letter != "\n"
     ] == []
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_file_names_that_are_no_text_are_no_trouble(kind: str) -> None:
+    source, root = os.fsdecode(b"r\xffuns.jsonl"), os.fsdecode(b"ro\xffot")
+    Path(source).write_text("no json\n" + json.dumps(run("t", 1)))
+    options = ("--runs-dir", root, "--prometheus-textfile", "b.prom")
+    assert invoke("run", source, *options, "-q").exit_code == 3
+    report("--runs-dir", root, "--format", kind, "-o", "told")
+    assert "\\udcff" in Path("told").read_text("utf-8")
 
 
 def test_it_is_written_whole_in_the_format_of_the_name() -> None:

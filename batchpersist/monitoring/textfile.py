@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import atomic
+from ..columns import utf8
 from ..durability import SyncGroup
 from ..errors import UsageError
 from ..extras import require
@@ -58,7 +59,7 @@ def figures_of(layout: Layout, metrics: Mapping[str, Any], *, success: bool) -> 
     """Those of the metrics (docs/metrics.md); durations are not in them."""
     started, finished = (_seconds(metrics[name]) for name in ("started_at", "finished_at"))
     return Figures(
-        root={"runs_dir": layout.runs_dir, "shard": layout.shard},
+        root={"runs_dir": utf8(layout.runs_dir), "shard": layout.shard},
         started=started,
         finished=finished,
         seconds=metrics["timing"]["wall_seconds"],

@@ -22,7 +22,9 @@ SERIES = {"sum": ":", "snapshot": "-", "manifest": "-", "pair": "--"}
 
 def draw_throughput(course: Throughput) -> Markup:
     rates = [runs / course.bin_seconds for runs in course.runs]
-    moments = [place * course.bin_seconds for place in range(len(rates) + 1)]
+    seconds = course.bin_seconds * len(rates)
+    scale, unit = _unit(seconds)
+    moments = [place * course.bin_seconds / scale for place in range(len(rates) + 1)]
 
     def draw(axes: Axes, width: int) -> None:
         axes.stairs(rates, moments, fill=True, color=COLOURS["accent"], alpha=0.22, linewidth=0)
@@ -30,13 +32,13 @@ def draw_throughput(course: Throughput) -> Markup:
         axes.set_xlim(0, moments[-1])
         axes.set_ylim(0, max(rates) * 1.08 or 1)
         axes.grid(axis="y")
-        _few_ticks(axes, width)
-        axes.xaxis.set_major_formatter(lambda value, _place: _elapsed(value))
-        axes.yaxis.set_major_formatter(lambda value, _place: count(value))
+        _elapsed(axes, width, unit)
+        axes.locator_params(axis="y", nbins=5)
+        axes.yaxis.set_major_formatter(lambda value, _place: count(value) if value >= 10 else f"{value:g}")
 
     label = (
-        f"Runs settled a second, over {duration(moments[-1])}: at most {count(max(rates))}, "
-        f"{count(sum(course.runs) / moments[-1])} on the average."
+        f"Runs settled a second, over {duration(seconds)}: at most {count(max(rates))}, "
+        f"{count(sum(course.runs) / seconds)} on the average."
     )
     return figure("throughput", draw, height=240, margins=(58, 22, 12, 30), label=label)
 
@@ -70,15 +72,16 @@ def _decades(seconds: Sequence[float], most: int) -> list[float]:
 
 
 def draw_workers(workers: Workers) -> Markup:
-    lanes = workers.listed
+    lanes, seconds = workers.listed, workers.seconds
+    scale, unit = _unit(seconds)
     works = {"pair": ("pair", ""), "snapshot": ("snapshot", "////"), "manifest": ("manifest", "")}
 
     def draw(axes: Axes, width: int) -> None:
         for lane, worker in enumerate(lanes):
-            axes.barh(lane, workers.seconds, height=0.62, color=COLOURS["line"], alpha=0.45, linewidth=0)
+            axes.barh(lane, seconds / scale, height=0.62, color=COLOURS["line"], alpha=0.45, linewidth=0)
             for work, (colour, hatch) in works.items():
                 spans = [
-                    (span.started, max(span.finished - span.started, workers.seconds / width))
+                    (span.started / scale, max(span.finished - span.started, seconds / width) / scale)
                     for span in worker.spans
                     if span.work == work
                 ]
@@ -86,22 +89,23 @@ def draw_workers(workers: Workers) -> Markup:
                     spans, (lane - 0.31, 0.62), facecolor=COLOURS[colour], edgecolor=COLOURS["surface"],
                     linewidth=0.6, hatch=hatch,
                 )  # fmt: skip
-        axes.set_xlim(0, workers.seconds)
+        axes.set_xlim(0, seconds / scale)
         axes.set_ylim(len(lanes) - 0.5, -0.5)
         axes.set_yticks(range(len(lanes)), [str(worker.pid) for worker in lanes])
-        _few_ticks(axes, width)
-        axes.xaxis.set_major_formatter(lambda value, _place: _elapsed(value))
+        _elapsed(axes, width, unit)
 
-    over = f"{len(lanes)} workers was busy, over {duration(workers.seconds)}"
+    over = f"{len(lanes)} workers was busy, over {duration(seconds)}"
     label = f"When each of {over}. The table below has the sums."
     return figure("workers", draw, height=LANE * len(lanes) + 42, margins=(70, 22, 6, 30), label=label)
 
 
-def _elapsed(seconds: float) -> str:
-    """Of a tick: no more digits than it takes to tell it from the next one."""
-    return f"{seconds:g} s" if seconds < 120 else duration(seconds)
+def _unit(seconds: float) -> tuple[int, str]:
+    """In which so long a time is told by round numbers: its seconds, and its name."""
+    if seconds < 180:
+        return 1, "s"
+    return (60, "min") if seconds < 3 * 3600 else (3600, "h")
 
 
-def _few_ticks(axes: Axes, width: int) -> None:
+def _elapsed(axes: Axes, width: int, unit: str) -> None:
     axes.locator_params(axis="x", nbins=9 if width > NARROW else 4)
-    axes.locator_params(axis="y", nbins=5)
+    axes.xaxis.set_major_formatter(lambda value, _place: f"{value:g} {unit}")

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from ..errors import UsageError
+from ..jsontext import encode
 from .build import build_document
 from .comparison import Comparison
 from .comparisontext import render_comparison
@@ -71,4 +72,4 @@ def _of_comparison(comparison: Comparison, kind: str) -> str:
 
 
 def _as_json(document: BatchDocument | Comparison) -> str:
-    return msgspec.json.format(msgspec.json.encode(document), indent=2).decode() + "\n"
+    return encode(msgspec.to_builtins(document)).decode() + "\n"

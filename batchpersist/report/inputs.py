@@ -100,7 +100,7 @@ def _if_there(path: str) -> str | None:
 def _read(path: str, kind: type[T]) -> T:
     content = Path(path).read_bytes()
     try:
-        # Python's reader takes what ours has written: ids may hold lone surrogates, as JSON's may.
+        # Python's reader takes lone surrogates, which file names that are no text leave in JSON.
         return msgspec.convert(json.loads(content), kind)
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise UsageError(f"neither a batch's metrics nor a comparison: {path}: {error}") from None

@@ -20,7 +20,8 @@ def read_table(path: str) -> pa.Table:
     import pyarrow.parquet as pq
 
     try:
-        return pq.read_table(path, memory_map=True)
+        with open(path, "rb") as file:  # by Arrow's own means only where the name is UTF-8
+            return pq.read_table(file)
     except pa.ArrowInvalid as error:
         raise UsageError(f"not a Parquet file: {path}: {error}") from None
 
@@ -34,11 +35,11 @@ def pieces(path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
     import pyarrow.parquet as pq
 
     try:
-        with pq.ParquetFile(path, memory_map=True) as file:
-            missing = set(columns) - set(file.schema_arrow.names)
+        with open(path, "rb") as file, pq.ParquetFile(file) as table:
+            missing = set(columns) - set(table.schema_arrow.names)
             if missing:
                 raise UsageError(f"not an outcome table, for it has no {', '.join(sorted(missing))}: {path}")
-            for batch in file.iter_batches(PIECE_ROWS, columns=list(columns)):
+            for batch in table.iter_batches(PIECE_ROWS, columns=list(columns)):
                 yield pa.Table.from_batches([batch])
     except pa.ArrowInvalid as error:
         raise UsageError(f"not a Parquet file: {path}: {error}") from None
