@@ -51,7 +51,8 @@ LEVELS = (
     " report.shardrows report.shardtimes report.tables report.text report.unended report.wording",
     # 6 the command
     "cli cli.repair cli.repair_words cli.audit cli.audit_words cli.compare"
-    " cli.completion cli.config cli.configuration cli.defaults cli.executing cli.generate cli.main"
+    " cli.completing cli.completion cli.config cli.configuration cli.defaults cli.executing cli.generate"
+    " cli.main"
     " cli.options cli.options.batches cli.options.comparing cli.options.nightly cli.options.places"
     " cli.options.reading cli.options.sections cli.options.showing cli.options.types cli.options.working"
     " cli.locks cli.logfile cli.merge_metrics cli.onfailure cli.output cli.persisting cli.progress cli.report"

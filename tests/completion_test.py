@@ -17,6 +17,7 @@ from batchpersist.cli.main import cli
 
 BIN = Path(sys.executable).parent
 CLEAR_LINE = b"\x15"
+BATCH = "20260131T040506789Z-3f9a1c"
 
 CASES = [
     ("batchpersist complet", "completion"),
@@ -26,12 +27,19 @@ CASES = [
     ("batchpersist run ni", "nights.jsonl"),
     ("batchpersist run --out-dir ni", "nights.jsonl"),
     ("batchpersist config sh", "show"),
+    ("batchpersist status 2026", BATCH),
+    ("batchpersist retry lat", "latest"),
+    ("batchpersist locks unlock bil", "billing"),
 ]
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "nights.jsonl").touch()
+    batch = tmp_path / ".runs/.batchpersist/batches" / BATCH
+    batch.mkdir(parents=True)
+    (batch / "batch.json").touch()
+    (tmp_path / ".runs/billing.lock").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", f"{BIN}:{os.environ['PATH']}")
     monkeypatch.setenv("HOME", str(tmp_path))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import json
 import os
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,8 +19,9 @@ from click.testing import CliRunner, Result
 from engine import run
 
 from batchpersist.batch import run_batch
-from batchpersist.batchfolder import find_batch
+from batchpersist.batchfolder import BatchRecord, find_batch
 from batchpersist.batchlock import BatchLock, holder_of
+from batchpersist.cli import status as status_command
 from batchpersist.cli.main import cli
 from batchpersist.layout import Layout
 from batchpersist.models import Progress
@@ -123,6 +126,23 @@ def test_watching_ends_with_the_batch(slow: subprocess.Popen[str]) -> None:
     last = rest.splitlines()[-1]
     assert last.startswith(f"Batch {find_batch(ROOT).batch_id}: finished, 600 runs in ")
     assert last.endswith("exit code 0.")
+
+
+def test_all_that_run_are_watched(monkeypatch: pytest.MonkeyPatch) -> None:
+    run_batch(["runs.jsonl"], BatchOptions())
+    (ended,) = batch_statuses(ROOT)
+    first, second = (replace(ended, state="running", record=_named(ended, name)) for name in "ab")
+    looks = iter([first, second, first, replace(second, state="finished"), replace(first, state="finished")])
+    monkeypatch.setattr(status_command, "batch_statuses", lambda _layout: [ended, first, second])
+    monkeypatch.setattr(status_command, "status_of", lambda _layout, _folder: next(looks))
+    lines = invoke("--watch", "0.1").stdout.splitlines()
+    assert [line.split(":")[0] for line in lines[6:]] == ["a", "b", "a", "Batch b", "Batch a"]
+
+
+def _named(status: BatchStatus, batch_id: str) -> BatchRecord:
+    record = copy.copy(status.record)
+    record.batch_id = batch_id
+    return record
 
 
 def test_watching_is_ended_by_the_user(slow: subprocess.Popen[str]) -> None:

@@ -76,6 +76,18 @@ def last_line(state: str, **counts: int) -> str:
             "The same command again does what is left; what stands already is skipped.",
         ),
         (
+            "timed_out",
+            {"discovered": 9, "selected": 9, "persisted": 1, "not_attempted": 8},
+            "Out of time: 1 persisted, 8 not attempted. "
+            "The same command again does what is left; what stands already is skipped.",
+        ),
+        (
+            "timed_out",
+            {"discovered": 9, "selected": 9, "not_attempted": 9},
+            "Out of time: 0 persisted, 9 not attempted. "
+            "The time was up before anything was settled; it must be enough to read the sources, and more.",
+        ),
+        (
             "interrupted",
             {"discovered": 9, "selected": 9, "persisted": 1, "not_attempted": 8},
             "Interrupted: 1 persisted, 8 not attempted. "

@@ -12,6 +12,7 @@ from ..layout import Layout
 from ..operations.tasklocks import LockState, list_locks, unlock
 from ..report.sentences import number
 from ..report.wording import printable
+from .completing import complete_locked_task
 from .options import Sectioned, declare, places, showing, working
 from .output import emit, print_table, say
 from .words import span
@@ -49,7 +50,7 @@ def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
 
 
 @command.command("unlock", cls=Sectioned)
-@click.argument("task_id", metavar="TASK")
+@click.argument("task_id", metavar="TASK", shell_complete=complete_locked_task)
 @click.option(
     "--force",
     is_flag=True,

@@ -13,6 +13,7 @@ from ..batch import run_batch
 from ..models import RetryKind
 from ..operations.retry import plan_retry
 from ..options import BatchOptions
+from .completing import complete_batch
 from .options import Sectioned, batches, declare, nightly, places, showing
 from .output import emit
 from .persisting import Job, conduct
@@ -20,7 +21,7 @@ from .run_options import SETTLING, settling_options
 
 
 @click.command("retry", cls=Sectioned, short_help="Settle again what did not stand after a batch.")
-@click.argument("batch", metavar="[BATCH]", default="latest")
+@click.argument("batch", metavar="[BATCH]", default="latest", shell_complete=complete_batch)
 @click.option(
     "--only",
     multiple=True,

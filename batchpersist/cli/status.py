@@ -15,6 +15,7 @@ from ..batchfolder import find_batch
 from ..layout import Layout
 from ..operations.status import BatchStatus, batch_statuses, status_of
 from ..report.sentences import number
+from .completing import complete_batch
 from .options import Sectioned, declare, places, showing
 from .output import emit, print_table, say
 from .words import span
@@ -27,9 +28,12 @@ _NEXT = {
 }
 _CONTINUED = "The same command continues it."
 
+_REWRITE = "\r\x1b[K"
+"""To the line's start, and away with what stood there."""
+
 
 @click.command("status", cls=Sectioned, short_help="Show running and past batches.")
-@click.argument("batch", metavar="[BATCH]", required=False)
+@click.argument("batch", metavar="[BATCH]", required=False, shell_complete=complete_batch)
 @declare(places.RUNS_DIR)
 @click.option(
     "--watch",
@@ -54,9 +58,9 @@ def command(batch: str | None, runs_dir: str, watch: float | None, as_json: bool
     else:
         shown = batch_statuses(layout)
         _show_all(shown, runs_dir, as_json)
-    if watch is not None and shown:
+    if watch is not None:
         try:
-            _watch(layout, shown[-1], watch, as_json)
+            _watch(layout, shown, watch, as_json)
         except KeyboardInterrupt:
             click.get_current_context().exit(130)
 
@@ -74,18 +78,23 @@ def _show_all(statuses: list[BatchStatus], runs_dir: str, as_json: bool) -> None
                 say(f"{status.record.batch_id} is running: {_progress(status)}")
 
 
-def _watch(layout: Layout, status: BatchStatus, seconds: float, as_json: bool) -> None:
-    """Tell of the progress until the batch runs no more."""
-    terminal = sys.stdout.isatty() and not as_json
-    while status.state == "running":
+def _watch(layout: Layout, statuses: list[BatchStatus], seconds: float, as_json: bool) -> None:
+    """Tell of the progress until none of the batches runs any more."""
+    running = [status for status in statuses if status.state == "running"]
+    rewrite = sys.stdout.isatty() and not as_json and len(running) == 1
+    name = len(running) > 1
+    while running:
         time.sleep(seconds)
-        status = status_of(layout, status.folder)
-        if as_json:
-            emit("batch", **_as_dict(status))
-        elif status.state == "running":
-            say(f"\r\x1b[K{_progress(status)}" if terminal else _progress(status), end=not terminal)
-    if not as_json:
-        say(f"{chr(13) * terminal}Batch {status.record.batch_id}: {', '.join(_outcome(status))}.")
+        for status in (now := [status_of(layout, status.folder) for status in running]):
+            batch_id = status.record.batch_id
+            if as_json:
+                emit("batch", **_as_dict(status))
+            elif status.state != "running":
+                say(f"{_REWRITE if rewrite else ''}Batch {batch_id}: {', '.join(_outcome(status))}.")
+            else:
+                line = f"{batch_id}: {_progress(status)}" if name else _progress(status)
+                say(f"{_REWRITE}{line}" if rewrite else line, end=not rewrite)
+        running = [status for status in now if status.state == "running"]
 
 
 def _row(status: BatchStatus) -> tuple[str, ...]:

@@ -34,6 +34,8 @@ def _locked(counts: Mapping[str, int]) -> str:
 
 def what_next(counts: Mapping[str, int], state: str) -> str:
     """What is left to do, if anything."""
+    if state == "timed_out" and not any(counts[name] for name in ("persisted", "unchanged", "failed")):
+        return "The time was up before anything was settled; it must be enough to read the sources, and more."
     if state != "finished":
         return "The same command again does what is left; what stands already is skipped."
     if counts["failed"]:
