@@ -11,7 +11,7 @@ from .folders import make_dirs
 from .models import Durability
 from .temporaries import temporary_beside
 
-__all__ = ["StagedFile", "amend", "commit", "make_dirs", "stage", "write"]
+__all__ = ["StagedFile", "amend", "commit", "make_dirs", "stage", "write", "write_chunks"]
 
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 _BLOCK = 1 << 20
@@ -158,7 +158,12 @@ def write(target: str, data: bytes, durability: Durability) -> None:
 
     Raises OSError as ``commit`` does.
     """
+    write_chunks(target, (data,), durability)
+
+
+def write_chunks(target: str, chunks: Iterable[bytes], durability: Durability) -> None:
+    """The same for a file that comes in pieces."""
     folder = os.path.dirname(target) or os.curdir
     with open_group(durability, [folder], files=1) as group:
         make_dirs(folder, group)
-        commit(stage(target, (data,), group), group)
+        commit(stage(target, chunks, group), group)

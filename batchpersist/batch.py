@@ -224,12 +224,19 @@ class _Batch:
         )
 
     def _plan(self, index: IndexBuilder) -> Plan:
-        rows = index.take_table()
-        self._catalogue.indexed(rows)
-        wanted = self._unsettled.narrow(index, rows, self._watch) if self._unsettled else None
-        plan = plan_rows(rows, self._options, self._crew, wanted)
+        options, unsettled = self._options, self._unsettled
+        plan = make_plan(
+            partial(self._indexed, index),
+            options.selection,
+            workers=self._crew.parallelism(index.rows),
+            partition=options.shard,
+            mark=partial(mark_twins, layout=self._layout),
+            split_tasks=options.commit == "task",
+            most_runs=SHARD_RUNS if options.failures.limit is None else WATCHED_SHARD_RUNS,
+            wanted=(lambda rows: unsettled.narrow(index, rows, self._watch)) if unsettled else None,
+            memory=options.memory,
+        )
         self._refuse(plan.refused, index)
-        del rows
         give_back()
         plan = self._catalogue.informed(plan)
         if self._session.settled is not None:
@@ -238,6 +245,11 @@ class _Batch:
             trusted = self._session.is_synced and not self._options.force
             plan = replace(plan, rows=settled.mark(plan.rows, trusted=trusted))
         return replace(plan, rows=without_known(plan.rows))
+
+    def _indexed(self, index: IndexBuilder) -> pa.Table:
+        rows = index.take_table()
+        self._catalogue.indexed(rows)
+        return rows
 
     def _refuse(self, rejects: Sequence[Reject], index: IndexBuilder) -> None:
         index.rejects += rejects
@@ -319,18 +331,3 @@ class _Batch:
         if not cut_short:
             return "finished"
         return "timed_out" if self._deadline.passed and not self._stop() else "interrupted"
-
-
-def plan_rows(rows: pa.Table, options: BatchOptions, crew: Crew, wanted: pa.Array | None = None) -> Plan:
-    """The plan by which a batch of these options settles an index, or its ``wanted`` rows."""
-    return make_plan(
-        rows,
-        options.selection,
-        workers=crew.parallelism(rows.num_rows),
-        partition=options.shard,
-        mark=partial(mark_twins, layout=options.layout()),
-        memory=options.memory,
-        split_tasks=options.commit == "task",
-        most_runs=SHARD_RUNS if options.failures.limit is None else WATCHED_SHARD_RUNS,
-        wanted=wanted,
-    )

@@ -67,7 +67,7 @@ class Plan:
 
 
 def make_plan(
-    index: pa.Table,
+    index: pa.Table | Callable[[], pa.Table],
     selection: Selection,
     *,
     workers: int,
@@ -75,12 +75,13 @@ def make_plan(
     mark: Callable[[pa.Table], pa.Table] = lambda rows: rows,
     split_tasks: bool = True,
     most_runs: int = SHARD_RUNS,
-    wanted: pa.Array | None = None,
+    wanted: Callable[[pa.Table], pa.Array] | None = None,
     memory: MemoryBound = UNBOUNDED,
 ) -> Plan:
     """Select from the index, mark what a later row supersedes, and cut into shards.
 
-    ``wanted``: of each row, whether it can be selected at all; None: all can.
+    ``index``: from a function that keeps no reference, it is not held twice while it is sorted.
+    ``wanted``: of each of its rows, whether it can be selected at all; None: all can.
     ``partition``: the share of the tasks to settle; what all shares select together is what is
     selected without one. ``mark``: ``casefolding.mark_twins`` for the roots. ``split_tasks=False`` keeps a
     hot task in one shard (a commit for each run has to be made in order, by one worker); ``most_runs``: of
@@ -89,16 +90,21 @@ def make_plan(
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    numbers = adopt(array("i", range(index.num_rows)), pa.int32())
-    rows = index.append_column("row", numbers)
-    selected = mark(_select(rows if wanted is None else rows.filter(wanted), selection))
-    others = 0
+    rows = index() if callable(index) else index
+    del index
+    found = rows.num_rows
+    rows = rows.append_column("row", adopt(array("i", range(found)), pa.int32()))
+    others = 0 if partition is None else found - _owned(rows, partition).num_rows
+    if wanted is not None:
+        rows = rows.filter(wanted(rows))
+    rows = mark(_select(rows, selection))
     if partition is not None:
-        others = index.num_rows - _owned(index, partition).num_rows
-        selected = _owned(selected, partition)
-    selected, refused = take_twins(selected)
-    rows, tasks = _bring_tasks_together(selected)
-    rows = _mark_superseded(rows, tasks)
+        rows = _owned(rows, partition)
+    rows, refused = take_twins(rows)
+    order, tasks = _by_task(rows)
+    columns = dict(zip(rows.column_names, rows.columns, strict=True))
+    del rows
+    rows = _mark_superseded(_taken(columns, order), tasks)
     times = _times(rows)
     most = bounds(shard_runs(rows.num_rows // times, workers, most_runs), times, memory)
     largest = max(tasks, key=lambda task: task.runs, default=None)
@@ -109,7 +115,7 @@ def make_plan(
     return Plan(
         rows=rows,
         shards=[shard._replace(number=number) for number, shard in enumerate(shards)],
-        filtered=index.num_rows - others - rows.num_rows - len(refused),
+        filtered=found - others - rows.num_rows - len(refused),
         refused=refused,
         other_shards=others,
         superseded=superseded,
@@ -184,21 +190,25 @@ def _superseded(rows: pa.Table) -> pa.Array:
     return pc.invert(pc.is_in(numbers, value_set=last))
 
 
-def _bring_tasks_together(rows: pa.Table) -> tuple[pa.Table, list[TaskRows]]:
-    """Sort rows by task (tasks in order of first appearance), stably; and say where each lies."""
+def _by_task(rows: pa.Table) -> tuple[pa.Array, list[TaskRows]]:
+    """The order that brings tasks together (as they first appear), stably; and where each lies then."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    if not rows.num_rows:
-        return rows, []
     codes = whole(rows["task_id"].cast("string")).dictionary_encode().indices
     order = pc.array_sort_indices(codes)
-    rows = rows.take(order)
-    sizes = pa.table({"code": codes.take(order), "length": rows["length"]})
+    sizes = pa.table({"code": codes.take(order), "length": rows["length"].take(order)})
     totals = sizes.group_by("code", use_threads=False).aggregate([("length", "count"), ("length", "sum")])
     tasks, start, before = [], 0, 0
     figures = zip(totals["length_count"].to_pylist(), totals["length_sum"].to_pylist(), strict=True)
     for number, (runs, size) in enumerate(figures):
         tasks.append(TaskRows(number, start, start + runs, before, size))
         start, before = start + runs, before + size
-    return rows, tasks
+    return order, tasks
+
+
+def _taken(columns: dict[str, pa.ChunkedArray], order: pa.Array) -> pa.Table:
+    """A table of the columns in another order; they are let go of one by one."""
+    import pyarrow as pa
+
+    return pa.table({name: columns.pop(name).take(order) for name in list(columns)})

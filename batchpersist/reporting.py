@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from .scan import Reject
+
+_ROWS_AT_ONCE = 1 << 16
 
 
 def check_writable(options: BatchOptions) -> None:
@@ -97,12 +100,37 @@ def _shard_schema() -> pa.Schema:
 
 def write_table(table: pa.Table, path: str, durability: Durability) -> None:
     """Write a table as Parquet (zstd), whole or not at all; raises OSError."""
-    import pyarrow as pa
+    atomic.write_chunks(path, _parquet(table), durability)
+
+
+def _parquet(table: pa.Table) -> Iterator[bytes]:
+    """A table as a Parquet file, some rows at a time: at a million of them it is not held twice."""
     import pyarrow.parquet as pq
 
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    atomic.write(path, sink.getvalue().to_pybytes(), durability)
+    sink = _Pieces()
+    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+        for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+            writer.write_table(table.slice(start, _ROWS_AT_ONCE))
+            yield sink.taken()
+    yield sink.taken()
+
+
+class _Pieces(io.RawIOBase):
+    """A file to be written to, that gives away what it was given."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._pieces.append(bytes(data))
+        return len(self._pieces[-1])
+
+    def taken(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
 
 
 def _failures(writes: Iterable[Callable[[], None]]) -> list[Failure]:

@@ -9,9 +9,10 @@ from functools import partial
 from pathlib import Path
 
 from measure import batchpersist, copy, persist, remove, round_robin, source, table
-from observe import observe
+from observe import Observed, observe
 
 QUESTIONS = ("floor", "flat", "parallel", "memory", "incremental")
+SHAPES = ("many", "hot", "files")
 
 
 def main() -> None:
@@ -20,7 +21,8 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20_000)
     parser.add_argument("--small", type=int, default=10_000, help="runs that a cost is compared with (flat)")
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--shapes", nargs="*", choices=("many", "hot"), default=("many", "hot"))
+    parser.add_argument("--shapes", nargs="*", choices=SHAPES, default=SHAPES[:2])
+    parser.add_argument("--max-memory", help="bound to be kept where the memory is measured, such as 400M")
     parser.add_argument("--where", type=Path, default=Path())
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="batchpersist-bench-", dir=options.where) as folder:
@@ -34,10 +36,12 @@ Rows = list[tuple[object, ...]]
 
 
 def _source(folder: Path, shape: str, runs: int) -> Path:
-    """Many tasks of a hundred runs each, or half of the runs in one task and the rest in small ones."""
+    """Many tasks of a hundred runs each, half of the runs in one task, or a file a run."""
     path = folder / f"{shape}-{runs}.jsonl"
     if shape == "many":
         return source(path, runs, max(1, runs // 100))
+    if shape == "files":
+        return _files(source(path, runs, max(1, runs // 100)))
     if not path.exists():
         sizes = (1, max(2, runs // 200))
         half = [source(folder / f"half-{tasks}-{runs}.jsonl", runs // 2, tasks) for tasks in sizes]
@@ -46,6 +50,18 @@ def _source(folder: Path, shape: str, runs: int) -> Path:
                 both.write(part.read_bytes())
                 part.unlink()
     return path
+
+
+def _files(lines: Path) -> Path:
+    """The same runs, each in a file of its own, a thousand in a folder."""
+    folder = lines.with_suffix(".files")
+    if not folder.exists():
+        with lines.open("rb") as file:
+            for number, line in enumerate(file):
+                if number % 1000 == 0:
+                    (inner := folder / f"{number // 1000:05}").mkdir(parents=True)
+                (inner / f"{number:08}.json").write_bytes(line)
+    return folder
 
 
 def floor(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
@@ -113,22 +129,25 @@ def parallel(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
 
 
 def memory(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
-    """Peak RSS of the first night and of the next one."""
+    """Peak RSS of the first night and of the next one, and the parent's share of the CPU."""
     path = _source(folder, shape, options.runs)
-    nights = {
-        name: observe(folder / "a", path, "-j", 2, fresh=not number).megabytes()
-        for number, name in enumerate(("first night", "the same again"))
-    }
+    bound = ("--max-memory", options.max_memory) if options.max_memory else ()
+    rows: Rows = [("", "parent MB", "largest worker MB", "--max-memory", "parent's share of CPU")]
+    for number, name in enumerate(("first night", "the same again")):
+        seen = observe(folder / "a", path, "-j", 2, *bound, fresh=not number)
+        share = f"{seen.parents_share:.0%}"
+        rows.append((name, *seen.megabytes(), options.max_memory or "-", share))
     remove(folder / "a")
-    return [("", "parent MB", "largest worker MB"), *((name, *peaks) for name, peaks in nights.items())]
+    return rows
 
 
 def incremental(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     """A rerun with a thousandth more runs, in a file of their own, against the first night."""
     sources = folder / f"nights-{shape}"
     sources.mkdir()
-    _source(folder, shape, options.runs).rename(sources / "first.jsonl")
-    costs: dict[str, list[float]] = {"first night": [], "next night": []}
+    path = _source(folder, shape, options.runs)
+    first = path.rename(sources / f"first{path.suffix}")
+    costs: dict[str, list[Observed]] = {"first night": [], "next night": []}
     new = max(1, options.runs // 1000)
     for _ in range(options.repeat):
         remove(folder / "a")
@@ -136,18 +155,21 @@ def incremental(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
             if number:
                 more = ("--runs", new, "--tasks", max(1, new // 10), "--seed", 1)
                 batchpersist("generate", *more, "-o", sources / "second.jsonl")
-            costs[name].append(observe(folder / "a", sources, "-j", 2, fresh=False).cost.wall)
+            costs[name].append(observe(folder / "a", sources, "-j", 2, fresh=False))
         counts = json.loads((folder / "a" / "out" / "metrics.json").read_bytes())["counts"]
         assert counts["persisted"] + counts["unchanged"] + counts["superseded"] == options.runs + new, counts
         (sources / "second.jsonl").unlink()
     remove(folder / "a")
-    walls = {name: sorted(of)[len(of) // 2] for name, of in costs.items()}
-    (sources / "first.jsonl").rename(folder / f"{shape}-{options.runs}.jsonl")
+    first.rename(path)
     sources.rmdir()
-    return [
-        ("", "wall s", "ratio"),
-        *((name, f"{wall:.1f}", f"{wall / walls['first night']:.2f}") for name, wall in walls.items()),
-    ]
+    middle = {name: sorted(of, key=lambda seen: seen.cost.wall)[len(of) // 2] for name, of in costs.items()}
+    wall, cpu = middle["first night"].cost.wall, middle["first night"].cost.cpu
+    rows: Rows = [("", "parent MB", "largest worker MB", "CPU s", "ratio", "wall s", "ratio")]
+    for name, seen in middle.items():
+        cost = seen.cost
+        ratios = f"{cost.cpu / cpu:.2f}", f"{cost.wall:.1f}", f"{cost.wall / wall:.2f}"
+        rows.append((name, *seen.megabytes(), f"{cost.cpu:.1f}", *ratios))
+    return rows
 
 
 if __name__ == "__main__":

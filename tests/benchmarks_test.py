@@ -55,7 +55,7 @@ def test_lock_hold(tmp_path: Path) -> None:
 
 
 def test_scale(tmp_path: Path) -> None:
-    words = ("--runs", 400, "--small", 200, "--repeat", 1, "--shapes", "many")
+    words = ("--runs", 400, "--small", 200, "--repeat", 1, "--shapes", "many", "--max-memory", "400M")
     printed = benchmark("scale.py", *words, where=tmp_path)
     for question in ("floor", "flat", "parallel", "memory", "incremental"):
         assert f"\n{question}, many: 400 runs\n" in printed
@@ -63,8 +63,29 @@ def test_scale(tmp_path: Path) -> None:
     assert re.search(r"^cp -r of the tree written .* 1\.00" + ratio, printed, re.MULTILINE)
     assert re.search(r"^400 runs {2,}\d+\.\d" + ratio, printed, re.MULTILINE)
     assert re.search(r"^2 workers .*\d%$", printed, re.MULTILINE)
-    assert re.search(r"^the same again {2,}\d+ {2,}\d+$", printed, re.MULTILINE)
-    assert re.search(r"^next night {2,}\d+\.\d" + ratio, printed, re.MULTILINE)
+    assert re.search(r"^the same again {2,}\d+ {2,}\d+ {2,}400M {2,}\d+%$", printed, re.MULTILINE)
+    assert re.search(r"^next night {2,}\d+ {2,}\d+ .*" + ratio, printed, re.MULTILINE)
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_scale_of_the_other_shapes(tmp_path: Path) -> None:
+    words = ("--runs", 40, "--repeat", 1, "--shapes", "hot", "files", "--questions", "incremental")
+    printed = benchmark("scale.py", *words, where=tmp_path)
+    for shape in ("hot", "files"):
+        assert f"\nincremental, {shape}: 40 runs\n" in printed
+    assert len(re.findall(r"^next night .* \d+\.\d\d$", printed, re.MULTILINE)) == 2
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_startup(tmp_path: Path) -> None:
+    printed = benchmark("startup.py", "--repeat", 1, "--runs", 2, where=tmp_path)
+    rows = re.findall(r"^(\S.*?) {2,}\d+ {2,}\d+ {2,}\d+\.\d\d$", printed, re.MULTILINE)
+    assert rows == [
+        "python -c 'import click'",
+        "batchpersist --version",
+        "batchpersist run --help",
+        "batchpersist run -j 2, 2 runs",
+    ]
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
