@@ -25,6 +25,7 @@ _WORK = (
     "since",
     "until",
     "limit",
+    "retry_of",
 )
 """Options that say what is done: all shards of a batch have the same."""
 

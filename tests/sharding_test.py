@@ -316,6 +316,7 @@ def merge(tmp_path: Path, source: Path) -> Callable[..., list[ShardPart]]:
             r"not shards of one batch: since is None in .*1-of-3\.json, '2026' in .*2-of-3\.json",
         ),
         ({"sources": ["a"]}, r"not shards of one batch: sources"),
+        ({"retry_of": {"batch_id": "x"}}, r"not shards of one batch: retry_of is None in"),
     ],
 )
 def test_parts_of_different_batches_are_refused(
