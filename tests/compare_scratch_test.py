@@ -74,6 +74,9 @@ def test_it_lies_beside_the_runs_dir_or_above_what_is_not_there_yet(tmp_path: Pa
     (tmp_path / "runs").mkdir()
     assert place_beside(str(tmp_path / "runs")) == str(tmp_path)
     assert place_beside(str(tmp_path / "new" / "deep" / "runs")) == str(tmp_path)
+    (tmp_path / "disk" / "runs").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("disk/runs")
+    assert place_beside(str(tmp_path / "link")) == str(tmp_path / "disk")
 
 
 def test_a_runs_dir_on_a_file_system_of_its_own_needs_a_place() -> None:

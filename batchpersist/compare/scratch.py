@@ -70,11 +70,11 @@ def _sweep(parent: str) -> None:
 
 
 def place_beside(runs_dir: str) -> str:
-    """The folder above a runs-dir, or the nearest one above that is there: on the same file system.
+    """The folder above a runs-dir (where a link leads, if it is one), or the nearest one above that is there.
 
     Raises UsageError where the runs-dir is a file system of its own: beside it is another one.
     """
-    runs_dir = os.path.abspath(runs_dir)
+    runs_dir = os.path.realpath(runs_dir)
     parent = os.path.dirname(runs_dir)
     while not os.path.isdir(parent):
         parent = os.path.dirname(parent)
