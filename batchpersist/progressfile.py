@@ -14,6 +14,9 @@ from .models import Durability, Progress
 WRITE_SECONDS = 1.0
 """Between two states of the file: nobody who reads it sees more, and it costs next to nothing."""
 
+SOONEST_RATE = 0.2
+"""Seconds of a phase before which its rate says nothing."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -32,9 +35,9 @@ class ProgressRecord(msgspec.Struct, kw_only=True):
 
     @property
     def runs_per_second(self) -> float:
-        """Of this phase, by the clock of the batch; 0 where it has only begun."""
+        """Of this phase, by the clock of the batch; 0 where it is too early to tell."""
         seconds = self.updated_at - self.phase_started_at
-        return self.done / seconds if seconds > 0 else 0.0
+        return self.done / seconds if seconds >= SOONEST_RATE else 0.0
 
     @property
     def seconds_left(self) -> float | None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +21,7 @@ from batchpersist.cli.progress import (
     describe,
     describe_failure,
 )
-from batchpersist.models import Failure, Progress, RunFailure
+from batchpersist.models import Begun, Continuing, Event, Failure, Progress, Retry, RunFailure, Waiting
 
 FAILURE = RunFailure(
     "snapshot", Failure("TaskStateLockError", "task is locked", "by 7@host"), "a.jsonl", 3, "task-1", "run-1"
@@ -121,3 +123,25 @@ def test_failures_are_printed_only_when_asked_for(
         shown.show(FAILURE)
         shown.close()
         assert ("a.jsonl:3" in capsys.readouterr().err) is verbose
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Waiting("batch of somebody", 5.0),
+        Begun("b", "/folder"),
+        Continuing("b", 1, 2),
+        Retry("b", 1, 0),
+        Progress("settle", 1, 2, 0),
+        FAILURE,
+    ],
+)
+def test_the_page_has_every_event_with_all_its_fields(
+    event: Event, capsys: pytest.CaptureFixture[str]
+) -> None:
+    JsonLines().show(event)
+    fields = json.loads(capsys.readouterr().out)
+    page = (Path(__file__).parents[1] / "docs" / "batches.md").read_text("utf-8")
+    rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", page, re.MULTILINE))
+    named = set(re.findall(r"`(\w+)`", rows[fields.pop("message_type")]))
+    assert set(fields) <= named

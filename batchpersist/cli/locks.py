@@ -25,7 +25,7 @@ def command() -> None:
     """The locks of a root: those of the tasks, with the gates to them, and the batch's."""
 
 
-@command.command("list", cls=Sectioned)
+@command.command("list", cls=Sectioned, short_help="List all locks, with their owners.")
 @declare(places.RUNS_DIR, working.STALE, showing.JSON)
 def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
     """List all locks: who holds each since when, whether he lives, and whether it is stale.
@@ -49,7 +49,7 @@ def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
     say(f"{number(len(found), 'lock')} in {runs_dir}, {sum(state.stale for state in found):,} stale.")
 
 
-@command.command("unlock", cls=Sectioned)
+@command.command("unlock", cls=Sectioned, short_help="Remove a task's lock that a dead owner left.")
 @click.argument("task_id", metavar="TASK", shell_complete=complete_locked_task)
 @click.option(
     "--force",

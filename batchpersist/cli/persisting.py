@@ -125,6 +125,7 @@ def _failed(job: Job, error: Exception) -> int:
     if job.interruption and isinstance(error, BatchLockedError):
         job.log.info("interrupted while it waited; nothing was done")
         say("Interrupted while it waited. Nothing was done.", err=True)
+        job.end(job.interruption.exit_code)
         return job.interruption.exit_code
     failure, code = failure_of(error), exit_code_of(error)
     job.log.error(str(error) or failure.type)

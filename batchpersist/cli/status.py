@@ -15,6 +15,7 @@ from ..batchfolder import find_batch
 from ..layout import Layout
 from ..operations.status import BatchStatus, batch_statuses, status_of
 from ..report.sentences import number
+from ..report.wording import printable
 from .completing import complete_batch
 from .options import Sectioned, declare, places, showing
 from .output import emit, print_table, say
@@ -167,7 +168,7 @@ def _print_details(status: BatchStatus) -> None:
     }
     for name, value in details.items():
         if value:
-            say(f"{name:8} {value}")
+            say(f"{name:8} {printable(value)}")
 
 
 def _as_dict(status: BatchStatus) -> dict[str, Any]:
