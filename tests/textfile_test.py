@@ -94,6 +94,15 @@ def test_no_success_is_told_where_there_was_none() -> None:
     assert not [name for name in samples() if "last_success" in name]
 
 
+def test_a_batch_that_was_stopped_is_no_success_though_what_it_did_is_counted() -> None:
+    write(range(9), "no json")
+    assert persist("--max-failures", "0") == 4
+    told = samples()
+    assert told["batchpersist_last_batch_success"] == 0
+    assert told["batchpersist_runs_total invalid"] == 1
+    assert told["batchpersist_runs_total not_attempted"] == 9
+
+
 def figures(started: float, **counts: int) -> Figures:
     return Figures(
         {"runs_dir": str(Path(".runs").resolve()), "shard": ""}, started, started + 1, 1.0, False,
