@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,9 @@ def test_after_a_repair_nothing_differs_and_no_run_is_lost(steps: list[Step], pr
         after = parsable_runs(tree)
         assert {kind for kind, _, _ in left} <= {"content-differs"}
         assert prefer is None or not left
-        for (task, run_id), texts in before.items():
+        for (task, run_id), parsable in before.items():
+            # As it was at first: it may be what is salvaged of a torn snapshot.
+            texts = [*parsable, a_run(task, int(run_id.removeprefix(f"{task}-")))]
             snapshot = parsed(tree.snapshot(task)) if tree.snapshot(task).exists() else None
             legacy = parsed(tree.snapshot(task).with_name("state.json"))
             entries = [run for run in (snapshot or legacy)["runs"] if run["runId"] == run_id]
@@ -128,6 +131,28 @@ def test_of_several_entries_the_one_that_is_as_its_manifest_stays(tree: Tree) ->
     snapshot["runs"].append({**a_run("mail", 3), "notes": "later"})
     tree.write("mail", snapshot)
     assert repair(tree).exit_code == 0
+    assert tree.read("mail")["runs"] == [a_run("mail", number) for number in range(4)]
+
+
+def test_one_that_cannot_be_written_does_not_stop_the_others(tree: Tree) -> None:
+    for number in (0, 1, 2):
+        shutil.rmtree(tree.runs / "mail" / f"mail-{number}")
+    (tree.runs / "mail" / "mail-1").write_text("in the way")
+    report = repair(tree)
+    assert (report.exit_code, report.left.counts) == (3, {Kind.MISSING_MANIFEST: 1})
+    assert report.failures["mail"].type == "NotADirectoryError"
+    assert tree.manifest("mail", "mail-0").exists()
+    assert tree.manifest("mail", "mail-2").exists()
+
+
+def test_a_salvaged_run_of_another_task_whose_place_is_taken_is_told(tree: Tree) -> None:
+    text = tree.snapshot("mail").read_text("utf-8").replace("é", "other ")
+    tree.snapshot("copy").parent.mkdir()
+    tree.snapshot("copy").write_text(text, "utf-8")
+    report = repair(tree)
+    assert report.exit_code == 3
+    assert "its own place is taken" in report.failures["copy"].message
+    assert list(kept(report)) == ["set-aside/out/copy/runs.json"]
     assert tree.read("mail")["runs"] == [a_run("mail", number) for number in range(4)]
 
 

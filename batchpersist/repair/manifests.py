@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from itertools import islice
 
 from ..atomic import StagedFile
@@ -13,7 +13,7 @@ from ..audit.files import WrongFileTypeError, read_file
 from ..audit.runcheck import RunCheck, WrongIdError
 from ..baseline import Baseline
 from ..durability import SyncGroup, open_group
-from ..errors import InvalidRunError
+from ..errors import InvalidRunError, ItemError
 from ..history import History
 from ..jsontext import unnest
 from ..snapshottext import ENTRY_LEVELS
@@ -27,27 +27,35 @@ from .strays import Strays
 GROUP = 500
 """Manifests that are synced together."""
 
+_Staged = tuple[StagedFile, "Version | None"]
+"""With the version of the manifest whose place it is to take, if there is one."""
+
 
 class ManifestRepair:
     """Repairs manifests of one task. What is replaced is kept; what others write meanwhile stays."""
 
-    def __init__(self, task_id: str, options: RepairOptions, keeper: Keeper, strays: Strays) -> None:
+    def __init__(
+        self,
+        task_id: str,
+        options: RepairOptions,
+        keeper: Keeper,
+        strays: Strays,
+        failed: Callable[[Exception], None],
+    ) -> None:
         self._task_id = task_id
         self._options = options
         self._layout = options.audit.layout
         self._keeper = keeper
         self._strays = strays
+        self._failed = failed
         self._check = RunCheck(options.audit.keys)
 
-    def mend(self, run_ids: Iterable[str]) -> set[str]:
-        """Of manifests that are no run, or another: write what can be read of them, move the others.
+    def mend(self, run_id: str) -> bool:
+        """Of a manifest that is no run, or another: write what can be read of it, or move it to its place.
 
-        Returns the runs whose manifests are right now, and stay where they are. The others are set aside,
-        for ``write`` to write anew where the snapshot has the run. Raises OSError.
+        True where it is right now, and stays. Otherwise it is set aside, if all that it holds is kept, for
+        ``write`` to write it anew where the snapshot has the run. Raises OSError.
         """
-        return {run_id for run_id in run_ids if self._mend(run_id)}
-
-    def _mend(self, run_id: str) -> bool:
         path = self._layout.manifest(self._task_id, run_id)
         before = version_of(path)
         try:
@@ -101,7 +109,8 @@ class ManifestRepair:
     def write(self, missing: set[str], differing: set[str]) -> None:
         """Write manifests from the entries of the snapshot: those that are not there, and those that differ.
 
-        Raises SnapshotError and OSError; what was written by then stands.
+        One that fails does not stop the others: ``failed`` hears of it. Raises SnapshotError and OSError;
+        what was written by then stands.
         """
         with closing(Baseline()) as baseline:
             history = baseline.load(self._layout, self._task_id, self._options.audit.keys, cache=False)
@@ -114,24 +123,29 @@ class ManifestRepair:
                 self._write(some, history, differing)
 
     def _write(self, some: list[tuple[str, int]], history: History, differing: set[str]) -> None:
-        before = {run_id: self._keep(run_id) for run_id, _ in some if run_id in differing}
-        roots = [self._layout.runs_dir]
-        staged: list[tuple[str, StagedFile]] = []
-        with open_group(self._options.durability, roots, files=len(some)) as group:
+        staged: list[_Staged] = []
+        with open_group(self._options.durability, [self._layout.runs_dir], files=len(some)) as group:
             try:
                 for run_id, entry in some:
-                    text = unnest(history.text(entry), ENTRY_LEVELS)
-                    staged.append((run_id, self._stage(run_id, text, group)))
+                    with self._telling():
+                        before = self._keep(run_id) if run_id in differing else None
+                        text = unnest(history.text(entry), ENTRY_LEVELS)
+                        staged.append((self._stage(run_id, text, group), before))
                 group.sync_data()
-                for run_id, file in staged:
-                    if run_id in differing:
-                        publish_over(file, before[run_id], group)
-                    else:
-                        publish_new(file, group)
+                for file, before in staged:
+                    with self._telling():
+                        publish_over(file, before, group) if before else publish_new(file, group)
                 group.sync_names()
             finally:
-                for _, file in staged:
+                for file, _ in staged:
                     file.discard()
+
+    @contextmanager
+    def _telling(self) -> Iterator[None]:
+        try:
+            yield
+        except (ItemError, OSError) as error:
+            self._failed(error)
 
     def _stage(self, run_id: str, text: bytes, group: SyncGroup) -> StagedFile:
         mode = _mode(self._layout.manifest(self._task_id, run_id))

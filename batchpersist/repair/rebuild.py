@@ -150,7 +150,8 @@ class Rebuild:
         for salvaged in salvage(baseline.read, self._check):
             keys = salvaged.keys
             if keys.task_id != self._task_id:
-                self._strays.place(keys, text(salvaged))
+                if not self._strays.place(keys, text(salvaged)):
+                    self._strays.left.add(keys)
             else:
                 runs.add(keys.run_id, keys.timestamp, file, len(found))
                 found.append(salvaged)

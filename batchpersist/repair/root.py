@@ -116,7 +116,10 @@ class _Repair:
                 continue
             findings = [finding for finding in look.findings if needs_one(finding)]
             remedies = [remedy(finding, self._options.prefer) for finding in findings]
+            before = set(self._left.get(task_id, ()))
             for finding, found in zip(findings, remedies, strict=True):
+                if finding in before:
+                    continue  # told in an earlier round
                 self._report.found.add((finding.kind, found), finding)
                 self._found(finding, found)
             self._runs += look.runs

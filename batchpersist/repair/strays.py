@@ -20,12 +20,20 @@ class Strays:
         self._check = RunCheck(options.audit.keys)
         self.tasks: set[str] = set()
         """Of which there are runs that had not stood in their place: to be looked at once more."""
+        self.left: set[RunKeys] = set()
+        """Runs that are kept in a copy only: their place is taken, or cannot be written to."""
 
     def place(self, keys: RunKeys, text: bytes) -> bool:
         """Whether a run stands in its place now, with this text. Its ids must have been checked.
 
-        What stands there is never replaced. Raises OSError.
+        What stands there is never replaced. False also where it cannot be written or read.
         """
+        try:
+            return self._place(keys, text)
+        except OSError:
+            return False
+
+    def _place(self, keys: RunKeys, text: bytes) -> bool:
         target = self._layout.manifest(keys.task_id, keys.run_id)
         if self._standing(keys, target) is None:
             with open_group(self._options.durability, [self._layout.runs_dir], files=1) as group:

@@ -64,7 +64,7 @@ class _TaskRepair:
         self._keeper = keeper
         self._layout = options.audit.layout
         self._strays = Strays(options)
-        self._manifests = ManifestRepair(task_id, options, keeper, self._strays)
+        self._manifests = ManifestRepair(task_id, options, keeper, self._strays, self._failed)
         self._by_remedy: dict[Remedy | None, list[Finding]] = defaultdict(list)
         for finding in findings:
             self._by_remedy[remedy(finding, options.prefer)].append(finding)
@@ -75,8 +75,8 @@ class _TaskRepair:
             sweep(os.path.dirname(finding.path))
         mended: set[str] = set()
         damaged = self._runs(Remedy.MEND) | self._runs(Remedy.MOVE, at_manifest=True)
-        if damaged:
-            self._try(lambda: mended.update(self._manifests.mend(damaged)))
+        for run_id in sorted(damaged):
+            self._try(partial(self._mend, run_id, mended))
         wanted = Wanted(
             missing=self._runs(Remedy.RECORD) | mended,
             from_manifest=self._runs(Remedy.TAKE_MANIFEST),
@@ -89,6 +89,9 @@ class _TaskRepair:
         differing = self._runs(Remedy.TAKE_SNAPSHOT)
         if missing or differing:
             self._try(partial(self._manifests.write, missing, differing))
+        for keys in sorted(self._strays.left):
+            words = "a run of another task is kept only in what was set aside: its own place is taken"
+            self._failed(ItemError(words, f"{keys.task_id}/{keys.run_id}"))
         self.outcome.again = self._strays.tasks | (
             {self._task_id} if self._by_remedy[Remedy.SALVAGE] else set()
         )
@@ -99,8 +102,15 @@ class _TaskRepair:
         path = self._layout.manifest
         return {run for run, at in runs if not at_manifest or at == path(self._task_id, run)}
 
+    def _mend(self, run_id: str, mended: set[str]) -> None:
+        if self._manifests.mend(run_id):
+            mended.add(run_id)
+
     def _try(self, step: Callable[[], None]) -> None:
         try:
             step()
         except (ItemError, OSError) as error:
-            self.outcome.failures.append(failure_of(error))
+            self._failed(error)
+
+    def _failed(self, error: Exception) -> None:
+        self.outcome.failures.append(failure_of(error))
