@@ -71,3 +71,12 @@ def test_the_readme_s_licence_and_python_are_those_declared() -> None:
     assert (ROOT / "LICENSE").read_text("utf-8").startswith(f"{setup['metadata']['license']} License")
     lowest = setup["options"]["python_requires"].removeprefix(">=")
     assert f"Python {lowest} or newer" in (ROOT / "README.md").read_text("utf-8")
+
+
+def test_each_python_that_is_declared_is_tried() -> None:
+    declared = re.findall(
+        r"Python :: 3\.(\d+)$", config("setup.cfg")["metadata"]["classifiers"], re.MULTILINE
+    )
+    quick = re.search(r"py3\{([\d,]+)\}-quick", config("tox.ini")["tox"]["envlist"])
+    assert quick
+    assert {*declared} == {*quick[1].split(","), "11"}  # the suite's own
