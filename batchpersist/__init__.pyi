@@ -16,6 +16,7 @@ from .errors import SourceMissingError as SourceMissingError
 from .errors import TaskStateLockError as TaskStateLockError
 from .errors import UsageError as UsageError
 from .events import EventBus as EventBus
+from .executors import ElasticExecutor as ElasticExecutor
 from .locks import LockPolicy as LockPolicy
 from .manifest import RunManifestWriter as RunManifestWriter
 from .models import Begun as Begun
@@ -30,6 +31,7 @@ from .models import Side as Side
 from .models import Waiting as Waiting
 from .operations.retry import retry_batch as retry_batch
 from .options import BatchOptions as BatchOptions
+from .partition import Partition as Partition
 from .plan import Selection as Selection
 from .policy import FailurePolicy as FailurePolicy
 from .preview import Preview as Preview

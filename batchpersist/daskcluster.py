@@ -62,7 +62,13 @@ class DaskExecutor(ElasticExecutor):
         outer: Future[T] = Future()
         outer.set_running_or_notify_cancel()
         self._outstanding.add(outer)
-        inner = self._executor.submit(fn, *args, **kwargs)
+        try:
+            inner = self._executor.submit(fn, *args, **kwargs)
+        except Exception as error:
+            self._outstanding.discard(outer)
+            if self.client.status == "running":
+                raise
+            raise BrokenExecutor("the scheduler is lost") from error
         inner.add_done_callback(partial(self._hand_on, outer))
         return outer
 
