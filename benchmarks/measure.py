@@ -22,6 +22,8 @@ class Cost:
 
     wall: float
     cpu: float
+    system: float = 0.0
+    """Of the CPU, what the kernel took."""
 
 
 def adopt_orphans() -> None:
@@ -42,12 +44,14 @@ def timed(action: Callable[[], None]) -> Cost:
         while True:
             os.wait()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return Cost(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    system = after.ru_stime - before.ru_stime
+    return Cost(wall, after.ru_utime - before.ru_utime + system, system)
 
 
 def median(costs: Iterable[Cost]) -> Cost:
     costs = list(costs)
-    return Cost(statistics.median(c.wall for c in costs), statistics.median(c.cpu for c in costs))
+    columns = zip(*((cost.wall, cost.cpu, cost.system) for cost in costs), strict=True)
+    return Cost(*map(statistics.median, columns))
 
 
 def round_robin(contenders: dict[str, Callable[[], Cost]], repeat: int) -> dict[str, Cost]:

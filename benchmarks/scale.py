@@ -22,6 +22,7 @@ def main() -> None:
     parser.add_argument("--small", type=int, default=10_000, help="runs that a cost is compared with (flat)")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--shapes", nargs="*", choices=SHAPES, default=SHAPES[:2])
+    parser.add_argument("--sources", type=Path, help="where generated sources are kept for the next time")
     parser.add_argument("--max-memory", help="bound to be kept where the memory is measured, such as 400M")
     parser.add_argument("--where", type=Path, default=Path())
     options = parser.parse_args()
@@ -65,8 +66,8 @@ def _files(lines: Path) -> Path:
 
 
 def floor(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
-    """Wall time against ``cp -r`` of the very tree, on the same disk."""
-    path = _source(folder, shape, options.runs)
+    """Wall time against ``cp -r`` of the very tree, on the same disk; and where the CPU goes, a run."""
+    path = _source(options.sources or folder, shape, options.runs)
     run = ("-j", 2, "--durability")
     persist(folder / "tree", path, *run, "none")
     remove(folder / "tree" / "runs" / ".batchpersist")  # not part of what it was to write
@@ -81,10 +82,12 @@ def floor(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     remove(folder / "tree")
     remove(folder / "a")
     none, _, cp = costs.values()
-    rows: Rows = [("", "wall s", "runs/s", "to cp -r", "to none")]
+    rows: Rows = [("", "wall s", "runs/s", "user us", "system us", "to cp -r", "to none")]
     for name, cost in costs.items():
         ratios = (f"{cost.wall / cp.wall:.2f}", f"{cost.wall / none.wall:.2f}")
-        rows.append((name, f"{cost.wall:.1f}", f"{options.runs / cost.wall:,.0f}", *ratios))
+        each = [seconds / options.runs * 1e6 for seconds in (cost.cpu - cost.system, cost.system)]
+        figures = (f"{cost.wall:.1f}", f"{options.runs / cost.wall:,.0f}", *(f"{part:.1f}" for part in each))
+        rows.append((name, *figures, *ratios))
     return rows
 
 
@@ -94,7 +97,9 @@ def flat(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     run = ("-j", 2, "--durability", "none")
     costs = round_robin(
         {
-            f"{runs:,} runs": partial(persist, folder / "a", _source(folder, shape, runs), *run)
+            f"{runs:,} runs": partial(
+                persist, folder / "a", _source(options.sources or folder, shape, runs), *run
+            )
             for runs in sizes
         },
         options.repeat,
@@ -109,7 +114,7 @@ def flat(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
 
 def parallel(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     """One worker against two, and the parent's share of the CPU. Best where the disk is not the limit."""
-    path = _source(folder, shape, options.runs)
+    path = _source(options.sources or folder, shape, options.runs)
     durable = ("--durability", "none")
     costs = round_robin(
         {
@@ -130,7 +135,7 @@ def parallel(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
 
 def memory(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     """Peak RSS of the first night and of the next one, and the parent's share of the CPU."""
-    path = _source(folder, shape, options.runs)
+    path = _source(options.sources or folder, shape, options.runs)
     bound = ("--max-memory", options.max_memory) if options.max_memory else ()
     rows: Rows = [("", "parent MB", "largest worker MB", "--max-memory", "parent's share of CPU")]
     for number, name in enumerate(("first night", "the same again")):
@@ -143,25 +148,17 @@ def memory(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
 
 def incremental(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     """A rerun with a thousandth more runs, in a file of their own, against the first night."""
-    sources = folder / f"nights-{shape}"
-    sources.mkdir()
-    path = _source(folder, shape, options.runs)
-    first = path.rename(sources / f"first{path.suffix}")
+    path = _source(options.sources or folder, shape, options.runs)
+    more, new = folder / "more.jsonl", max(1, options.runs // 1000)
+    batchpersist("generate", "--runs", new, "--tasks", max(1, new // 10), "--seed", 1, "-o", more)
     costs: dict[str, list[Observed]] = {"first night": [], "next night": []}
-    new = max(1, options.runs // 1000)
     for _ in range(options.repeat):
-        remove(folder / "a")
-        for number, name in enumerate(costs):
-            if number:
-                more = ("--runs", new, "--tasks", max(1, new // 10), "--seed", 1)
-                batchpersist("generate", *more, "-o", sources / "second.jsonl")
-            costs[name].append(observe(folder / "a", sources, "-j", 2, fresh=False))
+        costs["first night"].append(observe(folder / "a", path, "-j", 2))
+        costs["next night"].append(observe(folder / "a", path, more, "-j", 2, fresh=False))
         counts = json.loads((folder / "a" / "out" / "metrics.json").read_bytes())["counts"]
         assert counts["persisted"] + counts["unchanged"] + counts["superseded"] == options.runs + new, counts
-        (sources / "second.jsonl").unlink()
     remove(folder / "a")
-    first.rename(path)
-    sources.rmdir()
+    more.unlink()
     middle = {name: sorted(of, key=lambda seen: seen.cost.wall)[len(of) // 2] for name, of in costs.items()}
     wall, cpu = middle["first night"].cost.wall, middle["first night"].cost.cpu
     rows: Rows = [("", "parent MB", "largest worker MB", "CPU s", "ratio", "wall s", "ratio")]
