@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -101,3 +105,17 @@ def test_each_kind_has_a_remedy_or_says_why_not_and_stands_in_the_page() -> None
     assert set(Kind) == {*_REMEDIES, *_NO_REMEDY, *told}
     page = (Path(__file__).parents[1] / "docs" / "audit.md").read_text("utf-8").partition("## Repair")[2]
     assert [kind.value for kind in {*_REMEDIES, *_NO_REMEDY} if f"`{kind.value}`" not in page] == []
+
+
+def test_interrupted_before_it_was_certain_of_anything(tree: Tree) -> None:
+    tree.manifest("mail", "mail-0").unlink()
+    roots = ["--runs-dir", "runs", "--pause", "3", "--progress", "lines", "--yes"]
+    words = [sys.executable, "-m", "batchpersist", "repair", *roots]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while not (tree.runs / ".batchpersist" / "batch.lock.json").exists():
+            time.sleep(0.01)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        printed, _ = process.communicate()
+    assert (process.returncode, printed) == (143, "Interrupted before anything was repaired.\n")
+    assert not tree.manifest("mail", "mail-0").exists()

@@ -155,7 +155,7 @@ def _unit(progress: Progress) -> str:
 
 
 def _trouble(progress: Progress) -> str:
-    return "differing" if progress.phase == "audit" else "failed"
+    return "differing" if progress.phase in ("audit", "repair") else "failed"
 
 
 def describe_notice(event: Waiting | Continuing | Retry) -> str:

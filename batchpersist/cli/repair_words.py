@@ -52,7 +52,7 @@ def _left_lines(report: RepairReport) -> Iterator[str]:
 def _verdict(report: RepairReport) -> str:
     opening = "Interrupted: " if report.interrupted else ""
     if not report.findings:
-        return f"{opening}Nothing to repair."
+        return "Interrupted before anything was repaired." if report.interrupted else "Nothing to repair."
     if report.dry:
         to_do = report.findings - report.without_remedy
         does_it = " --yes does it." if to_do else ""
