@@ -60,7 +60,7 @@ def test_killed_at_every_call_in_a_pool(
         words = [*POOL, "--commit", commit]
         calls = calls_of(command, world, *words)
         points = range(1, calls + 1, 1 if full else 71)
-        sweep = kill_at_calls(command, world, words, points, action, again=None if full else IN_PROCESS)
+        sweep = kill_at_calls(command, world, words, points, action, again=IN_PROCESS)
         check(sweep, tally, "kill at a call, pool, " + ("all" if action == KILL_GROUP else "the process"))
 
 
