@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext
 from multiprocessing.process import BaseProcess
@@ -113,7 +114,7 @@ class Crew:
             return self._given.submit(call, *args)
         if not self._is_parallel(runs):
             return self._serial.submit(call, *args)
-        future = None if self._is_broken() else self._submit_to_pool(call, *args)
+        future = self._submit_to_pool(call, *args)
         if future is None:
             self._broken = True
             raise BrokenExecutor("a worker or the fork server ended")
@@ -134,20 +135,24 @@ class Crew:
         return self._pooled or self._given is not None
 
     def _submit_to_pool(self, call: Callable[..., T], *args: Any) -> Future[T] | None:
-        """None where a process was to be started and who starts it is dead.
+        """None where the pool is broken, or a process was to be started and who starts it is dead.
 
         Not raised: a traceback would hold on to the pipe to a worker that was started halfway, by whose
         closing it knows that it is to end.
         """
+        if self._is_broken():
+            return None
         try:
             _start_fork_server()
             if self._pool is None:
                 begun = time.perf_counter()
                 self._pool = process_pool(self.workers, self._context)
                 self._pool.submit(os.getpid).add_done_callback(lambda _call: self._answered(begun))
-            return self._pool.submit(call, *args)
-        except (EOFError, ConnectionError):
+            future = self._pool.submit(call, *args)
+        except (EOFError, ConnectionError, BrokenExecutor):
             return None
+        # A pool that finds out just now that it is broken may pass over a call that comes just now: for ever.
+        return None if self._is_broken() else future
 
     @property
     def owns_workers(self) -> bool:
@@ -198,7 +203,9 @@ class Crew:
             worker.terminate()
         self.close()
         for worker in workers:
-            worker.close()  # the pipe, by which it knows that its parent is there
+            worker.join(DRAIN_SECONDS)
+            with suppress(ValueError):  # it does not end
+                worker.close()  # the pipe, by which it knows that its parent is there
         _await_end(pids)
         self._former_pids.update(pids)
         self._context, self._broken = _Context(), False
