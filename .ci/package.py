@@ -15,7 +15,7 @@ import venv
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-NO_SOURCE = {".git", ".venv", ".tox", "out", ".runs", "build", "dist", "__pycache__", ".hypothesis"}
+FOLDERS = (".ci", "batchpersist", "benchmarks", "docs", "fixtures", "tests")
 
 
 def main(dist: Path) -> None:
@@ -56,12 +56,14 @@ def use_source(source: Path, folder: Path) -> None:
 
 
 def files(tree: Path) -> set[str]:
-    """All but what tools leave behind."""
-    found = (path.relative_to(tree) for path in tree.rglob("*") if path.is_file())
+    """All in the folders of the sources, but what tools leave behind."""
+    found = (
+        path.relative_to(tree) for folder in FOLDERS for path in (tree / folder).rglob("*") if path.is_file()
+    )
     return {
         path.as_posix()
         for path in found
-        if not any(part in NO_SOURCE or part.endswith(("_cache", ".egg-info")) for part in path.parts)
+        if not any(part == "__pycache__" or part.endswith("_cache") for part in path.parts)
     }
 
 
