@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from click.testing import CliRunner
 from engine import run, tree
 from jsonschema import Draft202012Validator
 from model import persist
@@ -22,6 +24,7 @@ from batchpersist.batch import run_batch
 from batchpersist.batchfolder import BatchFolder, batch_name, list_batches
 from batchpersist.batchlock import BatchLock
 from batchpersist.batchreport import BatchReport
+from batchpersist.cli.main import cli
 from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
 from batchpersist.layout import Layout
 from batchpersist.metrics import stable
@@ -415,7 +418,12 @@ def test_a_shard_s_status_is_that_of_its_own_lock(tmp_path: Path, source: Path) 
     first = folder_of(tmp_path, "1-of-3")
     with BatchLock(options(tmp_path, 1).layout(), batch_name(first.batch_id)):
         states = {item.record.shard: item.state for item in batch_statuses(options(tmp_path).layout())}
+        words = ["status", "--runs-dir", str(tmp_path / "runs")]
+        shown = CliRunner().invoke(cli, words, catch_exceptions=False).stdout
+        detail = CliRunner().invoke(cli, [*words, first.batch_id], catch_exceptions=False).stdout
     assert states == {"1-of-3": "running", "2-of-3": "killed"}
+    assert f"{first.batch_id} 1-of-3" in shown
+    assert re.search(r"^shard +1 of 3$", detail, re.MULTILINE)
 
 
 def folder_of(root: Path, shard: str) -> BatchFolder:

@@ -108,7 +108,8 @@ def _row(status: BatchStatus) -> tuple[str, ...]:
         runs = f"{progress.done:,}" + (f" of {progress.total:,}" if progress.total is not None else "")
         failed = f"{progress.failed:,}"
     code = "-" if record.exit_code is None else str(record.exit_code)
-    return (record.batch_id, status.state, _moment(record.started_at), runs, failed, invalid, code)
+    batch = f"{record.batch_id} {record.shard}".rstrip()
+    return (batch, status.state, _moment(record.started_at), runs, failed, invalid, code)
 
 
 def _moment(text: str) -> str:
@@ -156,6 +157,7 @@ def _print_details(status: BatchStatus) -> None:
         "state": ", ".join(_outcome(status)),
         "started": _moment(record.started_at) + (f", in {record.parts} parts" if record.parts > 1 else ""),
         "ended": _moment(record.finished_at) if record.finished_at else "",
+        "shard": record.shard.replace("-of-", " of "),
         "process": f"{record.pid}@{record.host}",
         "in": record.cwd,
         "sources": " ".join(config.get("sources", [])),
