@@ -31,6 +31,7 @@ def main() -> None:
             for question in options.questions:
                 print(f"\n{question}, {shape}: {options.runs:,} runs", flush=True)
                 table(globals()[question](Path(folder), shape, options))
+                _remove_trees(Path(folder))
 
 
 Rows = list[tuple[object, ...]]
@@ -65,6 +66,13 @@ def _files(lines: Path) -> Path:
     return folder
 
 
+def _remove_trees(folder: Path) -> None:
+    """What a question has left: after its answer, since that may take longer than the question."""
+    for tree in filter(Path.is_dir, folder.iterdir()):
+        if tree.suffix != ".files":
+            remove(tree)
+
+
 def floor(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     """Wall time against ``cp -r`` of the very tree, on the same disk; and where the CPU goes, a run."""
     path = _source(options.sources or folder, shape, options.runs)
@@ -73,14 +81,12 @@ def floor(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     remove(folder / "tree" / "runs" / ".batchpersist")  # not part of what it was to write
     costs = round_robin(
         {
-            "run -j 2 --durability none": partial(persist, folder / "a", path, *run, "none"),
-            "run -j 2 --durability batch": partial(persist, folder / "a", path, *run, "batch"),
-            "cp -r of the tree written": partial(copy, folder / "a", folder / "tree"),
+            "run -j 2 --durability none": partial(persist, folder / "none", path, *run, "none"),
+            "run -j 2 --durability batch": partial(persist, folder / "batch", path, *run, "batch"),
+            "cp -r of the tree written": partial(copy, folder / "cp", folder / "tree"),
         },
         options.repeat,
     )
-    remove(folder / "tree")
-    remove(folder / "a")
     none, _, cp = costs.values()
     rows: Rows = [("", "wall s", "runs/s", "user us", "system us", "to cp -r", "to none")]
     for name, cost in costs.items():
@@ -104,7 +110,6 @@ def flat(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
         },
         options.repeat,
     )
-    remove(folder / "a")
     each = [cost.cpu / runs for cost, runs in zip(costs.values(), sizes, strict=True)]
     rows: Rows = [("", "CPU us a run", "ratio")]
     for name, cpu in zip(costs, each, strict=True):
@@ -124,7 +129,6 @@ def parallel(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
         options.repeat,
     )
     share = observe(folder / "a", path, "-j", 2, *durable).parents_share
-    remove(folder / "a")
     one, two = costs.values()
     return [
         ("", "wall s", "times as fast", "parent's share of CPU"),
@@ -142,7 +146,6 @@ def memory(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
         seen = observe(folder / "a", path, "-j", 2, *bound, fresh=not number)
         share = f"{seen.parents_share:.0%}"
         rows.append((name, *seen.megabytes(), options.max_memory or "-", share))
-    remove(folder / "a")
     return rows
 
 
@@ -157,7 +160,6 @@ def incremental(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
         costs["next night"].append(observe(folder / "a", path, more, "-j", 2, fresh=False))
         counts = json.loads((folder / "a" / "out" / "metrics.json").read_bytes())["counts"]
         assert counts["persisted"] + counts["unchanged"] + counts["superseded"] == options.runs + new, counts
-    remove(folder / "a")
     more.unlink()
     middle = {name: sorted(of, key=lambda seen: seen.cost.wall)[len(of) // 2] for name, of in costs.items()}
     wall, cpu = middle["first night"].cost.wall, middle["first night"].cost.cpu
