@@ -9,7 +9,8 @@ _HEAD = """# Commands
 <!-- Made by docs/make.py from the program itself. -->
 
 Every option may also come from the environment or from a file ([configuration.md](../configuration.md)).
-Every command has `--help`. The exit codes are listed in the [README](../../README.md#exit-codes).
+Every command has `--help`; where the package's `bin` folder is on the PATH, `man batchpersist` shows all.
+The exit codes are listed in the [README](../../README.md#exit-codes).
 """
 
 
