@@ -106,10 +106,12 @@ def memory(column: pa.Array, code: Literal["b", "B", "i", "q", "Q"], width: int 
 
 
 def where(mask: pa.Array, values: pa.Array) -> pa.Array:
-    """The values, null where ``mask`` is False."""
+    """The values, null where ``mask`` is False; not copied where it never is."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    if pc.all(mask, skip_nulls=False).as_py():
+        return values
     return pc.if_else(mask, values, pa.scalar(None, values.type))
 
 

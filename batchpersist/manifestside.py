@@ -20,6 +20,7 @@ from .sides import TextOf
 from .stamps import (
     NO_STAMP,
     STAMP_BYTES,
+    await_tick_after,
     lasting_stamp,
     moment,
     stamp_at,
@@ -107,6 +108,8 @@ class ManifestSide:
         outcome = self._outcome
         begun = perf_counter()
         for row, staged in self._staged:
+            if self._records:  # a file written in the tick of its rename gets no stamp
+                await_tick_after(staged.status.st_mtime_ns)
             before = moment()
             try:
                 staged.publish(sync)

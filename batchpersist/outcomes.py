@@ -172,9 +172,14 @@ class OutcomeBuilder:
         return pc.if_else(stand, pa.array(stamps, kind).take(tasks.indices), pa.scalar(NO_STAMP, kind))
 
     def table(self) -> pa.Table:
-        """The outcome table (docs/metrics.md). It lives in the builder's memory: add nothing after it."""
+        """The outcome table (docs/metrics.md). It lives in the builder's memory: add nothing after it.
+
+        The stamps are let go of.
+        """
         import pyarrow as pa
         import pyarrow.compute as pc
+
+        self._manifest_stamps = bytearray()
 
         rows, snapshot, manifest = self._rows, self._snapshot, self._manifest
         columns = {

@@ -92,6 +92,8 @@ def stamp_of_renamed(path: str, written: State, before: int) -> bytes:
 
 def await_tick_after(changed: int) -> None:
     """Return once ``moment()`` is later: in some milliseconds, if not at once."""
+    if moment() > changed:
+        return
     latest = time.monotonic_ns() + _LONGEST_TICK
     while moment() <= changed and time.monotonic_ns() < latest:
         time.sleep(0.0005)
