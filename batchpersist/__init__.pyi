@@ -2,12 +2,10 @@ from .audit import AuditOptions as AuditOptions
 from .audit import AuditReport as AuditReport
 from .audit import audit_root as audit_root
 from .batch import run_batch as run_batch
-from .batchreport import BatchReport as BatchReport
+from .batches.batchreport import BatchReport as BatchReport
 from .compare.comparing import Comparison as Comparison
 from .compare.comparing import compare_batches as compare_batches
 from .compare.options import CompareOptions as CompareOptions
-from .coordinator import PairResult as PairResult
-from .coordinator import PersistenceCoordinator as PersistenceCoordinator
 from .errors import BatchLockedError as BatchLockedError
 from .errors import BatchPersistError as BatchPersistError
 from .errors import InvalidRunError as InvalidRunError
@@ -15,10 +13,7 @@ from .errors import SnapshotError as SnapshotError
 from .errors import SourceMissingError as SourceMissingError
 from .errors import TaskStateLockError as TaskStateLockError
 from .errors import UsageError as UsageError
-from .events import EventBus as EventBus
-from .executors import ElasticExecutor as ElasticExecutor
-from .locks import LockPolicy as LockPolicy
-from .manifest import RunManifestWriter as RunManifestWriter
+from .locking.locks import LockPolicy as LockPolicy
 from .models import Begun as Begun
 from .models import Continuing as Continuing
 from .models import Durability as Durability
@@ -31,15 +26,20 @@ from .models import Side as Side
 from .models import Waiting as Waiting
 from .operations.retry import retry_batch as retry_batch
 from .options import BatchOptions as BatchOptions
-from .partition import Partition as Partition
-from .plan import Selection as Selection
-from .policy import FailurePolicy as FailurePolicy
+from .planning.plan import Selection as Selection
 from .preview import Preview as Preview
 from .preview import preview_batch as preview_batch
 from .repair import RepairOptions as RepairOptions
 from .repair import RepairReport as RepairReport
 from .repair import repair_root as repair_root
-from .retries import RetryPolicy as RetryPolicy
-from .snapshot import TaskStateStore as TaskStateStore
+from .runs.partition import Partition as Partition
+from .scheduling.executors import ElasticExecutor as ElasticExecutor
+from .scheduling.policy import FailurePolicy as FailurePolicy
+from .scheduling.retries import RetryPolicy as RetryPolicy
+from .settling.coordinator import PairResult as PairResult
+from .settling.coordinator import PersistenceCoordinator as PersistenceCoordinator
+from .settling.events import EventBus as EventBus
+from .settling.manifest import RunManifestWriter as RunManifestWriter
+from .snapshots.snapshot import TaskStateStore as TaskStateStore
 
 __version__: str

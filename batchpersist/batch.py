@@ -16,39 +16,39 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from . import __version__
-from .batchlock import BatchLock
-from .batchreport import BatchReport, State
-from .batchsession import BatchSession
-from .casefolding import mark_twins
-from .catalogueoutputs import without_known
-from .cataloguesession import CatalogueSession
+from .batches.batchreport import BatchReport, State
+from .batches.batchsession import BatchSession
+from .batches.progressfile import ProgressFile
+from .caching.catalogueoutputs import without_known
+from .caching.cataloguesession import CatalogueSession
 from .columns import give_back
-from .dispatch import Settling
 from .errors import UsageError
-from .executors import Crew
-from .folders import make_root, refuse_links_in
-from .index import IndexBuilder
-from .job import ShardJob
+from .figures.metrics import BatchInfo, build_metrics
+from .figures.outcomes import OutcomeBuilder
+from .figures.reporting import check_writable, write_folder, write_monitoring, write_reports
+from .figures.timing import Phases, Stopwatch
+from .files.folders import make_root, refuse_links_in
+from .ingest.index import IndexBuilder
 from .layout import Layout
-from .locks import clear_locks
-from .metrics import BatchInfo, build_metrics
+from .locking.batchlock import BatchLock
+from .locking.locks import clear_locks
 from .models import Begun, Continuing, Event, Progress, RunFailure, Shard, ShardOutcome, Waiting, Work
 from .monitoring.textfile import check_textfile
 from .options import BatchOptions
-from .outcomes import OutcomeBuilder
-from .plan import Plan, make_plan
-from .policy import Deadline
-from .progressfile import ProgressFile
-from .remote import settle_remotely
-from .reporting import check_writable, write_folder, write_monitoring, write_reports
-from .retries import Retrying
+from .planning.casefolding import mark_twins
+from .planning.job import ShardJob
+from .planning.plan import Plan, make_plan
+from .planning.shards import SHARD_RUNS
 from .scanning import rejected, scan_sources
-from .settle import SettleOptions, settle_shard
-from .shards import SHARD_RUNS
+from .scheduling.dispatch import Settling
+from .scheduling.executors import Crew
+from .scheduling.policy import Deadline
+from .scheduling.remote import settle_remotely
+from .scheduling.retries import Retrying
+from .scheduling.watchdog import Watchdog
+from .settling.settle import SettleOptions, settle_shard
 from .sources import Part, Reject, discover
-from .timing import Phases, Stopwatch
 from .unsettled import Unsettled
-from .watchdog import Watchdog
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from .errors import UsageError
-from .executors import POOL_RUNS
 from .layout import Layout
-from .locks import LockPolicy
+from .locking.locks import LockPolicy
 from .memory import MemoryBound
 from .models import DEFAULT_KEYS, Durability, Keys, RetryOf
-from .partition import Partition
-from .plan import Selection
-from .policy import FailurePolicy
-from .retries import RetryPolicy
-from .settle import SettleOptions
+from .planning.plan import Selection
+from .runs.partition import Partition
+from .scheduling.executors import POOL_RUNS
+from .scheduling.policy import FailurePolicy
+from .scheduling.retries import RetryPolicy
+from .settling.settle import SettleOptions
 
 
 @dataclass(frozen=True)

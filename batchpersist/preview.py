@@ -11,18 +11,18 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
-from .casefolding import mark_twins
-from .catalogue import load_catalogue
-from .dispatch import LOST, Submit, in_order
-from .executors import Crew
-from .job import make_job
+from .caching.catalogue import load_catalogue
 from .models import Event, Progress, Shard
 from .options import BatchOptions
-from .plan import Plan, make_plan
+from .planning.casefolding import mark_twins
+from .planning.job import make_job
+from .planning.plan import Plan, make_plan
 from .scanning import scan_sources
-from .settle import SettleOptions
+from .scheduling.dispatch import LOST, Submit, in_order
+from .scheduling.executors import Crew
+from .settling.settle import SettleOptions
+from .settling.standing import Standing, look_up_shard
 from .sources import discover
-from .standing import Standing, look_up_shard
 
 
 @dataclass(frozen=True)

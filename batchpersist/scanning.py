@@ -13,18 +13,18 @@ from functools import partial
 from itertools import count, groupby
 from typing import TYPE_CHECKING
 
-from .cataloguesources import KnownSource, KnownSources, SourceLog
-from .dispatch import LOST, in_order
+from .caching.cataloguesources import KnownSource, KnownSources, SourceLog
 from .errors import WorkerDiedError, failure_of
-from .executors import Crew, SerialExecutor
-from .index import IndexBuilder
+from .ingest.index import IndexBuilder
+from .ingest.scan import Reject, ScannedPart, scan_part
 from .memory import UNBOUNDED, MemoryBound
 from .models import Event, Keys, Progress, RunFailure
-from .scan import Reject, ScannedPart, scan_part
+from .scheduling.dispatch import LOST, in_order
+from .scheduling.executors import Crew, SerialExecutor
 from .sources import Part
 
 if TYPE_CHECKING:
-    from .catalogue import Catalogue
+    from .caching.catalogue import Catalogue
 
 Known = list[KnownSource | None]
 _UnderWay = deque[tuple[Part, Known]]

@@ -11,13 +11,13 @@ import os
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
-from .batchfolder import BatchFolder
+from .batches.batchfolder import BatchFolder
 from .columns import encoded, run_keys, utf8, whole
 from .errors import BatchMissingError, SourceChangedError, failure_of
-from .index import IndexBuilder
+from .ingest.index import IndexBuilder
+from .ingest.scan import Reject
 from .layout import Layout
 from .models import Event, Retry, RetryOf
-from .scan import Reject
 from .scanning import rejected
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from measure import table
 
 from batchpersist.layout import Layout
 from batchpersist.models import Durability
-from batchpersist.snapshot import TaskStateStore
+from batchpersist.snapshots.snapshot import TaskStateStore
 
 
 def main() -> None:

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 from batchpersist.layout import Layout
-from batchpersist.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import LockPolicy, TaskLock
 
 TASK = "task"
 PATIENT = LockPolicy(attempts=1000, max_delay=0.05)

@@ -13,12 +13,12 @@ from typing import ClassVar
 from histories import PATIENT, TASK, keep_adding, run, write_history
 from measure import table
 
-from batchpersist import commit
+from batchpersist.files.versions import version_of
 from batchpersist.layout import Layout
-from batchpersist.locks import TaskLock
+from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Durability
-from batchpersist.snapshot import TaskStateStore
-from batchpersist.versions import version_of
+from batchpersist.snapshots import commit
+from batchpersist.snapshots.snapshot import TaskStateStore
 
 
 class TimedLock(TaskLock):

@@ -17,9 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from measure import Cost, round_robin, source, table
 
-from batchpersist.executors import Crew
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.scanning import scan_sources
+from batchpersist.scheduling.executors import Crew
 from batchpersist.sources import discover
 
 

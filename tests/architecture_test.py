@@ -15,50 +15,31 @@ import pytest
 PACKAGE = Path(__file__).resolve().parent.parent / "batchpersist"
 
 LEVELS = (
-    # 0 the plain data, and what can go wrong
-    "__init__ errors extras memory models stamps",
-    # 1 names, paths and bytes: ids, JSON text, atomic files and their durability, locks
-    "identifiers partition layout jsonescapes jsontext rundocument runreader summaries"
-    " phaseclock syncfs durability folders processes lockowner temporaries atomic lockfile stalelock"
-    " keepalive locks batchlock heartbeat",
-    # 2 what is read, and what is written of a task and of a run
-    "sources sources.copying sources.discover sources.jsonfile sources.ndjson sources.objects sources.parts"
-    " sources.reading sources.rows sources.spool sources.streams sources.tables sources.values sources.walk"
-    " samples generate scanned scan columns index"
-    " cataloguefile cataloguesources catalogue shards plan job payloads"
-    " versions window snapshottext entries otherforms history historycache baseline"
-    " merge composition draft commit snapshot manifest journal batchfolder casefolding"
-    " progressfile",
+    # 0 the plain data, what can go wrong, and small things that all may use
+    "__init__ columns errors extras layout memory models phaseclock processes stamps",
+    # 1 ids and text, files, locks
+    "runs files locking",
+    # 2 what is read, what is to be done with it, what stands
+    "sources ingest planning snapshots synthetic monitoring",
     # 3 the pair: both writes together, one by one or a shard of them
-    "events pairs coordinator sides snapshotside manifestside runtexts shardentry settle remote standing",
+    "settling",
     # 4 many shards: who does the work, and what became of it
-    "executors daskcluster watchdog dispatch scanning policy options outcomes catalogueoutputs"
-    " cataloguesession retries timing counts groups metrics shardparts shardmetrics reporting resuming"
-    " deadbatches batchsession batchreport unsettled"
-    " monitoring monitoring.exposition monitoring.latency monitoring.textfile",
-    # 5 the whole job
-    "batch preview operations operations.retry operations.status operations.tasklocks operations.validate"
-    " audit audit.confirm audit.files audit.findings audit.jobs audit.look audit.manifests audit.options"
-    " audit.rooms audit.root audit.runcheck audit.snapshots audit.verdict audit.work"
-    " repair repair.collecting repair.keeping repair.manifests repair.options repair.publishing"
-    " repair.rebuild repair.remedies repair.report repair.root repair.salvage repair.strays repair.task"
-    " compare compare.advice compare.child compare.comparing compare.document compare.histories compare.host"
-    " compare.intervals compare.measuring compare.options compare.proof compare.sampling compare.scratch"
-    " compare.supervisor compare.survey compare.trees compare.variants"
-    " report report.alone report.build report.charts report.comparison report.comparisoncharts"
-    " report.comparisontext report.document report.ended report.failures report.figures report.formats"
-    " report.grid report.inputs report.junit report.page report.prometheus report.sentences"
-    " report.shardrows report.shardtimes report.tables report.text report.unended report.wording",
+    "scheduling options batches figures caching scanning",
+    # 5 the whole job, and what is done beside it
+    "unsettled batch preview operations audit repair compare report",
     # 6 the command
-    "cli cli.repair cli.repair_words cli.audit cli.audit_words cli.compare"
-    " cli.completing cli.completion cli.config cli.configuration cli.defaults cli.executing cli.generate"
-    " cli.main"
-    " cli.options cli.options.batches cli.options.comparing cli.options.nightly cli.options.places"
-    " cli.options.reading cli.options.sections cli.options.showing cli.options.types cli.options.working"
-    " cli.locks cli.logfile cli.merge_metrics cli.onfailure cli.output cli.persisting cli.progress cli.report"
-    " cli.retry cli.run cli.run_options cli.signals cli.status cli.validate cli.words __main__",
+    "cli __main__",
 )
-LEVEL = {module: level for level, modules in enumerate(LEVELS) for module in modules.split()}
+LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms.split()}
+"""A room is a folder of the package, or a module that stands beside the folders."""
+
+
+def room_of(module: str) -> str:
+    return module.partition(".")[0]
+
+
+def level_of(module: str) -> int:
+    return LEVEL[room_of(module)]
 
 
 def name_of(path: Path) -> str:
@@ -104,32 +85,38 @@ def at_import(tree: ast.Module) -> Iterator[ast.stmt]:
             yield node
 
 
-def test_the_table_names_every_module_and_no_other() -> None:
-    assert sorted(LEVEL) == sorted(TREES)
-    assert sum(len(modules.split()) for modules in LEVELS) == len(LEVEL), "a module stands on two levels"
+def test_the_table_names_every_room_and_no_other() -> None:
+    assert sorted(LEVEL) == sorted(set(map(room_of, TREES)))
+    assert sum(len(rooms.split()) for rooms in LEVELS) == len(LEVEL), "a room stands on two levels"
 
 
 def test_the_walkthrough_shows_the_same_table() -> None:
     text = (PACKAGE.parent / "docs" / "walkthrough.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\d) \| [^|]+ \| (.+) \|$", text, re.MULTILINE)
-    shown = {name: int(level) for level, names in rows for name in re.findall(r"`([^`]+)`", names)}
-    folders = {name: name.partition(".")[0] + "/" for name in LEVEL if FOLDERS[name]}
-    unnamed = {"__init__", "__main__"}
-    assert shown == {folders.get(name, name): level for name, level in LEVEL.items() if name not in unnamed}
+    rows = re.findall(r"^\| (\d) \| (`.+) \| .+ \|$", text, re.MULTILINE)
+    shown = {
+        name.rstrip("/"): int(level) for level, names in rows for name in re.findall(r"`([^`]+)`", names)
+    }
+    assert shown == {room: level for room, level in LEVEL.items() if room not in {"__init__", "__main__"}}
 
 
-def test_the_walkthrough_passes_through_every_module() -> None:
-    text = (PACKAGE.parent / "docs" / "walkthrough.md").read_text("utf-8").partition("## The levels")[0]
-    passed = set(re.findall(r"`([\w.]+)`", text)) | {"cli", "sources", "__init__", "__main__", "models"}
-    assert sorted(LEVEL.keys() - passed) == []
+def test_the_walkthrough_passes_through_every_room() -> None:
+    text = (PACKAGE.parent / "docs" / "walkthrough.md").read_text("utf-8").partition("## The rooms")[0]
+    passed = {room_of(word.replace("/", ".")) for word in re.findall(r"`([\w./]+)`", text)}
+    assert sorted(LEVEL.keys() - passed - {"__init__", "__main__"}) == []
+
+
+def test_every_room_says_what_it_is_for() -> None:
+    packages = [name for name in TREES if (PACKAGE / name.replace(".", "/") / "__init__.py").exists()]
+    assert packages
+    assert [name for name in packages if not ast.get_docstring(TREES[name])] == []
 
 
 def test_imports_go_downwards_or_sideways() -> None:
     upwards = [
-        f"{module} ({LEVEL[module]}) imports {imported} ({LEVEL[imported]})"
+        f"{module} ({level_of(module)}) imports {imported} ({level_of(imported)})"
         for module in TREES
         for imported in own_imports(module)
-        if LEVEL[imported] > LEVEL[module]
+        if level_of(imported) > level_of(module)
     ]
     assert upwards == []
 
@@ -138,18 +125,28 @@ def test_there_are_no_circles() -> None:
     TopologicalSorter({module: own_imports(module) for module in TREES}).prepare()
 
 
+def test_there_are_no_circles_of_rooms() -> None:
+    graph: dict[str, set[str]] = {}
+    for module in TREES:
+        rooms = set(map(room_of, own_imports(module))) - {room_of(module), "__init__"}
+        graph.setdefault(room_of(module), set()).update(rooms)
+    TopologicalSorter(graph).prepare()
+
+
 def test_this_file_sees_imports_of_every_form() -> None:
-    assert {"errors", "jsontext"} <= own_imports("runreader")
-    assert {"lockfile", "lockowner"} <= own_imports("locks")  # from . import lockfile
+    assert {"errors", "runs.jsontext"} <= own_imports("runs.runreader")
+    assert {"locking.lockfile", "locking.lockowner"} <= own_imports("locking.locks")  # from . import lockfile
     assert {"errors", "sources.parts"} <= own_imports("sources.walk")  # from ..errors, from .parts
-    assert {"__init__", "journal"} <= own_imports("batchsession")  # from . import __version__
+    assert {"__init__", "settling.journal"} <= own_imports(
+        "batches.batchsession"
+    )  # from . import __version__
 
 
 @pytest.mark.parametrize("package", ["click", "tqdm"])
 def test_the_terminal_s_packages_are_the_command_s_alone(package: str) -> None:
     users = {module for module, tree in TREES.items() if package in roots_imported(tree)}
     assert users
-    assert {module for module in users if LEVEL[module] != LEVEL["cli"]} == set()
+    assert {module for module in users if level_of(module) != LEVEL["cli"]} == set()
 
 
 @pytest.mark.parametrize("package", ["pyarrow", "tqdm", "prometheus_client", "jinja2", "matplotlib"])
@@ -167,7 +164,7 @@ def test_only_the_command_prints_exits_or_reads_the_environment() -> None:
     used = [
         f"{module}:{node.lineno}: {ast.unparse(node)}"
         for module, tree in TREES.items()
-        if LEVEL[module] != LEVEL["cli"]
+        if level_of(module) != LEVEL["cli"]
         for node in ast.walk(tree)
         if isinstance(node, ast.Name | ast.Attribute) and ast.unparse(node) in forbidden
     ]
@@ -180,8 +177,8 @@ def test_only_the_command_prints_exits_or_reads_the_environment() -> None:
         ("cli.main", {"pyarrow", "tqdm", "multiprocessing", "concurrent", "filelock", "msgspec"}),
         ("cli.run", {"pyarrow", "tqdm"}),
         ("batch", {"pyarrow", "tqdm", "click"}),
-        ("settle", {"pyarrow", "tqdm", "click", "multiprocessing"}),
-        ("scan", {"pyarrow", "tqdm", "click", "multiprocessing"}),
+        ("settling.settle", {"pyarrow", "tqdm", "click", "multiprocessing"}),
+        ("ingest.scan", {"pyarrow", "tqdm", "click", "multiprocessing"}),
     ],
 )
 def test_what_starts_fast_imports_little(module: str, unwanted: set[str]) -> None:

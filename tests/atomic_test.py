@@ -11,9 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording import RecordingGroup
 
-from batchpersist import atomic
-from batchpersist.atomic import commit, stage, write
-from batchpersist.durability import SyncGroup
+from batchpersist.files import atomic
+from batchpersist.files.atomic import commit, stage, write
+from batchpersist.files.durability import SyncGroup
 from batchpersist.layout import TEMPORARY_MARK
 from batchpersist.models import Durability
 

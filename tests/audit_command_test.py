@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from drift import Tree, a_run
 
 from batchpersist.audit import Kind
-from batchpersist.batchlock import BatchLock
 from batchpersist.cli.audit_words import MEANING
 from batchpersist.cli.main import cli
 from batchpersist.layout import Layout
+from batchpersist.locking.batchlock import BatchLock
 
 
 @pytest.fixture

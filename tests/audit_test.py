@@ -21,7 +21,7 @@ from batchpersist.audit import AuditOptions, AuditReport, Finding, Kind, Sign, a
 from batchpersist.audit.files import WrongFileTypeError
 from batchpersist.errors import SourceMissingError, UsageError
 from batchpersist.layout import Layout
-from batchpersist.locks import TaskLock
+from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Keys
 
 Signs = dict[tuple[str, str], str]

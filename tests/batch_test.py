@@ -16,15 +16,15 @@ from engine import Run, run, snapshot_text, text, tree
 
 from batchpersist import scanning
 from batchpersist.batch import BatchReport, run_batch
-from batchpersist.batchlock import BatchLock
 from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
+from batchpersist.figures.metrics import stable
 from batchpersist.layout import Layout
-from batchpersist.metrics import stable
+from batchpersist.locking.batchlock import BatchLock
 from batchpersist.models import Event, Progress, RunFailure
 from batchpersist.options import BatchOptions
-from batchpersist.plan import Selection
-from batchpersist.policy import FailurePolicy
+from batchpersist.planning.plan import Selection
 from batchpersist.preview import preview_batch
+from batchpersist.scheduling.policy import FailurePolicy
 
 
 def many_runs() -> list[Run]:

@@ -16,14 +16,14 @@ from pathlib import Path
 import pytest
 from contenders import run_together
 
-from batchpersist import atomic
-from batchpersist.batchlock import GLANCE_SECONDS, BatchLock
 from batchpersist.errors import BatchLockedError
+from batchpersist.files import atomic
 from batchpersist.layout import Layout
+from batchpersist.locking.batchlock import GLANCE_SECONDS, BatchLock
 
 HOLD = """
 import sys
-from batchpersist.batchlock import GLANCE_SECONDS, BatchLock
+from batchpersist.locking.batchlock import GLANCE_SECONDS, BatchLock
 from batchpersist.layout import Layout
 with BatchLock(Layout(*sys.argv[1:]), "the nightly batch"):
     print("held", flush=True)

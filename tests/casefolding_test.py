@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from engine import run, write_source
 
-from batchpersist import casefolding
 from batchpersist.batch import BatchReport, run_batch
-from batchpersist.casefolding import folds_case, mark_twins, take_twins
 from batchpersist.layout import Layout
 from batchpersist.models import Event, RunFailure
 from batchpersist.options import BatchOptions
+from batchpersist.planning import casefolding
+from batchpersist.planning.casefolding import folds_case, mark_twins, take_twins
 from batchpersist.preview import preview_batch
 
 

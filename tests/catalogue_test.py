@@ -20,15 +20,17 @@ from typing import Any
 import pytest
 from engine import Run, run, snapshot_text, text, tree
 
-from batchpersist import catalogue, manifest, manifestside, scanning, settle, snapshotside
+from batchpersist import scanning
 from batchpersist.batch import BatchReport, run_batch
+from batchpersist.caching import catalogue
+from batchpersist.figures.metrics import stable
 from batchpersist.layout import Layout
-from batchpersist.metrics import stable
 from batchpersist.models import Durability, Keys
 from batchpersist.options import BatchOptions
-from batchpersist.plan import Selection
+from batchpersist.planning.plan import Selection
 from batchpersist.preview import preview_batch
-from batchpersist.snapshot import TaskStateStore
+from batchpersist.settling import manifest, manifestside, settle, snapshotside
+from batchpersist.snapshots.snapshot import TaskStateStore
 from batchpersist.stamps import moment
 
 NIGHTS = 10

@@ -8,17 +8,17 @@ from typing import Any
 
 import pytest
 
-from batchpersist import commit as commit_module
-from batchpersist import draft as draft_module
-from batchpersist.atomic import StagedFile
-from batchpersist.baseline import Baseline
-from batchpersist.commit import ATTEMPTS, StagedSnapshot
-from batchpersist.durability import SyncGroup
 from batchpersist.errors import SnapshotError, TaskStateLockError
+from batchpersist.files.atomic import StagedFile
+from batchpersist.files.durability import SyncGroup
 from batchpersist.layout import Layout
-from batchpersist.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import LockPolicy, TaskLock
 from batchpersist.models import Durability, Side
-from batchpersist.snapshot import TaskStateStore
+from batchpersist.snapshots import commit as commit_module
+from batchpersist.snapshots import draft as draft_module
+from batchpersist.snapshots.baseline import Baseline
+from batchpersist.snapshots.commit import ATTEMPTS, StagedSnapshot
+from batchpersist.snapshots.snapshot import TaskStateStore
 
 
 @pytest.fixture

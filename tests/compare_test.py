@@ -187,7 +187,7 @@ def test_an_engine_that_is_wrong_in_groups_is_found_out(
     site = folder / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
-        "import batchpersist.composition as composition\n"
+        "import batchpersist.snapshots.composition as composition\n"
         "right = composition.merge\n"
         "def wrong(history, arrivals):\n"
         "    order = right(history, arrivals)\n"

@@ -9,9 +9,9 @@ import pytest
 from batchpersist.compare.options import CompareOptions, Roots
 from batchpersist.compare.variants import Variant, turns, variants_of
 from batchpersist.errors import UsageError
-from batchpersist.locks import LockPolicy
+from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Durability, Keys
-from batchpersist.plan import Selection
+from batchpersist.planning.plan import Selection
 
 
 def names(modes: tuple[str, ...], workers: tuple[int, ...]) -> list[str]:

@@ -14,7 +14,7 @@ from batchpersist.cli.configuration import read_configuration
 from batchpersist.cli.defaults import options_of
 from batchpersist.cli.main import cli
 from batchpersist.layout import Layout
-from batchpersist.locks import TaskLock
+from batchpersist.locking.locks import TaskLock
 
 DOCS = Path(__file__).parents[1] / "docs" / "configuration.md"
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from batchpersist.coordinator import PairResult, PersistenceCoordinator
 from batchpersist.errors import InvalidRunError, SnapshotError, TaskStateLockError, UsageError
-from batchpersist.events import EventBus
 from batchpersist.models import Side
+from batchpersist.settling.coordinator import PairResult, PersistenceCoordinator
+from batchpersist.settling.events import EventBus
 
 SUMMARY = {"taskId": "the-task", "runId": "the-run", "timestamp": "2024-01-01T00:00:00Z"}
 LOCKED = TaskStateLockError("the task is locked", "by pid 7")
@@ -76,10 +76,10 @@ def test_sequentially_the_manifest_starts_when_the_snapshot_has_settled():
     assert order == ["snapshot", "manifest"]
 
 
-SKIPPED = ("batchpersist.coordinator", logging.WARNING, "snapshot skipped: {run}: {error}")
-FAILED = ("batchpersist.coordinator", logging.ERROR, "snapshot failed: {run}: {error}")
-REPORTED = ("batchpersist.coordinator", logging.WARNING, "snapshot not recorded: {run}: {error}")
-NOT_WRITTEN = ("batchpersist.coordinator", logging.ERROR, "manifest not written: {run}: {error}")
+SKIPPED = ("batchpersist.settling.coordinator", logging.WARNING, "snapshot skipped: {run}: {error}")
+FAILED = ("batchpersist.settling.coordinator", logging.ERROR, "snapshot failed: {run}: {error}")
+REPORTED = ("batchpersist.settling.coordinator", logging.WARNING, "snapshot not recorded: {run}: {error}")
+NOT_WRITTEN = ("batchpersist.settling.coordinator", logging.ERROR, "manifest not written: {run}: {error}")
 
 
 def worded(template, error):
@@ -134,7 +134,7 @@ def test_a_snapshot_s_failure_is_logged_before_the_manifest_is_done(caplog):
             seen.set()
 
     handler = Seen()
-    logger = logging.getLogger("batchpersist.coordinator")
+    logger = logging.getLogger("batchpersist.settling.coordinator")
     logger.addHandler(handler)
     try:
         store = Store(raising(LOCKED), lambda: seen.wait(timeout=5))

@@ -22,16 +22,16 @@ from dispatch_test import plan_with, settle_unless_poisoned, sides
 from engine import run, tree
 from model import persist
 
-from batchpersist import daskcluster
 from batchpersist.cli.main import cli
-from batchpersist.daskcluster import DaskExecutor, dask_executor
-from batchpersist.dispatch import Settling
 from batchpersist.errors import UsageError
-from batchpersist.executors import Crew
-from batchpersist.journal import read_journal
 from batchpersist.layout import Layout
-from batchpersist.locks import TaskLock
+from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Side
+from batchpersist.scheduling import daskcluster
+from batchpersist.scheduling.daskcluster import DaskExecutor, dask_executor
+from batchpersist.scheduling.dispatch import Settling
+from batchpersist.scheduling.executors import Crew
+from batchpersist.settling.journal import read_journal
 
 RUNS = [run(f"task-{n % 12:02d}", n, notes="x" * 200) for n in range(600)]
 

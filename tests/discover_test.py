@@ -10,8 +10,8 @@ import pytest
 from scans import lines, put, run, scan
 
 from batchpersist.errors import SourceMissingError, UsageError
+from batchpersist.ingest.scan import scan_part
 from batchpersist.models import DEFAULT_KEYS
-from batchpersist.scan import scan_part
 from batchpersist.sources import discover
 from batchpersist.sources.discover import PART_FILES
 

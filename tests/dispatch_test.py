@@ -14,15 +14,15 @@ from pathlib import Path
 import pytest
 from engine import plan_of, run
 
-from batchpersist.dispatch import Settling, in_order
 from batchpersist.errors import TaskStateLockError
-from batchpersist.executors import Crew, SerialExecutor
-from batchpersist.job import ShardJob
 from batchpersist.layout import Layout
-from batchpersist.locks import LockPolicy, TaskLock, clear_locks
+from batchpersist.locking.locks import LockPolicy, TaskLock, clear_locks
 from batchpersist.models import Failure, ShardOutcome, Side, Work
-from batchpersist.plan import Plan
-from batchpersist.settle import blank_outcome
+from batchpersist.planning.job import ShardJob
+from batchpersist.planning.plan import Plan
+from batchpersist.scheduling.dispatch import Settling, in_order
+from batchpersist.scheduling.executors import Crew, SerialExecutor
+from batchpersist.settling.settle import blank_outcome
 
 PERSISTED = Side.PERSISTED
 

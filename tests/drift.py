@@ -17,9 +17,9 @@ from typing import Any
 from contenders import dead_pid
 from model import Run, persist, stringify
 
-from batchpersist import temporaries
-from batchpersist.identifiers import check_run_id, check_task_id
-from batchpersist.lockowner import this_process
+from batchpersist.files import temporaries
+from batchpersist.locking.lockowner import this_process
+from batchpersist.runs.identifiers import check_run_id, check_task_id
 
 TASKS = ("billing", "mail", "search")
 Found = set[tuple[str, str, str]]

@@ -5,9 +5,9 @@ import threading
 
 import pytest
 
-from batchpersist import durability, syncfs
-from batchpersist.atomic import make_dirs, stage
-from batchpersist.durability import FEW_FILES, open_group
+from batchpersist.files import durability, syncfs
+from batchpersist.files.atomic import make_dirs, stage
+from batchpersist.files.durability import FEW_FILES, open_group
 from batchpersist.models import Durability
 
 MANY = FEW_FILES + 1

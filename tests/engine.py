@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from batchpersist.models import ShardOutcome, Side
-from batchpersist.plan import Plan, Selection, make_plan
+from batchpersist.planning.plan import Plan, Selection, make_plan
 
 Run = dict[str, Any]
 

@@ -1,7 +1,7 @@
 import logging
 import threading
 
-from batchpersist.events import EventBus
+from batchpersist.settling.events import EventBus
 
 
 def test_handlers_are_called_in_order_with_the_payload():
@@ -38,7 +38,7 @@ def test_a_failing_handler_is_logged_and_does_not_stop_the_others(caplog):
     bus.emit("name", "the payload")
     assert heard == ["the payload"]
     (record,) = caplog.records
-    assert (record.name, record.levelno) == ("batchpersist.events", logging.ERROR)
+    assert (record.name, record.levelno) == ("batchpersist.settling.events", logging.ERROR)
     assert "ValueError: the payload" in caplog.text
 
 

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording import RecordingGroup
 
-from batchpersist.durability import SyncGroup
-from batchpersist.folders import make_dirs
+from batchpersist.files.durability import SyncGroup
+from batchpersist.files.folders import make_dirs
 
 NO_SYNC = SyncGroup()
 

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from scans import put, scan
 
-from batchpersist.generate import generate
-from batchpersist.samples import sample_members
+from batchpersist.synthetic.generate import generate
+from batchpersist.synthetic.samples import sample_members
 
 
 def made(runs: int = 1000, tasks: int = 10, **options: Any) -> list[bytes]:

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchpersist.errors import SnapshotError
-from batchpersist.history import CHUNK, History, read_history
 from batchpersist.models import DEFAULT_KEYS, Keys
-from batchpersist.otherforms import NotASnapshotError
+from batchpersist.snapshots.history import CHUNK, History, read_history
+from batchpersist.snapshots.otherforms import NotASnapshotError
 
 RUNS: list[dict[str, Any]] = [
     {

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import record
 
-from batchpersist import baseline, historycache, versions
-from batchpersist.baseline import Baseline
-from batchpersist.history import History
+from batchpersist.files import versions
 from batchpersist.layout import Layout
-from batchpersist.locks import LockPolicy
+from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import DEFAULT_KEYS, Durability, Keys, Side
-from batchpersist.snapshot import TaskStateStore
+from batchpersist.snapshots import baseline, historycache
+from batchpersist.snapshots.baseline import Baseline
+from batchpersist.snapshots.history import History
+from batchpersist.snapshots.snapshot import TaskStateStore
 
 Run = dict[str, Any]
 
@@ -271,7 +272,7 @@ def test_what_others_recorded_meanwhile_is_merged_with_as_if_it_had_been_there_b
 ) -> None:
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
         if not is_short:
-            patch.setattr("batchpersist.commit.SHORT_MERGE", 0)
+            patch.setattr("batchpersist.snapshots.commit.SHORT_MERGE", 0)
         place, expected = Place(Path(folder, "a")), Place(Path(folder, "b"))
         place.record(*before)
         expected.record(*before)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchpersist.errors import InvalidRunError, UnsafeIdentifierError
-from batchpersist.identifiers import check_run_id, check_task_id
+from batchpersist.runs.identifiers import check_run_id, check_task_id
 
 CHECKS = (check_task_id, check_run_id)
 

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 from jsonspelling import spell_string
 
-from batchpersist.jsontext import canonical
+from batchpersist.runs.jsontext import canonical
 
 NODE = shutil.which("node")
 pytestmark = pytest.mark.skipif(

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jsonspelling import DOCUMENTS, STRINGS, js_string, reference
 
 from batchpersist.errors import InvalidRunError
-from batchpersist.jsontext import MAX_DEPTH, canonical, encode, nest, string
+from batchpersist.runs.jsontext import MAX_DEPTH, canonical, encode, nest, string
 
 SPELLINGS = [
     (b"{}", b"{}"),

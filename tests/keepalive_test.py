@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from batchpersist import lockfile
-from batchpersist.keepalive import Keepalive
-from batchpersist.lockowner import this_process
+from batchpersist.locking import lockfile
+from batchpersist.locking.keepalive import Keepalive
+from batchpersist.locking.lockowner import this_process
 
 SHORT = 0.2
 LONG = 3600.0

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from batchpersist import lockfile
-from batchpersist.lockowner import Owner, parse, this_process
+from batchpersist.locking import lockfile
+from batchpersist.locking.lockowner import Owner, parse, this_process
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchpersist import processes
-from batchpersist.lockowner import Owner, is_gone, parse, this_process
+from batchpersist.locking.lockowner import Owner, is_gone, parse, this_process
 from batchpersist.processes import process_start
 
 

@@ -16,10 +16,10 @@ from pathlib import Path
 import pytest
 from contenders import dead_pid, run_together, start_together
 
-from batchpersist import lockfile, lockowner
 from batchpersist.errors import TaskStateLockError
 from batchpersist.layout import Layout
-from batchpersist.locks import LockPolicy, TaskLock, holder
+from batchpersist.locking import lockfile, lockowner
+from batchpersist.locking.locks import LockPolicy, TaskLock, holder
 
 ONCE = LockPolicy(attempts=1)
 PATIENT = LockPolicy(attempts=5000, first_delay=0.001, max_delay=0.004)
@@ -163,7 +163,7 @@ def test_a_live_holder_s_lock_is_not_broken_however_old(layout: Layout) -> None:
 HOLD_AND_WAIT = """
 import sys
 from batchpersist.layout import Layout
-from batchpersist.locks import TaskLock
+from batchpersist.locking.locks import TaskLock
 TaskLock(Layout(*sys.argv[1:]), "task").acquire()
 print("held", flush=True)
 sys.stdin.read()
@@ -393,7 +393,7 @@ def test_a_process_that_is_to_end_takes_no_more_locks_and_waits_for_those_in_use
 import os, sys, threading
 from batchpersist.errors import TaskStateLockError
 from batchpersist.layout import Layout
-from batchpersist.locks import TaskLock, drain
+from batchpersist.locking.locks import TaskLock, drain
 layout = Layout("", sys.argv[1])
 lock = TaskLock(layout, "a")
 lock.acquire()

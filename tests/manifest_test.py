@@ -10,11 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording import RecordingGroup
 
-from batchpersist import manifest
-from batchpersist.durability import SyncGroup
 from batchpersist.errors import InvalidRunError, UnsafeIdentifierError
-from batchpersist.manifest import RunManifestWriter
+from batchpersist.files.durability import SyncGroup
 from batchpersist.models import Durability, Keys, Side
+from batchpersist.settling import manifest
+from batchpersist.settling.manifest import RunManifestWriter
 
 SUMMARY = {
     "taskId": "task",

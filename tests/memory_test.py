@@ -13,13 +13,13 @@ import pyarrow as pa
 import pytest
 
 from batchpersist import BatchOptions, UsageError, run_batch
-from batchpersist.durability import SyncGroup
 from batchpersist.errors import SnapshotError
+from batchpersist.files.durability import SyncGroup
 from batchpersist.memory import BASE, ENTRY_BYTES, SMALLEST, TEXT_TIMES, MemoryBound, parse_size
 from batchpersist.models import Durability
-from batchpersist.plan import Selection, make_plan
-from batchpersist.shards import SHARD_BYTES
-from batchpersist.snapshot import TaskStateStore
+from batchpersist.planning.plan import Selection, make_plan
+from batchpersist.planning.shards import SHARD_BYTES
+from batchpersist.snapshots.snapshot import TaskStateStore
 
 MEGABYTE = 1 << 20
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from batchpersist.merge import merge as merge_columns
+from batchpersist.snapshots.merge import merge as merge_columns
 
 IDS = st.sampled_from("abcdefgh")
 TIMES = st.sampled_from(["1", "2", "3", "4"])

@@ -17,15 +17,15 @@ from jsonschema import Draft202012Validator
 from schemafields import fields_of, leaves
 from settled import BAD, PROPERTY, Row, batches, bring_home, plan_rows, settled_rows
 
-from batchpersist import groups
-from batchpersist.counts import Counts
 from batchpersist.errors import TotalsError
-from batchpersist.index import ScanTotals
-from batchpersist.metrics import BatchInfo, build_metrics, stable, write_metrics
+from batchpersist.figures import groups
+from batchpersist.figures.counts import Counts
+from batchpersist.figures.metrics import BatchInfo, build_metrics, stable, write_metrics
+from batchpersist.figures.outcomes import OutcomeBuilder
+from batchpersist.figures.timing import Phases, percentiles
+from batchpersist.ingest.index import ScanTotals
+from batchpersist.ingest.scan import Reject
 from batchpersist.models import Failure, Shard, Side, Work
-from batchpersist.outcomes import OutcomeBuilder
-from batchpersist.scan import Reject
-from batchpersist.timing import Phases, percentiles
 
 SCHEMA = json.loads((resources.files("batchpersist") / "metrics.schema.json").read_text())
 PAGE = (Path(__file__).parent.parent / "docs" / "metrics.md").read_text()

@@ -19,14 +19,14 @@ from click.testing import CliRunner, Result
 from engine import run, tree
 
 from batchpersist.batch import run_batch
-from batchpersist.batchlock import BatchLock
 from batchpersist.cli.logfile import log_to
 from batchpersist.cli.main import cli
 from batchpersist.cli.options.types import Duration
 from batchpersist.layout import Layout
+from batchpersist.locking.batchlock import BatchLock
 from batchpersist.models import Event, Progress
 from batchpersist.options import BatchOptions
-from batchpersist.policy import FailurePolicy
+from batchpersist.scheduling.policy import FailurePolicy
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 
@@ -174,7 +174,7 @@ def test_the_library_s_warnings_are_in_the_log_and_on_standard_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with log_to("night.log"):
-        logging.getLogger("batchpersist.locks").warning("task lock was lost while held: %s", "x")
+        logging.getLogger("batchpersist.locking.locks").warning("task lock was lost while held: %s", "x")
     assert log_lines() == ["WARNING task lock was lost while held: x"]
     assert "lost while held" in capsys.readouterr().err
     assert not logging.getLogger("batchpersist").handlers

@@ -24,11 +24,11 @@ from engine import run, tree
 from model import persist
 from pyarrow.fs import S3FileSystem
 
-from batchpersist import scan
 from batchpersist.batch import run_batch
-from batchpersist.batchfolder import list_batches
+from batchpersist.batches.batchfolder import list_batches
 from batchpersist.cli.main import cli
 from batchpersist.errors import SourceMissingError, SourceUnreachableError, SourceUnreadableError, UsageError
+from batchpersist.ingest import scan
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.options import BatchOptions
 from batchpersist.sources import Part, discover, objects, unfold

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from settled import PROPERTY, Row, batches, bring_home, plan_rows, settled_rows
 
+from batchpersist.figures.outcomes import OutcomeBuilder, Status, status_of
+from batchpersist.figures.reporting import write_table
 from batchpersist.models import Durability, Failure, Shard, Side, Work
-from batchpersist.outcomes import OutcomeBuilder, Status, status_of
-from batchpersist.reporting import write_table
 
 THREE = [Row("t", "a"), Row("t", "b"), Row("u", "c")]
 

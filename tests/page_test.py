@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from reports import HOSTILE, document_of, failing_rows, leave_batch
 from settled import Row
 
+from batchpersist.ingest.scan import Reject
 from batchpersist.models import Failure
 from batchpersist.report.charts import draw_throughput, draw_workers
 from batchpersist.report.comparison import Comparison
@@ -24,7 +25,6 @@ from batchpersist.report.page import render_batch_page, render_comparison_page
 from batchpersist.report.shardrows import ShardRow
 from batchpersist.report.shardtimes import throughput, workers
 from batchpersist.report.wording import printable
-from batchpersist.scan import Reject
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "compare.json"
 VOID = {"meta", "input", "br", "img", "link", "hr"}

@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from batchpersist import pairs
-from batchpersist.pairs import Settled, settle_one, settle_pair
+from batchpersist.settling import pairs
+from batchpersist.settling.pairs import Settled, settle_one, settle_pair
 
 
 def raising(error):
@@ -107,7 +107,7 @@ def test_what_is_no_failure_is_let_through_when_both_have_ended(side, error):
 
 INTERRUPTED = """
 import os, signal, threading, time
-from batchpersist.pairs import settle_pair
+from batchpersist.settling.pairs import settle_pair
 
 # It is ignored in what a shell has started in the background.
 signal.signal(signal.SIGINT, signal.default_int_handler)

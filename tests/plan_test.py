@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchpersist.models import Work
-from batchpersist.plan import Plan, Selection, make_plan
-from batchpersist.shards import SHARD_BYTES, SHARD_RUNS, SHARD_TASKS
+from batchpersist.planning.plan import Plan, Selection, make_plan
+from batchpersist.planning.shards import SHARD_BYTES, SHARD_RUNS, SHARD_TASKS
 
 
 def index_of(runs: list[tuple[str, str, str, int]]) -> pa.Table:

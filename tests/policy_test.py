@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from batchpersist.errors import UsageError
-from batchpersist.policy import FailurePolicy
+from batchpersist.scheduling.policy import FailurePolicy
 
 
 @pytest.mark.parametrize(

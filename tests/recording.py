@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 
-from batchpersist.durability import SyncGroup
+from batchpersist.files.durability import SyncGroup
 
 
 class RecordingGroup(SyncGroup):

@@ -20,15 +20,15 @@ from model import persist
 from batchpersist import __version__
 from batchpersist.batch import run_batch
 from batchpersist.errors import UsageError, WorkerVersionError
-from batchpersist.executors import ElasticExecutor
-from batchpersist.job import make_job
 from batchpersist.layout import Layout
-from batchpersist.lockowner import utc_text
-from batchpersist.locks import LockPolicy
+from batchpersist.locking.lockowner import utc_text
+from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Shard, ShardOutcome, Side, Work
 from batchpersist.options import BatchOptions
-from batchpersist.remote import settle_remotely
-from batchpersist.settle import SettleOptions
+from batchpersist.planning.job import make_job
+from batchpersist.scheduling.executors import ElasticExecutor
+from batchpersist.scheduling.remote import settle_remotely
+from batchpersist.settling.settle import SettleOptions
 
 RUNS = [run("a", n) for n in range(3)]
 
@@ -90,7 +90,7 @@ def write_half_and_die(tmp_path: Path, remote: Remote) -> int:
     """Leaves a temporary file beside a manifest."""
     target = remote.layout.manifest("a", "run-1")
     program = (
-        "import os, sys; from batchpersist.temporaries import temporary_beside\n"
+        "import os, sys; from batchpersist.files.temporaries import temporary_beside\n"
         "open(temporary_beside(sys.argv[1]), 'w').close(); os._exit(os.getpid() and 7)"
     )
     with subprocess.Popen([sys.executable, "-c", program, target]) as process:

@@ -15,11 +15,11 @@ from drift import Tree, a_run
 from model import stringify
 
 from batchpersist.audit import Kind
-from batchpersist.batchlock import BatchLock
 from batchpersist.cli.main import cli
 from batchpersist.cli.repair_words import _NO_REMEDY
 from batchpersist.layout import Layout
-from batchpersist.locks import TaskLock
+from batchpersist.locking.batchlock import BatchLock
+from batchpersist.locking.locks import TaskLock
 from batchpersist.repair.remedies import _REMEDIES
 
 

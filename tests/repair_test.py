@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from model import record, stringify
 
 from batchpersist.audit import AuditOptions, Finding, Kind
-from batchpersist.batchlock import BatchLock
 from batchpersist.errors import BatchLockedError
 from batchpersist.layout import Layout
-from batchpersist.locks import LockPolicy, TaskLock
+from batchpersist.locking.batchlock import BatchLock
+from batchpersist.locking.locks import LockPolicy, TaskLock
 from batchpersist.models import Durability, Keys
 from batchpersist.repair import Remedy, RepairOptions, RepairReport, manifests, repair_root
 from batchpersist.repair.keeping import Keeper

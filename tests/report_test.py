@@ -19,17 +19,17 @@ from hypothesis import strategies as st
 from reports import BATCH_ID, HOSTILE, document_of, failing_rows, leave_batch, write_record
 from settled import Row
 
-from batchpersist.batchfolder import BatchFolder, batch_name
-from batchpersist.batchlock import BatchLock
+from batchpersist.batches.batchfolder import BatchFolder, batch_name
+from batchpersist.batches.progressfile import ProgressFile
 from batchpersist.cli.main import cli
-from batchpersist.journal import Journal, ShardEntry, encode_entry
+from batchpersist.ingest.scan import Reject
 from batchpersist.layout import Layout
+from batchpersist.locking.batchlock import BatchLock
 from batchpersist.models import Durability, Failure, Progress, Side, Work
-from batchpersist.progressfile import ProgressFile
 from batchpersist.report import failures
 from batchpersist.report.document import BatchDocument
 from batchpersist.report.formats import FORMATS
-from batchpersist.scan import Reject
+from batchpersist.settling.journal import Journal, ShardEntry, encode_entry
 
 PAGE = Path(__file__).parents[1] / "docs" / "report.md"
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "compare.json"

@@ -9,19 +9,19 @@ from pathlib import Path
 
 from settled import Row, bring_home, plan_rows
 
-from batchpersist.batchfolder import BatchFolder, BatchRecord, State
-from batchpersist.index import ScanTotals
+from batchpersist.batches.batchfolder import BatchFolder, BatchRecord, State
+from batchpersist.figures.metrics import BatchInfo, build_metrics
+from batchpersist.figures.outcomes import OutcomeBuilder
+from batchpersist.figures.reporting import write_folder
+from batchpersist.figures.timing import Phases
+from batchpersist.ingest.index import ScanTotals
+from batchpersist.ingest.scan import Reject
 from batchpersist.layout import Layout
-from batchpersist.metrics import BatchInfo, build_metrics
 from batchpersist.models import Failure, Shard, Side, Work
 from batchpersist.options import BatchOptions
-from batchpersist.outcomes import OutcomeBuilder
 from batchpersist.report.build import build_document
 from batchpersist.report.document import BatchDocument
 from batchpersist.report.inputs import BatchInputs, find_inputs
-from batchpersist.reporting import write_folder
-from batchpersist.scan import Reject
-from batchpersist.timing import Phases
 
 BEGIN = datetime(2026, 1, 31, 4, 5, 6, 789_000, timezone.utc)
 BATCH_ID = "20260131T040506789Z-3f9a1c"

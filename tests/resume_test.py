@@ -16,15 +16,15 @@ import pytest
 from engine import run, tree
 
 from batchpersist.batch import run_batch
-from batchpersist.batchfolder import BatchFolder, find_batch, list_batches
+from batchpersist.batches.batchfolder import BatchFolder, find_batch, list_batches
 from batchpersist.errors import BatchMissingError
-from batchpersist.journal import QuarantineEntry, ShardEntry, encode_entry, read_journal
+from batchpersist.figures.metrics import stable
 from batchpersist.layout import Layout
-from batchpersist.metrics import stable
 from batchpersist.models import Continuing, Durability, Event, Failure
 from batchpersist.options import BatchOptions
-from batchpersist.plan import Selection
-from batchpersist.policy import FailurePolicy
+from batchpersist.planning.plan import Selection
+from batchpersist.scheduling.policy import FailurePolicy
+from batchpersist.settling.journal import QuarantineEntry, ShardEntry, encode_entry, read_journal
 from batchpersist.stamps import stamp_at
 
 RUNS = [run(f"task-{n % 40:02d}", n, notes="x" * 300) for n in range(1200)]
@@ -81,7 +81,7 @@ def go_on(root: Path, source: Path, **more: Any) -> tuple[Any, list[Event]]:
 KILLED = """
 import os, signal
 from batchpersist.cli.main import cli
-from batchpersist.journal import Journal
+from batchpersist.settling.journal import Journal
 lines, append = [], Journal.append
 def append_or_die(journal, line):
     append(journal, line)
@@ -272,7 +272,7 @@ def test_nothing_synced_means_nothing_believed_after_another_start(
 ) -> None:
     root = tmp_path / "root"
     interrupt(root, source, durability=Durability.NONE)
-    monkeypatch.setattr("batchpersist.batchsession.boot_id", lambda: "another start of the machine")
+    monkeypatch.setattr("batchpersist.batches.batchsession.boot_id", lambda: "another start of the machine")
     assert run_batch([str(source)], options(root)).metrics["parts"] == 1
 
 
@@ -284,7 +284,7 @@ def test_a_part_that_synced_nothing_ends_the_journal_with_the_boot(
     interrupt(root, source, durability=Durability.NONE)
     second = run_batch([str(source)], options(root), stop=stopped_after(8))
     assert (second.state, second.metrics["parts"]) == ("interrupted", 2)
-    monkeypatch.setattr("batchpersist.batchsession.boot_id", lambda: "another start of the machine")
+    monkeypatch.setattr("batchpersist.batches.batchsession.boot_id", lambda: "another start of the machine")
     assert run_batch([str(source)], options(root)).metrics["parts"] == 1
 
 
@@ -328,7 +328,7 @@ def test_a_durable_part_syncs_what_the_one_before_it_did_not(
         fsync(descriptor)
 
     monkeypatch.setattr(os, "fsync", record)
-    monkeypatch.setattr("batchpersist.syncfs.is_trusted", lambda _descriptor: False)
+    monkeypatch.setattr("batchpersist.files.syncfs.is_trusted", lambda _descriptor: False)
     report, _ = go_on(root, source)
     assert report.metrics["counts"]["resumed"] == len(settled)
     assert {str(root / "runs" / task / run / "manifest.json") for task, run in settled} <= synced

@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 from engine import run, tree
 
-from batchpersist import manifest, settle
 from batchpersist.batch import run_batch
-from batchpersist.durability import SyncGroup
+from batchpersist.files.durability import SyncGroup
 from batchpersist.layout import Layout
-from batchpersist.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import LockPolicy, TaskLock
 from batchpersist.models import Event, Failure, Progress, RunFailure
 from batchpersist.options import BatchOptions
-from batchpersist.retries import RetryPolicy
+from batchpersist.scheduling.retries import RetryPolicy
+from batchpersist.settling import manifest, settle
 
 RUNS = [run(f"task-{n % 4}", n) for n in range(40)]
 SOON = {"first_delay": 0.0}

@@ -17,19 +17,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batchpersist.batch import run_batch
-from batchpersist.batchfolder import find_batch
-from batchpersist.batchreport import BatchReport
+from batchpersist.batches.batchfolder import find_batch
+from batchpersist.batches.batchreport import BatchReport
 from batchpersist.cli.main import cli
 from batchpersist.errors import BatchMissingError, UsageError
-from batchpersist.journal import QuarantineEntry, encode_entry
 from batchpersist.layout import Layout
-from batchpersist.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import LockPolicy, TaskLock
 from batchpersist.models import Continuing, Event, Failure, RetryOf
 from batchpersist.operations.retry import retry_batch
 from batchpersist.options import BatchOptions
-from batchpersist.partition import Partition
-from batchpersist.policy import FailurePolicy
-from batchpersist.retries import RetryPolicy
+from batchpersist.runs.partition import Partition
+from batchpersist.scheduling.policy import FailurePolicy
+from batchpersist.scheduling.retries import RetryPolicy
+from batchpersist.settling.journal import QuarantineEntry, encode_entry
 
 ROOT = Layout("out", ".runs")
 ALL = ("failed", "locked", "invalid")

@@ -17,11 +17,11 @@ from click.testing import CliRunner, Result
 from engine import run, tree
 
 from batchpersist import batch
-from batchpersist.batchfolder import find_batch
-from batchpersist.batchlock import BatchLock
+from batchpersist.batches.batchfolder import find_batch
 from batchpersist.cli.main import cli
 from batchpersist.errors import BatchPersistError
 from batchpersist.layout import Layout
+from batchpersist.locking.batchlock import BatchLock
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -44,7 +44,7 @@ def add_line(text: str) -> None:
 
 
 def break_totals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchpersist.counts.IDENTITIES", (("selected", ("failed",)),))
+    monkeypatch.setattr("batchpersist.figures.counts.IDENTITIES", (("selected", ("failed",)),))
 
 
 def break_engine(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from jsonspelling import DOCUMENTS, spell_string
 
 from batchpersist.errors import InvalidRunError, UnsafeIdentifierError, UsageError
-from batchpersist.jsontext import MAX_DEPTH, canonical
 from batchpersist.models import DEFAULT_KEYS, Keys, RunKeys
-from batchpersist.runreader import RunReader
+from batchpersist.runs.jsontext import MAX_DEPTH, canonical
+from batchpersist.runs.runreader import RunReader
 
 read = RunReader(DEFAULT_KEYS).read
 

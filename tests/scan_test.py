@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scans import lines, put, run, scan, text
 
-from batchpersist import scan as scanning_part
+from batchpersist.ingest import scan as scanning_part
+from batchpersist.ingest.scan import scan_part
 from batchpersist.models import DEFAULT_KEYS, Keys
-from batchpersist.scan import scan_part
 from batchpersist.sources import discover
 
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from scans import lines, put, run, text
 
-from batchpersist import scan as scanning_part
-from batchpersist.executors import Crew
+from batchpersist.ingest import scan as scanning_part
 from batchpersist.models import DEFAULT_KEYS, Event, RunFailure
 from batchpersist.scanning import scan_sources
+from batchpersist.scheduling.executors import Crew
 from batchpersist.sources import discover
 
 

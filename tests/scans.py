@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from batchpersist.ingest.scan import Reject, ScannedPart, scan_part
 from batchpersist.models import DEFAULT_KEYS, Keys
-from batchpersist.scan import Reject, ScannedPart, scan_part
 from batchpersist.sources import Part, discover
 
 

@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from engine import Run, manifest_sides, plan_of, run, snapshot_sides, snapshot_text, text, tree
 
-from batchpersist import durability as durability_module
-from batchpersist import settle
-from batchpersist.durability import SyncGroup
-from batchpersist.job import make_job
+from batchpersist.files import durability as durability_module
+from batchpersist.files.durability import SyncGroup
 from batchpersist.layout import Layout
-from batchpersist.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import LockPolicy, TaskLock
 from batchpersist.models import Durability, Shard, ShardOutcome, Side, Work
 from batchpersist.phaseclock import PHASES
-from batchpersist.settle import SettleOptions, settle_shard
+from batchpersist.planning.job import make_job
+from batchpersist.settling import settle
+from batchpersist.settling.settle import SettleOptions, settle_shard
 
 RUNS = [run("a", 1), run("b", 2), run("a", 3), run("b", 4)]
 PERSISTED, UNCHANGED, FAILED = Side.PERSISTED, Side.UNCHANGED, Side.FAILED
@@ -212,7 +212,7 @@ def test_locked_tasks_are_waited_for_together_and_the_free_ones_not_at_all(
         if len(slept) == 2:
             (tmp_path / "runs/c.lock").unlink()
 
-    monkeypatch.setattr("batchpersist.snapshotside.time.sleep", sleep)
+    monkeypatch.setattr("batchpersist.settling.snapshotside.time.sleep", sleep)
     runs = [run("a", 1), run("b", 2), run("c", 3)]
     outcome = settle_all(tmp_path, runs, options, lock=LockPolicy())
     assert snapshot_sides(outcome) == [Side.LOCKED, PERSISTED, PERSISTED]

@@ -21,28 +21,28 @@ from jsonschema import Draft202012Validator
 from model import persist
 
 from batchpersist.batch import run_batch
-from batchpersist.batchfolder import BatchFolder, batch_name, list_batches
-from batchpersist.batchlock import BatchLock
-from batchpersist.batchreport import BatchReport
+from batchpersist.batches.batchfolder import BatchFolder, batch_name, list_batches
+from batchpersist.batches.batchreport import BatchReport
 from batchpersist.cli.main import cli
 from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
+from batchpersist.figures.metrics import stable
+from batchpersist.figures.shardmetrics import merge_parts
+from batchpersist.figures.shardparts import ShardPart, check_parts, read_part, worst
 from batchpersist.layout import Layout
-from batchpersist.metrics import stable
+from batchpersist.locking.batchlock import BatchLock
 from batchpersist.operations.status import batch_statuses
 from batchpersist.options import BatchOptions
-from batchpersist.partition import Partition
-from batchpersist.plan import Selection
-from batchpersist.policy import FailurePolicy
+from batchpersist.planning.plan import Selection
 from batchpersist.preview import preview_batch
-from batchpersist.shardmetrics import merge_parts
-from batchpersist.shardparts import ShardPart, check_parts, read_part, worst
+from batchpersist.runs.partition import Partition
+from batchpersist.scheduling.policy import FailurePolicy
 from batchpersist.stamps import await_tick_after
 
 N = 3
 RUNS = [run(f"task-{n % 11}", n % 60, note=n) for n in range(150)]
 HOLD = """
 import sys, time
-from batchpersist.batchlock import BatchLock
+from batchpersist.locking.batchlock import BatchLock
 from batchpersist.layout import Layout
 with BatchLock(Layout(*sys.argv[1:]), "it"):
     print("held", flush=True)
@@ -279,7 +279,7 @@ def test_a_gate_that_is_stuck_is_not_waited_for_for_ever(
 ) -> None:
     from filelock import FileLock
 
-    monkeypatch.setattr("batchpersist.batchlock.GATE_SECONDS", 0.1)
+    monkeypatch.setattr("batchpersist.locking.batchlock.GATE_SECONDS", 0.1)
     layout = options(tmp_path, 1).layout()
     os.makedirs(layout.own_dir)
     started = time.monotonic()

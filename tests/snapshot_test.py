@@ -13,8 +13,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import record
 
-from batchpersist import snapshot as snapshot_module
-from batchpersist.durability import SyncGroup
 from batchpersist.errors import (
     CommitErrors,
     InvalidRunError,
@@ -23,12 +21,14 @@ from batchpersist.errors import (
     TaskStateLockError,
     UnsafeIdentifierError,
 )
-from batchpersist.jsontext import MAX_DEPTH
+from batchpersist.files.durability import SyncGroup
+from batchpersist.files.versions import version_of
 from batchpersist.layout import Layout
-from batchpersist.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import LockPolicy, TaskLock
 from batchpersist.models import Durability, Keys, Side
-from batchpersist.snapshot import TaskStateStore
-from batchpersist.versions import version_of
+from batchpersist.runs.jsontext import MAX_DEPTH
+from batchpersist.snapshots import snapshot as snapshot_module
+from batchpersist.snapshots.snapshot import TaskStateStore
 
 Run = dict[str, Any]
 

@@ -11,12 +11,12 @@ import pytest
 from contenders import SPAWN, dead_pid, run_together
 from filelock import FileLock
 
-from batchpersist import stalelock
 from batchpersist.errors import TaskStateLockError
 from batchpersist.layout import Layout
-from batchpersist.lockowner import Owner, this_process
-from batchpersist.locks import LockPolicy, TaskLock
-from batchpersist.stalelock import clear_stale
+from batchpersist.locking import stalelock
+from batchpersist.locking.lockowner import Owner, this_process
+from batchpersist.locking.locks import LockPolicy, TaskLock
+from batchpersist.locking.stalelock import clear_stale
 
 STALE = 300.0
 CONTENDERS = 6

@@ -19,15 +19,15 @@ from click.testing import CliRunner, Result
 from engine import run
 
 from batchpersist.batch import run_batch
-from batchpersist.batchfolder import BatchRecord, find_batch
-from batchpersist.batchlock import BatchLock, holder_of
+from batchpersist.batches.batchfolder import BatchRecord, find_batch
+from batchpersist.batches.progressfile import ProgressFile, read_progress
 from batchpersist.cli import status as status_command
 from batchpersist.cli.main import cli
 from batchpersist.layout import Layout
+from batchpersist.locking.batchlock import BatchLock, holder_of
 from batchpersist.models import Progress
 from batchpersist.operations.status import BatchStatus, batch_statuses
 from batchpersist.options import BatchOptions
-from batchpersist.progressfile import ProgressFile, read_progress
 
 ROOT = Layout("out", ".runs")
 
@@ -55,7 +55,7 @@ import sys, time
 from batchpersist.batch import run_batch
 from batchpersist.models import Progress
 from batchpersist.options import BatchOptions
-from batchpersist.policy import FailurePolicy
+from batchpersist.scheduling.policy import FailurePolicy
 
 def watch(event):
     if isinstance(event, Progress) and event.phase == "settle":

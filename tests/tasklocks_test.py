@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from batchpersist.batchlock import BatchLock
 from batchpersist.cli.main import cli
 from batchpersist.errors import LockHeldError, UsageError
 from batchpersist.layout import Layout
-from batchpersist.locks import LockPolicy, TaskLock
+from batchpersist.locking.batchlock import BatchLock
+from batchpersist.locking.locks import LockPolicy, TaskLock
 from batchpersist.operations import tasklocks
 from batchpersist.operations.tasklocks import LockState, Owner, list_locks, unlock
 

@@ -7,11 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-from batchpersist.temporaries import sweep, temporary_beside
+from batchpersist.files.temporaries import sweep, temporary_beside
 
 LEAVE = """
 import sys
-from batchpersist.temporaries import temporary_beside
+from batchpersist.files.temporaries import temporary_beside
 path = temporary_beside(sys.argv[1])
 open(path, "w").close()
 print(path, flush=True)

@@ -13,10 +13,10 @@ from engine import run, tree
 
 from batchpersist.batch import run_batch
 from batchpersist.cli.main import cli
-from batchpersist.generate import generate
 from batchpersist.operations.validate import validate_sources
 from batchpersist.options import BatchOptions
-from batchpersist.plan import Selection
+from batchpersist.planning.plan import Selection
+from batchpersist.synthetic.generate import generate
 
 
 @pytest.fixture(autouse=True)

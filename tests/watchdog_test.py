@@ -17,13 +17,13 @@ import pytest
 from dispatch_test import plan_with, sides
 from engine import run
 
-from batchpersist.dispatch import Settling, _cut_at
-from batchpersist.executors import Crew
-from batchpersist.heartbeat import Beat, Heartbeat, heartbeat, read_beats
-from batchpersist.job import ShardJob
 from batchpersist.models import Shard, ShardOutcome, Side, Work
-from batchpersist.settle import blank_outcome
-from batchpersist.watchdog import Watchdog
+from batchpersist.planning.job import ShardJob
+from batchpersist.scheduling.dispatch import Settling, _cut_at
+from batchpersist.scheduling.executors import Crew
+from batchpersist.scheduling.watchdog import Watchdog
+from batchpersist.settling.heartbeat import Beat, Heartbeat, heartbeat, read_beats
+from batchpersist.settling.settle import blank_outcome
 
 
 def settle_with_beats(job: ShardJob, folder: str, log: str, bad: dict[str, str]) -> ShardOutcome:
@@ -73,7 +73,7 @@ def elsewhere(tmp_path: Path) -> Callable[[str], int]:
     """Runs a line of Python with a heartbeat in another process; returns that one's pid."""
 
     def in_another(line: str) -> int:
-        program = f"from batchpersist.heartbeat import *\nh = Heartbeat({str(tmp_path)!r})\n{line}"
+        program = f"from batchpersist.settling.heartbeat import *\nh = Heartbeat({str(tmp_path)!r})\n{line}"
         process = subprocess.Popen([sys.executable, "-c", program])
         assert process.wait() == 0
         return process.pid
@@ -120,7 +120,7 @@ def test_the_command_kills_what_hangs(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text("".join(json.dumps(run("bad", n)) + "\n" for n in range(3)))
     program = """
 import os
-from batchpersist import plan
+from batchpersist.planning import plan
 real = plan.make_plan
 def make_plan(*given, **more):
     os.unlink("b.jsonl"); os.mkfifo("b.jsonl")

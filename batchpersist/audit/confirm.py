@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from ..stalelock import is_stale_lock
+from ..locking.stalelock import is_stale_lock
 from .findings import Finding, Kind, Sign
 from .look import TaskLook
 from .options import AuditOptions

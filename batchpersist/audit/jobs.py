@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from ..job import ShardJob, ShardRows
-from ..payloads import PayloadReader
-from ..shards import SHARD_BYTES, SHARD_TASKS
+from ..planning.job import ShardJob, ShardRows
+from ..planning.shards import SHARD_BYTES, SHARD_TASKS
+from ..settling.payloads import PayloadReader
 from .look import NO_SOURCES, Look, Share, Sources, TaskLook
 from .options import AuditOptions
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from zlib import crc32
 
-from ..baseline import Baseline
 from ..errors import ItemError, SnapshotError, UnsafeIdentifierError
-from ..history import History
-from ..identifiers import check_run_id
-from ..jsontext import unnest
-from ..snapshottext import ENTRY_LEVELS
+from ..runs.identifiers import check_run_id
+from ..runs.jsontext import unnest
+from ..snapshots.baseline import Baseline
+from ..snapshots.history import History
+from ..snapshots.snapshottext import ENTRY_LEVELS
 from .files import WrongFileTypeError, list_folder
 from .findings import Finding, Kind, Sign
 from .manifests import Manifests, finding_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..errors import InvalidRunError, UnsafeIdentifierError
-from ..identifiers import check_run_id
 from ..layout import Layout
+from ..runs.identifiers import check_run_id
 from .files import WrongFileTypeError, list_folder, read_file
 from .findings import Finding, Kind
 from .rooms import beside, unsafe

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from ..errors import UsageError
-from ..executors import POOL_RUNS
 from ..layout import Layout
-from ..locks import LockPolicy
+from ..locking.locks import LockPolicy
 from ..models import DEFAULT_KEYS, Keys
+from ..scheduling.executors import POOL_RUNS
 
 PAUSE_SECONDS = 2.0
 """Between two looks: longer than an orchestrator tries for a task's lock (about 1.5 s) before it gives up."""

@@ -9,10 +9,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from ..errors import UnsafeIdentifierError
-from ..identifiers import LOCK_SUFFIXES, check_task_id
+from ..files.temporaries import is_orphan, is_temporary
 from ..layout import OWN_FOLDER, Layout
-from ..stalelock import is_stale_lock
-from ..temporaries import is_orphan, is_temporary
+from ..locking.stalelock import is_stale_lock
+from ..runs.identifiers import LOCK_SUFFIXES, check_task_id
 from .files import WrongFileTypeError, list_folder
 from .findings import Finding, Kind
 from .options import AuditOptions

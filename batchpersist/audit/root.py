@@ -10,12 +10,12 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
-from ..dispatch import Submit, in_order
-from ..executors import Crew
-from ..index import IndexBuilder
+from ..ingest.index import IndexBuilder
 from ..models import Event, Progress
-from ..plan import Selection, make_plan
+from ..planning.plan import Selection, make_plan
 from ..scanning import scan_sources
+from ..scheduling.dispatch import Submit, in_order
+from ..scheduling.executors import Crew
 from ..sources import discover
 from .confirm import confirm
 from .findings import Finding, Kind, Sign, Tally, Weight

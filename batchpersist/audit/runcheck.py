@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from ..errors import InvalidRunError, UnsafeIdentifierError
-from ..jsontext import string
 from ..models import Keys, RunKeys
-from ..runreader import RunReader
+from ..runs.jsontext import string
+from ..runs.runreader import RunReader
 
 
 class WrongIdError(InvalidRunError):

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from ..baseline import Baseline
 from ..errors import SnapshotError
-from ..history import History
-from ..jsontext import string
 from ..layout import Layout
-from ..merge import is_sorted
 from ..models import Keys
-from ..otherforms import OtherTaskError
+from ..runs.jsontext import string
+from ..snapshots.baseline import Baseline
+from ..snapshots.history import History
+from ..snapshots.merge import is_sorted
+from ..snapshots.otherforms import OtherTaskError
 from .files import WrongFileTypeError, check_is_file
 from .findings import Finding, Kind
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 
-from ..job import make_job
 from ..models import Shard
-from ..plan import Plan
+from ..planning.job import make_job
+from ..planning.plan import Plan
 from .jobs import LookJob, pack
 from .look import Share, TaskLook
 from .rooms import Rooms

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from ..audit import AuditOptions, Finding, Sign, audit_root
-from ..batchlock import holder_of
+from ..locking.batchlock import holder_of
 from .audit_words import audit_lines, describe_finding, run_name
 from .options import Sectioned, declare, places, reading, section, showing, working
 from .output import emit, say

@@ -11,13 +11,13 @@ import msgspec
 from ..compare.comparing import Comparison, compare_batches
 from ..compare.options import CompareOptions
 from ..errors import ComparisonStoppedError
-from ..jsontext import encode
-from ..locks import LockPolicy
-from ..metrics import write_metrics
+from ..figures.metrics import write_metrics
+from ..figures.reporting import check_file
+from ..locking.locks import LockPolicy
 from ..models import Durability
 from ..report import comparison as reported
 from ..report.comparisontext import render_comparison
-from ..reporting import check_file
+from ..runs.jsontext import encode
 from .options import Sectioned, comparing, declare, places, reading, showing, working
 from .output import say
 from .progress import choose_display

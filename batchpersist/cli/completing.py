@@ -6,7 +6,7 @@ import os
 
 import click
 
-from ..batchfolder import LATEST, list_batches
+from ..batches.batchfolder import LATEST, list_batches
 from ..layout import Layout
 
 

@@ -31,7 +31,7 @@ def executing(given: dict[str, Any], options: BatchOptions) -> Iterator[tuple[Ex
     if options.run_timeout is not None:
         raise UsageError("--run-timeout needs workers that this command can kill: --executor processes")
     require("dask", "distributed", "cryptography")
-    from ..daskcluster import dask_executor
+    from ..scheduling.daskcluster import dask_executor
 
     with dask_executor(scheduler, options.workers) as executor:
         source = click.get_current_context().get_parameter_source("workers")

@@ -6,7 +6,7 @@ from typing import BinaryIO
 
 import click
 
-from ..generate import generate
+from ..synthetic.generate import generate
 
 
 @click.command("generate", short_help="Write synthetic completed runs, to try or measure with.")

@@ -7,8 +7,8 @@ from dataclasses import asdict
 
 import click
 
-from ..batchlock import held_locks
 from ..layout import Layout
+from ..locking.batchlock import held_locks
 from ..operations.tasklocks import LockState, list_locks, unlock
 from ..report.sentences import number
 from ..report.wording import printable

@@ -7,9 +7,9 @@ import os
 import click
 
 from ..errors import UsageError
-from ..metrics import write_metrics
-from ..shardmetrics import merge_parts
-from ..shardparts import FAILURES, check_parts, read_part, worst
+from ..figures.metrics import write_metrics
+from ..figures.shardmetrics import merge_parts
+from ..figures.shardparts import FAILURES, check_parts, read_part, worst
 from .output import emit, say
 from .words import summary_lines
 

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..batchreport import BatchReport
+from ..batches.batchreport import BatchReport
 from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
 from ..models import Begun, Event
 from . import onfailure

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ..audit import Finding
-from ..locks import LockPolicy
+from ..locking.locks import LockPolicy
 from ..models import Durability
 from ..repair import Remedy, RepairOptions, RepairReport, repair_root
 from .audit import PAUSE, audit_options, tell

@@ -6,8 +6,8 @@ import os
 
 import click
 
-from .. import atomic
-from ..batchfolder import LATEST
+from ..batches.batchfolder import LATEST
+from ..files import atomic
 from ..layout import Layout
 from ..models import Durability
 from ..report.formats import FORMATS, format_of, render

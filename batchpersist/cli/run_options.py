@@ -6,12 +6,12 @@ from typing import Any
 
 import click
 
-from ..executors import POOL_RUNS
-from ..locks import LockPolicy
+from ..locking.locks import LockPolicy
 from ..models import Durability
 from ..options import BatchOptions
-from ..policy import FailurePolicy
-from ..retries import RetryPolicy
+from ..scheduling.executors import POOL_RUNS
+from ..scheduling.policy import FailurePolicy
+from ..scheduling.retries import RetryPolicy
 from .options import batches, nightly, places, reading, showing, working
 
 POOL_THRESHOLD = (

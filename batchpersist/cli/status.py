@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from ..batchfolder import find_batch
+from ..batches.batchfolder import find_batch
 from ..layout import Layout
 from ..operations.status import BatchStatus, batch_statuses, status_of
 from ..report.sentences import number

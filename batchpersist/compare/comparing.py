@@ -12,12 +12,12 @@ from typing import Any
 
 from .. import __version__
 from ..errors import ComparisonStoppedError, MeasurementError
+from ..files.syncfs import syncfs
 from ..layout import Layout
-from ..lockowner import utc_text
+from ..locking.lockowner import utc_text
 from ..models import Event, Progress
 from ..sources import discover
 from ..sources.discover import STANDARD_INPUT
-from ..syncfs import syncfs
 from .advice import advise
 from .document import SCHEMA_VERSION, variant_figures
 from .histories import copy_histories

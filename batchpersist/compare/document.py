@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from statistics import median, median_low
 from typing import Any
 
-from ..timing import seconds
+from ..figures.timing import seconds
 from .intervals import speedup
 from .measuring import Measurement
 from .variants import Variant

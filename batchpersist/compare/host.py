@@ -7,7 +7,7 @@ import platform
 import re
 from typing import Any
 
-from ..executors import usable_cpus
+from ..scheduling.executors import usable_cpus
 
 _OCTAL = re.compile(r"\\([0-7]{3})").sub
 """How blanks and the like are written there."""

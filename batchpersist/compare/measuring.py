@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ComparisonStoppedError, MeasurementError
+from ..figures.timing import seconds
 from ..options import BatchOptions
-from ..timing import seconds
 from . import supervisor
 
 _POLL_SECONDS = 0.05

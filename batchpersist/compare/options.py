@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, get_args
 
 from ..errors import UsageError
-from ..locks import LockPolicy
+from ..locking.locks import LockPolicy
 from ..models import DEFAULT_KEYS, Durability, Keys
 from ..options import BatchOptions
-from ..plan import Selection
+from ..planning.plan import Selection
 from .variants import Mode, Variant, variants_of
 
 MODES: tuple[Mode, ...] = get_args(Mode)

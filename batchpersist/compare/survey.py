@@ -10,11 +10,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..errors import ComparisonStoppedError
-from ..executors import Crew
 from ..layout import Layout
 from ..models import Event
-from ..plan import Plan, make_plan
+from ..planning.plan import Plan, make_plan
 from ..scanning import scan_sources
+from ..scheduling.executors import Crew
 from ..sources import discover
 from .histories import history_size
 from .options import CompareOptions

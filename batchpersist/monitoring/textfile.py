@@ -9,11 +9,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from .. import atomic
 from ..columns import utf8
-from ..durability import SyncGroup
 from ..errors import UsageError
 from ..extras import require
+from ..files import atomic
+from ..files.durability import SyncGroup
 from ..layout import Layout
 from ..models import Durability
 from .exposition import PREFIX, Figures, Key, expose, parse

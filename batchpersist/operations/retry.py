@@ -9,14 +9,14 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..batch import run_batch
-from ..batchfolder import BatchRecord, find_batch
-from ..batchreport import BatchReport
+from ..batches.batchfolder import BatchRecord, find_batch
+from ..batches.batchreport import BatchReport
 from ..errors import UsageError
 from ..layout import Layout
 from ..models import Event, Keys, RetryKind, RetryOf
 from ..options import BatchOptions
-from ..partition import Partition
-from ..plan import Selection
+from ..planning.plan import Selection
+from ..runs.partition import Partition
 from ..sources import STANDARD_INPUT, is_remote, is_there
 from ..unsettled import Unsettled
 

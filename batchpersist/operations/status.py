@@ -7,10 +7,10 @@ from typing import Literal
 
 import msgspec
 
-from ..batchfolder import BatchFolder, BatchRecord, State, batch_name, list_batches, read_if_any
-from ..batchlock import holder_of
+from ..batches.batchfolder import BatchFolder, BatchRecord, State, batch_name, list_batches, read_if_any
+from ..batches.progressfile import ProgressRecord, read_progress
 from ..layout import Layout
-from ..progressfile import ProgressRecord, read_progress
+from ..locking.batchlock import holder_of
 
 
 class _Counts(msgspec.Struct):

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from .. import lockfile, lockowner
 from ..errors import LockHeldError, UnsafeIdentifierError, UsageError
-from ..identifiers import check_task_id
 from ..layout import Layout
-from ..lockfile import Seen
-from ..locks import LockPolicy
-from ..stalelock import is_stale, remove_judged
+from ..locking import lockfile, lockowner
+from ..locking.lockfile import Seen
+from ..locking.locks import LockPolicy
+from ..locking.stalelock import is_stale, remove_judged
+from ..runs.identifiers import check_task_id
 
 _LOCK, _GATE = ".lock", ".lock.acquire"
 

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from ..executors import POOL_RUNS, Crew
 from ..models import DEFAULT_KEYS, Event, Keys
-from ..plan import Selection, make_plan
+from ..planning.plan import Selection, make_plan
 from ..scanning import scan_sources
+from ..scheduling.executors import POOL_RUNS, Crew
 from ..sources import Reject, discover
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 from ..audit.look import one_of
 from ..audit.snapshots import repeated_runs
-from ..merge import RunIdsAndTimes
+from ..snapshots.merge import RunIdsAndTimes
 
 TextOf = Callable[[int], bytes]
 """Number of a run within its file -> its canonical text."""

@@ -10,9 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from ..atomic import commit, make_dirs, stage
-from ..durability import open_group
-from ..folders import refuse_link
+from ..files.atomic import commit, make_dirs, stage
+from ..files.durability import open_group
+from ..files.folders import refuse_link
 from ..layout import Layout
 from ..models import Durability
 

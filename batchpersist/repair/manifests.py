@@ -8,16 +8,16 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 
-from ..atomic import StagedFile
 from ..audit.files import WrongFileTypeError, read_file
 from ..audit.runcheck import RunCheck, WrongIdError
-from ..baseline import Baseline
-from ..durability import SyncGroup, open_group
 from ..errors import InvalidRunError, ItemError
-from ..history import History
-from ..jsontext import unnest
-from ..snapshottext import ENTRY_LEVELS
-from ..versions import Version, version_of
+from ..files.atomic import StagedFile
+from ..files.durability import SyncGroup, open_group
+from ..files.versions import Version, version_of
+from ..runs.jsontext import unnest
+from ..snapshots.baseline import Baseline
+from ..snapshots.history import History
+from ..snapshots.snapshottext import ENTRY_LEVELS
 from .keeping import Keeper
 from .options import RepairOptions
 from .publishing import publish_new, publish_over, stage_manifest

@@ -7,7 +7,7 @@ from typing import Literal
 
 from ..audit import AuditOptions
 from ..errors import UsageError
-from ..locks import LockPolicy
+from ..locking.locks import LockPolicy
 from ..models import Durability
 
 Prefer = Literal["manifest", "snapshot"]

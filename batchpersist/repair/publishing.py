@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 
-from ..atomic import StagedFile, make_dirs, stage
-from ..durability import SyncGroup
-from ..folders import refuse_link
+from ..files.atomic import StagedFile, make_dirs, stage
+from ..files.durability import SyncGroup
+from ..files.folders import refuse_link
+from ..files.versions import Version, version_of
 from ..layout import Layout
-from ..versions import Version, version_of
 
 
 def stage_manifest(

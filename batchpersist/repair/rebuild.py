@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
-from ..atomic import StagedFile, make_dirs, stage
 from ..audit.manifests import Manifests
 from ..audit.runcheck import RunCheck
-from ..baseline import Baseline
-from ..commit import ATTEMPTS
-from ..composition import Composition, RunsLeftOutError
-from ..durability import SyncGroup, open_group
-from ..entries import Entries
 from ..errors import InvalidRunError, SnapshotError
-from ..history import History
-from ..jsontext import unnest
-from ..locks import TaskLock
+from ..files.atomic import StagedFile, make_dirs, stage
+from ..files.durability import SyncGroup, open_group
+from ..files.versions import version_of
+from ..locking.locks import TaskLock
 from ..models import RunKeys
-from ..snapshottext import ENTRY_LEVELS
-from ..versions import version_of
+from ..runs.jsontext import unnest
+from ..snapshots.baseline import Baseline
+from ..snapshots.commit import ATTEMPTS
+from ..snapshots.composition import Composition, RunsLeftOutError
+from ..snapshots.entries import Entries
+from ..snapshots.history import History
+from ..snapshots.snapshottext import ENTRY_LEVELS
 from .collecting import Collection
 from .keeping import Keeper
 from .options import RepairOptions

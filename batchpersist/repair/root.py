@@ -10,14 +10,14 @@ from dataclasses import replace
 from functools import partial
 
 from ..audit import Audit, AuditOptions, Finding, Kind
-from ..batchlock import BatchLock
-from ..dispatch import Submit, in_order
 from ..errors import ItemError, WorkerDiedError, failure_of
-from ..folders import refuse_link
-from ..identifiers import check_task_id
-from ..locks import TaskLock, clear_locks
+from ..files.folders import refuse_link
+from ..files.temporaries import sweep
+from ..locking.batchlock import BatchLock
+from ..locking.locks import TaskLock, clear_locks
 from ..models import Event, Progress
-from ..temporaries import sweep
+from ..runs.identifiers import check_task_id
+from ..scheduling.dispatch import Submit, in_order
 from .keeping import begin, drop_former, finish
 from .options import RepairOptions
 from .remedies import Remedy, needs_one, remedy

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ..audit.runcheck import RunCheck
 from ..errors import InvalidRunError
 from ..models import RunKeys
-from ..window import Read
+from ..snapshots.window import Read
 
 _BLOCK = 1 << 20
 _ENTRY_START = b"\n    {\n"

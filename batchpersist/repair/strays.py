@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..audit.files import WrongFileTypeError, read_file
 from ..audit.runcheck import RunCheck
-from ..durability import open_group
 from ..errors import InvalidRunError
+from ..files.durability import open_group
 from ..models import RunKeys
 from .options import RepairOptions
 from .publishing import publish_new, stage_manifest

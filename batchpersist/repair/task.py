@@ -11,8 +11,8 @@ from functools import partial
 from ..audit import Finding
 from ..audit.look import Look, Share
 from ..errors import ItemError, failure_of
+from ..files.temporaries import sweep
 from ..models import Failure
-from ..temporaries import sweep
 from .keeping import Keeper
 from .manifests import ManifestRepair
 from .options import RepairOptions

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..columns import named
-from ..counts import count
 from ..errors import UsageError
-from ..groups import by_cause, by_task
-from ..outcomes import Status
+from ..figures.counts import count
+from ..figures.groups import by_cause, by_task
+from ..figures.outcomes import Status
 from .document import BatchDocument, Cause, Task
 from .ended import give_tasks, verdict
 from .tables import read_table

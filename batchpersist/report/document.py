@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..counts import Counts
+from ..figures.counts import Counts
 
 State = Literal["running", "killed", "finished", "stopped", "timed_out", "interrupted", "failed", "unknown"]
 Level = Literal["good", "warning", "bad", "busy"]

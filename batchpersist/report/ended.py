@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 
-from ..counts import Counts
+from ..figures.counts import Counts
 from .document import BatchDocument, Level, Metrics, Task, Verdict
 from .sentences import outcome, what_next
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import msgspec
 
 from ..errors import UsageError
-from ..jsontext import encode
+from ..runs.jsontext import encode
 from .build import build_document
 from .comparison import Comparison
 from .comparisontext import render_comparison

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ..batchfolder import LATEST, BatchFolder, find_batch
+from ..batches.batchfolder import LATEST, BatchFolder, find_batch
 from ..errors import BatchMissingError, UsageError
 from ..layout import Layout
 from ..operations.status import BatchStatus, status_of

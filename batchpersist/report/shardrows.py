@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..journal import ShardEntry, read_journal
+from ..settling.journal import ShardEntry, read_journal
 
 if TYPE_CHECKING:
     import pyarrow as pa

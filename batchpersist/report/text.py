@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..counts import Counts
+from ..figures.counts import Counts
 from .document import BatchDocument, Cause, Timing, Workers
 from .grid import bar, course, cut, grid
 from .sentences import number

@@ -14,7 +14,7 @@ from typing import Any
 
 def in_place() -> None:
     """Writes files under their final names, as the orchestrator does manifests."""
-    from batchpersist import atomic
+    from batchpersist.files import atomic
 
     def stage(
         target: str, chunks: Iterable[bytes], _group: Any, *, mode: int | None = None
@@ -35,7 +35,7 @@ def in_place() -> None:
 
 def forgetful() -> None:
     """Swallows every error of the system while it renames, and reports the run as persisted."""
-    from batchpersist import atomic
+    from batchpersist.files import atomic
 
     publish = atomic.StagedFile.publish
 
@@ -50,7 +50,8 @@ def forgetful() -> None:
 
 def lockless() -> None:
     """Takes no lock and does not look whether the snapshot is still the one it has merged with."""
-    from batchpersist import baseline, locks
+    from batchpersist.locking import locks
+    from batchpersist.snapshots import baseline
 
     def enter(self: locks.TaskLock) -> locks.TaskLock:
         time.sleep(0.05)  # so that others are sure to come in between
@@ -63,7 +64,7 @@ def lockless() -> None:
 
 def breaks_locks() -> None:
     """Takes every lock for stale, whoever holds it."""
-    from batchpersist import stalelock
+    from batchpersist.locking import stalelock
 
     stalelock.is_stale = lambda seen, stale_seconds: True
 
@@ -84,7 +85,7 @@ VARIANTS: dict[str, Callable[[], None]] = {
 
 if __name__ == "__main__":
     import batchpersist.cli.run
-    import batchpersist.settle  # noqa: F401
+    import batchpersist.settling.settle  # noqa: F401
     from batchpersist.cli.main import main
 
     VARIANTS[sys.argv.pop(1)]()

@@ -28,11 +28,11 @@ from hypothesis.stateful import (
 )
 from model import Run, persist, read_snapshot, record, stringify
 
-from batchpersist import shards
 from batchpersist.batch import BatchReport, run_batch
-from batchpersist.locks import LockPolicy
+from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Durability, Event, Progress
 from batchpersist.options import BatchOptions
+from batchpersist.planning import shards
 
 SOURCES = ("a.jsonl", "b.json", "c.ndjson")
 TASKS = ("hot", "Task b", "täsk")

@@ -21,11 +21,11 @@ sys.path.append(str(Path(__file__).parents[1]))  # the suite's helpers
 from jsonspelling import TOKEN, reference
 
 from batchpersist.errors import InvalidRunError, SnapshotError
-from batchpersist.history import read_history
-from batchpersist.jsontext import MAX_DEPTH, canonical, nest
-from batchpersist.lockowner import parse
+from batchpersist.locking.lockowner import parse
 from batchpersist.models import DEFAULT_KEYS
-from batchpersist.runreader import RunReader
+from batchpersist.runs.jsontext import MAX_DEPTH, canonical, nest
+from batchpersist.runs.runreader import RunReader
+from batchpersist.snapshots.history import read_history
 from batchpersist.sources import jsonfile, ndjson
 
 sys.setrecursionlimit(10_000)  # for the slow side

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ...options import BatchOptions
-from ...policy import FailurePolicy
+from ...scheduling.policy import FailurePolicy
 from .sections import section
 from .types import Failures, Shard
 

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ...compare.options import MODES, CompareOptions
-from ...executors import usable_cpus
+from ...scheduling.executors import usable_cpus
 from .sections import section
 
 _option = section("The comparison")

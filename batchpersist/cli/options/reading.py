@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ...models import Keys
-from ...plan import Selection
+from ...planning.plan import Selection
 from .sections import section
 from .types import Moment
 

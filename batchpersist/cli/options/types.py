@@ -11,8 +11,8 @@ import click
 
 from ...errors import UsageError
 from ...memory import parse_size
-from ...partition import Partition
-from ...policy import FailurePolicy
+from ...runs.partition import Partition
+from ...scheduling.policy import FailurePolicy
 
 
 class Failures(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from ...executors import usable_cpus
-from ...locks import LockPolicy
+from ...locking.locks import LockPolicy
 from ...models import Durability
-from ...retries import RetryPolicy
+from ...scheduling.executors import usable_cpus
+from ...scheduling.retries import RetryPolicy
 from .sections import section
 from .types import Size
 

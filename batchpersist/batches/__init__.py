@@ -1,0 +1,1 @@
+"""A batch as its folder knows it: begun, journaled, continued, ended."""

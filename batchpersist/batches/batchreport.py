@@ -1,0 +1,42 @@
+"""What a batch brings back to whoever called for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..models import Failure
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+State = Literal["finished", "stopped", "timed_out", "interrupted"]
+
+
+@dataclass(frozen=True)
+class BatchReport:
+    """What a batch did."""
+
+    metrics: dict[str, Any]
+    """The content of metrics.json (docs/metrics.md)."""
+    outcomes: pa.Table
+    """A row a run (docs/metrics.md)."""
+    state: State
+    defects: int
+    """Shards that failed by an error of this package's own, not of their runs."""
+    unwritten: list[Failure]
+    """Why metrics.json, the outcome table or another file asked for could not be written, if so."""
+    folder: str
+    """Where the batch's own record is kept (docs/batches.md)."""
+
+    @property
+    def exit_code(self) -> int:
+        """0, 1, 3, 4 or 12, as the README lists them; an interruption's is the caller's to know."""
+        counts = self.metrics["counts"]
+        if self.defects or self.unwritten:
+            return 1
+        if self.state == "stopped":
+            return 4
+        if self.state == "timed_out":
+            return 12
+        return 3 if counts["failed"] or counts["invalid"] else 0

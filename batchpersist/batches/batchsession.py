@@ -1,0 +1,159 @@
+"""A batch from its start to its end as its folder knows it: begun or continued, journaled, closed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import socket
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import datetime, timezone
+from hashlib import blake2b
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from .. import __version__
+from ..errors import WorkerDiedError
+from ..files.versions import boot_id
+from ..layout import Layout
+from ..locking.lockowner import utc_text
+from ..models import Durability, Failure, ShardOutcome
+from ..options import BatchOptions
+from ..settling.journal import Journal, QuarantineEntry, encode_entry
+from ..sources import absolute
+from .batchfolder import BatchFolder, BatchRecord, State, batch_name, drop_oldest, list_batches, read_if_any
+from .deadbatches import clear_dead_batches
+from .resuming import settled_before
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_DIED = WorkerDiedError.__name__
+
+
+class BatchSession:
+    """For the holder of the batch lock. A context manager: what leaves it by an exception has failed.
+
+    The latest batch that did the same work (the same roots, keys, selection, shard and sources) is
+    continued if it did not finish, under its own id: all else that options can say changes how the
+    work is done, but not its result. Raises OSError where the folder cannot be made or written.
+    """
+
+    def __init__(self, layout: Layout, options: BatchOptions, sources: Sequence[str]) -> None:
+        self._layout = layout
+        self._options = options
+        job = _job(layout, options, sources)
+        before = _unfinished(layout, job) if options.resume else None
+        self.started_at = datetime.now(timezone.utc)
+        if before is not None:
+            self.started_at = datetime.fromisoformat(before.started_at.replace("Z", "+00:00"))
+        self.record = BatchRecord(
+            batch_id=before.batch_id if before else _new_id(self.started_at),
+            state="running",
+            job=job,
+            parts=before.parts + 1 if before else 1,
+            pid=os.getpid(),
+            host=socket.gethostname(),
+            started_at=utc_text(self.started_at),
+            retry_of=options.retry_of,
+            version=__version__,
+            cwd=os.getcwd(),
+            boot=boot_id() if options.durability is Durability.NONE else (before.boot if before else None),
+            shard=layout.shard,
+            config=options.as_config(sources),
+        )
+        self.folder = BatchFolder(layout.batch(self.record.batch_id))
+        self.after_crash = False
+        """A batch died on this root, and may have left temporary files."""
+
+    @property
+    def batch_id(self) -> str:
+        return self.record.batch_id
+
+    @property
+    def name(self) -> str:
+        """What a person calls it, and by which the batch lock's holder is known."""
+        return batch_name(self.batch_id)
+
+    @property
+    def continues(self) -> bool:
+        return self.record.parts > 1
+
+    @property
+    def is_synced(self) -> bool:
+        """Whether what the journal says to be persisted is as durable as this part is to be."""
+        return self.record.boot is None or self._options.durability is Durability.NONE
+
+    def __enter__(self) -> BatchSession:
+        self.after_crash = clear_dead_batches(self._layout)
+        os.makedirs(self.folder.beats)
+        self.settled = settled_before(self.folder.journal) if self.continues else None
+        # From now on the journal may hold what ends with the boot: no older form of this must outlive that.
+        self.folder.write_record(self.record, Durability.FILE if self.continues else Durability.NONE)
+        self._journal = Journal(self.folder.journal, self._options.durability)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._journal.close()
+        shutil.rmtree(self.folder.spool, ignore_errors=True)
+        if self.record.state == "running":
+            self.end("failed" if isinstance(error, Exception) else "interrupted", None)
+
+    def settle(self, outcome: ShardOutcome, rows: pa.Table) -> None:
+        """Journal a shard; ``rows`` are the plan's."""
+        if outcome.journal_entry:
+            self._journal.append(outcome.journal_entry)
+            return
+        first = outcome.shard.start
+        for row, failure in (outcome.snapshot_failures | outcome.manifest_failures).items():
+            if failure.type == _DIED:
+                self._quarantine(rows.slice(first + row, 1).to_pylist()[0], failure)
+
+    def _quarantine(self, run: dict[str, str], failure: Failure) -> None:
+        entry = QuarantineEntry(run["task_id"], run["run_id"], run["timestamp"], failure)
+        self._journal.append(encode_entry(entry))
+
+    def end(self, state: State, exit_code: int | None) -> None:
+        """Note how the batch ended, and let go of batches that are too old. Never raises OSError."""
+        self.record.state, self.record.exit_code = state, exit_code
+        self.record.finished_at = utc_text()
+        with contextlib.suppress(OSError):
+            os.unlink(self.folder.progress)
+        try:
+            self.folder.write_record(self.record)
+            drop_oldest(self._layout, self._options.keep_batches, self.batch_id)
+        except OSError:
+            pass  # what it did is in the metrics; it would only be continued for nothing
+
+
+def _unfinished(layout: Layout, job: str) -> BatchRecord | None:
+    """The latest batch of the same work, if it did not finish and its journal can be believed."""
+    for folder in reversed(list_batches(layout)):
+        record = read_if_any(folder)
+        if record is not None and record.job == job:
+            believed = record.boot is None or record.boot == boot_id() != ""
+            return record if record.state != "finished" and believed else None
+    return None
+
+
+def _job(layout: Layout, options: BatchOptions, sources: Sequence[str]) -> str:
+    paths = [layout.out_dir, layout.runs_dir]
+    paths += map(absolute, sources)
+    work = {
+        "paths": [os.fsencode(path).hex() for path in paths],
+        "keys": asdict(options.keys),
+        "selection": asdict(options.selection),
+        "shard": layout.shard,
+        "retry_of": options.retry_of and asdict(options.retry_of),
+    }
+    return blake2b(json.dumps(work).encode(), digest_size=16).hexdigest()
+
+
+def _new_id(moment: datetime) -> str:
+    """Ids sort by the time of the batches' start."""
+    return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"

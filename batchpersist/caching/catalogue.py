@@ -1,0 +1,80 @@
+"""The catalogue: what the last batch learnt of its sources and outputs, so that the next need not read them.
+
+It is only a cache (docs/decisions/0005-catalogue.md). For each source file it holds the file's
+stamp and its rows of the index, and for each row two more stamps: of the manifest that holds
+the run's text, and of the snapshot that holds its entry. Each of them says "a file of this
+stamp has this content", which stays true whatever happens to the files; and a file that has
+the stamp now has the content still.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from ..files.versions import boot_id
+from ..layout import Layout
+from ..models import Keys
+from .cataloguefile import CatalogueError, read_file, stream, write_file
+from .cataloguesources import KnownSources, SourceLog
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """A catalogue that was read."""
+
+    sources: KnownSources
+    rows: pa.Table
+    """Of the index."""
+    stamps: pa.Table
+    """Of the same rows: ``manifest_stamp`` and ``snapshot_stamp``."""
+    synced: bool
+    """Whether the outputs that the stamps are of are known to be on the disk."""
+
+
+def load_catalogue(layout: Layout, keys: Keys) -> Catalogue | None:
+    """The catalogue of these roots; None where there is none, or none that can be believed."""
+    try:
+        header, (sources, rows, stamps) = read_file(layout.catalogue, tables=3)
+        found = json.loads(header)
+        boot = found.pop("boot")
+        known = KnownSources(sources)
+    except (OSError, CatalogueError, ValueError, KeyError, AttributeError):
+        return None
+    if found != _scope(layout, keys) or (boot is not None and not boot == boot_id() != ""):
+        return None
+    return Catalogue(known, rows.combine_chunks(), stamps.combine_chunks(), synced=boot is None)
+
+
+def save_catalogue(
+    layout: Layout,
+    keys: Keys,
+    log: SourceLog,
+    rows: Iterable[bytes],
+    stamps: Iterable[bytes],
+    *,
+    synced: bool,
+) -> None:
+    """Replace the catalogue; ``rows`` and ``stamps`` are Arrow streams, of the index. Raises OSError.
+
+    ``synced``: whether all outputs that there are stamps of have been. One that was not may be torn after
+    a power cut although its times are those of before: then the catalogue ends with this boot.
+    """
+    boot = None if synced else boot_id()
+    header = json.dumps({**_scope(layout, keys), "boot": boot}).encode()
+    os.makedirs(os.path.dirname(layout.catalogue), exist_ok=True)
+    write_file(layout.catalogue, header, [stream(log.table()), rows, stamps])
+
+
+def _scope(layout: Layout, keys: Keys) -> dict[str, Any]:
+    """What a catalogue holds good for."""
+    roots = {"out_dir": os.fsencode(layout.out_dir).hex(), "runs_dir": os.fsencode(layout.runs_dir).hex()}
+    return {"format": FORMAT, **roots, **asdict(keys)}

@@ -1,0 +1,112 @@
+"""What one batch has to do with the catalogue, from its scan to its end."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from ..columns import whole
+from ..figures.outcomes import OutcomeBuilder
+from ..layout import Layout
+from ..models import Durability
+from ..options import BatchOptions
+from ..planning.plan import Plan
+from .catalogue import Catalogue, load_catalogue, save_catalogue
+from .cataloguefile import spool_stream, spooled_stream
+from .catalogueoutputs import new_stamps, with_known_stamps
+from .cataloguesources import SourceLog
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_log = logging.getLogger(__name__)
+
+
+class CatalogueSession:
+    """Does nothing where the options do without. ``spool``: a folder of the batch."""
+
+    def __init__(self, layout: Layout, options: BatchOptions, spool: str) -> None:
+        self._layout = layout
+        self._options = options
+        self._spool = spool
+        self._catalogue = load_catalogue(layout, options.keys) if options.reads_catalogue else None
+        self.log = SourceLog()
+        self._durable = options.durability is not Durability.NONE
+        self._stamps = self._known_stamps(self._catalogue)
+        self._known: pa.Array | None = None
+        self._rows = 0
+        self._given_up = False
+
+    def _known_stamps(self, catalogue: Catalogue | None) -> pa.Table | None:
+        """What was not synced is to be looked at, and synced, by a batch that promises so."""
+        if catalogue is None or (self._durable and not catalogue.synced):
+            return None
+        return catalogue.stamps
+
+    def take_catalogue(self) -> Catalogue | None:
+        """For the scan alone: its rows are not kept any longer."""
+        catalogue, self._catalogue = self._catalogue, None
+        return catalogue
+
+    def indexed(self, index: pa.Table) -> None:
+        """The scan has ended. The rows are put aside: memory is for the plan from now on."""
+        self._rows = index.num_rows if self.log else 0
+        if self._keeps:
+            if "known" in index.column_names:
+                self._known = whole(index["known"])
+                index = index.drop_columns("known")
+            with self._giving_up():
+                spool_stream(_pruned(index).to_batches(), self._path("rows"))
+
+    def informed(self, plan: Plan) -> Plan:
+        """The plan with what is known of its outputs, which the workers need not read then."""
+        if self._stamps is None or self._options.force:
+            return plan
+        return replace(plan, rows=with_known_stamps(plan.rows, self._stamps))
+
+    def save(self, plan: Plan, outcomes: OutcomeBuilder) -> None:
+        """All that could be has settled: leave what was learnt to the next batch.
+
+        What an earlier one left stays true, and of a run that was not attempted nothing was learnt.
+        """
+        if self._keeps:
+            stamps = new_stamps(plan.rows, outcomes, self._known, self._stamps, self._rows)
+            with self._giving_up():
+                spool_stream(stamps, self._path("stamps"))
+                streams = [spooled_stream(self._path(name)) for name in ("rows", "stamps")]
+                save_catalogue(self._layout, self._options.keys, self.log, *streams, synced=self._durable)
+        self._stamps = self._known = None
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._spool, f"catalogue-{name}")
+
+    @property
+    def _keeps(self) -> bool:
+        return self._options.keeps_catalogue and bool(self._rows) and not self._given_up
+
+    @contextmanager
+    def _giving_up(self) -> Iterator[None]:
+        """A cache that cannot be kept is no reason for a batch to fail."""
+        try:
+            yield
+        except OSError as error:
+            self._given_up = True
+            _log.warning("what was learnt of unchanged files cannot be kept: %s", error)
+
+
+def _pruned(index: pa.Table) -> pa.Table:
+    """Without the dictionaries' values that no row has: they would add up from night to night."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for number, field in enumerate(index.schema):
+        if pa.types.is_dictionary(field.type) and index.num_rows:
+            column = whole(index[number])
+            if pc.count_distinct(column.indices).as_py() < len(column.dictionary):
+                column = column.cast(field.type.value_type).dictionary_encode()
+                index = index.set_column(number, field, column)
+    return index

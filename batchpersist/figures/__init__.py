@@ -1,0 +1,1 @@
+"""From outcomes to counts, timings and metrics.json."""

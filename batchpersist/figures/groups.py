@@ -1,0 +1,118 @@
+"""An outcome table by task, and what failed by cause: as long as a person would read, no longer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ..columns import utf8
+from .outcomes import Status
+from .timing import seconds
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ..ingest.scan import Reject
+
+MAX_TASKS = 10_000
+MAX_ERRORS = 100
+SAMPLES = 5
+"""Of each group of errors, the first ones."""
+
+_CAUSE = ("stage", "type", "message")
+
+
+def by_task(table: pa.Table, commit_seconds: Mapping[str, float]) -> tuple[list[dict[str, Any]], int]:
+    """An entry for each task, sorted by task_id; and how many tasks beyond MAX_TASKS were left out.
+
+    Tasks with failures are listed first, then those of the most runs.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    codes = table["status"].combine_chunks().indices
+    columns = {name.lower(): pc.equal(codes, status.value) for name, status in Status.__members__.items()}
+    columns["runs"] = pc.not_equal(codes, Status.SUPERSEDED.value)
+    rows = pa.table({"task_id": table["task_id"], **columns})
+    tasks = rows.group_by("task_id").aggregate([(name, "sum") for name in columns])
+    tasks = tasks.rename_columns([name.removesuffix("_sum") for name in tasks.column_names])
+    tasks = tasks.set_column(0, "task_id", tasks["task_id"].cast(pa.string()))  # so that it can be sorted
+    tasks = tasks.append_column("failing", pc.greater(tasks["failed"], 0))
+    order = [("failing", "descending"), ("runs", "descending"), ("task_id", "ascending")]
+    listed = tasks.sort_by(order).slice(0, MAX_TASKS).sort_by("task_id")
+    entries = [_task_entry(task, commit_seconds) for task in listed.to_pylist()]
+    return entries, tasks.num_rows - len(entries)
+
+
+def _task_entry(task: Mapping[str, Any], commit_seconds: Mapping[str, float]) -> dict[str, Any]:
+    names = ("task_id", "runs", "persisted", "unchanged", "failed", "not_attempted", "superseded")
+    took = commit_seconds.get(task["task_id"])
+    timing = {"commit_seconds": None if took is None else seconds(took)}
+    return {name: task[name] for name in names} | {"timing": timing}
+
+
+def by_cause(table: pa.Table, rejects: Sequence[Reject]) -> tuple[list[dict[str, Any]], int]:
+    """What failed, grouped by stage, type and message, the most frequent first; and how many groups
+    beyond MAX_ERRORS were left out. Samples are the first in source order (rejects) or plan order."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    failures = pa.concat_tables([_rejected(rejects), _failed(table, "snapshot"), _failed(table, "manifest")])
+    groups = failures.group_by(list(_CAUSE), use_threads=False)  # one thread keeps the rows in order
+    causes = groups.aggregate([("row", "count"), ("row", "list")])
+    order = [(name, "ascending") for name in ("type", "message", "stage")]
+    listed = causes.sort_by([("row_count", "descending"), *order]).slice(0, MAX_ERRORS)
+    samples = pc.list_slice(listed["row_list"], 0, SAMPLES).to_pylist()
+    entries = [
+        {name: cause[name] for name in _CAUSE}
+        | {"count": cause["row_count"], "samples": _samples(cause["stage"], rows, table, rejects)}
+        for cause, rows in zip(listed.drop_columns("row_list").to_pylist(), samples, strict=True)
+    ]
+    return entries, causes.num_rows - len(entries)
+
+
+def _rejected(rejects: Sequence[Reject]) -> pa.Table:
+    """The cause of each reject, and its place among them."""
+    types = [reject.failure.type for reject in rejects]
+    messages = [utf8(reject.failure.message) for reject in rejects]
+    return _failures("input", types, messages, range(len(rejects)))
+
+
+def _failed(table: pa.Table, side: str) -> pa.Table:
+    """The cause of each failure of one side, and its row; of runs that count."""
+    import pyarrow.compute as pc
+
+    counts = pc.not_equal(table["status"].combine_chunks().indices, Status.SUPERSEDED.value)
+    types, messages = table[f"{side}_error_type"], table[f"{side}_error_message"]
+    # In one piece: of no pieces at all, older Arrow finds the nonzero ones by crashing.
+    rows = pc.indices_nonzero(pc.and_(pc.is_valid(types.combine_chunks()), counts))
+    return _failures(side, types.take(rows), messages.take(rows), rows)
+
+
+def _failures(stage: str, types: Any, messages: Any, rows: Any) -> pa.Table:
+    import pyarrow as pa
+
+    kinds = {name: pa.string() for name in _CAUSE} | {"row": pa.int64()}
+    columns = {"stage": pa.repeat(stage, len(rows)), "type": types, "message": messages, "row": rows}
+    return pa.table(columns, schema=pa.schema(kinds))
+
+
+def _samples(
+    stage: str, rows: Sequence[int], table: pa.Table, rejects: Sequence[Reject]
+) -> list[dict[str, str | int | None]]:
+    if stage == "input":
+        return [_reject_sample(rejects[row]) for row in rows]
+    names = ["source", "line", "task_id", "run_id", "detail"]
+    picked = table.select([*names[:-1], f"{stage}_error_detail"]).take(rows)
+    return picked.rename_columns(names).to_pylist()  # type: ignore[no-any-return]
+
+
+def _reject_sample(reject: Reject) -> dict[str, str | int | None]:
+    """Without ids: there is no valid run to take them from."""
+    return {
+        "source": utf8(reject.source),
+        "line": reject.line,
+        "task_id": None,
+        "run_id": None,
+        "detail": utf8(reject.failure.detail),
+    }

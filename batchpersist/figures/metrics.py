@@ -1,0 +1,126 @@
+"""metrics.json: what a batch did, as one document (docs/metrics.md, metrics.schema.json)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+from ..batches.batchreport import State
+from ..files import atomic
+from ..models import Durability
+from ..runs.jsontext import encode
+from . import groups
+from .counts import count
+from .outcomes import SettleTotals
+from .timing import Phases, build_timing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ..ingest.index import ScanTotals
+    from ..ingest.scan import Reject
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class BatchInfo:
+    """What is known of a batch apart from its runs."""
+
+    batch_id: str
+    started_at: datetime
+    finished_at: datetime
+    """Both with a time zone."""
+    version: str
+    config: Mapping[str, Any]
+    """As JSON holds it; shown as it is."""
+    state: State = "finished"
+    parts: int = 1
+    """One more for each time that it was continued."""
+
+
+def build_metrics(
+    info: BatchInfo,
+    phases: Phases,
+    *,
+    scan: ScanTotals,
+    rejects: Sequence[Reject],
+    filtered: int,
+    other_shards: int = 0,
+    resumed: int = 0,
+    table: pa.Table,
+    totals: SettleTotals,
+) -> dict[str, Any]:
+    """The metrics of a batch; ``table`` and ``totals`` come from its OutcomeBuilder.
+
+    ``rejects`` are the invalid runs in source order, ``filtered`` those that the selection
+    left out, ``other_shards`` those that are other shards' work, ``resumed`` those that an earlier
+    part of the batch settled. Raises TotalsError where the counts do not add up.
+    """
+    import pyarrow.compute as pc
+
+    counts = count(
+        table,
+        discovered=scan.discovered,
+        invalid=len(rejects),
+        filtered=filtered,
+        other_shards=other_shards,
+        resumed=resumed,
+    )
+    counts.check()
+    tasks, tasks_omitted = groups.by_task(table, totals.commit_seconds)
+    errors, errors_omitted = groups.by_cause(table, rejects)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "batch_id": info.batch_id,
+        "parts": info.parts,
+        "started_at": _iso(info.started_at),
+        "finished_at": _iso(info.finished_at),
+        "version": info.version,
+        "state": info.state,
+        "interrupted": info.state == "interrupted",
+        "config": dict(info.config),
+        "counts": asdict(counts),
+        "passed_over": {
+            "other_events": scan.other_events,
+            "other_manifests": scan.other_manifests,
+            "ignored_files": scan.ignored_files,
+        },
+        "bytes": {
+            "read": scan.bytes_read,
+            "snapshots": totals.snapshot_bytes,
+            "manifests": pc.sum(table["manifest_bytes"]).as_py() or 0,
+        },
+        "timing": {**build_timing(table, totals, phases), "cached_sources": scan.cached_sources},
+        "errors": errors,
+        "errors_omitted": errors_omitted,
+        "tasks": tasks,
+        "tasks_omitted": tasks_omitted,
+    }
+
+
+def _iso(moment: datetime) -> str:
+    """As JavaScript's toISOString() words it."""
+    utc = moment.astimezone(timezone.utc)
+    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def write_metrics(metrics: Mapping[str, Any], path: str, durability: Durability = Durability.FILE) -> None:
+    """Write metrics, or another such document, as JSON: whole or not at all (the folder is made). OSError."""
+    atomic.write(path, encode(metrics) + b"\n", durability)
+
+
+def stable(metrics: Any) -> Any:
+    """A copy without what varies from run to run: every ``timing``, ``batch_id`` and ``*_at``, at any depth.
+
+    Equal for two batches that did the same work with the same configuration.
+    """
+    if isinstance(metrics, Mapping):
+        return {name: stable(value) for name, value in metrics.items() if not _varies(name)}
+    return [stable(value) for value in metrics] if isinstance(metrics, list) else metrics
+
+
+def _varies(name: str) -> bool:
+    return name in ("timing", "batch_id") or name.endswith("_at")

@@ -1,0 +1,230 @@
+"""The outcome table: how each run of a batch settled, a row a run.
+
+Shards come home in any order and land in plain arrays by row number; Arrow then takes the
+arrays over as they are. At a million runs an object a row would cost more than the writes.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import TYPE_CHECKING, Any
+
+from ..columns import SideColumns, adopt, encoded, named, put, where, whole
+from ..models import ShardOutcome, Side, Work
+from ..phaseclock import PHASES
+from ..stamps import NO_STAMP, STAMP_BYTES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+_OF_PLAN = ("task_id", "run_id", "timestamp", "source", "line", "superseded")
+
+
+class Status(IntEnum):
+    """How a run settled, both sides of its pair taken together."""
+
+    NOT_ATTEMPTED = 0
+    PERSISTED = 1
+    UNCHANGED = 2
+    FAILED = 3
+    SUPERSEDED = 4
+    """A later row is the same run: what became of this one does not count."""
+
+
+def status_of(snapshot: int, manifest: int) -> Status:
+    """The status of a run whose sides settled so (``Side`` values)."""
+    sides = {snapshot, manifest}
+    if sides & {Side.FAILED, Side.LOCKED}:
+        return Status.FAILED
+    if Side.NOT_ATTEMPTED in sides:
+        return Status.NOT_ATTEMPTED
+    return Status.UNCHANGED if sides == {Side.UNCHANGED} else Status.PERSISTED
+
+
+@dataclass
+class SettleTotals:
+    """What shards tell apart from their rows."""
+
+    commit_seconds: dict[str, float] = field(default_factory=dict)
+    """By task; all its commits together, should there be several."""
+    snapshot_bytes: int = 0
+    pair_seconds: float = 0.0
+    """Seconds in which pairs were settled, both sides started together, over all shards."""
+    retried_runs: int = 0
+    """How many were tried again, each time counted."""
+    sum_if_sequential: float = 0.0
+    """Seconds the same work takes with one side after the other."""
+    phases: dict[str, float] = field(default_factory=lambda: dict.fromkeys(PHASES, 0.0))
+    """Seconds by phase, over all threads of all shards."""
+    shard_seconds: float = 0.0
+    """In which workers had a shard in hand, over all shards."""
+    syncs: int = 0
+    """Calls of fsync and syncfs."""
+
+
+class OutcomeBuilder:
+    """Takes in shard outcomes in any order of completion; rows of none stay NOT_ATTEMPTED.
+
+    ``rows`` is the plan's, in plan order: task_id, run_id, timestamp, source (strings, plain
+    or dictionary-encoded), line (int64) and superseded (bool). For one thread.
+    """
+
+    def __init__(self, rows: pa.Table) -> None:
+        runs = rows.num_rows
+        self.totals = SettleTotals()
+        self._rows = rows.select(_OF_PLAN)  # the rest of a plan is not kept alive
+        self._snapshot = SideColumns(runs)
+        self._manifest = SideColumns(runs)
+        self._pair_seconds = array("d", bytes(8 * runs))
+        self._manifest_bytes = array("q", bytes(8 * runs))
+        self._shard = array("i", [-1]) * runs
+        self._manifest_stamps = bytearray()
+        self._snapshot_stamps: dict[str, bytes] = {}
+        self.shards: list[dict[str, Any]] = []
+        """Who settled what, and when: a row a shard, in order of completion."""
+
+    def add(self, outcome: ShardOutcome) -> None:
+        """Take in one shard; rows that come again count as they settled last.
+
+        Raises ValueError where its sequences are not of the shard's length: a defect.
+        """
+        _, work, start, stop, _ = outcome.shard
+        if work is not Work.MANIFEST:
+            columns = (outcome.snapshot, outcome.snapshot_seconds, outcome.snapshot_failures)
+            self._snapshot.fill(start, stop, *columns)
+        if work is not Work.SNAPSHOT:
+            columns = (outcome.manifest, outcome.manifest_seconds, outcome.manifest_failures)
+            self._manifest.fill(start, stop, *columns)
+            written = map(max, self._manifest_bytes[start:stop], outcome.manifest_bytes)
+            put(self._manifest_bytes, start, stop, list(written))
+            put(self._shard, start, stop, array("i", [outcome.shard.number]) * (stop - start))
+            self._keep_stamps(start, outcome.manifest_stamps)
+        # The sides of a split task are settled apart: the pair took as long as the slower one.
+        slower = map(max, self._pair_seconds[start:stop], outcome.pair_seconds)
+        put(self._pair_seconds, start, stop, list(slower))
+        self._count(outcome)
+
+    def _count(self, outcome: ShardOutcome) -> None:
+        totals = self.totals
+        self.shards.append(_shard_row(outcome))
+        totals.pair_seconds += outcome.pair_wall
+        totals.sum_if_sequential += outcome.sum_if_sequential
+        totals.shard_seconds += outcome.finished - outcome.started
+        totals.syncs += outcome.syncs
+        for phase, seconds in outcome.phases.items():
+            totals.phases[phase] += seconds
+        for commit in outcome.commits:
+            totals.snapshot_bytes += commit.size
+            before = totals.commit_seconds.get(commit.task_id)
+            totals.commit_seconds[commit.task_id] = (before or 0.0) + commit.seconds
+            # What an earlier one of several commits recorded, the last one's stamp does not vouch for.
+            self._snapshot_stamps[commit.task_id] = commit.stamp if before is None else NO_STAMP
+
+    def _keep_stamps(self, start: int, stamps: bytearray) -> None:
+        if stamps:
+            self._manifest_stamps = self._manifest_stamps or bytearray(STAMP_BYTES * self._rows.num_rows)
+            memoryview(self._manifest_stamps)[STAMP_BYTES * start :][: len(stamps)] = stamps
+
+    def take_over(self, states: Mapping[str, pa.Array]) -> int:
+        """Rows that stand as an earlier part of the batch left them count as they did then.
+
+        ``states``: for each side and row how it had settled, NOT_ATTEMPTED where it had not. Returns the
+        number of rows of which that part had settled both sides.
+        """
+        import pyarrow.compute as pc
+
+        sides = {"snapshot": self._snapshot, "manifest": self._manifest}
+        standing = [
+            pc.and_(
+                pc.equal(sides[side].states(), Side.UNCHANGED.value),
+                pc.not_equal(before, Side.NOT_ATTEMPTED.value),
+            )
+            for side, before in states.items()
+        ]
+        resumed = pc.sum(pc.and_(*standing)).as_py() or 0
+        for (side, before), stands in zip(states.items(), standing, strict=True):
+            sides[side].replace(pc.if_else(stands, before, sides[side].states()))
+        return int(resumed)
+
+    def manifest_stamps(self) -> pa.Array:
+        """Of each row: the stamp of the manifest that holds its text, or NO_STAMP."""
+        import pyarrow as pa
+
+        runs = self._rows.num_rows
+        stamps = self._manifest_stamps or bytearray(STAMP_BYTES * runs)
+        return pa.Array.from_buffers(pa.binary(STAMP_BYTES), runs, [None, pa.py_buffer(stamps)])
+
+    def snapshot_stamps(self) -> pa.Array:
+        """Of each row: the stamp of the regular snapshot that holds its entry, or NO_STAMP."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        kind = pa.binary(STAMP_BYTES)
+        tasks = encoded(self._rows["task_id"])
+        stamps = [self._snapshot_stamps.get(task, NO_STAMP) for task in tasks.dictionary.to_pylist()]
+        stand = pc.is_in(
+            self._snapshot.states(), value_set=pa.array([Side.PERSISTED, Side.UNCHANGED], pa.int8())
+        )
+        return pc.if_else(stand, pa.array(stamps, kind).take(tasks.indices), pa.scalar(NO_STAMP, kind))
+
+    def table(self) -> pa.Table:
+        """The outcome table (docs/metrics.md). It lives in the builder's memory: add nothing after it.
+
+        The stamps are let go of.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        self._manifest_stamps = bytearray()
+
+        rows, snapshot, manifest = self._rows, self._snapshot, self._manifest
+        columns = {
+            "task_id": encoded(rows["task_id"]),
+            "run_id": rows["run_id"],
+            "timestamp": rows["timestamp"],
+            "source": encoded(rows["source"]),
+            "line": rows["line"],
+            "status": named(Status, _statuses(snapshot, manifest, rows["superseded"])),
+            "snapshot": named(Side, snapshot.states()),
+            "manifest": named(Side, manifest.states()),
+        }
+        for name, side in (("snapshot", snapshot), ("manifest", manifest)):
+            parts = zip(("type", "message", "detail"), side.errors(), strict=True)
+            columns |= {f"{name}_error_{part}": column for part, column in parts}
+        pairs = adopt(self._pair_seconds, pa.float64())
+        shard = adopt(self._shard, pa.int32())
+        columns["snapshot_seconds"] = snapshot.seconds()
+        columns["manifest_seconds"] = manifest.seconds()
+        columns["pair_seconds"] = where(pc.or_(snapshot.attempted(), manifest.attempted()), pairs)
+        columns["manifest_bytes"] = adopt(self._manifest_bytes, pa.int64())
+        columns["shard"] = where(pc.greater_equal(shard, 0), shard)
+        return pa.table(columns)
+
+
+def _shard_row(outcome: ShardOutcome) -> dict[str, Any]:
+    number, work, start, stop, size = outcome.shard
+    return {
+        "number": number,
+        "work": work.value,
+        "pid": outcome.pid,
+        "started": outcome.started,
+        "finished": outcome.finished,
+        "runs": stop - start,
+        "bytes": size,
+        "cpu_seconds": outcome.cpu_seconds,
+    }
+
+
+def _statuses(snapshot: SideColumns, manifest: SideColumns, superseded: pa.ChunkedArray) -> pa.Array:
+    """``status_of`` for every row, by a table of all its answers."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    answers = pa.array([status_of(first, second) for first in Side for second in Side], pa.int8())
+    place = pc.add(pc.multiply(snapshot.states(), pa.scalar(len(Side), pa.int8())), manifest.states())
+    replaced = whole(superseded)
+    return pc.if_else(replaced, pa.scalar(Status.SUPERSEDED.value, pa.int8()), answers.take(place))

@@ -1,0 +1,143 @@
+"""The files in which a batch says what it did: metrics.json and, where asked for, the outcome table."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ..batches.batchfolder import BatchFolder
+from ..batches.batchreport import BatchReport
+from ..columns import utf8
+from ..errors import UsageError, failure_of
+from ..files import atomic
+from ..files.durability import SyncGroup
+from ..files.folders import make_root
+from ..models import Durability, Failure
+from ..monitoring.textfile import write_textfile
+from ..options import BatchOptions
+from .metrics import write_metrics
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from ..ingest.scan import Reject
+
+_ROWS_AT_ONCE = 1 << 16
+
+
+def check_writable(options: BatchOptions) -> None:
+    """Raise OSError where the reports could not be written: before the work, not after it.
+
+    Their folders are made; nothing else is left behind.
+    """
+    for path in filter(None, (options.metrics_path, options.outcomes_path)):
+        check_file(path, options.durability)
+
+
+def check_file(path: str, durability: Durability = Durability.FILE) -> None:
+    """The same for one file."""
+    if os.path.isdir(path):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
+    make_root(os.path.dirname(os.path.abspath(path)), durability)
+    atomic.stage(path, (), SyncGroup()).discard()
+
+
+def write_reports(options: BatchOptions, metrics: dict[str, Any], outcomes: pa.Table) -> list[Failure]:
+    """Write both; one that cannot be written does not stop the other, and is told in the result."""
+    writes = [partial(write_metrics, metrics, options.metrics_path)]
+    if options.outcomes_path is not None:
+        writes.append(partial(write_table, outcomes, options.outcomes_path, Durability.FILE))
+    return _failures(writes)
+
+
+def write_monitoring(options: BatchOptions, report: BatchReport) -> list[Failure]:
+    """Leave the figures for the monitoring, where asked for; why that was not possible, if so."""
+    if options.textfile_path is None:
+        return []
+    success = report.state == "finished" and report.exit_code == 0
+    told = (report.metrics, report.outcomes)
+    return _failures(
+        [partial(write_textfile, options.textfile_path, options.layout(), *told, success=success)]
+    )
+
+
+def write_folder(
+    folder: BatchFolder,
+    metrics: dict[str, Any],
+    outcomes: pa.Table,
+    rejects: Sequence[Reject],
+    shards: Sequence[dict[str, Any]],
+) -> list[Failure]:
+    """Leave in the batch's folder what its report needs; the first failure ends it, and is told."""
+    import pyarrow as pa
+
+    fields = [("source", pa.string()), ("line", pa.int64())]
+    fields += [(name, pa.string()) for name in Failure._fields]
+    rows = [{"source": utf8(name), "line": line, **failure._asdict()} for name, line, failure in rejects]
+    tables = {
+        folder.outcomes: outcomes,
+        folder.rejects: pa.Table.from_pylist(rows, schema=pa.schema(fields)),
+        folder.shards: pa.Table.from_pylist(list(shards), schema=_shard_schema()),
+    }
+    writes = [partial(write_metrics, metrics, folder.metrics, Durability.NONE)]
+    writes += [partial(write_table, table, path, Durability.NONE) for path, table in tables.items()]
+    return next(filter(None, (_failures([write]) for write in writes)), [])
+
+
+def _shard_schema() -> pa.Schema:
+    import pyarrow as pa
+
+    whole = dict.fromkeys(("number", "pid", "runs", "bytes"), pa.int64())
+    decimal = dict.fromkeys(("started", "finished", "cpu_seconds"), pa.float64())
+    order = ("number", "work", "pid", "started", "finished", "runs", "bytes", "cpu_seconds")
+    kinds = {"work": pa.string(), **whole, **decimal}
+    return pa.schema([(name, kinds[name]) for name in order])
+
+
+def write_table(table: pa.Table, path: str, durability: Durability) -> None:
+    """Write a table as Parquet (zstd), whole or not at all; raises OSError."""
+    atomic.write_chunks(path, _parquet(table), durability)
+
+
+def _parquet(table: pa.Table) -> Iterator[bytes]:
+    """A table as a Parquet file, some rows at a time: at a million of them it is not held twice."""
+    import pyarrow.parquet as pq
+
+    sink = _Pieces()
+    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+        for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+            writer.write_table(table.slice(start, _ROWS_AT_ONCE))
+            yield sink.taken()
+    yield sink.taken()
+
+
+class _Pieces(io.RawIOBase):
+    """A file to be written to, that gives away what it was given."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._pieces.append(bytes(data))
+        return len(self._pieces[-1])
+
+    def taken(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
+def _failures(writes: Iterable[Callable[[], None]]) -> list[Failure]:
+    failures = []
+    for write in writes:
+        try:
+            write()
+        except (OSError, UsageError) as error:
+            failures.append(failure_of(error))
+    return failures

@@ -1,0 +1,132 @@
+"""The metrics that each shard of a batch left: read, and seen to belong together."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from ..batches.batchreport import State
+from ..errors import SourceMissingError, UsageError
+from ..runs.partition import Partition
+from .counts import Counts
+
+_WORK = (
+    "sources",
+    "out_dir",
+    "runs_dir",
+    "task_key",
+    "run_key",
+    "time_key",
+    "tasks",
+    "since",
+    "until",
+    "limit",
+    "retry_of",
+)
+"""Options that say what is done: all shards of a batch have the same."""
+
+_CODES: dict[State, int] = {"finished": 0, "timed_out": 12, "stopped": 4, "interrupted": 130}
+"""Exit codes of commands whose runs all went well; the worst one comes last."""
+
+FAILURES = 3
+
+
+class _Metrics(msgspec.Struct):
+    """metrics.json (docs/metrics.md)."""
+
+    schema_version: Literal[1]
+    batch_id: str
+    parts: int
+    started_at: str
+    finished_at: str
+    version: str
+    interrupted: bool
+    state: State
+    config: dict[str, Any]
+    counts: dict[str, int]
+    passed_over: dict[str, int]
+    bytes: dict[str, int]
+    timing: dict[str, Any]
+    errors: list[dict[str, Any]]
+    errors_omitted: int
+    tasks: list[dict[str, Any]]
+    tasks_omitted: int
+
+
+@dataclass(frozen=True)
+class ShardPart:
+    """What one shard did."""
+
+    path: str
+    shard: Partition
+    metrics: _Metrics
+    counts: Counts
+
+    @property
+    def exit_code(self) -> int:
+        """Of its command, as far as its metrics tell."""
+        failures = self.counts.invalid or self.counts.failed
+        return worst([_CODES[self.metrics.state], FAILURES if failures else 0])
+
+
+def read_part(path: str) -> ShardPart:
+    """Raises SourceMissingError, OSError, and UsageError where the file is not the metrics of a shard."""
+    try:
+        with open(path, "rb") as file:
+            metrics = msgspec.json.decode(file.read(), type=_Metrics)
+        counts = Counts(**metrics.counts)
+    except FileNotFoundError:
+        raise SourceMissingError(path) from None
+    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+        raise UsageError(f"{path}: not the metrics of a batch: {error}") from None
+    shard = metrics.config.get("shard")
+    if not isinstance(shard, str):
+        raise UsageError(f"{path}: these metrics are not a shard's: their batch had no --shard")
+    return ShardPart(path, Partition.parse(shard), metrics, counts)
+
+
+def check_parts(parts: Iterable[ShardPart], *, partial: bool) -> list[ShardPart]:
+    """The parts by their numbers. Raises UsageError where they are not those of one batch.
+
+    ``partial``: some may be missing.
+    """
+    parts = sorted(parts, key=lambda part: part.shard.number)
+    first = parts[0]
+    for part in parts[1:]:
+        if part.shard.of != first.shard.of:
+            raise UsageError(f"{first.path} is shard {first.shard}, but {part.path} is {part.shard}")
+        for name in _WORK:
+            theirs, ours = part.metrics.config.get(name), first.metrics.config.get(name)
+            if theirs != ours:
+                raise UsageError(
+                    f"not shards of one batch: {name} is {ours!r} in {first.path}, {theirs!r} in {part.path}"
+                )
+    _check_numbers(parts, partial=partial)
+    return parts
+
+
+def _check_numbers(parts: Sequence[ShardPart], *, partial: bool) -> None:
+    paths: dict[int, list[str]] = defaultdict(list)
+    for part in parts:
+        paths[part.shard.number].append(part.path)
+    for number, same in paths.items():
+        if len(same) > 1:
+            raise UsageError(f"shard {number} is there twice: {' and '.join(same)}")
+    of = parts[0].shard.of
+    missing = [str(number) for number in range(1, of + 1) if number not in paths]
+    if missing and not partial:
+        raise UsageError(f"shards are missing of {of}: {', '.join(missing)} (--partial merges the others)")
+
+
+def worst(codes: Iterable[int]) -> int:
+    """The exit code that says most of what went wrong."""
+    return max(codes, key=(0, FAILURES, *_CODES.values()).index)
+
+
+def worst_state(parts: Iterable[ShardPart]) -> State:
+    """That of the whole, if its shards ended so."""
+    return max((part.metrics.state for part in parts), key=list(_CODES).index)

@@ -1,0 +1,1 @@
+"""Files that appear whole, are durable, and are recognised again."""

@@ -1,0 +1,209 @@
+"""What makes a group of files durable: no sync, an fsync of each, or one syncfs for all of them.
+
+The order is the same for every kind, and the caller keeps it: write the temporaries,
+``sync_data``, rename them, ``sync_names``, and only then report anything as persisted
+(docs/formats.md; the measurements are in docs/decisions/0004-durability.md).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from ..models import Durability
+from ..phaseclock import SYNC, current
+from . import syncfs
+
+FEW_FILES = 8
+"""Up to so many files are synced one by one: that costs a few milliseconds more at the worst, whereas
+a syncfs waits for all that other programs have written, however much that is."""
+
+
+class SyncGroup:
+    """The durability of one group of files; this base syncs nothing (``Durability.NONE``).
+
+    Two threads may report into one group at once; each barrier is for one thread, after
+    whatever it is to cover. A barrier that failed is never tried again, because the kernel
+    has dropped the data by then and a second sync would succeed: the whole group has failed,
+    and a later barrier of it raises at once.
+    """
+
+    def written(self, fd: int) -> None:
+        """A temporary file's data and mode are complete; called before ``fd`` is closed.
+        OSError: this file is lost (not the group)."""
+
+    def created(self, directory: str) -> None:
+        """A folder was made."""
+
+    def sync_data(self) -> None:
+        """Barrier before the group's first rename. OSError: nothing of the group may be renamed."""
+
+    def renamed(self, target: str) -> None:
+        """A temporary was renamed over ``target``."""
+
+    def standing(self, path: str, root: str) -> None:
+        """What stands at ``path`` belongs to the group as it is: whoever wrote it may not have synced it.
+        ``root``: the folder up to which its folders may be as new."""
+
+    def sync_names(self) -> None:
+        """Barrier after the group's last rename. OSError: nothing of the group is persisted."""
+
+    def close(self) -> None:
+        """Let go of descriptors; nothing more is synced. Idempotent."""
+
+    def __enter__(self) -> SyncGroup:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class _FileByFile(SyncGroup):
+    """fsync of each file as it is written, and of each touched folder once, at the end.
+
+    What stands already is synced at the end as well: many files of it by syncfs, where there is one.
+    """
+
+    def __init__(self, file_systems: _FileSystems | None = None) -> None:
+        self._once = _OnlyOnce()
+        self._folders: set[str] = set()  # set.add is atomic: no lock for two threads
+        self._standing: set[tuple[str, str]] = set()
+        self._file_systems = file_systems
+
+    def written(self, fd: int) -> None:
+        # Not fdatasync: it may leave out the permission bits, and saves nothing for a new file.
+        _counted(os.fsync, fd)
+
+    def created(self, directory: str) -> None:
+        self._folders.add(os.path.dirname(directory))
+
+    def renamed(self, target: str) -> None:
+        self._folders.add(os.path.dirname(target))
+
+    def standing(self, path: str, root: str) -> None:
+        self._standing.add((path, root))
+
+    def sync_names(self) -> None:
+        with self._once.attempt():
+            if self._file_systems is not None and len(self._standing) > FEW_FILES:
+                self._file_systems.sync_data()
+                self._standing.clear()
+            while self._standing:
+                self._sync_standing(*self._standing.pop())
+            while self._folders:
+                folder = self._folders.pop() or os.curdir
+                _fsync(folder, _open_folder(folder))
+
+    def _sync_standing(self, path: str, root: str) -> None:
+        self._folders.add(root)
+        folder = os.path.dirname(path)
+        while len(folder) > len(root):
+            self._folders.add(folder)
+            folder = os.path.dirname(folder)
+        with contextlib.suppress(FileNotFoundError):  # whoever removed it since meant to
+            _fsync(path, os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def close(self) -> None:
+        if self._file_systems is not None:
+            self._file_systems.close()
+
+
+class _FileSystems(SyncGroup):
+    """syncfs of each file system that the group writes to, once for the data and once for the names."""
+
+    def __init__(self, descriptors: Mapping[int, str], opened: contextlib.ExitStack) -> None:
+        self._once = _OnlyOnce()
+        self._descriptors = descriptors
+        self._opened = opened
+
+    def sync_data(self) -> None:
+        with self._once.attempt():
+            for fd, root in self._descriptors.items():
+                _counted(syncfs.syncfs, fd, root)
+
+    def sync_names(self) -> None:
+        self.sync_data()
+
+    def close(self) -> None:
+        self._opened.close()
+
+
+class _OnlyOnce:
+    """Remembers that a sync failed."""
+
+    def __init__(self) -> None:
+        self._failed = False
+
+    @contextlib.contextmanager
+    def attempt(self) -> Iterator[None]:
+        if self._failed:
+            raise OSError(errno.EIO, "an earlier sync of this group failed")
+        self._failed = True
+        yield
+        self._failed = False
+
+
+def open_group(durability: Durability, roots: Sequence[str], *, files: int) -> SyncGroup:
+    """Begin a group of about ``files`` files; call it before the group's first write.
+
+    ``roots``: folders (which need not exist yet) on whose file systems everything of the
+    group lies. BATCH gives one syncfs a file system where all of them are known to keep its
+    promise and there are more than ``FEW_FILES`` files, otherwise the same as FILE. Raises
+    OSError where a root cannot be opened.
+    """
+    if durability is Durability.NONE:
+        return SyncGroup()
+    file_systems = _trusted_file_systems(roots) if files > FEW_FILES else None
+    if file_systems is None or durability is Durability.FILE:
+        return _FileByFile(file_systems)
+    return file_systems
+
+
+def _trusted_file_systems(roots: Sequence[str]) -> _FileSystems | None:
+    """Those of the roots; None where one of them is not known to keep syncfs's promise."""
+    with contextlib.ExitStack() as opened:
+        by_device: dict[int, tuple[int, str]] = {}
+        for root in roots:
+            # Before the first write: a descriptor hears only of data lost after it was opened.
+            fd = _open_folder(_nearest_folder(root))
+            opened.callback(os.close, fd)
+            by_device.setdefault(os.fstat(fd).st_dev, (fd, root))
+        descriptors = dict(by_device.values())
+        if all(map(syncfs.is_trusted, descriptors)):
+            return _FileSystems(descriptors, opened.pop_all())
+    return None
+
+
+def _nearest_folder(path: str) -> str:
+    """``path``, or the nearest folder above it that exists: it will be made on the same file system."""
+    path = os.path.abspath(path)
+    while not os.path.isdir(path) and path != os.path.dirname(path):
+        path = os.path.dirname(path)
+    return path
+
+
+def _fsync(name: str, fd: int) -> None:
+    """Sync and close; an OSError names ``name``."""
+    try:
+        _counted(os.fsync, fd)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, name) from error
+    finally:
+        os.close(fd)
+
+
+def _counted(sync: Callable[..., None], *args: object) -> None:
+    """Make a call that syncs, and have it counted."""
+    clock = current()
+    clock.syncs += 1
+    before = clock.turn(SYNC)
+    try:
+        sync(*args)
+    finally:
+        clock.turn(before)
+
+
+def _open_folder(folder: str) -> int:
+    return os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)

@@ -1,0 +1,1 @@
+"""From sources to an index: one row a run, no payloads."""

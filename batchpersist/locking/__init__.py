@@ -1,0 +1,1 @@
+"""The task lock that is shared with the orchestrator, and the batch's own."""

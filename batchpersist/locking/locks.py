@@ -1,0 +1,183 @@
+"""The task lock that batchpersist shares with a running orchestrator (docs/formats.md, "Task lock")."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from types import TracebackType
+
+from ..errors import TaskStateLockError
+from ..layout import Layout
+from ..phaseclock import LOCK_WAIT, in_phase
+from . import lockfile, lockowner
+from .keepalive import Keepalive
+from .lockfile import holder
+from .stalelock import clear_abandoned, clear_stale
+
+__all__ = ["LockPolicy", "TaskLock", "holder"]
+
+_log = logging.getLogger(__name__)
+_keepalive = Keepalive()
+_using: set[TaskLock] = set()
+"""The locks that this process holds or is trying for."""
+os.register_at_fork(after_in_child=_using.clear)
+_ending = threading.Event()
+
+
+def drain(seconds: float) -> None:
+    """Before this process ends at once: let no more task locks be taken, and wait for those in use.
+
+    A commit holds its lock for a moment only; a process that ends meanwhile would leave it to
+    everybody else for minutes. Returns after ``seconds`` at the latest. For any thread that does
+    not itself hold a lock.
+    """
+    _ending.set()
+    deadline = time.monotonic() + seconds
+    while _using and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def clear_locks(layout: Layout, task_id: str, pids: Collection[int]) -> None:
+    """Remove a task's lock and gate where a dead process of these pids, once the caller's own, left them.
+
+    Never raises OSError: what cannot be removed becomes stale in time.
+    """
+    for path in (layout.task_lock(task_id), layout.task_lock_gate(task_id)):
+        with contextlib.suppress(OSError):
+            if clear_abandoned(path, layout.break_mutex, pids):
+                _log.warning("a worker died with a task's lock, which is cleared: %s", path)
+
+
+@dataclass(frozen=True)
+class LockPolicy:
+    """How often to try for a lock and when one is given up for dead. The defaults are the orchestrator's."""
+
+    attempts: int = 5
+    """At least one is made."""
+    first_delay: float = 0.1
+    """Seconds between the first and the second attempt; doubled each time."""
+    max_delay: float = 1.0
+    """Seconds."""
+    stale_seconds: float = 300.0
+    """A lock file whose mtime is not older is never broken."""
+
+    def delays(self) -> Iterator[float]:
+        """Seconds to sleep before each attempt but the first."""
+        delay = self.first_delay
+        for _ in range(self.attempts - 1):
+            yield min(delay, self.max_delay)
+            delay *= 2
+
+
+class TaskLock:
+    """Holds off everyone else who records runs of a task: processes, threads, the orchestrator.
+
+    ``task_id`` must have been checked. Not reentrant, not inherited by a forked child (there it is
+    simply not held, and releasing it does nothing). Different objects for one task exclude each other
+    in one process as well. While held, the file's mtime is kept fresh.
+    """
+
+    def __init__(self, layout: Layout, task_id: str, policy: LockPolicy = LockPolicy()) -> None:
+        self._task_id = task_id
+        self._policy = policy
+        self._path = layout.task_lock(task_id)
+        self._gate = layout.task_lock_gate(task_id)
+        self._folder = layout.lock_mutexes
+        self._mutex = layout.break_mutex
+        self._held: tuple[int, str] | None = None
+        """The holding process and the token in the file."""
+
+    def acquire(self) -> None:
+        """Take the lock; the runs-dir is made where it is missing.
+
+        Sleeps only between attempts. Raises TaskStateLockError when all attempts found the lock or its
+        gate taken, OSError for any other reason, RuntimeError when this object holds the lock already.
+        Whatever is raised, nothing of this object is left on disk.
+        """
+        if self._token() is not None:
+            raise RuntimeError(f"task lock is held already: {self._path}")
+        _using.add(self)
+        try:
+            with in_phase(LOCK_WAIT):
+                self._acquire()
+        except BaseException:
+            _using.discard(self)
+            raise
+
+    def _acquire(self) -> None:
+        if _ending.is_set():
+            raise TaskStateLockError("task is locked", "this process is ending")
+        obstacle = self._attempt()
+        for delay in self._policy.delays():
+            if obstacle is None:
+                return
+            time.sleep(delay)
+            obstacle = self._attempt()
+        if obstacle is not None:
+            raise TaskStateLockError("task is locked", f"{obstacle} held by {holder(obstacle)}")
+
+    def release(self) -> None:
+        """Give the lock back; does nothing where it is not held.
+
+        The file is removed only if it still carries this object's token; a lock that was lost while
+        held is logged as a warning. Raises OSError when it cannot be read or removed.
+        """
+        token = self._token()
+        self._held = None
+        if token is None:
+            return
+        _keepalive.drop(token)
+        try:
+            if not lockfile.remove(self._path, token):
+                _log.warning("task lock was lost while held: %s", self._path)
+        finally:
+            _using.discard(self)
+
+    def __enter__(self) -> TaskLock:
+        self.acquire()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def _token(self) -> str | None:
+        return self._held[1] if self._held is not None and self._held[0] == os.getpid() else None
+
+    def _attempt(self) -> str | None:
+        """Try once. None: the lock is held now; else the path of the file that stood in the way."""
+        owner = lockowner.this_process(self._task_id, self._policy.stale_seconds)
+        try:
+            with lockfile.staged(self._folder, owner) as source:
+                obstacle = self._take(source, owner)
+            if obstacle is None:
+                _keepalive.add(owner.token, self._path, self._policy.stale_seconds)
+                self._held = (owner.pid, owner.token)
+        except BaseException:
+            self._held = None
+            for path in (self._path, self._gate):
+                with contextlib.suppress(OSError):
+                    lockfile.remove(path, owner.token)
+            raise
+        return obstacle
+
+    def _take(self, source: str, owner: lockowner.Owner) -> str | None:
+        """The gate, then the lock, then the gate dropped. A stale lock is cleared behind the gate only."""
+        if not self._place(source, owner, self._gate):
+            return self._gate
+        try:
+            return None if self._place(source, owner, self._path) else self._path
+        finally:
+            lockfile.remove(self._gate, owner.token)
+
+    def _place(self, source: str, owner: lockowner.Owner, path: str) -> bool:
+        if lockfile.place(source, owner, path):
+            return True
+        free = clear_stale(path, self._mutex, self._policy.stale_seconds)
+        return free and lockfile.place(source, owner, path)

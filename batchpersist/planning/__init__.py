@@ -1,0 +1,1 @@
+"""Which worker settles what: rows cut into shards, and what travels of them."""

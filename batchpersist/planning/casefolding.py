@@ -1,0 +1,102 @@
+"""Ids that differ, but not to a file system that folds case: the second one is refused (docs/formats.md)."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from ..errors import UnsafeIdentifierError, failure_of
+from ..layout import Layout
+from ..sources import Reject
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+TWIN = "twin"
+"""Column: ``task`` or ``run``, where that id is refused, and the id that it would be confused with."""
+
+
+def folds_case(path: str) -> bool:
+    """Whether ``path``, which exists, is found under its name in other letters as well."""
+    folder, name = os.path.split(path)
+    if name == name.swapcase():
+        return False
+    try:
+        return os.path.samestat(os.lstat(path), os.lstat(os.path.join(folder, name.swapcase())))
+    except FileNotFoundError:
+        return False
+
+
+def mark_twins(rows: pa.Table, layout: Layout) -> pa.Table:
+    """The rows of an index, with the column ``TWIN`` where one of the roots folds case.
+
+    Of several ids that such a file system takes for one, the one that has its folder already may stay,
+    else the first in the rows. Nothing is written: a root is judged by batchpersist's own folder in it, or
+    by its own name. Raises OSError.
+    """
+    if not (folds_case(layout.own_dir) or folds_case(layout.out_dir)):
+        return rows
+    import pyarrow as pa
+
+    tasks = _Ids([*_names(layout.out_dir), *_names(layout.runs_dir)])
+    runs: dict[str, _Ids] = {}
+    marks: list[tuple[str, str] | None] = []
+    keys = zip(rows["task_id"].cast("string").to_pylist(), rows["run_id"].to_pylist(), strict=True)
+    for task_id, run_id in keys:
+        if task_id not in runs:
+            runs[task_id] = _Ids(_names(layout.task_runs_dir(task_id)))
+        twin = tasks.twin(task_id)
+        other = twin or runs[task_id].twin(run_id)
+        marks.append(("task" if twin else "run", other) if other else None)
+    kinds = [mark and mark[0] for mark in marks], [mark and mark[1] for mark in marks]
+    values = [pa.array(kind, pa.string()) for kind in kinds]
+    return rows.append_column(TWIN, pa.StructArray.from_arrays(values, ["id", "other"]))
+
+
+def take_twins(rows: pa.Table) -> tuple[pa.Table, list[Reject]]:
+    """The rows without those that are marked, which become rejects."""
+    import pyarrow.compute as pc
+
+    if TWIN not in rows.column_names:
+        return rows, []
+    marked = pc.is_valid(pc.struct_field(rows[TWIN], "id"))
+    refused = rows.filter(marked).select(["source", "line", TWIN]).to_pylist()
+    rejects = [Reject(row["source"], row["line"], failure_of(_error(row[TWIN]))) for row in refused]
+    return rows.filter(pc.invert(marked)).drop_columns(TWIN), rejects
+
+
+def _error(twin: dict[str, str]) -> UnsafeIdentifierError:
+    return UnsafeIdentifierError(
+        f"{twin['id']} id differs from another only in its case, which the file system does not keep apart",
+        ascii(twin["other"]),
+    )
+
+
+class _Ids:
+    """Ids seen so far."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._first = {_folded(name): name for name in names}
+
+    def twin(self, name: str) -> str | None:
+        """An earlier id that is the same file name."""
+        first = self._first.setdefault(_folded(name), name)
+        return first if first != name else None
+
+
+@lru_cache(maxsize=1 << 16)
+def _folded(name: str) -> str:
+    """As a file system may compare names: Unicode's caseless matching, which is at least as coarse."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

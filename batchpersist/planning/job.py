@@ -1,0 +1,163 @@
+"""A shard on its way to a worker: its rows as one Arrow IPC stream, read in place over there.
+
+Serialising a slice of the plan costs the parent a fraction of what building an object a
+row would, and the parent is what all workers wait for. The worker keeps them in columns, too: a
+hot task's snapshot shard has as many rows as the batch.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ..columns import memory, whole
+from ..models import RunKeys, Shard
+from ..snapshots.merge import RunIdsAndTimes
+from ..stamps import NO_STAMP, STAMP_BYTES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_REPEATED = ("task_id", "path")
+_STAMPS = ("manifest_stamp", "snapshot_stamp")
+
+DIGEST = "digest"
+"""Column: the stamps of a row hold for a text of this digest (``journal``). Null: for the row as it is."""
+QUARANTINED = "quarantined"
+"""Column: its worker did not survive the run before; it is not to be tried again."""
+
+_WANTED = (
+    *("task_id", "run_id", "timestamp", "path", "offset", "length", "superseded"),
+    *(*_STAMPS, DIGEST, QUARANTINED),
+)
+"""What a worker has to know of a row."""
+
+
+class ShardJob(NamedTuple):
+    """A shard and its rows; picklable whatever the number of rows."""
+
+    shard: Shard
+    stream: bytes
+    sweep: bool = False
+    """A process died with this in hand: what it left is to be removed."""
+
+    def refs(self) -> ShardRows:
+        """The shard's rows, in plan order."""
+        import pyarrow as pa
+
+        return ShardRows(pa.ipc.open_stream(self.stream).read_all())
+
+
+class ShardRows:
+    """Rows of a plan, in columns: in plan order, by number."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._table = table
+        self.run_ids: list[str] = table["run_id"].to_pylist()
+        self.timestamps: list[str] = table["timestamp"].to_pylist()
+        self._task_ids, self._task = _repeated(whole(table["task_id"]))
+        self._paths, self._path = _repeated(whole(table["path"]))
+        self._offsets, self._lengths = (memory(whole(table[name]), "q") for name in ("offset", "length"))
+        self._superseded = memory(whole(table["superseded"]).cast("int8"), "b")
+        self._manifest_stamps, self._snapshot_stamps = (_stamps(table, name) for name in _STAMPS)
+
+    def __len__(self) -> int:
+        return len(self.run_ids)
+
+    def tasks(self, rows: range) -> Iterator[tuple[str, range]]:
+        """The tasks of some rows, each with its own."""
+        start = rows.start
+        for number, group in groupby(self._task[start : rows.stop]):
+            stop = start + sum(1 for _ in group)
+            yield self._task_ids[number], range(start, stop)
+            start = stop
+
+    def keys(self, row: int) -> RunKeys:
+        """What identifies and orders a row."""
+        return RunKeys(self._task_ids[self._task[row]], self.run_ids[row], self.timestamps[row])
+
+    def place(self, row: int) -> tuple[str, int, int]:
+        """Where the run's bytes are: path (the source, or a copy of it), offset, length."""
+        return self._paths[self._path[row]], self._offsets[row], self._lengths[row]
+
+    def recorded(self, rows: Iterable[int]) -> RunIdsAndTimes:
+        """What orders some rows within their task."""
+        return [self.run_ids[row] for row in rows], [self.timestamps[row] for row in rows]
+
+    def superseded(self, row: int) -> bool:
+        """The same run comes again later in this batch: its snapshot effect counts, its outcome does not."""
+        return bool(self._superseded[row])
+
+    def has_superseded(self, rows: range) -> bool:
+        return any(self._superseded[rows.start : rows.stop])
+
+    def manifest_stamp(self, row: int) -> bytes:
+        """That of a manifest which is known to hold the run's text; NO_STAMP where there is none."""
+        return self._manifest_stamps[row * STAMP_BYTES : (row + 1) * STAMP_BYTES].tobytes() or NO_STAMP
+
+    def snapshot_stamps(self, rows: range) -> bytes:
+        """Those of all the rows, one after the other; empty where there are none at all.
+
+        A stamp is that of a snapshot which is known to hold the run's entry, and to be regular
+        (``merge.is_regular``).
+        """
+        return self._snapshot_stamps[rows.start * STAMP_BYTES : rows.stop * STAMP_BYTES].tobytes()
+
+    def digests(self) -> Sequence[bytes | None]:
+        """Of each row, the digest of the text for which its stamps hold; empty where there are none."""
+        return self._values(DIGEST)
+
+    def quarantined(self) -> frozenset[int]:
+        return frozenset(row for row, marked in enumerate(self._values(QUARANTINED)) if marked)
+
+    def _values(self, name: str) -> Sequence[Any]:
+        values: Sequence[Any] = self._table[name].to_pylist() if name in self._table.column_names else ()
+        return values
+
+    def without_stamps(self, rows: set[int]) -> ShardRows:
+        """The same rows, of some of which nothing is known."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        table, forgotten = self._table, pa.array([row in rows for row in range(len(self))], pa.bool_())
+        for name in _STAMPS:
+            stamps = whole(table[name])
+            stamps = pc.if_else(forgotten, pa.scalar(NO_STAMP, stamps.type), stamps)
+            table = table.set_column(table.column_names.index(name), name, stamps)
+        return ShardRows(table)
+
+
+def make_job(rows: pa.Table, shard: Shard, *, sweep: bool = False) -> ShardJob:
+    """Cut a shard's rows out of the plan's."""
+    import pyarrow as pa
+
+    part = rows.slice(shard.start, shard.stop - shard.start)
+    part = part.select([name for name in _WANTED if name in part.column_names])
+    for name in _REPEATED:  # the plan's dictionaries name every task and file of the batch
+        column = part[name].cast(part[name].type.value_type).combine_chunks().dictionary_encode()
+        part = part.set_column(part.schema.get_field_index(name), name, column)
+    for name in _STAMPS:
+        if name in part.column_names:
+            kind = pa.binary(STAMP_BYTES)
+            column = part[name].cast(kind).fill_null(pa.scalar(NO_STAMP, kind))
+            part = part.set_column(part.schema.get_field_index(name), name, column)
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, part.schema) as writer:
+        writer.write_table(part.combine_chunks())
+    return ShardJob(shard, sink.getvalue().to_pybytes(), sweep)
+
+
+def _repeated(column: pa.DictionaryArray) -> tuple[list[str], memoryview[int]]:
+    """A column's different values, and the number of each row's."""
+    values = column.dictionary.to_pylist()
+    names = [os.fsdecode(value) if isinstance(value, bytes) else value for value in values]
+    return names, memory(column.indices, "i")
+
+
+def _stamps(table: pa.Table, name: str) -> memoryview[int]:
+    """All of a column, one after the other; empty where there is none."""
+    if name not in table.column_names:
+        return memoryview(b"")
+    return memory(whole(table[name]), "B", STAMP_BYTES)

@@ -1,0 +1,1 @@
+"""What a completed run is: its ids, its JSON text, its place."""

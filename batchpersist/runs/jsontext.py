@@ -1,0 +1,155 @@
+"""The one text of a JSON value: that of JavaScript's ``JSON.stringify(value, null, 2)``.
+
+Text is laid out anew without decoding it, so that numbers keep their spelling and
+repeated keys stay (docs/formats.md, "JSON fidelity"; docs/decisions/0001-json-text.md).
+Nothing here keeps state: everything may be called from several threads at once.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from typing import TypeVar
+
+import msgspec
+
+from ..errors import InvalidRunError
+from .jsonescapes import mark_lone_surrogates, needs_respelling, respell
+
+A = TypeVar("A")
+T = TypeVar("T")
+
+MAX_DEPTH = 512
+"""How deep arrays and objects may be nested in one document."""
+
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+# Text that nests deeper indents a line by MAX_DEPTH levels, and on that line there is one
+# more level or an empty container. It cannot be shorter than the indentation on the way down.
+_TOO_DEEP = re.compile(rb"\n {%d}(?:  |.*(?:\[\]|\{\}),?$)" % (2 * MAX_DEPTH), re.MULTILINE)
+_TOO_DEEP_LENGTH = MAX_DEPTH * (MAX_DEPTH + 1)
+
+_dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
+
+
+_STRING_OR_EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?e[-+]\d+')
+
+
+def canonical(data: bytes) -> bytes:
+    """The text of ``JSON.stringify(value, null, 2)`` for one JSON document in UTF-8.
+
+    Numbers keep their spelling and objects all their keys in their order. Raises
+    InvalidRunError where ``data`` is not valid JSON or nests deeper than MAX_DEPTH.
+    """
+    text = parse(data, _format)
+    if len(text) > _TOO_DEEP_LENGTH and _TOO_DEEP.search(text):
+        raise _too_deep()
+    return respell(text) if needs_respelling(data) else text
+
+
+def nest(text: bytes, levels: int) -> bytes:
+    """Canonical text as it stands ``levels`` deep in another: all lines but the first indented."""
+    return text.replace(b"\n", b"\n" + b"  " * levels)
+
+
+def unnest(text: bytes, levels: int) -> bytes:
+    """What ``nest`` was given."""
+    return text.replace(b"\n" + b"  " * levels, b"\n")
+
+
+def encode(value: object) -> bytes:
+    """The canonical text of a Python object; a float keeps its point (``1.0``), as in text that has one.
+
+    Raises InvalidRunError for what JSON cannot hold: NaN, infinities, objects of other
+    types, circular references, more than MAX_DEPTH levels.
+    """
+    try:
+        text = _with_enough_stack(_dumps, value)
+    except (TypeError, ValueError) as error:
+        raise InvalidRunError("not a JSON value", str(error)) from None
+    if "e" in text:
+        text = _STRING_OR_EXPONENT.sub(_respell_exponent, text)
+    return canonical(text.encode("utf-8", "backslashreplace"))  # surrogates become their escapes
+
+
+def javascript_number(value: float) -> str:
+    """A finite float as JavaScript writes it: 1 for 1.0, 0.00001 for 1e-05, 1e-7 for 1e-07."""
+    text = repr(value)  # the shortest digits that give the number back, as in JavaScript
+    if "e" in text and 1e-6 <= abs(value) < 1e21:
+        text = format(Decimal(text), "f")
+    text = text.removesuffix(".0").replace("e-0", "e-")
+    return "0" if text == "-0" else text
+
+
+def _respell_exponent(found: re.Match[str]) -> str:
+    return found[0] if found[0].startswith('"') else javascript_number(float(found[0]))
+
+
+def string(value: str) -> bytes:
+    """The canonical text of one string."""
+    return encode(value)
+
+
+def parse(data: bytes, parser: Callable[[bytes], T]) -> T:
+    """Give a JSON document to a function of msgspec, and word what is wrong with it as InvalidRunError.
+
+    Where it refuses lone surrogates, it gets the text with these marked (see ``jsonescapes``). A
+    msgspec.ValidationError, that is valid JSON of an unwanted type, is let through.
+    """
+    if not data.isascii():
+        try:
+            data.decode()  # msgspec does not look into strings
+        except UnicodeDecodeError as error:
+            raise InvalidRunError("invalid UTF-8", f"byte {error.start}") from None
+    try:
+        return _with_enough_stack(parser, data)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        marked = mark_lone_surrogates(data)
+        if marked is data:
+            raise _not_json(data, str(error)) from None
+    try:
+        return _with_enough_stack(parser, marked)
+    except msgspec.ValidationError:
+        raise
+    except msgspec.DecodeError as error:
+        raise _not_json(data, str(error)) from None
+
+
+def _format(data: bytes) -> bytes:
+    return msgspec.json.format(data, indent=2)
+
+
+def _with_enough_stack(function: Callable[[A], T], argument: A) -> T:
+    """Call a function that recurses once a level of nesting, whatever stack the caller has left."""
+    try:
+        return function(argument)
+    except RecursionError:
+        pass
+    with ThreadPoolExecutor(max_workers=1) as pool:  # a thread begins with a stack of its own
+        future = pool.submit(function, argument)
+    try:
+        return future.result()
+    except RecursionError:
+        raise _too_deep() from None
+
+
+def _too_deep() -> InvalidRunError:
+    return InvalidRunError(f"nested deeper than {MAX_DEPTH} levels")
+
+
+def _not_json(data: bytes, reason: str) -> InvalidRunError:
+    """Name the usual causes by themselves, so that they are told apart where errors are grouped."""
+    if not data.strip(b" \t\r\n"):
+        return InvalidRunError("empty")
+    if data.startswith(BYTE_ORDER_MARK):
+        return InvalidRunError("begins with a byte order mark")
+    if b"\0" in data:
+        return InvalidRunError("NUL byte", f"byte {data.index(0)}")
+    if "truncated" in reason:
+        return InvalidRunError("incomplete JSON", f"ends at byte {len(data)}")
+    return InvalidRunError("not valid JSON", reason.removeprefix("JSON is malformed: "))

@@ -1,0 +1,141 @@
+"""From the bytes of one JSON document to the completed run in it (docs/formats.md)."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from ..errors import InvalidRunError
+from ..models import Keys, RunKeys
+from .identifiers import check_run_id, check_task_id
+from .jsonescapes import unmark
+from .jsontext import MAX_DEPTH, canonical, parse
+from .rundocument import ABSENT, Document, DocumentDecoder, string
+
+RUN_COMPLETED = "run:completed"
+"""The type of the event whose payload is a run."""
+
+_PLAIN_TYPE = b'"run:completed"'
+"""The same as nearly all spell it."""
+
+
+_MAYBE_EVENT = re.compile(rb"[:\\]").search
+"""In a type's text: a colon, or an escape that may stand for one."""
+
+
+class RunReader:
+    """Reads completed runs whose identity stands under the given keys. Usable from several threads at once.
+
+    Raises UsageError for a key name that cannot be looked up (it holds quotes,
+    backslashes, control characters or a lone surrogate).
+    """
+
+    def __init__(self, keys: Keys) -> None:
+        self._names = (keys.task, keys.run, keys.time)
+        self._decoder = DocumentDecoder(self._names)
+
+    def read(self, data: bytes) -> tuple[RunKeys, bytes] | None:
+        """The keys of the run in one JSON document, and the run's own bytes.
+
+        These are the payload where the run came as a ``run:completed`` event, else
+        ``data`` itself. None for an event of another type. Raises InvalidRunError, or
+        UnsafeIdentifierError, for everything else; what is read here ``canonical`` accepts.
+        """
+        return self._read_plain(data) or self._read_any(data)
+
+    def read_canonical(self, data: bytes) -> tuple[RunKeys, bytes] | None:
+        """As ``read``, but with the run's canonical text; for less than the two one after the other.
+
+        For a run that was read before: its ids are not checked again.
+        """
+        found = self._find_plain(data)
+        if found is not None and found[1] is data:
+            return found[0], canonical(data)
+        found = self.read(data)  # what is around a payload has to be valid, too
+        return found and (found[0], canonical(found[1]))
+
+    def _read_plain(self, data: bytes) -> tuple[RunKeys, bytes] | None:
+        """What ``read`` returns for a run like nearly all; None where it takes a closer look to tell."""
+        if not data.isascii():
+            try:
+                data.decode()
+            except UnicodeDecodeError:
+                return None
+        if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+            return None
+        found = self._find_plain(data)
+        return found and (_checked(found[0]), found[1])
+
+    def _find_plain(self, data: bytes) -> tuple[RunKeys, bytes] | None:
+        """The same, while UTF-8, depth and ids are for the caller to check."""
+        if self._decoder.plain is None:
+            return None
+        try:
+            run = self._decoder.plain(data)
+            if run.type is not ABSENT and run.payload is not ABSENT:
+                if bytes(run.type) != _PLAIN_TYPE:
+                    return None
+                data = bytes(run.payload)
+                run = self._decoder.plain(data)
+            elif run.type is not ABSENT and _MAYBE_EVENT(bytes(run.type)):
+                return None
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+            return None
+        keys = RunKeys(*self._decoder.keys(run))
+        return None if None in keys else (keys, data)
+
+    def _read_any(self, data: bytes) -> tuple[RunKeys, bytes] | None:
+        document = self._document(data)
+        if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+            canonical(data)  # it may be too deep, which only its formatted text shows
+        if not bytes(document.type).startswith(b'"'):
+            return self._run_keys(document), data
+        if document.payload is not ABSENT:
+            return self._payload(document) if _is_completed(document) else None
+        completed = _is_completed(document)
+        if all(raw is not ABSENT for raw in self._decoder.keys(document)):
+            # Events are named subject:verb; any other type is an unknown field of a run.
+            of_a_run = completed or ":" not in string("type", document.type)
+            return (self._run_keys(document), data) if of_a_run else None
+        if completed:
+            raise InvalidRunError(f"`{RUN_COMPLETED}` event without a payload")
+        return None
+
+    def _document(self, data: bytes) -> Document:
+        try:
+            document: Document = parse(data, self._decoder.raw)
+        except msgspec.ValidationError as error:
+            canonical(data)  # the decoder gave up at the first character, before looking for errors
+            raise InvalidRunError("not a JSON object", str(error)) from None
+        return document
+
+    def _payload(self, event: Document) -> tuple[RunKeys, bytes]:
+        payload = unmark(bytes(event.payload))
+        if not payload.startswith(b"{"):
+            raise InvalidRunError(f"the payload of a `{RUN_COMPLETED}` event is not a JSON object")
+        return self._run_keys(self._document(payload)), payload
+
+    def _run_keys(self, run: Document) -> RunKeys:
+        keys = _checked(RunKeys(*map(string, self._names, self._decoder.keys(run))))
+        if not keys.timestamp.isascii():
+            _check_encodable(self._names[2], keys.timestamp)
+        return keys
+
+
+def _checked(keys: RunKeys) -> RunKeys:
+    check_task_id(keys.task_id)
+    check_run_id(keys.run_id)
+    return keys
+
+
+def _is_completed(event: Document) -> bool:
+    return string("type", event.type) == RUN_COMPLETED
+
+
+def _check_encodable(name: str, value: str) -> None:
+    """Whatever else a timestamp is, it must be possible to write it down in an index."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidRunError(f"`{name}` holds a lone surrogate") from None

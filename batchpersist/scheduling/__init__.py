@@ -1,0 +1,1 @@
+"""Who settles what, where, and what happens when a worker dies."""

@@ -1,0 +1,138 @@
+"""Trying again, at the end of a batch, what failed for a reason that may have passed by then."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from ..models import Failure, Shard, ShardOutcome, Work
+
+PASSING = ("EAGAIN", "EINTR", "EIO", "ESTALE", "ETIMEDOUT")
+"""Errors of the system that another attempt may not meet again."""
+
+FULL = ("ENOSPC", "EDQUOT")
+"""They pass when somebody makes room: waited for only where that is asked for."""
+
+_LOCKED = "TaskStateLockError"
+_POLL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often to try again, and how long to wait before it."""
+
+    rounds: int = 1
+    """Each of them tries everything that is left once more."""
+    first_delay: float = 0.5
+    """Seconds before the first round at most, doubled for each further one; the wait is drawn at
+    random from zero up to it, so that many batches do not come back all at once."""
+    max_delay: float = 8.0
+    space_seconds: float = 0.0
+    """How long to wait for room on a full disk before a round; 0: a full disk is final."""
+
+    def is_passing(self, failure: Failure) -> bool:
+        """Whether another attempt may succeed."""
+        names = PASSING + FULL if self.space_seconds else PASSING
+        return failure.type == _LOCKED or failure.message.startswith(tuple(f"[{name}]" for name in names))
+
+    def delay(self, number: int) -> float:
+        """Seconds to wait before a round, counted from 0."""
+        return random.uniform(0.0, min(self.max_delay, self.first_delay * 2**number))
+
+
+@dataclass
+class Postponed:
+    """Rows of a settled shard that are to be tried again."""
+
+    outcome: ShardOutcome
+    rows: frozenset[int] = field(default_factory=frozenset)
+    """Counted from the shard's start."""
+
+
+class Retrying:
+    """Settles shards, and then some of their rows again; iterate over what settles.
+
+    Each outcome comes with those of its rows that will come again, by a later outcome. What is
+    ``left`` at the end was to be tried again, but the batch had to stop.
+    """
+
+    def __init__(
+        self,
+        settle: Callable[[Sequence[Shard]], Iterable[ShardOutcome]],
+        policy: RetryPolicy,
+        roots: Sequence[str],
+        task_of: Callable[[int], str],
+        stop: Callable[[], bool],
+    ) -> None:
+        """``settle``: what shards become; ``roots``: where room may be wanting; ``task_of``: a row's task."""
+        self._settle = settle
+        self._policy = policy
+        self._roots = roots
+        self._task_of = task_of
+        self._stop = stop
+        self.left: list[Postponed] = []
+        self.retried = 0
+        """Runs tried again, each round counted."""
+
+    def run(self, shards: Sequence[Shard]) -> Iterator[Postponed]:
+        yield from self._round(shards, last=self._policy.rounds == 0)
+        for number in range(self._policy.rounds):
+            if not self.left or not self._wait(number):
+                return
+            postponed, self.left = self.left, []
+            again = [shard for item in postponed for shard in self._shards(item)]
+            self.retried += sum(len(item.rows) for item in postponed)
+            yield from self._round(again, last=number + 1 == self._policy.rounds)
+
+    def _round(self, shards: Sequence[Shard], *, last: bool) -> Iterator[Postponed]:
+        for outcome in self._settle(shards):
+            item = Postponed(outcome, frozenset() if last else self._passing(outcome))
+            if item.rows:
+                self.left.append(item)
+            yield item
+
+    def _passing(self, outcome: ShardOutcome) -> frozenset[int]:
+        """Rows all of whose failures may pass. A sync that failed is final: nothing shows what it lost."""
+        if outcome.sync_failed or outcome.defect:
+            return frozenset()
+        failed = [outcome.snapshot_failures, outcome.manifest_failures]
+        return frozenset(
+            row
+            for row in set().union(*failed)
+            if all(self._policy.is_passing(side[row]) for side in failed if row in side)
+        )
+
+    def _shards(self, item: Postponed) -> Iterator[Shard]:
+        """A shard a task, from the first to the last of the rows; one side alone where it was one before."""
+        shard = item.outcome.shard
+        rows = sorted(shard.start + row for row in item.rows)
+        for _, of_task in groupby(rows, key=self._task_of):
+            span = list(of_task)
+            whole = shard.work is Work.SNAPSHOT
+            start, stop = (shard.start, shard.stop) if whole else (span[0], span[-1] + 1)
+            size = shard.size * (stop - start) // (shard.stop - shard.start)
+            yield shard._replace(start=start, stop=stop, size=size)
+
+    def _wait(self, number: int) -> bool:
+        """Before a round; False where the batch is to stop."""
+        pause = time.monotonic() + self._policy.delay(number)
+        full = self._policy.space_seconds and any(map(self._lacks_room, self.left))
+        deadline = time.monotonic() + self._policy.space_seconds
+        needed = sum(item.outcome.shard.size for item in self.left)
+        while time.monotonic() < pause or (full and time.monotonic() < deadline and not self._room(needed)):
+            if self._stop():
+                return False
+            time.sleep(_POLL_SECONDS)
+        return not self._stop()
+
+    def _lacks_room(self, item: Postponed) -> bool:
+        failures = [*item.outcome.snapshot_failures.values(), *item.outcome.manifest_failures.values()]
+        return any(failure.message.startswith(tuple(f"[{name}]" for name in FULL)) for failure in failures)
+
+    def _room(self, needed: int) -> bool:
+        found = map(os.statvfs, self._roots)
+        return all(status.f_bavail * status.f_frsize > 2 * needed for status in found)

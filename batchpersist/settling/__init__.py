@@ -1,0 +1,1 @@
+"""The pair: snapshot and manifest, started together and both awaited."""

@@ -1,0 +1,113 @@
+"""Run manifests: ``<runs-dir>/<taskId>/<runId>/manifest.json`` (docs/formats.md)."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ..files.atomic import StagedFile, commit, make_dirs, stage
+from ..files.durability import SyncGroup, open_group
+from ..files.folders import refuse_link
+from ..layout import Layout
+from ..models import DEFAULT_KEYS, Durability, Keys, Side
+from ..runs.runreader import RunReader
+from ..runs.summaries import Summary, read_summary
+
+_BLOCK = 1 << 20
+
+
+class RunManifestWriter:
+    """Writes the manifests below one runs-dir; nobody ever reads half of one.
+
+    Usable from several threads and processes at once: of two that write the same run the
+    later rename wins. ``keys`` are the names of the run's key fields, ``durability`` is that
+    of ``write``, and ``force`` writes even what stands already.
+    """
+
+    def __init__(
+        self,
+        runs_dir: str | os.PathLike[str],
+        *,
+        keys: Keys = DEFAULT_KEYS,
+        durability: Durability = Durability.FILE,
+        force: bool = False,
+    ) -> None:
+        self._layout = Layout(out_dir="", runs_dir=os.fspath(runs_dir))
+        self._reader = RunReader(keys)
+        self._durability = durability
+        self._force = force
+
+    def write(self, summary: Summary) -> Side:
+        """Write a run's whole manifest; PERSISTED, or UNCHANGED where its bytes stand already.
+
+        When it returns PERSISTED, the manifest is as durable as was asked for; UNCHANGED
+        says nothing about when the older one reached the disk. Raises InvalidRunError for
+        what is no completed run, and OSError; until the rename an older manifest stays whole.
+        """
+        keys, text = read_summary(summary, self._reader)
+        with open_group(self._durability, [self._layout.runs_dir], files=1) as group:
+            staged = self.of_task(keys.task_id).stage(keys.run_id, text, group)
+            if staged is None:
+                return Side.UNCHANGED
+            commit(staged, group)
+        return Side.PERSISTED
+
+    def of_task(self, task_id: str) -> TaskManifests:
+        """Those of one task, to be staged one by one. The id must have been checked.
+
+        Raises OSError where a symbolic link stands in the place of the task's folder.
+        """
+        return TaskManifests(self._layout, task_id, self._force)
+
+
+class TaskManifests:
+    """The manifests of one task, whose folder has been looked at."""
+
+    def __init__(self, layout: Layout, task_id: str, force: bool) -> None:
+        refuse_link(layout.task_runs_dir(task_id))
+        self._layout = layout
+        self._task_id = task_id
+        self._force = force
+
+    def stage(self, run_id: str, text: bytes, group: SyncGroup) -> StagedFile | None:
+        """Write ``text``, canonical already, beside the manifest; None where it stands there already.
+
+        The id must have been checked. An older manifest's permission bits are kept; a
+        symbolic link in its place will be replaced, never followed; one in the place of the
+        run's folder is refused. Raises OSError, also for a manifest that cannot be read.
+        """
+        target = self._layout.manifest(self._task_id, run_id)
+        mode = None
+        if not make_dirs(self._layout.run_dir(self._task_id, run_id), group, follow=False):
+            same, mode = _compare(target, text)
+            if same and not self._force:
+                return None
+        return stage(target, (text,), group, mode=mode)
+
+
+def _compare(path: str, text: bytes) -> tuple[bool, int | None]:
+    """Whether the file holds ``text``, and its permission bits (None: there is no file)."""
+    try:
+        # O_NONBLOCK: a named pipe in the file's place must not keep us waiting.
+        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP):
+            return False, None
+        raise
+    try:
+        status = os.fstat(fd)
+        same = status.st_size == len(text) and _holds(fd, text)
+        return same, stat.S_IMODE(status.st_mode)
+    finally:
+        os.close(fd)
+
+
+def _holds(fd: int, text: bytes) -> bool:
+    done = 0
+    while done < len(text):
+        block = os.read(fd, _BLOCK)
+        if not block or not text.startswith(block, done):
+            return False
+        done += len(block)
+    return True

@@ -1,0 +1,77 @@
+"""What stands already of a shard's runs: the dry run's half of a settlement. Writes nothing."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from enum import Enum
+
+from ..errors import ItemError
+from ..layout import Layout
+from ..planning.job import ShardJob, ShardRows
+from ..runs.jsontext import nest
+from ..snapshots.baseline import Baseline
+from ..snapshots.history import History
+from ..snapshots.snapshottext import ENTRY_LEVELS
+from .payloads import PayloadReader
+from .settle import SettleOptions
+
+
+class Standing(str, Enum):
+    """What a batch would find of a run, snapshot entry and manifest taken together."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    """One of the two is missing, or differs."""
+    UNCHANGED = "unchanged"
+    UNREADABLE = "unreadable"
+    """The run's payload, its manifest or its task's snapshot cannot be read."""
+
+
+def look_up_shard(job: ShardJob, options: SettleOptions) -> Counter[Standing]:
+    """Count how a shard's runs stand; those that a later row supersedes are left out."""
+    counts: Counter[Standing] = Counter()
+    with PayloadReader(options.keys) as reader:
+        refs = job.refs()
+        for task_id, span in refs.tasks(range(len(refs))):
+            rows = [row for row in span if not refs.superseded(row)]
+            counts.update(_look_up_task(task_id, rows, refs, reader, options))
+    return counts
+
+
+def _look_up_task(
+    task_id: str, rows: Sequence[int], refs: ShardRows, reader: PayloadReader, options: SettleOptions
+) -> Counter[Standing]:
+    layout = Layout(options.out_dir, options.runs_dir)
+    with closing(Baseline()) as baseline:
+        try:
+            history = baseline.load(layout, task_id, options.keys)
+        except (ItemError, OSError):
+            return Counter({Standing.UNREADABLE: len(rows)})
+        entries = {run_id: entry for entry, (run_id, _) in enumerate(history.keys)}
+        found = ((row, entries.get(refs.run_ids[row])) for row in rows)
+        return Counter(_look_up(refs, row, entry, history, reader, layout) for row, entry in found)
+
+
+def _look_up(
+    refs: ShardRows, row: int, entry: int | None, history: History, reader: PayloadReader, layout: Layout
+) -> Standing:
+    keys = refs.keys(row)
+    try:
+        text = reader.text(keys, *refs.place(row))
+        manifest = _content(layout.manifest(keys.task_id, keys.run_id))
+    except (ItemError, OSError):
+        return Standing.UNREADABLE
+    if entry is None and manifest is None:
+        return Standing.NEW
+    same = entry is not None and manifest == text and history.text(entry) == nest(text, ENTRY_LEVELS)
+    return Standing.UNCHANGED if same else Standing.CHANGED
+
+
+def _content(path: str) -> bytes | None:
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,1 @@
+"""A task's history: read, merged, written beside and committed under the lock."""

@@ -1,0 +1,152 @@
+"""Cutting the list of entries out of a snapshot's canonical text, block by block.
+
+Canonical text has no line break inside a string, so an entry begins and ends with a line
+that holds nothing but its bracket, at the indentation of an entry. A block of neighbours cut
+out like this is validated as a whole, so that a torn file is never taken for a snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+from array import array
+from operator import attrgetter
+from typing import Any
+
+import msgspec
+
+from ..errors import InvalidRunError, SnapshotError
+from ..memory import UNBOUNDED, MemoryBound
+from ..models import Keys
+from ..runs.jsontext import canonical, nest, parse, string
+from .snapshottext import ENTRY_LEVELS, RUNS_END, SEPARATOR
+from .window import NotCanonicalError, Window
+
+_OPEN = b"{\n"
+_CLOSE = b"\n    }"
+_BETWEEN = _CLOSE + SEPARATOR + _OPEN
+_LAST = _CLOSE + RUNS_END
+
+
+class Entries:
+    """Neighbouring entries: their keys, and where their text lies."""
+
+    def __init__(self, offset: int) -> None:
+        """``offset``: of the first one (bytes)."""
+        self.run_ids: list[str] = []
+        self.timestamps: list[str] = []
+        self.offsets: array[int] = array("Q", [offset])
+        """Where each begins, and where one more would, behind a separator."""
+
+    def __len__(self) -> int:
+        return len(self.run_ids)
+
+    @property
+    def end(self) -> int:
+        """Where the last one ends."""
+        return self.offsets[-1] - len(SEPARATOR)
+
+    def add(self, run_id: str, timestamp: str, size: int) -> None:
+        self.run_ids.append(run_id)
+        self.timestamps.append(timestamp)
+        self.offsets.append(self.offsets[-1] + size + len(SEPARATOR))
+
+    def extend(self, others: Entries, first: int, stop: int) -> None:
+        """Add others from ``first`` up to ``stop``, which is left out."""
+        self.run_ids += others.run_ids[first:stop]
+        self.timestamps += others.timestamps[first:stop]
+        shift = self.offsets[-1] - others.offsets[first]
+        offsets = others.offsets[first + 1 : stop + 1]
+        self.offsets.extend(offsets if not shift else array("Q", [offset + shift for offset in offsets]))
+
+
+class EntryReader:
+    """Reads entries whose identity stands under the given keys."""
+
+    def __init__(self, keys: Keys, memory: MemoryBound = UNBOUNDED) -> None:
+        self._memory = memory
+        self._names = (keys.run, keys.time)
+        fields = {name: f"key{number}" for number, name in enumerate(self._names)}  # both may be one
+        entry = msgspec.defstruct(
+            "_Entry",
+            [(field, str) for field in fields.values()],
+            rename={field: name for name, field in fields.items()},
+            gc=False,
+        )
+        self._decode = msgspec.json.Decoder(list[entry]).decode  # type: ignore[valid-type]
+        self._keys_of = attrgetter(*(fields[name] for name in self._names))
+
+    def read(self, window: Window, entries: Entries) -> None:
+        """Read on from the next entry to behind the list's end.
+
+        NotCanonicalError where the text is not a canonical list of objects; SnapshotError
+        where one of them has no string under ``keys.run`` or ``keys.time``, or there are too many.
+        """
+        is_last = False
+        while not is_last:
+            block, is_last = window.take_items(_CLOSE + SEPARATOR, _LAST)
+            self._read_block(block, entries)
+            check_entries(len(entries), self._memory)
+        window.take_through(_LAST, within=len(_LAST))
+
+    def _read_block(self, block: bytes, entries: Entries) -> None:
+        """``block`` lacks the line that closes its last entry."""
+        if not block.startswith(_OPEN):
+            raise NotCanonicalError
+        inner = block[len(_OPEN) :].split(_BETWEEN)
+        found = self._read_at_once(block + _CLOSE) or [
+            self._read_one(text, len(entries) + number) for number, text in enumerate(inner, 1)
+        ]
+        for text, (run_id, timestamp) in zip(inner, found, strict=True):
+            entries.add(run_id, timestamp, len(_OPEN) + len(text) + len(_CLOSE))
+
+    def _read_at_once(self, block: bytes) -> list[tuple[str, str]] | None:
+        """The keys of a block of valid, canonical entries; None where that must be looked at one by one."""
+        try:
+            if canonical(b'{"":[%b]}' % block) == b'{\n  "": [\n    %b\n  ]\n}' % block:
+                return list(map(self._keys_of, parse(b"[%b]" % block, self._decode)))
+        except (InvalidRunError, msgspec.ValidationError, UnicodeDecodeError):
+            pass
+        return None
+
+    def _read_one(self, inner: bytes, number: int) -> tuple[str, str]:
+        """With a key repeated or spelled as Python alone reads it, nested to the limit, or damaged."""
+        text = _OPEN + inner + _CLOSE
+        _check_canonical(text)
+        run_id, timestamp = (_string_after(_mark(name), text) for name in self._names)
+        if run_id is None or timestamp is None:
+            name = self._names[0 if run_id is None else 1]
+            raise SnapshotError("an entry of the snapshot lacks a key", f"entry {number}: {name}")
+        return run_id, timestamp
+
+
+def check_entries(count: int, memory: MemoryBound) -> None:
+    """Raise SnapshotError where there is no memory to merge so many."""
+    if not memory.holds_entries(count):
+        raise SnapshotError("too many entries for the memory that is allowed", f"{count:,}")
+
+
+def _check_canonical(text: bytes) -> None:
+    try:
+        is_canonical = nest(canonical(text), ENTRY_LEVELS) == text
+    except InvalidRunError as error:
+        raise NotCanonicalError from error
+    if not is_canonical:
+        raise NotCanonicalError
+
+
+def _mark(key: str) -> bytes:
+    """What stands before the value of an entry's own key: nothing deeper is indented like this."""
+    return b"\n      %b: " % string(key)
+
+
+def _string_after(mark: bytes, text: bytes) -> str | None:
+    """The string value behind the last ``mark``; None where there is none."""
+    at = text.rfind(mark)
+    if at < 0:
+        return None
+    start = at + len(mark)
+    value = text[start : text.index(b"\n", start)].removesuffix(b",")
+    if not value.startswith(b'"'):
+        return None
+    decoded: Any = json.loads(value) if b"\\" in value else value[1:-1].decode()
+    return str(decoded)

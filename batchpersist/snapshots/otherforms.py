@@ -1,0 +1,79 @@
+"""Snapshots that are valid JSON in another form than the canonical one: read whole, and laid out anew."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..errors import InvalidRunError, SnapshotError
+from ..memory import UNBOUNDED, MemoryBound
+from ..runs.jsontext import canonical, string
+from .snapshottext import further_members, members
+from .window import Read
+
+_BLOCK = 1 << 20
+
+
+class NotASnapshotError(SnapshotError):
+    """Not this task's snapshot at all: it does not parse, is another task's, or has no list of runs."""
+
+
+class OtherTaskError(NotASnapshotError):
+    """A snapshot, but another task's."""
+
+
+class OtherForm(NamedTuple):
+    """What a snapshot holds, as canonical text nested as deep as it is there."""
+
+    runs: bytes
+    further: bytes
+    """The members that are not ours to know, as ``further_members`` words them."""
+    last_run_at: bytes
+    """Empty where there is none."""
+
+
+def read_other(read: Read, task_id: str, memory: MemoryBound = UNBOUNDED) -> OtherForm:
+    """Read a snapshot in whatever layout.
+
+    The only case in which a history lies in memory, several times over. Raises NotASnapshotError;
+    where the file is torn (NULs in it, or its end is missing) without holding it in memory; SnapshotError
+    where there is no room for it.
+    """
+    size = _refuse_torn(read)
+    if not memory.holds_text(size):
+        raise SnapshotError("laid out otherwise, and too large to be read whole", f"{size:,} bytes")
+    try:
+        text = canonical(b"".join(_blocks(read)))
+    except InvalidRunError as error:
+        raise NotASnapshotError("the snapshot does not parse", str(error)) from error
+    if not text.startswith(b"{"):
+        raise NotASnapshotError("the snapshot is not an object")
+    found = members(text)
+    if found.get(b'"taskId"') != string(task_id):
+        belongs_to = found.get(b'"taskId"', b"none").decode()
+        raise OtherTaskError("the snapshot's taskId is not the task's", belongs_to)
+    runs = found.get(b'"runs"', b"")
+    if not runs.startswith(b"["):
+        raise NotASnapshotError("the snapshot's runs are not a list")
+    return OtherForm(runs, further_members(found), found.get(b'"lastRunAt"', b""))
+
+
+def _refuse_torn(read: Read) -> int:
+    """Returns the file's size."""
+    offset, last = 0, b""
+    for block in _blocks(read):
+        if b"\0" in block:
+            reason = f"NUL byte: byte {offset + block.index(0)}"
+            raise NotASnapshotError("the snapshot does not parse", reason)
+        offset += len(block)
+        last = block.rstrip() or last
+    if read(1, 0) == b"{" and not last.endswith(b"}"):
+        raise NotASnapshotError("the snapshot does not parse", f"incomplete JSON: ends at byte {offset}")
+    return offset
+
+
+def _blocks(read: Read) -> Iterator[bytes]:
+    offset = 0
+    while block := read(_BLOCK, offset):
+        yield block
+        offset += len(block)

@@ -1,0 +1,108 @@
+"""The task snapshots `<out-dir>/<taskId>/runs.json` (docs/formats.md, "Task snapshot")."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+
+from ..errors import CommitErrors, ItemError
+from ..files.durability import SyncGroup, open_group
+from ..layout import Layout
+from ..locking.locks import LockPolicy
+from ..memory import UNBOUNDED, MemoryBound
+from ..models import DEFAULT_KEYS, Durability, Keys, RunKeys, Side
+from ..runs.runreader import RunReader
+from ..runs.summaries import Summary, read_summary
+from .commit import CommitOptions, StagedSnapshot
+from .merge import RunIdsAndTimes
+
+__all__ = ["StagedSnapshot", "TaskStateStore"]
+
+
+class TaskStateStore:
+    """Records completed runs in the snapshots of their tasks.
+
+    Safe beside other processes and threads that take the task lock, the orchestrator among
+    them: a snapshot is replaced as a whole, and no update of others is lost. All failures
+    leave the snapshot as it was, but for an OSError of the very last sync: then the new one
+    stands, and may not survive a power cut.
+    """
+
+    def __init__(
+        self,
+        out_dir: str,
+        runs_dir: str,
+        *,
+        keys: Keys = DEFAULT_KEYS,
+        lock: LockPolicy = LockPolicy(),
+        durability: Durability = Durability.FILE,
+        force: bool = False,
+        cache: bool = True,
+        memory: MemoryBound = UNBOUNDED,
+    ) -> None:
+        """``force``: write a run's entry even where it stands already with the same text. ``cache``:
+        note down below the runs-dir what is known of long snapshots, so that the next run added
+        to one need not read it again. ``memory``: SnapshotError for a snapshot that does not fit."""
+        self._options = CommitOptions(Layout(out_dir, runs_dir), keys, lock, durability, force, cache, memory)
+        self._reader = RunReader(keys)
+
+    def record_run(self, summary: Summary) -> Side:
+        """Record one completed run: PERSISTED, or UNCHANGED where it stands already.
+
+        Durable, as far as the store is, when it returns. Raises InvalidRunError for what is no
+        completed run, TaskStateLockError where the task's lock was not to be had, SnapshotError
+        where the task's file cannot be read as its snapshot, and OSError.
+        """
+        return self.record_runs([summary])[0]
+
+    def record_runs(self, summaries: Iterable[Summary]) -> list[Side]:
+        """Record runs of any tasks, as if one after the other, with one commit for each task.
+
+        All are read before anything is written: InvalidRunError means that nothing was. After
+        that every task is attempted. Where one fails its error is raised, as ``record_run``
+        does; where several fail, CommitErrors with all of them. The other tasks are recorded.
+        """
+        runs = [read_summary(summary, self._reader) for summary in summaries]
+        tasks: dict[str, list[int]] = {}
+        for number, (keys, _) in enumerate(runs):
+            tasks.setdefault(keys.task_id, []).append(number)
+
+        sides = [Side.NOT_ATTEMPTED] * len(runs)
+        errors: dict[str, Exception] = {}
+        for task_id, numbers in tasks.items():
+            try:
+                settled = self._commit(task_id, [runs[number] for number in numbers])
+            except (ItemError, OSError) as error:
+                errors[task_id] = error
+            else:
+                for number, side in zip(numbers, settled, strict=True):
+                    sides[number] = side
+        if len(errors) > 1:
+            raise CommitErrors(errors)
+        for only_error in errors.values():
+            raise only_error
+        return sides
+
+    def stage(
+        self, task_id: str, runs: RunIdsAndTimes, text_of: Callable[[int], bytes], group: SyncGroup
+    ) -> StagedSnapshot:
+        """Write the snapshot with ``runs`` recorded beside the one that stands, and do not lock yet.
+
+        ``text_of``: the number of a run -> its canonical text; it is called only where the text is
+        needed, and possibly again, until the result is published. Where it raises ItemError or
+        OSError the run is left out, as if it had not arrived. The ids must have been checked.
+        Raises SnapshotError and OSError; then nothing is left beside the snapshot.
+        """
+        return StagedSnapshot(self._options, task_id, runs, text_of, group)
+
+    def _commit(self, task_id: str, runs: Sequence[tuple[RunKeys, bytes]]) -> list[Side]:
+        options = self._options
+        with open_group(options.durability, [options.layout.out_dir], files=1) as group:
+            keys = [keys.run_id for keys, _ in runs], [keys.timestamp for keys, _ in runs]
+            staged = self.stage(task_id, keys, lambda run: runs[run][1], group)
+            try:
+                group.sync_data()
+                staged.publish()
+            finally:
+                staged.discard()
+            group.sync_names()
+        return staged.sides

@@ -1,0 +1,1 @@
+"""Made-up completed runs, to try and measure with."""
