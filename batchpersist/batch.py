@@ -84,6 +84,7 @@ def run_batch(
     if options.textfile_path is not None:
         check_textfile(options.textfile_path)
     parts = discover(sources)
+    sources = [os.fspath(source) for source in sources]
     layout = options.layout()
     if executor is not None and options.run_timeout is not None:
         raise UsageError("a run timeout needs workers of the batch's own, which it can kill: not an executor")
