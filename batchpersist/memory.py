@@ -2,7 +2,7 @@
 
 All figures are of the resident set (RSS) at its peak. What Python and Arrow take is there before
 anything is done, so it is the rest that counts. How the figures were measured is in
-docs/decisions/0014-max-memory.md.
+docs/decisions/0015-max-memory.md.
 """
 
 from __future__ import annotations

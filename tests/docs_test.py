@@ -203,6 +203,16 @@ def test_links_lead_somewhere(page: str) -> None:
         assert not anchor or anchor in anchors(target.resolve().relative_to(ROOT).as_posix()), link
 
 
+def test_decisions_are_numbered_and_listed() -> None:
+    notes = sorted((ROOT / "docs" / "decisions").glob("0*.md"))
+    titles = [note.read_text().split("\n", 1)[0].removeprefix("# ") for note in notes]
+    assert [note.name[:4] for note in notes] == [f"{number:04}" for number in range(1, len(notes) + 1)]
+    listed = re.findall(r"^(\d+\.) \[(.*)\]\((.*)\)$", prose("docs/decisions/README.md"), re.MULTILINE)
+    assert [(f"{number} {title}", name) for number, title, name in listed] == [
+        (title, note.name) for title, note in zip(titles, notes, strict=True)
+    ]
+
+
 def anchors(page: str) -> set[str]:
     """As forges and the site make them of headings."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
