@@ -143,6 +143,11 @@ class Progress(NamedTuple):
     """Runs that failed or were invalid so far; in an audit, differences."""
 
 
+def place_of(source: str, line: int) -> str:
+    """Where a person finds it: ``night.jsonl:7``, or the file alone where no line was reached."""
+    return f"{source}:{line}" if line else source
+
+
 class RunFailure(NamedTuple):
     """One input or one side of a pair that failed: an event for whoever watches a batch."""
 

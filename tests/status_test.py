@@ -180,7 +180,7 @@ def test_a_table_of_all_and_one_in_full() -> None:
     assert (second[1], second[4:]) == ("interrupted", ["0", "0", "0", "-"])
     details = dict(line.split(maxsplit=1) for line in invoke(first[0]).stdout.splitlines())
     assert details["state"].startswith("finished, 9 runs in ")
-    assert details["state"].endswith(" s, 1 invalid, exit code 3")
+    assert details["state"].endswith("s, 1 invalid, exit code 3")
     assert (details["sources"], details["in"]) == ("runs.jsonl", os.getcwd())
     objects = [json.loads(line) for line in invoke("--json").stdout.splitlines()]
     assert [item["state"] for item in objects] == ["finished", "interrupted"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ..ingest.index import IndexBuilder
-from ..models import Event, Progress
+from ..models import Event, Progress, place_of
 from ..planning.plan import Selection, make_plan
 from ..scanning import scan_sources
 from ..scheduling.dispatch import Submit, in_order
@@ -191,4 +191,4 @@ def _died(share: Share, options: AuditOptions) -> TaskLook:
 def _invalid(index: IndexBuilder) -> Iterator[Finding]:
     for reject in index.rejects:
         words = f"{reject.failure.message}: {reject.failure.detail}".removesuffix(": ")
-        yield Finding(Kind.INVALID_SOURCE, "", "", f"{reject.source}:{reject.line}", words)
+        yield Finding(Kind.INVALID_SOURCE, "", "", place_of(reject.source, reject.line), words)

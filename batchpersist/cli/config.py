@@ -28,11 +28,11 @@ def command() -> None:
     """Options from the environment and from files."""
 
 
-@command.command("show")
+@command.command("show", short_help="Show a command's options, and where each comes from.")
 @click.argument("name", metavar="[COMMAND]", default="run")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line.")
 def show(name: str, as_json: bool) -> None:
-    """Show what each option of COMMAND (by default run) would be now, and where that comes from."""
+    """Show what each option of COMMAND (by default run) would be now, and where it comes from."""
     root = click.get_current_context().find_root()
     group = cast("_Main", root.command)
     inspected = group.get_command(root, name)

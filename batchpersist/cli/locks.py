@@ -28,11 +28,11 @@ def command() -> None:
 @command.command("list", cls=Sectioned, short_help="List all locks, with their owners.")
 @declare(places.RUNS_DIR, working.STALE, showing.JSON)
 def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
-    """List all locks: who holds each since when, whether he lives, and whether it is stale.
+    """List all locks: who holds each, since when, whether the owner is alive, and whether it is stale.
 
     Changes nothing. age: since the lock was refreshed last; stale: whoever tries for it clears it.
     """
-    layout = Layout("", os.path.abspath(runs_dir))
+    layout = _layout(runs_dir)
     found = list(list_locks(layout, lock_stale))
     batches = list(held_locks(layout))
     if as_json:
@@ -64,9 +64,7 @@ def unlock_command(task_id: str, force: bool, runs_dir: str, lock_stale: float, 
     An owner that lives, or may live on another host, keeps it (exit code 11), and so does a lock that
     changes meanwhile. The batch lock needs no unlocking: the kernel releases it.
     """
-    layout = Layout("", os.path.abspath(runs_dir))
-    if not os.path.isdir(layout.runs_dir):
-        raise click.UsageError(f"there is no folder {runs_dir}")
+    layout = _layout(runs_dir)
     removed = unlock(layout, task_id, force=force, stale_seconds=lock_stale)
     if as_json:
         for state in removed:
@@ -76,6 +74,13 @@ def unlock_command(task_id: str, force: bool, runs_dir: str, lock_stale: float, 
     for state in removed if not as_json else ():
         what = "gate" if state.is_gate else "lock"
         say(f"Removed the {what} of task {task_id}: {_holder(state)}, {state.owner.value}.")
+
+
+def _layout(runs_dir: str) -> Layout:
+    """Of a root that is there: a misspelt one has no locks, but says nothing of the one that was meant."""
+    if not os.path.isdir(runs_dir):
+        raise click.UsageError(f"there is no folder {runs_dir}")
+    return Layout("", os.path.abspath(runs_dir))
 
 
 def _row(state: LockState) -> tuple[str, ...]:

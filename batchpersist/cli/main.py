@@ -104,8 +104,8 @@ def cli(config: str | None, profile: str | None) -> None:
     For each run, its task's snapshot and its own manifest are written concurrently and
     settled independently. `batchpersist run --help` is where to begin.
 
-    An option is taken from the command line, else from the environment (--out-dir from
-    BATCHPERSIST_RUN_OUT_DIR or BATCHPERSIST_OUT_DIR), else from a file; `batchpersist config show`
+    An option is taken from the command line, else from the environment (BATCHPERSIST_RUN_OUT_DIR
+    or BATCHPERSIST_OUT_DIR for --out-dir), else from a file; `batchpersist config show`
     says where each one comes from.
     """
 

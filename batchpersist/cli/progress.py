@@ -7,7 +7,7 @@ import threading
 import time
 from typing import Any, Protocol
 
-from ..models import Begun, Continuing, Event, Progress, Retry, RunFailure, Waiting
+from ..models import Begun, Continuing, Event, Progress, Retry, RunFailure, Waiting, place_of
 from .output import emit, say
 
 LINE_SECONDS = 30.0
@@ -175,7 +175,7 @@ def describe_failure(event: RunFailure) -> str:
     """A failure event in words, for a log."""
     run = f" ({event.task_id}/{event.run_id})" if event.task_id else ""
     detail = f": {event.failure.detail}" if event.failure.detail else ""
-    return f"{event.source}:{event.line}: {event.stage}: {event.failure.message}{detail}{run}"
+    return f"{place_of(event.source, event.line)}: {event.stage}: {event.failure.message}{detail}{run}"
 
 
 class Both:

@@ -15,7 +15,7 @@ from ..batches.batchfolder import find_batch
 from ..layout import Layout
 from ..operations.status import BatchStatus, batch_statuses, status_of
 from ..report.sentences import number
-from ..report.wording import printable
+from ..report.wording import duration, printable
 from .completing import complete_batch
 from .options import Sectioned, declare, places, showing
 from .output import emit, print_table, say
@@ -139,7 +139,7 @@ def _outcome(status: BatchStatus) -> Iterator[str]:
     yield status.state
     if status.result is not None:
         counts = status.result.counts
-        yield f"{number(counts.selected, 'run')} in {span(status.result.timing.wall_seconds)}"
+        yield f"{number(counts.selected, 'run')} in {duration(status.result.timing.wall_seconds)}"
         for name in ("failed", "invalid", "not_attempted"):
             if figure := getattr(counts, name):
                 yield f"{figure:,} {name.replace('_', ' ')}"
@@ -187,8 +187,5 @@ def _as_dict(status: BatchStatus) -> dict[str, Any]:
         "state": status.state,
         "progress": news,
         "result": msgspec.to_builtins(status.result),
-        "retry of": f"{record.retry_of.batch_id} ({', '.join(record.retry_of.only)})"
-        if record.retry_of
-        else "",
         "folder": status.folder.path,
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..models import place_of
 from ..operations.validate import Validation, validate_sources
 from ..report.sentences import number
 from ..report.wording import printable
@@ -74,7 +75,7 @@ def _lines(found: Validation) -> Iterator[str]:
 
 def _describe(reject: Reject) -> str:
     detail = f": {reject.failure.detail}" if reject.failure.detail else ""
-    return printable(f"{reject.source}:{reject.line}: {reject.failure.message}{detail}")
+    return printable(f"{place_of(reject.source, reject.line)}: {reject.failure.message}{detail}")
 
 
 def _as_dict(found: Validation) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..models import place_of
 from ..preview import Preview
 from ..report.sentences import number, outcome, what_next
 
@@ -44,7 +45,7 @@ def _causes(errors: list[dict[str, Any]], omitted: int) -> Iterator[str]:
         sample = cause["samples"][0]
         run = f" ({sample['task_id']}/{sample['run_id']})" if sample["task_id"] else ""
         detail = f": {sample['detail']}" if sample["detail"] else ""
-        place = f"{sample['source']}:{sample['line']}"
+        place = place_of(sample["source"], sample["line"])
         yield f"{cause['count']:,} x {cause['stage']}: {cause['message']}, e.g. {place}{run}{detail}"
     further = len(errors[SHOWN_CAUSES:]) + omitted
     if further:

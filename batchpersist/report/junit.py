@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from ..models import place_of
 from .document import BatchDocument, FailedRun
 from .wording import printable
 
@@ -68,7 +69,7 @@ def _suite(root: Element, name: str, document: BatchDocument) -> Element:
 
 
 def _run_case(suite: Element, name: str, run: FailedRun) -> None:
-    place = f"{run.source}:{run.line}"
+    place = place_of(run.source, run.line)
     title = place if run.run_id is None else run.run_id
     case = SubElement(suite, "testcase", classname=printable(name), name=printable(title), time="0")
     details = [

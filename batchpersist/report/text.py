@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..figures.counts import Counts
+from ..models import place_of
 from .document import BatchDocument, Cause, Timing, Workers
 from .grid import bar, course, cut, grid
 from .sentences import number
@@ -127,7 +128,7 @@ def _workers(workers: Workers) -> Iterator[str]:
     for worker in shown:
         busy = min(worker.busy_seconds, workers.seconds)
         cells = (f"{bar(busy, workers.seconds, 30):30}", f"{share(busy, workers.seconds)} busy")
-        rows.append((str(worker.pid), *cells, f"{count(worker.runs)} runs"))
+        rows.append((str(worker.pid), *cells, number(worker.runs, "run")))
     yield from grid(rows)
     further = len(workers.listed) - len(shown) + workers.omitted
     yield from [f"  ... and {number(further, 'more')}"] if further else []
@@ -136,7 +137,7 @@ def _workers(workers: Workers) -> Iterator[str]:
 def _tasks(document: BatchDocument) -> Iterator[str]:
     yield from ("", f"Slowest snapshots, of {number(document.tasks, 'task')}")
     rows = [
-        (cut(printable(task.task_id), 50), f"{count(task.runs)} runs", duration(task.timing.commit_seconds))
+        (cut(printable(task.task_id), 50), number(task.runs, "run"), duration(task.timing.commit_seconds))
         for task in document.slowest_tasks[:SHOWN_TASKS]
     ]
     yield from grid(rows)
@@ -149,4 +150,4 @@ def _cause(cause: Cause) -> Iterator[str]:
     for sample in cause.samples[:SHOWN_SAMPLES]:
         run = f" {sample.task_id}/{sample.run_id}" if sample.task_id else ""
         detail = f": {sample.detail}" if sample.detail else ""
-        yield "      " + cut(printable(f"{sample.source}:{sample.line}{run}{detail}"), WIDTH)
+        yield "      " + cut(printable(f"{place_of(sample.source, sample.line)}{run}{detail}"), WIDTH)

@@ -57,5 +57,5 @@ FAILURES = (
         show_default="no limit",
         help="Stop after more failed or invalid runs than this.",
     ),
-    _option("--fail-fast", is_flag=True, help="Stop after the first failure: the same as --max-failures 0."),
+    _option("--fail-fast", is_flag=True, help="Stop after the first failure, as --max-failures 0 does."),
 )
