@@ -150,6 +150,13 @@ def test_a_continued_batch_tells_what_an_undisturbed_one_tells(tmp_path: Path, s
     assert report.outcomes["status"].to_pylist() == whole.outcomes["status"].to_pylist()
 
 
+def test_a_part_that_was_killed_while_it_began_is_gone_on_with(tmp_path: Path, source: Path) -> None:
+    """Its folder for what is needed while it runs is there, and the record still says interrupted."""
+    os.makedirs(interrupt(tmp_path, source).beats)
+    report, _ = go_on(tmp_path, source)
+    assert report.state == "finished"
+
+
 def test_what_was_touched_or_changed_meanwhile_is_seen(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
     folder = interrupt(root, source)

@@ -89,7 +89,10 @@ class BatchSession:
 
     def __enter__(self) -> BatchSession:
         self.after_crash = clear_dead_batches(self._layout)
-        os.makedirs(self.folder.beats)
+        shutil.rmtree(
+            self.folder.spool, ignore_errors=True
+        )
+        os.makedirs(self.folder.beats, exist_ok=True)
         self.settled = settled_before(self.folder.journal) if self.continues else None
         # From now on the journal may hold what ends with the boot: no older form of this must outlive that.
         self.folder.write_record(self.record, Durability.FILE if self.continues else Durability.NONE)
