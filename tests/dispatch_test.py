@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections import Counter
@@ -178,6 +179,18 @@ def test_a_defect_fails_its_shard_and_is_marked_as_one(tmp_path: Path) -> None:
     assert all(outcome.defect for outcome in outcomes)
     assert set(sides(outcomes, plan).values()) == {(Side.FAILED, Side.FAILED)}
     assert outcomes[0].snapshot_failures[0].type == "ZeroDivisionError"
+
+
+def find_no_room(_job: ShardJob) -> ShardOutcome:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "calls")
+
+
+def test_an_error_of_the_system_is_no_defect(tmp_path: Path) -> None:
+    plan = plan_with(tmp_path, tasks=2, runs=4)
+    with closing(Crew(1)) as crew:
+        outcomes = list(Settling(crew, plan.rows, plan.shards, find_no_room, lambda: False))
+    assert not any(outcome.defect for outcome in outcomes)
+    assert outcomes[0].snapshot_failures[0].message.startswith("[ENOSPC]")
 
 
 def refuse_to_start() -> None:

@@ -7,6 +7,7 @@ import json
 import os
 import pickle
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from batchpersist.models import Durability, Shard, ShardOutcome, Side, Work
 from batchpersist.phaseclock import PHASES
 from batchpersist.planning.job import make_job
 from batchpersist.settling import settle
+from batchpersist.settling.heartbeat import read_beats
 from batchpersist.settling.settle import SettleOptions, settle_shard
 
 RUNS = [run("a", 1), run("b", 2), run("a", 3), run("b", 4)]
@@ -71,6 +73,22 @@ def test_every_way_of_settling_gives_the_same_files(
     assert snapshot_sides(again) == manifest_sides(again) == [UNCHANGED] * 4
     assert sum(again.manifest_bytes) == sum(commit.size for commit in again.commits) == 0
     assert written(tmp_path) == EXPECTED
+
+
+def test_who_gives_a_shard_back_is_at_rest(
+    tmp_path: Path, options: SettleOptions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is idle then, and not to be taken for a worker that hangs."""
+
+    def run_out_of_memory(*_given: object) -> None:
+        assert list(read_beats(str(tmp_path), [os.getpid()]))
+        raise MemoryError
+
+    monkeypatch.setattr(settle.SnapshotSide, "stage", run_out_of_memory)
+    plan = plan_of(tmp_path / "runs.jsonl", RUNS)
+    with pytest.raises(MemoryError):
+        settle_shard(make_job(plan.rows, plan.shards[0]), replace(options, beats=str(tmp_path)))
+    assert not list(read_beats(str(tmp_path), [os.getpid()]))
 
 
 def test_what_stands_is_written_again_where_forced(tmp_path: Path, options: SettleOptions) -> None:

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -60,6 +61,33 @@ def test_bad_runs_are_found_by_the_beats_and_no_others_are_charged(tmp_path: Pat
     assert told == {"run timed out", "worker died"}
     # A bad run costs two workers: the one that met it first, and the one that had it alone.
     assert len(crew.pids) <= 5 * workers
+
+
+def settle_a_few(job: ShardJob, folder: str, most: int) -> ShardOutcome:
+    """Stands for a worker with little memory; run-8 hangs for as long as a test may take."""
+    if len(job.refs()) > most:
+        raise MemoryError
+    outcome = blank_outcome(job.shard)
+    for row, run_id in enumerate(job.refs().run_ids):
+        heartbeat(folder).beat(job.shard.start + row)
+        if run_id == "run-8":
+            time.sleep(20)
+        outcome.snapshot[row] = outcome.manifest[row] = Side.PERSISTED
+    heartbeat(folder).rest()
+    return outcome
+
+
+def test_a_worker_that_gave_a_shard_back_is_watched_still(tmp_path: Path) -> None:
+    (tmp_path / "beats").mkdir()
+    plan = plan_with(tmp_path, tasks=3, runs=9, workers=1)
+    settle = partial(settle_a_few, folder=str(tmp_path / "beats"), most=4)
+    plan = replace(plan, shards=[Shard(0, Work.PAIR, 0, 2, 1), Shard(1, Work.PAIR, 2, 9, 1)])
+    with closing(Crew(1, pool_runs=0, in_process=False)) as crew:
+        watchdog = Watchdog(str(tmp_path / "beats"), timeout=2.0)
+        settling = Settling(crew, plan.rows, plan.shards, settle, lambda: False, watchdog=watchdog)
+        outcomes = list(settling)
+    told = {failure.message for outcome in outcomes for failure in outcome.manifest_failures.values()}
+    assert told == {"run timed out"}
 
 
 def test_a_watchdog_without_a_timeout_waits_for_ever(tmp_path: Path) -> None:

@@ -150,17 +150,22 @@ class Settling:
             except MemoryError:
                 self._lost.append(shard)
                 self._hungry.add(shard.start)
+            except OSError as error:
+                yield failed_outcome(shard, error)
             except Exception as error:
                 yield failed_outcome(shard, error, defect=True)
 
     def _recover(self) -> Iterator[ShardOutcome]:
         """Try again what a broken pool lost, one piece at a time; cut up the one that broke it alone."""
         lost, self._lost = sorted(self._lost), []
-        works = self._crew.replace_pool() if self._broken else True
+        works, last_rows = True, set[int]()
+        if self._broken:
+            works = self._crew.replace_pool()
+            for task_id in self._tasks(lost):
+                self._bury(task_id, self._crew.pids)
+            if self._watchdog:  # of the dead alone: who lives goes on with the same signs of life
+                last_rows = self._watchdog.last_rows(self._crew.pids)
         self._broken = False
-        for task_id in self._tasks(lost):
-            self._bury(task_id, self._crew.pids)
-        last_rows = self._watchdog.last_rows(self._crew.pids) if self._watchdog else set()
         if not works:
             yield from (failed_outcome(shard, ExecutorBrokenError("the executor broke")) for shard in lost)
         elif lost == [self._alone] and lost[0].stop - lost[0].start == 1:

@@ -71,6 +71,14 @@ def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     is as durable as ``options.durability`` says. Safe to call in several processes at once for shards
     of one plan, and beside a live orchestrator.
     """
+    try:
+        return _settle_shard(job, options)
+    finally:  # however it ends: who rests is not taken for hanging
+        if options.beats is not None:
+            heartbeat(options.beats).rest()
+
+
+def _settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     refs = job.refs()
     outcome = blank_outcome(job.shard)
     if options.take_stamps:
@@ -88,8 +96,6 @@ def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     outcome.phases, outcome.syncs = clock.seconds(), clock.syncs
     outcome.pid = os.getpid()
     outcome.journal_entry = shard_entry(outcome, refs, texts.digests)
-    if options.beats is not None:
-        heartbeat(options.beats).rest()
     return outcome
 
 
