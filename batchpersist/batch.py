@@ -7,7 +7,7 @@ callback, the rest comes back as a report.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import replace
@@ -152,6 +152,7 @@ class _Batch:
         self._discovered = 0
         self._invalid = 0
         self._failed: set[int] = set()
+        self._told: set[tuple[str, int]] = set()
         self._done = 0
         self._defects = 0
 
@@ -272,17 +273,18 @@ class _Batch:
             return rounds[-1]
 
         roots = (self._layout.out_dir, self._layout.runs_dir)
-        retrying = Retrying(settle_all, self._options.retries, roots, plan.task_of, self._must_stop)
+        retrying = Retrying(settle_all, self._options.retries, roots, plan, self._must_stop)
         for item in retrying.run(plan.shards):
             self._session.settle(item.outcome, plan.rows)
             outcomes.add(item.outcome)
-            self._tell_failures(plan, item.outcome, but=item.rows)
+            failed = item.outcome.snapshot_failures.keys() | item.outcome.manifest_failures.keys()
+            self._tell_failures(plan, item.outcome, failed - item.rows)
             self._defects += item.outcome.defect
             if item.outcome.shard.work is not Work.SNAPSHOT and len(rounds) == 1:
                 self._done += item.outcome.shard.stop - item.outcome.shard.start
             self._watch(Progress("settle", self._done, plan.rows.num_rows, self._failures))
         for item in retrying.left:
-            self._tell_failures(plan, item.outcome)
+            self._tell_failures(plan, item.outcome, item.rows)
         outcomes.totals.retried_runs = retrying.retried
         return any(settling.cut_short for settling in rounds)
 
@@ -299,19 +301,25 @@ class _Batch:
         settled = self._session.settled
         return 0 if settled is None else outcomes.take_over(settled.states(plan.rows))
 
-    def _tell_failures(self, plan: Plan, outcome: ShardOutcome, *, but: frozenset[int] = frozenset()) -> None:
+    def _tell_failures(self, plan: Plan, outcome: ShardOutcome, rows: Iterable[int]) -> None:
         """Count and report what failed for good; a superseded row's part in a snapshot is nobody's loss."""
         first = outcome.shard.start
-        for row in sorted((outcome.snapshot_failures.keys() | outcome.manifest_failures.keys()) - but):
+        for row in sorted(rows):
             run = plan.rows.slice(first + row, 1).to_pylist()[0]
             if run["superseded"]:
                 continue
             self._failed.add(first + row)
             place = (run["source"], run["line"], run["task_id"], run["run_id"])
-            if row in outcome.snapshot_failures:
+            if row in outcome.snapshot_failures and self._is_news("snapshot", first + row):
                 self._watch(RunFailure("snapshot", outcome.snapshot_failures[row], *place))
-            if row in outcome.manifest_failures:
+            if row in outcome.manifest_failures and self._is_news("manifest", first + row):
                 self._watch(RunFailure("manifest", outcome.manifest_failures[row], *place))
+
+    def _is_news(self, side: str, row: int) -> bool:
+        """Not so where what failed for good is met again, beside what is tried again."""
+        before = len(self._told)
+        self._told.add((side, row))
+        return len(self._told) > before
 
     @property
     def _failures(self) -> int:

@@ -141,6 +141,55 @@ def test_a_sync_that_failed_is_never_taken_for_one_that_did_not(
     assert report.exit_code == 3
 
 
+def test_what_is_tried_again_does_not_take_the_place_of_what_came_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run's first version lies between two that are tried again, its last one behind them."""
+    source = tmp_path / "runs.jsonl"
+    runs = [run("task", 1), run("task", 2, notes="old"), run("task", 3), run("task", 2, notes="new")]
+    source.write_text("".join(json.dumps(item) + "\n" for item in runs))
+    whole = run_batch([str(source)], options(tmp_path / "whole"))
+    failing(monkeypatch, errno.EIO, times=1, run_id="run-1")
+    failing(monkeypatch, errno.EIO, times=1, run_id="run-3")
+    report = run_batch([str(source)], options(tmp_path / "root"))
+    assert report.metrics["timing"]["retried_runs"] == 2
+    assert report.metrics["counts"] == whole.metrics["counts"]
+    snapshot = json.loads((tmp_path / "root/out/task/runs.json").read_text())
+    assert [item["notes"] for item in snapshot["runs"] if item["runId"] == "run-2"] == ["new"]
+
+
+def test_what_failed_for_good_is_told_once_though_it_is_met_again(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, errno.EIO, times=1, run_id="run-3")
+    failing(monkeypatch, errno.EACCES, times=10, run_id="run-7")
+    failing(monkeypatch, errno.EIO, times=1, run_id="run-11")
+    seen: list[Event] = []
+    report = run_batch([source], options(tmp_path), watch=seen.append)
+    assert report.metrics["counts"]["manifest_failed"] == 1
+    assert [event.run_id for event in seen if isinstance(event, RunFailure)] == ["run-7"]
+
+
+def test_what_a_round_left_since_the_batch_had_to_stop_is_told(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing(monkeypatch, errno.EIO, times=1, run_id="run-4")
+    failing(monkeypatch, errno.EIO, times=1, run_id="run-7")
+    manifests = [tmp_path / f"runs/{name}/manifest.json" for name in ("task-0/run-4", "task-3/run-7")]
+    seen: list[Event] = []
+    report = run_batch(
+        [source],
+        options(tmp_path, retries=RetryPolicy(2, 0.0)),
+        watch=seen.append,
+        stop=lambda: any(path.exists() for path in manifests),
+    )
+    assert report.state == "interrupted"
+    assert report.metrics["counts"]["manifest_failed"] == 1
+    assert report.metrics["timing"]["retried_runs"] == 1
+    told = [event.run_id for event in seen if isinstance(event, RunFailure)]
+    assert told == [path.parent.name for path in manifests if not path.exists()]
+
+
 def test_a_batch_that_is_to_stop_does_not_wait_for_another_round(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

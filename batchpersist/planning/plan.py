@@ -61,6 +61,13 @@ class Plan:
     def task_of(self, row: int) -> str:
         return str(self.rows["task_id"][row].as_py())
 
+    def task_stop(self, row: int) -> int:
+        """The row behind the last one of a row's task."""
+        task_id, stop = self.task_of(row), row + 1
+        while stop < self.rows.num_rows and self.task_of(stop) == task_id:
+            stop += 1
+        return stop
+
     @property
     def selected(self) -> int:
         return int(self.rows.num_rows) - self.superseded

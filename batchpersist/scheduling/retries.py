@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import random
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from ..models import Failure, Shard, ShardOutcome, Work
+from ..planning.plan import Plan
 
 PASSING = ("EAGAIN", "EINTR", "EIO", "ESTALE", "ETIMEDOUT")
 """Errors of the system that another attempt may not meet again."""
@@ -65,14 +66,14 @@ class Retrying:
         settle: Callable[[Sequence[Shard]], Iterable[ShardOutcome]],
         policy: RetryPolicy,
         roots: Sequence[str],
-        task_of: Callable[[int], str],
+        plan: Plan,
         stop: Callable[[], bool],
     ) -> None:
-        """``settle``: what shards become; ``roots``: where room may be wanting; ``task_of``: a row's task."""
+        """``settle``: what shards of the ``plan`` become; ``roots``: where room may be wanting."""
         self._settle = settle
         self._policy = policy
         self._roots = roots
-        self._task_of = task_of
+        self._plan = plan
         self._stop = stop
         self.left: list[Postponed] = []
         self.retried = 0
@@ -84,9 +85,14 @@ class Retrying:
             if not self.left or not self._wait(number):
                 return
             postponed, self.left = self.left, []
-            again = [shard for item in postponed for shard in self._shards(item)]
-            self.retried += sum(len(item.rows) for item in postponed)
-            yield from self._round(again, last=number + 1 == self._policy.rounds)
+            due = {row for item in postponed for row in _due(item)}
+            tried = len(due)
+            for item in self._round(self._again(postponed), last=number + 1 == self._policy.rounds):
+                _, work, start, stop, _ = item.outcome.shard
+                due.difference_update((work, row) for row in range(start, stop))
+                yield item
+            self.retried += tried - len(due)
+            self.left += _still(due, postponed)
 
     def _round(self, shards: Sequence[Shard], *, last: bool) -> Iterator[Postponed]:
         for outcome in self._settle(shards):
@@ -106,14 +112,31 @@ class Retrying:
             if all(self._policy.is_passing(side[row]) for side in failed if row in side)
         )
 
+    def _again(self, postponed: Iterable[Postponed]) -> list[Shard]:
+        """Shards for all that is postponed, none of which commit the same task."""
+        found: dict[tuple[bool, int], Shard] = {}
+        for shard in sorted(shard for item in postponed for shard in self._shards(item)):
+            writes_manifests = shard.work is Work.MANIFEST
+            key = (writes_manifests, shard.start if writes_manifests else shard.stop)
+            if key not in found or shard.start < found[key].start:
+                found[key] = shard
+        return list(found.values())
+
     def _shards(self, item: Postponed) -> Iterator[Shard]:
-        """A shard a task, from the first to the last of the rows; one side alone where it was one before."""
+        """A shard a task, from the first of the rows; one side alone where it was one before.
+
+        To the task's end, where there is a snapshot: what is recorded once more takes the place of what
+        came later, which has to be recorded after it.
+        """
         shard = item.outcome.shard
         rows = sorted(shard.start + row for row in item.rows)
-        for _, of_task in groupby(rows, key=self._task_of):
+        for _, of_task in groupby(rows, key=self._plan.task_of):
             span = list(of_task)
-            whole = shard.work is Work.SNAPSHOT
-            start, stop = (shard.start, shard.stop) if whole else (span[0], span[-1] + 1)
+            start, stop = span[0], span[-1] + 1
+            if shard.work is Work.SNAPSHOT:
+                start, stop = shard.start, shard.stop
+            if shard.work is not Work.MANIFEST:
+                stop = self._plan.task_stop(stop - 1)
             size = shard.size * (stop - start) // (shard.stop - shard.start)
             yield shard._replace(start=start, stop=stop, size=size)
 
@@ -136,3 +159,18 @@ class Retrying:
     def _room(self, needed: int) -> bool:
         found = map(os.statvfs, self._roots)
         return all(status.f_bavail * status.f_frsize > 2 * needed for status in found)
+
+
+def _due(item: Postponed) -> Iterator[tuple[Work, int]]:
+    """Its rows, counted as the plan does."""
+    shard = item.outcome.shard
+    return ((shard.work, shard.start + row) for row in item.rows)
+
+
+def _still(due: Collection[tuple[Work, int]], postponed: Iterable[Postponed]) -> Iterator[Postponed]:
+    """What is still to be tried again, since the batch had to stop."""
+    for item in postponed:
+        work, first = item.outcome.shard.work, item.outcome.shard.start
+        rows = frozenset(row for row in item.rows if (work, first + row) in due)
+        if rows:
+            yield replace(item, rows=rows)
