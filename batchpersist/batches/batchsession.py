@@ -89,9 +89,8 @@ class BatchSession:
 
     def __enter__(self) -> BatchSession:
         self.after_crash = clear_dead_batches(self._layout)
-        shutil.rmtree(
-            self.folder.spool, ignore_errors=True
-        )
+        # A part that was killed before it said that it ran has left its spool.
+        shutil.rmtree(self.folder.spool, ignore_errors=True)
         os.makedirs(self.folder.beats, exist_ok=True)
         self.settled = settled_before(self.folder.journal) if self.continues else None
         # From now on the journal may hold what ends with the boot: no older form of this must outlive that.
