@@ -13,7 +13,7 @@ OWN_FOLDER = ".batchpersist"
 LOCK_SUFFIX = ".lock"
 
 TEMPORARY_MARK = ".tmp-"
-"""Every temporary file is named ``<target's name>.tmp-<hex>`` (``temporaries``)."""
+"""Every temporary file is named ``<target's name>.tmp-<hex>`` (``files.temporaries``)."""
 
 
 @dataclass(frozen=True)

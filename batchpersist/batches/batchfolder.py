@@ -88,7 +88,7 @@ class BatchFolder:
 
     @property
     def calls(self) -> str:
-        """Folder in which the workers of a cluster mark what they have begun (``remote``)."""
+        """Folder in which the workers of a cluster mark what they have begun (``scheduling.remote``)."""
         return os.path.join(self.spool, "calls")
 
     @property

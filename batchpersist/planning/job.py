@@ -24,7 +24,7 @@ _REPEATED = ("task_id", "path")
 _STAMPS = ("manifest_stamp", "snapshot_stamp")
 
 DIGEST = "digest"
-"""Column: the stamps of a row hold for a text of this digest (``journal``). Null: for the row as it is."""
+"""Column: stamps of a row hold for a text of this digest (``settling.journal``); null: for it as it is."""
 QUARANTINED = "quarantined"
 """Column: its worker did not survive the run before; it is not to be tried again."""
 
@@ -101,7 +101,7 @@ class ShardRows:
         """Those of all the rows, one after the other; empty where there are none at all.
 
         A stamp is that of a snapshot which is known to hold the run's entry, and to be regular
-        (``merge.is_regular``).
+        (``snapshots.merge.is_regular``).
         """
         return self._snapshot_stamps[rows.start * STAMP_BYTES : rows.stop * STAMP_BYTES].tobytes()
 
