@@ -31,7 +31,9 @@ class Unsettled:
     """The runs and the invalid input of a batch that are to be tried again."""
 
     def __init__(self, layout: Layout, retry: RetryOf) -> None:
-        """Raises BatchMissingError where the batch did not come to its end, OSError where it is gone."""
+        """Raises BatchMissingError where the batch did not come to its end, or its tables are damaged;
+        OSError where it is gone.
+        """
         import pyarrow as pa
 
         folder = BatchFolder(layout.batch(retry.batch_id))
@@ -45,6 +47,8 @@ class Unsettled:
             raise BatchMissingError(
                 f"batch {folder.batch_id} did not come to its end, the same command continues it"
             ) from None
+        except pa.ArrowException as error:
+            raise BatchMissingError(f"a table of batch {folder.batch_id} cannot be read: {error}") from None
         self._batch_id = folder.batch_id
         self._cwd = record.cwd
         self._failed = outcomes.filter(_did_not_stand(outcomes, retry))

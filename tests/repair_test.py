@@ -151,9 +151,30 @@ def test_a_salvaged_run_of_another_task_whose_place_is_taken_is_told(tree: Tree)
     tree.snapshot("copy").write_text(text, "utf-8")
     report = repair(tree)
     assert report.exit_code == 3
-    assert "its own place is taken" in report.failures["copy"].message
+    failure = report.failures["copy"]
+    assert "no place, or it is taken" in failure.message
+    assert failure.detail == "mail/mail-0, mail/mail-1, mail/mail-2, mail/mail-3"
     assert list(kept(report)) == ["set-aside/out/copy/runs.json"]
     assert tree.read("mail")["runs"] == [a_run("mail", number) for number in range(4)]
+
+
+@pytest.mark.parametrize("is_torn", [True, False])
+def test_ids_that_are_paths_lead_out_of_no_root(tree: Tree, is_torn: bool) -> None:
+    """Of an entry, and of a manifest in another's place: nothing is written where they point to."""
+    outside = sorted(path for path in tree.out.parent.rglob("*") if "mail" not in path.parts)
+    tree.manifest("mail", "mail-1").write_text(stringify(a_run("../../escaped", 1)))
+    tree.manifest("mail", "mail-2").write_text(stringify({**a_run("other", 2), "runId": "../../../escaped"}))
+    snapshot = tree.read("mail")
+    snapshot["runs"][0]["taskId"] = "../../escaped"
+    text = stringify(snapshot)
+    tree.snapshot("mail").write_text(text[:-20] if is_torn else text)
+    report = repair(tree)
+    assert report.exit_code == 3
+    if is_torn:
+        assert report.failures["mail"].detail == f"../../escaped/{snapshot['runs'][0]['runId']}"
+    found = sorted(path for path in tree.out.parent.rglob("*") if "mail" not in path.parts)
+    assert [path for path in found if ".batchpersist" not in path.parts] == outside
+    assert not list(tree.out.parent.parent.glob("escaped*"))
 
 
 def test_permission_bits_stay(tree: Tree) -> None:
@@ -209,6 +230,15 @@ def test_entries_behind_a_damaged_place_are_salvaged_too(tree: Tree) -> None:
 
 def test_a_torn_snapshot_in_another_layout_is_salvaged_up_to_the_tear(tree: Tree) -> None:
     text = json.dumps(tree.read("mail"))
+    for number in range(4):
+        tree.manifest("mail", f"mail-{number}").unlink()
+    tree.snapshot("mail").write_text(text[: text.index("mail-2")])
+    assert repair(tree).exit_code == 0
+    assert tree.read("mail")["runs"] == [a_run("mail", 0), a_run("mail", 1)]
+
+
+def test_another_list_of_the_name_is_not_taken_for_the_snapshot_s(tree: Tree) -> None:
+    text = json.dumps({"note": {"runs": [1]}} | tree.read("mail"))
     for number in range(4):
         tree.manifest("mail", f"mail-{number}").unlink()
     tree.snapshot("mail").write_text(text[: text.index("mail-2")])
@@ -312,6 +342,14 @@ def test_a_stray_is_left_where_its_place_is_taken_by_another_text(tree: Tree) ->
     report = repair(tree)
     assert (report.exit_code, report.left.counts) == (3, {Kind.WRONG_ID: 1})
     assert tree.manifest("mail", "mail-9").read_text() == stray
+
+
+def test_a_stray_whose_place_is_repaired_later_is_put_there_after_all(tree: Tree) -> None:
+    """The tasks are repaired in the order of their names: the stray's own one comes last."""
+    tree.manifest("billing", "stray").parent.mkdir()
+    tree.manifest("mail", "mail-0").rename(tree.manifest("billing", "stray"))
+    tree.manifest("mail", "mail-0").write_bytes(b"")
+    assert (repair(tree).exit_code, left_over(tree)) == (0, set())
 
 
 def test_what_nobody_can_decide_is_left(tree: Tree) -> None:

@@ -232,6 +232,12 @@ def test_a_batch_without_an_end_is_for_the_same_command_to_continue() -> None:
     folder.write_record(record)
     os.unlink(folder.outcomes)
     assert invoke(folder.batch_id).exit_code == 10
+    Path(folder.outcomes).write_bytes(b"torn")
+    assert "a table of batch" in invoke(folder.batch_id).stderr
+    record.config = {"sources": ["a.jsonl"]}
+    folder.write_record(record)
+    result = invoke(folder.batch_id)
+    assert (result.exit_code, "the record of batch" in result.stderr) == (10, True)
     with pytest.raises(UsageError, match="not everything"):
         retry_batch(only=["everything"])  # type: ignore[list-item]
 

@@ -26,6 +26,7 @@ from batchpersist.cli.main import cli
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock, holder_of
 from batchpersist.models import Progress
+from batchpersist.operations.retry import retry_batch
 from batchpersist.operations.status import BatchStatus, batch_statuses
 from batchpersist.options import BatchOptions
 
@@ -185,6 +186,26 @@ def test_a_table_of_all_and_one_in_full() -> None:
     objects = [json.loads(line) for line in invoke("--json").stdout.splitlines()]
     assert [item["state"] for item in objects] == ["finished", "interrupted"]
     assert objects[0]["result"]["counts"] == {"selected": 9, "failed": 0, "invalid": 1, "not_attempted": 0}
+
+
+def test_a_retry_is_told_to_programs_as_to_people() -> None:
+    Path("out/mail").mkdir(parents=True)
+    Path("out/mail/runs.json").write_text("broken")
+    Path("runs.jsonl").write_text(json.dumps(run("mail", 1)))
+    first = run_batch(["runs.jsonl"], BatchOptions())
+    retry_batch()
+    retry_of = {"batch_id": first.metrics["batch_id"], "only": ["failed", "locked"]}
+    _, record = [json.loads(line) for line in invoke("--json").stdout.splitlines()]
+    assert record["retry_of"] == retry_of
+    assert not [name for name in record if " " in name]
+    assert f"retry of {retry_of['batch_id']} (failed, locked)" in invoke("latest").stdout.splitlines()
+
+
+def test_a_source_whose_name_is_no_text_hides_no_result() -> None:
+    name = os.fsdecode(b"n\xff.jsonl")
+    Path(name).write_text(json.dumps(run("mail", 1)))
+    run_batch([name], BatchOptions())
+    assert "finished, 1 run in " in invoke("latest").stdout
 
 
 def test_a_batch_that_ended_leaves_no_news() -> None:

@@ -160,7 +160,7 @@ def _print_details(status: BatchStatus) -> None:
         "shard": record.shard.replace("-of-", " of "),
         "process": f"{record.pid}@{record.host}",
         "in": record.cwd,
-        "sources": " ".join(config.get("sources", [])),
+        "sources": " ".join(map(str, config.get("sources", []))),
         "roots": f"{config.get('out_dir')} {config.get('runs_dir')}",
         "retry of": f"{record.retry_of.batch_id} ({', '.join(record.retry_of.only)})"
         if record.retry_of
@@ -183,7 +183,7 @@ def _as_dict(status: BatchStatus) -> dict[str, Any]:
             "seconds_left": progress.seconds_left,
         }
     return {
-        **msgspec.structs.asdict(record),
+        **msgspec.to_builtins(record),
         "state": status.state,
         "progress": news,
         "result": msgspec.to_builtins(status.result),

@@ -6,12 +6,13 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
-from typing import Any
+
+import msgspec
 
 from ..batch import run_batch
 from ..batches.batchfolder import BatchRecord, find_batch
 from ..batches.batchreport import BatchReport
-from ..errors import UsageError
+from ..errors import BatchMissingError, UsageError
 from ..layout import Layout
 from ..models import Event, Keys, RetryKind, RetryOf
 from ..options import BatchOptions
@@ -22,6 +23,21 @@ from ..unsettled import Unsettled
 
 DEFAULT_KINDS: tuple[RetryKind, ...] = ("failed", "locked")
 _KINDS = (*DEFAULT_KINDS, "invalid")
+
+
+class _Config(msgspec.Struct):
+    """What a retry takes over, as ``batch.json`` has it."""
+
+    sources: list[str]
+    out_dir: str
+    metrics: str
+    task_key: str
+    run_key: str
+    time_key: str
+    tasks: tuple[str, ...]
+    since: str | None
+    until: str | None
+    shard: str | None
 
 
 @dataclass(frozen=True)
@@ -54,7 +70,7 @@ def plan_retry(batch: str, options: BatchOptions, only: Sequence[RetryKind] = ()
         record = folder.read_record()
     chosen = tuple(kind for kind in _KINDS if kind in (only or DEFAULT_KINDS))
     retry = RetryOf(folder.batch_id, chosen)
-    sources = [_from(record, name) for name in record.config["sources"] if name != STANDARD_INPUT]
+    sources = [_from(record, name) for name in _config(record).sources if name != STANDARD_INPUT]
     return RetryPlan(
         retry,
         sources=[source for source in sources if is_there(source)],
@@ -84,16 +100,23 @@ def retry_batch(
 
 
 def _options(record: BatchRecord, given: BatchOptions, retry: RetryOf) -> BatchOptions:
-    config: dict[str, Any] = record.config
+    config = _config(record)
     return replace(
         given,
-        out_dir=_from(record, config["out_dir"]),
-        metrics=given.metrics or _from(record, _unnamed(config["metrics"], record.shard)),
-        keys=Keys(config["task_key"], config["run_key"], config["time_key"]),
-        selection=Selection(tuple(config["tasks"]), config["since"], config["until"]),
-        shard=Partition.parse(config["shard"]) if config["shard"] else None,
+        out_dir=_from(record, config.out_dir),
+        metrics=given.metrics or _from(record, _unnamed(config.metrics, record.shard)),
+        keys=Keys(config.task_key, config.run_key, config.time_key),
+        selection=Selection(config.tasks, config.since, config.until),
+        shard=Partition.parse(config.shard) if config.shard else None,
         retry_of=retry,
     )
+
+
+def _config(record: BatchRecord) -> _Config:
+    try:
+        return msgspec.convert(record.config, _Config)
+    except msgspec.ValidationError as error:
+        raise BatchMissingError(f"the record of batch {record.batch_id} is incomplete: {error}") from None
 
 
 def _unnamed(path: str, shard: str) -> str:

@@ -85,7 +85,6 @@ def _holds_its_lock(record: BatchRecord, layout: Layout) -> bool:
 
 def _result(folder: BatchFolder) -> Result | None:
     try:
-        with open(folder.metrics, "rb") as file:
-            return msgspec.json.decode(file.read(), type=Result)
-    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return msgspec.convert(folder.read_metrics(), Result)
+    except (OSError, ValueError, RecursionError):
         return None

@@ -15,7 +15,7 @@ from ..files.folders import refuse_link
 from ..files.temporaries import sweep
 from ..locking.batchlock import BatchLock
 from ..locking.locks import TaskLock, clear_locks
-from ..models import Event, Progress
+from ..models import Event, Failure, Progress
 from ..runs.identifiers import check_task_id
 from ..scheduling.dispatch import Submit, in_order
 from .keeping import begin, drop_former, finish
@@ -76,6 +76,8 @@ class _Repair:
         self._has_begun = False
         self._left: dict[str, list[Finding]] = {}
         """By task id; the latest look counts."""
+        self._unplaced: dict[str, Failure] = {}
+        """By task id, of whichever round."""
         self._runs = 0
 
     def run(self) -> RepairReport:
@@ -84,6 +86,7 @@ class _Repair:
             if again and not self._stop():
                 again = self._round(_only(self._options.audit, again), roots=False)
         report = self._report
+        report.failures = self._unplaced | report.failures
         report.interrupted = self._stop()
         for findings in self._left.values():
             for finding in findings:
@@ -106,6 +109,8 @@ class _Repair:
                 self._report.failures.pop(outcome.task_id, None)
                 for failure in outcome.failures:
                     self._report.failures[outcome.task_id] = failure
+                if outcome.unplaced is not None:
+                    self._unplaced[outcome.task_id] = outcome.unplaced
         return again
 
     def _repairs(self, audit: Audit, roots: bool) -> Iterator[Submit[TaskOutcome]]:

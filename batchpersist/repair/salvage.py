@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -14,7 +15,8 @@ from ..snapshots.window import Read
 _BLOCK = 1 << 20
 _ENTRY_START = b"\n    {\n"
 _ENTRY_END = b"\n    }"
-_LIST = b'"runs"'
+_LIST = re.compile(r'"runs"\s*:\s*\[')
+_BETWEEN = re.compile(r"[ \t\r\n,]*")
 
 
 class Salvaged(NamedTuple):
@@ -84,12 +86,18 @@ def _in_any_layout(read: Read, check: RunCheck) -> Iterator[Salvaged]:
     """One document after the other behind the list's bracket; read whole, as such a snapshot always is."""
     data = b"".join(_blocks(read))
     text = data.decode("latin-1")  # a character a byte: places in the one are places in the other
+    for opening in _LIST.finditer(text):
+        found = list(_documents(data, text, opening.end(), check))
+        if found:  # else it was another list of that name
+            yield from found
+            return
+
+
+def _documents(data: bytes, text: str, at: int, check: RunCheck) -> Iterator[Salvaged]:
+    """The runs among the documents from a place on, up to what is none."""
     decode = json.JSONDecoder().raw_decode
-    at = text.find('"runs"')
-    at = text.find("[", at) + 1 if at >= 0 else 0
-    while at:
-        while text[at : at + 1] in tuple(" \t\r\n,"):
-            at += 1
+    while True:
+        at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it may be empty
         try:
             _, end = decode(text, at)
         except (ValueError, RecursionError):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from ..audit.files import WrongFileTypeError, read_file
 from ..audit.runcheck import RunCheck
-from ..errors import InvalidRunError
+from ..errors import InvalidRunError, UnsafeIdentifierError
 from ..files.durability import open_group
 from ..models import RunKeys
+from ..runs.identifiers import check_run_id, check_task_id
 from .options import RepairOptions
 from .publishing import publish_new, stage_manifest
 
@@ -21,16 +22,19 @@ class Strays:
         self.tasks: set[str] = set()
         """Of which there are runs that had not stood in their place: to be looked at once more."""
         self.left: set[RunKeys] = set()
-        """Runs that are kept in a copy only: their place is taken, or cannot be written to."""
+        """Runs that are kept in a copy only: they have no place, or it is taken, or cannot be written to."""
 
     def place(self, keys: RunKeys, text: bytes) -> bool:
-        """Whether a run stands in its place now, with this text. Its ids must have been checked.
+        """Whether a run stands in its place now, with this text.
 
-        What stands there is never replaced. False also where it cannot be written or read.
+        What stands there is never replaced. False also where it cannot be written or read, and where an id
+        must not be part of a path, so that the run has no place.
         """
         try:
+            check_task_id(keys.task_id)
+            check_run_id(keys.run_id)
             return self._place(keys, text)
-        except OSError:
+        except (UnsafeIdentifierError, OSError):
             return False
 
     def _place(self, keys: RunKeys, text: bytes) -> bool:

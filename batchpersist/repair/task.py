@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ..audit import Finding
+from ..audit.findings import SAMPLES
 from ..audit.look import Look, Share
 from ..errors import ItemError, failure_of
 from ..files.temporaries import sweep
-from ..models import Failure
+from ..models import Failure, RunKeys
 from .keeping import Keeper
 from .manifests import ManifestRepair
 from .options import RepairOptions
@@ -38,6 +39,8 @@ class TaskOutcome:
     """What another look at the same runs has found afterwards."""
     failures: list[Failure] = field(default_factory=list)
     """Why, where it is not for want of a remedy."""
+    unplaced: Failure | None = None
+    """Of runs that are kept in a copy alone: no later look will find them."""
     again: set[str] = field(default_factory=set)
     """Tasks of which more is known now: to be looked at as a whole once more."""
 
@@ -53,6 +56,8 @@ def repair_task(task_id: str, findings: list[Finding], options: RepairOptions, k
     only = {finding.run_id for finding in findings}
     again = Look(Share(task_id), options.audit, only=only).take()
     repair.outcome.left = [finding for finding in again.findings if needs_one(finding)]
+    if any(remedy(finding, options.prefer) is Remedy.MOVE for finding in repair.outcome.left):
+        repair.outcome.again.add(task_id)  # what stood in its place may be one that is repaired meanwhile
     return repair.outcome
 
 
@@ -89,9 +94,8 @@ class _TaskRepair:
         differing = self._runs(Remedy.TAKE_SNAPSHOT)
         if missing or differing:
             self._try(partial(self._manifests.write, missing, differing))
-        for keys in sorted(self._strays.left):
-            words = "a run of another task is kept only in what was set aside: its own place is taken"
-            self._failed(ItemError(words, f"{keys.task_id}/{keys.run_id}"))
+        if self._strays.left:
+            self.outcome.unplaced = failure_of(_unplaced(self._strays.left))
         self.outcome.again = self._strays.tasks | (
             {self._task_id} if self._by_remedy[Remedy.SALVAGE] else set()
         )
@@ -114,3 +118,10 @@ class _TaskRepair:
 
     def _failed(self, error: Exception) -> None:
         self.outcome.failures.append(failure_of(error))
+
+
+def _unplaced(runs: set[RunKeys]) -> ItemError:
+    names = [f"{keys.task_id}/{keys.run_id}" for keys in sorted(runs)]
+    more = f" and {len(names) - SAMPLES:,} more" if len(names) > SAMPLES else ""
+    words = "runs of other tasks are kept only in what was set aside, for they have no place, or it is taken"
+    return ItemError(words, ", ".join(names[:SAMPLES]) + more)
