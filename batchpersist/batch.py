@@ -40,8 +40,8 @@ from .planning.job import ShardJob
 from .planning.plan import Plan, make_plan
 from .planning.shards import SHARD_RUNS
 from .scanning import rejected, scan_sources
+from .scheduling.crew import Crew
 from .scheduling.dispatch import Settling
-from .scheduling.executors import Crew
 from .scheduling.policy import Deadline
 from .scheduling.remote import settle_remotely
 from .scheduling.retries import Retrying

@@ -18,8 +18,8 @@ from .planning.casefolding import mark_twins
 from .planning.job import make_job
 from .planning.plan import Plan, make_plan
 from .scanning import scan_sources
+from .scheduling.crew import Crew
 from .scheduling.dispatch import LOST, Submit, in_order
-from .scheduling.executors import Crew
 from .settling.settle import SettleOptions
 from .settling.standing import Standing, look_up_shard
 from .sources import discover

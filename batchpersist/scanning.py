@@ -19,8 +19,9 @@ from .ingest.index import IndexBuilder
 from .ingest.scan import Reject, ScannedPart, scan_part
 from .memory import UNBOUNDED, MemoryBound
 from .models import Event, Keys, Progress, RunFailure
+from .scheduling.crew import Crew
 from .scheduling.dispatch import LOST, in_order
-from .scheduling.executors import Crew, SerialExecutor
+from .scheduling.executors import SerialExecutor
 from .sources import Part
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from measure import Cost, round_robin, source, table
 
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.scanning import scan_sources
-from batchpersist.scheduling.executors import Crew
+from batchpersist.scheduling.crew import Crew
 from batchpersist.sources import discover
 
 

@@ -28,9 +28,9 @@ from batchpersist.layout import Layout
 from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Side
 from batchpersist.scheduling import daskcluster
+from batchpersist.scheduling.crew import Crew
 from batchpersist.scheduling.daskcluster import DaskExecutor, dask_executor
 from batchpersist.scheduling.dispatch import Settling
-from batchpersist.scheduling.executors import Crew
 from batchpersist.settling.journal import read_journal
 
 RUNS = [run(f"task-{n % 12:02d}", n, notes="x" * 200) for n in range(600)]

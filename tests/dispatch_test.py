@@ -21,8 +21,9 @@ from batchpersist.locking.locks import LockPolicy, TaskLock, clear_locks
 from batchpersist.models import Failure, ShardOutcome, Side, Work
 from batchpersist.planning.job import ShardJob
 from batchpersist.planning.plan import Plan
+from batchpersist.scheduling.crew import Crew
 from batchpersist.scheduling.dispatch import Settling, in_order
-from batchpersist.scheduling.executors import Crew, SerialExecutor
+from batchpersist.scheduling.executors import SerialExecutor
 from batchpersist.settling.settle import blank_outcome
 
 PERSISTED = Side.PERSISTED

@@ -10,7 +10,7 @@ from scans import lines, put, run, text
 from batchpersist.ingest import scan as scanning_part
 from batchpersist.models import DEFAULT_KEYS, Event, RunFailure
 from batchpersist.scanning import scan_sources
-from batchpersist.scheduling.executors import Crew
+from batchpersist.scheduling.crew import Crew
 from batchpersist.sources import discover
 
 

@@ -20,8 +20,8 @@ from engine import run
 
 from batchpersist.models import Shard, ShardOutcome, Side, Work
 from batchpersist.planning.job import ShardJob
+from batchpersist.scheduling.crew import Crew
 from batchpersist.scheduling.dispatch import Settling, _cut_at
-from batchpersist.scheduling.executors import Crew
 from batchpersist.scheduling.watchdog import Watchdog
 from batchpersist.settling.heartbeat import Beat, Heartbeat, heartbeat, read_beats
 from batchpersist.settling.settle import blank_outcome

@@ -14,8 +14,8 @@ from ..ingest.index import IndexBuilder
 from ..models import Event, Progress, place_of
 from ..planning.plan import Selection, make_plan
 from ..scanning import scan_sources
+from ..scheduling.crew import Crew
 from ..scheduling.dispatch import Submit, in_order
-from ..scheduling.executors import Crew
 from ..sources import discover
 from .confirm import confirm
 from .findings import Finding, Kind, Sign, Tally, Weight

@@ -14,7 +14,7 @@ from ..layout import Layout
 from ..models import Event
 from ..planning.plan import Plan, make_plan
 from ..scanning import scan_sources
-from ..scheduling.executors import Crew
+from ..scheduling.crew import Crew
 from ..sources import discover
 from .histories import history_size
 from .options import CompareOptions

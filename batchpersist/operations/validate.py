@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from ..models import DEFAULT_KEYS, Event, Keys
 from ..planning.plan import Selection, make_plan
 from ..scanning import scan_sources
-from ..scheduling.executors import POOL_RUNS, Crew
+from ..scheduling.crew import Crew
+from ..scheduling.executors import POOL_RUNS
 from ..sources import Reject, discover
 
 

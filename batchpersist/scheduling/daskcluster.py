@@ -19,7 +19,8 @@ from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin
 from .. import __version__
 from ..errors import UsageError
 from ..locking.locks import drain
-from .executors import DRAIN_SECONDS, ElasticExecutor
+from .executors import ElasticExecutor
+from .worker import DRAIN_SECONDS
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ from ..errors import ExecutorBrokenError, WorkerDiedError, failure_of
 from ..models import Shard, ShardOutcome, Side, Work
 from ..planning.job import ShardJob, make_job
 from ..settling.settle import blank_outcome
-from .executors import Crew
+from .crew import Crew
 from .watchdog import Watchdog
 
 if TYPE_CHECKING:

@@ -19,7 +19,9 @@ import pytest
 
 from batchpersist.errors import WorkersCannotStartError
 from batchpersist.processes import has_ended, is_running
-from batchpersist.scheduling.executors import Crew, SerialExecutor, process_pool
+from batchpersist.scheduling.crew import Crew
+from batchpersist.scheduling.executors import SerialExecutor
+from batchpersist.scheduling.pool import process_pool
 
 
 def fail() -> None:
@@ -128,7 +130,7 @@ def test_a_fork_server_that_dies_as_it_is_asked_breaks_the_pool(
 
 
 def test_a_pool_that_cannot_start_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchpersist.scheduling.executors._begin_worker", sys.exit)  # pickled by its name
+    monkeypatch.setattr("batchpersist.scheduling.pool.begin_worker", sys.exit)  # pickled by its name
     with closing(Crew(2, pool_runs=0)) as crew:
         with pytest.raises(BrokenExecutor):
             crew.submit(0, os.getpid).result()
@@ -161,8 +163,8 @@ def test_workers_work_in_the_folder_that_the_parent_is_in(
 
 ORPHANS = """
 import sys, time
-from batchpersist.scheduling.executors import process_pool
-from executors_test import pid_and_folder
+from batchpersist.scheduling.pool import process_pool
+from crew_test import pid_and_folder
 if __name__ == "__main__":
     pool = process_pool(1)
     print(pool.submit(pid_and_folder).result()[0], flush=True)

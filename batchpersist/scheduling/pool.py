@@ -1,0 +1,66 @@
+"""A pool of processes from a fork server, and how its processes are known, awaited and started anew."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import forkserver, resource_tracker
+from multiprocessing.context import ForkServerContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from ..processes import has_ended, is_running
+from .worker import DRAIN_SECONDS, begin_worker
+
+
+class PoolContext(ForkServerContext):
+    """Starts a pool's processes, and knows them.
+
+    They come from a fork server: the parent has threads (Arrow's, a progress bar's), and a
+    fork of a process with threads can deadlock.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._workers: list[BaseProcess] = []
+
+    def Process(self, *args: Any, **more: Any) -> BaseProcess:  # type: ignore[override]  # as pools call it
+        worker = super().Process(*args, **more)
+        self._workers.append(worker)
+        return worker
+
+    def started(self) -> list[BaseProcess]:
+        return [worker for worker in self._workers if worker.pid is not None]
+
+
+def process_pool(workers: int, context: PoolContext | None = None) -> ProcessPoolExecutor:
+    """A pool of ``workers`` processes."""
+    context = context or PoolContext()
+    context.set_forkserver_preload(["batchpersist.settling.settle", "batchpersist.ingest.scan"])
+    start_fork_server()
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker, initargs=(os.getcwd(),))
+
+
+def start_fork_server() -> None:
+    """Start it, if it is not running yet, deaf to what is sent to the whole process group.
+
+    It would die of a hang-up or a SIGTERM otherwise, and take its workers' work with it. The
+    mask is inherited through exec; the resource tracker, which it needs, sets one of its own.
+    """
+    resource_tracker.ensure_running()
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
+    try:
+        forkserver.ensure_running()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def await_end(pids: Iterable[int]) -> None:
+    """Wait for processes whose pool is shut down, but not for ever."""
+    deadline = time.monotonic() + DRAIN_SECONDS
+    for pid in pids:
+        while is_running(pid, None) and not has_ended(pid) and time.monotonic() < deadline:
+            time.sleep(0.01)

@@ -1,0 +1,52 @@
+"""A worker process of a pool: it obeys its parent alone, and does not outlive it."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from typing import Any
+
+from ..locking.locks import drain
+
+DRAIN_SECONDS = 5.0
+"""For a worker that is to end to finish the commit it is in: well over what a lock is held for."""
+
+
+def begin_worker(folder: str) -> None:
+    # The fork server keeps the folder it was started in; the parent may have left it since.
+    os.chdir(folder)
+    _obey_only_the_parent()
+
+
+def _obey_only_the_parent() -> None:
+    """A signal to the whole process group is the parent's to answer: a worker settles what it has begun.
+
+    SIGTERM still ends a worker when the parent sends it (the executor does so to the
+    members of a broken pool), and workers do not outlive their parent.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        threading.Thread(target=_await_parents_signal, args=(parent.pid,), daemon=True).start()
+        threading.Thread(target=_await_parents_end, args=(parent,), daemon=True).start()
+
+
+def _await_parents_signal(parent: int | None) -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
+        pass
+    _end(128 + signal.SIGTERM)
+
+
+def _await_parents_end(parent: Any) -> None:
+    parent.join()
+    _end(1)
+
+
+def _end(code: int) -> None:
+    """At once, but not in the middle of a commit: the task's lock would stay behind."""
+    drain(DRAIN_SECONDS)
+    os._exit(code)
