@@ -7,7 +7,7 @@ callback, the rest comes back as a report.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import replace
@@ -15,10 +15,11 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import __version__
 from .batches.batchreport import BatchReport, State
 from .batches.batchsession import BatchSession
+from .batches.losses import Losses
 from .batches.progressfile import ProgressFile
+from .batches.waiting import Waiter
 from .caching.catalogueoutputs import without_known
 from .caching.cataloguesession import CatalogueSession
 from .columns import give_back
@@ -31,22 +32,16 @@ from .files.folders import make_root, refuse_links_in
 from .ingest.index import IndexBuilder
 from .layout import Layout
 from .locking.batchlock import BatchLock
-from .locking.locks import clear_locks
-from .models import Begun, Continuing, Event, Progress, RunFailure, Shard, ShardOutcome, Waiting, Work
+from .models import Begun, Continuing, Event, Progress
 from .monitoring.textfile import check_textfile
 from .options import BatchOptions
 from .planning.casefolding import mark_twins
-from .planning.job import ShardJob
 from .planning.plan import Plan, make_plan
 from .planning.shards import SHARD_RUNS
 from .scanning import rejected, scan_sources
 from .scheduling.crew import Crew
-from .scheduling.dispatch import Settling
 from .scheduling.policy import Deadline
-from .scheduling.remote import settle_remotely
-from .scheduling.retries import Retrying
-from .scheduling.watchdog import Watchdog
-from .settling.settle import SettleOptions, settle_shard
+from .settlement import Settlement
 from .sources import Part, Reject, discover
 from .unsettled import Unsettled
 
@@ -92,7 +87,7 @@ def run_batch(
     crew = Crew(options.workers, options.pool_runs, executor, in_process=in_process)
     make_root(layout.runs_dir, options.durability)
     refuse_links_in(layout.own_dir)
-    keep_waiting = _Waiter(options.wait, watch, lambda: stop() or deadline.passed)
+    keep_waiting = Waiter(options.wait, watch, lambda: stop() or deadline.passed)
     beginning = "a batch that has just begun"
     with (
         BatchLock(layout, beginning, wait=options.wait, keep_waiting=keep_waiting) as lock,
@@ -107,22 +102,6 @@ def run_batch(
                 crew.elastic.check_reach(session.folder.record)
             catalogue = CatalogueSession(layout, options, session.folder.spool)
             return _Batch(options, crew, watch, stop, deadline, layout, session, catalogue).run(parts)
-
-
-class _Waiter:
-    """Tells once that the batch waits, and gives up when it is to stop."""
-
-    def __init__(self, seconds: float, watch: Watch, stop: Callable[[], bool]) -> None:
-        self._seconds = seconds
-        self._watch = watch
-        self._stop = stop
-        self._told = False
-
-    def __call__(self, holder: str) -> bool:
-        if not self._told:
-            self._watch(Waiting(holder, self._seconds))
-            self._told = True
-        return not self._stop()
 
 
 class _Batch:
@@ -149,12 +128,7 @@ class _Batch:
         self._session = session
         self._catalogue = catalogue
         self._unsettled = Unsettled(layout, options.retry_of) if options.retry_of else None
-        self._discovered = 0
-        self._invalid = 0
-        self._failed: set[int] = set()
-        self._told: set[tuple[str, int]] = set()
-        self._done = 0
-        self._defects = 0
+        self._losses = Losses(options.failures, self._watch)
 
     def run(self, parts: Iterator[Part]) -> BatchReport:
         clock = Stopwatch()
@@ -172,13 +146,22 @@ class _Batch:
         )
         scan, pool_start = clock.lap(), self._crew.start_seconds
         plan = self._plan(index)
-        self._discovered = index.totals.discovered - plan.other_shards
-        self._invalid = len(index.rejects)
+        self._losses.discovered = index.totals.discovered - plan.other_shards
+        self._losses.invalid = len(index.rejects)
         planning = clock.lap()
         outcomes = OutcomeBuilder(plan.rows)
-        cut_short = self._settle(plan, outcomes)
+        settlement = Settlement(
+            self._layout,
+            self._options,
+            self._crew,
+            self._session,
+            self._losses,
+            self._watch,
+            self._must_stop,
+        )
+        cut_short = settlement.settle(plan, outcomes)
         settling = clock.lap()
-        if not index.cut_short and not self._defects:
+        if not index.cut_short and not settlement.defects:
             self._catalogue.save(plan, outcomes)
         resumed = self._take_over(plan, outcomes)
         workers = settling * self._crew.parallelism(plan.rows.num_rows)
@@ -203,7 +186,7 @@ class _Batch:
         unwritten = unwritten or write_folder(
             self._session.folder, metrics, table, index.rejects, outcomes.shards
         )
-        report = BatchReport(metrics, table, state, self._defects, unwritten, self._session.folder.path)
+        report = BatchReport(metrics, table, state, settlement.defects, unwritten, self._session.folder.path)
         report = replace(report, unwritten=[*unwritten, *write_monitoring(self._options, report)])
         self._session.end(state, None if state == "interrupted" else report.exit_code)
         return report
@@ -255,87 +238,23 @@ class _Batch:
 
     def _refuse(self, rejects: Sequence[Reject], index: IndexBuilder) -> None:
         index.rejects += rejects
-        self._invalid += len(rejects)
+        self._losses.invalid += len(rejects)
         for reject in rejects:
             self._watch(rejected(reject))
-
-    def _settle(self, plan: Plan, outcomes: OutcomeBuilder) -> bool:
-        """Settle the plan's shards, or as many as may be; whether some were left."""
-        beats = self._session.folder.beats if self._crew.owns_workers else None
-        options = self._options.settling(sweep=self._session.after_crash, beats=beats)
-        settle = self._settle_call(options)
-        watchdog = Watchdog(beats, self._options.run_timeout) if beats else None
-        bury = partial(clear_locks, self._layout)
-        rounds: list[Settling] = []
-
-        def settle_all(shards: Sequence[Shard]) -> Settling:
-            rounds.append(Settling(self._crew, plan.rows, shards, settle, self._must_stop, bury, watchdog))
-            return rounds[-1]
-
-        roots = (self._layout.out_dir, self._layout.runs_dir)
-        retrying = Retrying(settle_all, self._options.retries, roots, plan, self._must_stop)
-        for item in retrying.run(plan.shards):
-            self._session.settle(item.outcome, plan.rows)
-            outcomes.add(item.outcome)
-            failed = item.outcome.snapshot_failures.keys() | item.outcome.manifest_failures.keys()
-            self._tell_failures(plan, item.outcome, failed - item.rows)
-            self._defects += item.outcome.defect
-            if item.outcome.shard.work is not Work.SNAPSHOT and len(rounds) == 1:
-                self._done += item.outcome.shard.stop - item.outcome.shard.start
-            self._watch(Progress("settle", self._done, plan.rows.num_rows, self._failures))
-        for item in retrying.left:
-            self._tell_failures(plan, item.outcome, item.rows)
-        outcomes.totals.retried_runs = retrying.retried
-        return any(settling.cut_short for settling in rounds)
-
-    def _settle_call(self, options: SettleOptions) -> Callable[[ShardJob], ShardOutcome]:
-        """What the workers do."""
-        folder = self._session.folder
-        if self._crew.elastic is None:
-            return partial(settle_shard, options=options)
-        os.makedirs(folder.calls, exist_ok=True)
-        return partial(settle_remotely, options=options, calls=folder.calls, version=__version__)
 
     def _take_over(self, plan: Plan, outcomes: OutcomeBuilder) -> int:
         """Count for what it was what an earlier part of this batch wrote; returns how many runs that are."""
         settled = self._session.settled
         return 0 if settled is None else outcomes.take_over(settled.states(plan.rows))
 
-    def _tell_failures(self, plan: Plan, outcome: ShardOutcome, rows: Iterable[int]) -> None:
-        """Count and report what failed for good; a superseded row's part in a snapshot is nobody's loss."""
-        first = outcome.shard.start
-        for row in sorted(rows):
-            run = plan.rows.slice(first + row, 1).to_pylist()[0]
-            if run["superseded"]:
-                continue
-            self._failed.add(first + row)
-            place = (run["source"], run["line"], run["task_id"], run["run_id"])
-            if row in outcome.snapshot_failures and self._is_news("snapshot", first + row):
-                self._watch(RunFailure("snapshot", outcome.snapshot_failures[row], *place))
-            if row in outcome.manifest_failures and self._is_news("manifest", first + row):
-                self._watch(RunFailure("manifest", outcome.manifest_failures[row], *place))
-
-    def _is_news(self, side: str, row: int) -> bool:
-        """Not so where what failed for good is met again, beside what is tried again."""
-        before = len(self._told)
-        self._told.add((side, row))
-        return len(self._told) > before
-
-    @property
-    def _failures(self) -> int:
-        return self._invalid + len(self._failed)
-
-    def _given_up(self) -> bool:
-        return self._options.failures.exceeded(self._failures, self._discovered)
-
     def _must_stop(self) -> bool:
-        return self._given_up() or self._must_end()
+        return self._losses.are_too_many or self._must_end()
 
     def _must_end(self) -> bool:
         return self._stop() or self._deadline.passed
 
     def _state(self, cut_short: bool) -> State:
-        if self._given_up():
+        if self._losses.are_too_many:
             return "stopped"
         if not cut_short:
             return "finished"

@@ -26,7 +26,7 @@ LEVELS = (
     # 4 many shards: who does the work, and what became of it
     "scheduling options batches figures caching scanning",
     # 5 the whole job, and what is done beside it
-    "unsettled batch preview operations audit repair compare report",
+    "unsettled settlement batch preview operations audit repair compare report",
     # 6 the command
     "cli __main__",
 )

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner, Result
 from engine import run, tree
 
-from batchpersist import batch
+from batchpersist import settlement
 from batchpersist.batches.batchfolder import find_batch
 from batchpersist.cli.main import cli
 from batchpersist.errors import BatchPersistError
@@ -51,7 +51,7 @@ def break_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     def defect(*_args: object, **_more: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(batch, "settle_shard", defect)
+    monkeypatch.setattr(settlement, "settle_shard", defect)
 
 
 def test_exit_0_when_all_is_persisted_or_was_already() -> None:

@@ -1,0 +1,98 @@
+"""The settling of a batch's plan: its shards, and once more what may have passed by then."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from . import __version__
+from .batches.batchsession import BatchSession
+from .batches.losses import Losses
+from .figures.outcomes import OutcomeBuilder
+from .layout import Layout
+from .locking.locks import clear_locks
+from .models import Event, Progress, Shard, ShardOutcome, Work
+from .options import BatchOptions
+from .planning.job import ShardJob
+from .planning.plan import Plan
+from .scheduling.crew import Crew
+from .scheduling.dispatch import Settling
+from .scheduling.remote import settle_remotely
+from .scheduling.retries import Retrying
+from .scheduling.watchdog import Watchdog
+from .settling.settle import SettleOptions, settle_shard
+
+
+class Settlement:
+    """Has a plan's shards settled by a crew; each is journaled before it is counted or told."""
+
+    def __init__(
+        self,
+        layout: Layout,
+        options: BatchOptions,
+        crew: Crew,
+        session: BatchSession,
+        losses: Losses,
+        watch: Callable[[Event], None],
+        stop: Callable[[], bool],
+    ) -> None:
+        """``stop`` is asked before each shard and each round of retries."""
+        self._layout = layout
+        self._options = options
+        self._crew = crew
+        self._session = session
+        self._losses = losses
+        self._watch = watch
+        self._stop = stop
+        self._rounds: list[Settling] = []
+        self._done = 0
+        self.defects = 0
+        """Shards that failed by an error of this package's own."""
+
+    def settle(self, plan: Plan, outcomes: OutcomeBuilder) -> bool:
+        """Settle the plan's shards, or as many as may be; whether some were left."""
+        roots = (self._layout.out_dir, self._layout.runs_dir)
+        settle_all = self._settle_all(plan)
+        retrying = Retrying(settle_all, self._options.retries, roots, plan, self._stop)
+        for item in retrying.run(plan.shards):
+            self._session.settle(item.outcome, plan.rows)
+            outcomes.add(item.outcome)
+            failed = item.outcome.snapshot_failures.keys() | item.outcome.manifest_failures.keys()
+            self._losses.add(plan.rows, item.outcome, failed - item.rows)
+            self.defects += item.outcome.defect
+            self._tell_progress(item.outcome, plan)
+        for item in retrying.left:
+            self._losses.add(plan.rows, item.outcome, item.rows)
+        outcomes.totals.retried_runs = retrying.retried
+        cut_short = any(settling.cut_short for settling in self._rounds)
+        self._rounds.clear()  # they hold on to the plan's rows
+        return cut_short
+
+    def _settle_all(self, plan: Plan) -> Callable[[Sequence[Shard]], Settling]:
+        """What settles shards, in each round."""
+        beats = self._session.folder.beats if self._crew.owns_workers else None
+        call = self._call(self._options.settling(sweep=self._session.after_crash, beats=beats))
+        watchdog = Watchdog(beats, self._options.run_timeout) if beats else None
+        bury = partial(clear_locks, self._layout)
+
+        def settle_all(shards: Sequence[Shard]) -> Settling:
+            settling = Settling(self._crew, plan.rows, shards, call, self._stop, bury, watchdog)
+            self._rounds.append(settling)
+            return settling
+
+        return settle_all
+
+    def _call(self, options: SettleOptions) -> Callable[[ShardJob], ShardOutcome]:
+        """What the workers do."""
+        folder = self._session.folder
+        if self._crew.elastic is None:
+            return partial(settle_shard, options=options)
+        os.makedirs(folder.calls, exist_ok=True)
+        return partial(settle_remotely, options=options, calls=folder.calls, version=__version__)
+
+    def _tell_progress(self, outcome: ShardOutcome, plan: Plan) -> None:
+        """A split task's runs count by their manifests, and none of them twice."""
+        if outcome.shard.work is not Work.SNAPSHOT and len(self._rounds) == 1:
+            self._done += outcome.shard.stop - outcome.shard.start
+        self._watch(Progress("settle", self._done, plan.rows.num_rows, self._losses.count))
