@@ -4,6 +4,8 @@ import hashlib
 import itertools
 import json
 import re
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -106,6 +108,12 @@ def test_invalid_lines_are_rejected_and_the_others_are_not(tmp_path: Path) -> No
     assert len({reject.failure.message for reject in found.rejects}) >= 6
     assert scan(tmp_path / "spool", put(tmp_path / "b.jsonl", b"".join(made(500)))).rejects == []
     assert scan(tmp_path / "spool", put(tmp_path / "c.jsonl", b"".join(made(500, invalid=1.0)))).rows == []
+
+
+def test_a_reader_may_stop_reading() -> None:
+    command = f"set -o pipefail; {sys.executable} -m batchpersist generate --runs 500 | head -n 1"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr, done.stdout.count("\n")) == (0, "", 1)
 
 
 def test_none() -> None:

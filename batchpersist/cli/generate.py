@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from typing import BinaryIO
 
 import click
 
 from ..synthetic.generate import generate
+from .output import silence
 
 
 @click.command("generate", short_help="Write synthetic completed runs, to try or measure with.")
@@ -70,5 +72,8 @@ def command(
     runs: int, tasks: int, skew: float, invalid: float, size: int, seed: int, output: BinaryIO
 ) -> None:
     """Write synthetic completed runs as JSON lines, to try or measure batchpersist with."""
-    for line in generate(runs, tasks, skew=skew, invalid=invalid, seed=seed, size=size):
-        output.write(line)
+    try:
+        output.writelines(generate(runs, tasks, skew=skew, invalid=invalid, seed=seed, size=size))
+        output.flush()
+    except BrokenPipeError:  # whoever reads it, such as head, has enough
+        silence(sys.stdout)

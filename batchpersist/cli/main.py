@@ -48,7 +48,8 @@ class _CodedError(click.ClickException):
 
     def __init__(self, error: BatchPersistError | OSError) -> None:
         failure = failure_of(error)
-        words = f"{failure.message}: {failure.detail}" if isinstance(error, OSError) else str(error)
+        of_system = f"{failure.message}: {failure.detail}".removesuffix(": ")  # it may name no file
+        words = of_system if isinstance(error, OSError) else str(error)
         from ..report.wording import printable  # seldom needed
 
         super().__init__(printable(words))

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from typing import TextIO
 
 import click
 
@@ -19,9 +20,12 @@ def say(line: str, *, err: bool = False, end: bool = True) -> None:
     try:
         click.echo(line.encode("utf-8", "backslashreplace").decode(), err=err, nl=end)
     except OSError:
-        stream = sys.stderr if err else sys.stdout
-        # What is still in the stream's buffer must not fail again when the interpreter ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        silence(sys.stderr if err else sys.stdout)
+
+
+def silence(stream: TextIO) -> None:
+    """Nothing is shown there from now on: what is in its buffer must not fail when the interpreter ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def emit(message_type: str, **content: object) -> None:

@@ -150,4 +150,4 @@ def _cause(cause: Cause) -> Iterator[str]:
     for sample in cause.samples[:SHOWN_SAMPLES]:
         run = f" {sample.task_id}/{sample.run_id}" if sample.task_id else ""
         detail = f": {sample.detail}" if sample.detail else ""
-        yield "      " + cut(printable(f"{place_of(sample.source, sample.line)}{run}{detail}"), WIDTH)
+        yield "      " + cut(printable(f"{place_of(sample.source, sample.line)}{run}{detail}"), 2 * WIDTH)
