@@ -236,7 +236,7 @@ def test_two_threads_report_into_one_group(tmp_path, syncs):
 
 def test_the_nearest_folder_of_a_path_below_a_file_is_the_folder_above_it(tmp_path):
     (tmp_path / "file").write_bytes(b"")
-    assert durability._nearest_folder(f"{tmp_path}/file/below") == str(tmp_path)
+    assert durability.nearest_folder(f"{tmp_path}/file/below") == str(tmp_path)
 
 
 @pytest.mark.parametrize("folder", ["/proc", "/dev/shm", "tmp_path"])

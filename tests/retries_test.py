@@ -95,6 +95,23 @@ def test_a_full_disk_is_waited_for_where_that_is_asked_for(
     assert (report.exit_code, report.metrics["timing"]["retried_runs"]) == (0, 1)
 
 
+def test_a_disk_may_be_too_full_for_the_out_dir_itself(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is there when its room is asked for."""
+    mkdir, left = os.mkdir, [errno.ENOSPC] * 4
+
+    def make_or_fail(path: Any, *more: Any, **named: Any) -> None:
+        if os.fspath(path).startswith(str(tmp_path / "out")) and left:
+            raise OSError(left.pop(), os.strerror(errno.ENOSPC), path)
+        mkdir(path, *more, **named)
+
+    monkeypatch.setattr(os, "mkdir", make_or_fail)
+    policy = RetryPolicy(1, 0.0, space_seconds=5.0)
+    report = run_batch([source], options(tmp_path, retries=policy, metrics=str(tmp_path / "metrics.json")))
+    assert (report.exit_code, report.metrics["timing"]["retried_runs"]) == (0, len(RUNS))
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_task_that_was_locked_is_tried_again_at_the_end(tmp_path: Path, source: str, workers: int) -> None:
     whole = run_batch([source], options(tmp_path / "whole"))

@@ -267,6 +267,20 @@ def test_an_interrupted_retry_is_continued_by_a_retry() -> None:
 # What was invalid
 
 
+def test_what_an_interrupted_retry_is_the_retry_of_is_kept() -> None:
+    write("s/a.jsonl", *(run("task", n) for n in range(4)))
+    broken = break_task("task")
+    first = run_batch(["s"], BatchOptions())
+    broken.unlink()
+    interrupted = retry_batch("latest", BatchOptions(keep_batches=1), stop=lambda: True)
+    assert interrupted is not None
+    assert interrupted.state == "interrupted"
+    continued = retry(keep_batches=1)
+    assert counts(continued, "both_ok", "failed") == (4, 0)
+    with pytest.raises(BatchMissingError):
+        find_batch(ROOT, first.metrics["batch_id"])
+
+
 def test_mended_lines_are_settled_and_lines_that_are_still_invalid_told() -> None:
     write("a.jsonl", run("task", 1), "no json", run("task", 2), "[]", run("other", 3))
     write("b.jsonl", "none either", run("task", 9))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -187,17 +188,16 @@ def find_batch(layout: Layout, name: str = LATEST) -> BatchFolder:
     return found[0]
 
 
-def drop_oldest(layout: Layout, keep: int, current: str) -> None:
+def drop_oldest(layout: Layout, keep: int, needed: Collection[str]) -> None:
     """Remove all but the ``keep`` latest batches of this shard, if it is one; what cannot be removed stays.
 
-    So does the batch ``current``: a clock that was set back makes it seem old. Those of others are left
-    alone: they may be at work.
+    So do those that are ``needed``, the current one for one: a clock that was set back makes it seem old.
+    Those of others are left alone: they may be at work.
     """
     own = [batch for batch in list_batches(layout) if shard_of(batch) == layout.shard]
     for batch in own[:-keep]:
-        if batch.batch_id == current:
-            continue
-        shutil.rmtree(batch.path, ignore_errors=True)
+        if batch.batch_id not in needed:
+            shutil.rmtree(batch.path, ignore_errors=True)
 
 
 def shard_of(folder: BatchFolder) -> str:

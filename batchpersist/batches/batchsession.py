@@ -128,9 +128,15 @@ class BatchSession:
             os.unlink(self.folder.progress)
         try:
             self.folder.write_record(self.record)
-            drop_oldest(self._layout, self._options.keep_batches, self.batch_id)
+            drop_oldest(self._layout, self._options.keep_batches, self._needed)
         except OSError:
             pass  # what it did is in the metrics; it would only be continued for nothing
+
+    @property
+    def _needed(self) -> set[str]:
+        """A retry that did not finish is gone on with by what it is the retry of."""
+        retry = self.record.retry_of if self.record.state != "finished" else None
+        return {self.batch_id, retry.batch_id} if retry else {self.batch_id}
 
 
 def _unfinished(layout: Layout, job: str) -> BatchRecord | None:

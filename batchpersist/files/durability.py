@@ -167,7 +167,7 @@ def _trusted_file_systems(roots: Sequence[str]) -> _FileSystems | None:
         by_device: dict[int, tuple[int, str]] = {}
         for root in roots:
             # Before the first write: a descriptor hears only of data lost after it was opened.
-            fd = _open_folder(_nearest_folder(root))
+            fd = _open_folder(nearest_folder(root))
             opened.callback(os.close, fd)
             by_device.setdefault(os.fstat(fd).st_dev, (fd, root))
         descriptors = dict(by_device.values())
@@ -176,7 +176,7 @@ def _trusted_file_systems(roots: Sequence[str]) -> _FileSystems | None:
     return None
 
 
-def _nearest_folder(path: str) -> str:
+def nearest_folder(path: str) -> str:
     """``path``, or the nearest folder above it that exists: it will be made on the same file system."""
     path = os.path.abspath(path)
     while not os.path.isdir(path) and path != os.path.dirname(path):

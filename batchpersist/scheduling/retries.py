@@ -6,9 +6,11 @@ import os
 import random
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from ..files.durability import nearest_folder
 from ..models import Failure, Shard, ShardOutcome, Work
 from ..planning.plan import Plan
 
@@ -157,8 +159,11 @@ class Retrying:
         return any(failure.message.startswith(tuple(f"[{name}]" for name in FULL)) for failure in failures)
 
     def _room(self, needed: int) -> bool:
-        found = map(os.statvfs, self._roots)
-        return all(status.f_bavail * status.f_frsize > 2 * needed for status in found)
+        """Where that cannot be told, another attempt tells."""
+        with suppress(OSError):
+            found = [os.statvfs(nearest_folder(root)) for root in self._roots]  # the out-dir may be missing
+            return all(status.f_bavail * status.f_frsize > 2 * needed for status in found)
+        return True
 
 
 def _due(item: Postponed) -> Iterator[tuple[Work, int]]:
