@@ -27,7 +27,7 @@ def variant(
         "walls": walls,
         "median": sorted(walls)[len(walls) // 2],
         "cpu_seconds": 0.0,
-        "counts": {"selected": 100},
+        "counts": {"selected": 100, "unchanged": 0},
         **figures,
         "phases": phases | figures.get("phases", {}),
     }
@@ -46,6 +46,12 @@ def test_the_simpler_one_where_two_cannot_be_told_apart() -> None:
     ]
     assert advise(variants, cpus=2).startswith("Use grouped-1: 30 times as fast as sequential")
     assert "2 workers and 1 show no difference that this measurement can tell" in advise(variants, cpus=2)
+
+
+def test_where_nothing_is_written_nothing_is_said_of_writing() -> None:
+    counts = {"selected": 100, "unchanged": 100}
+    variants = [variant("sequential", 1, 60, counts=counts), variant("grouped", 1, 2, counts=counts)]
+    assert "all of these runs stand already, so nothing was written" in advise(variants, cpus=2)
 
 
 def test_no_difference_at_all() -> None:

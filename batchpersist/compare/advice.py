@@ -89,8 +89,13 @@ def _limit(variant: Figures, cpus: int) -> str:
 
 
 def _doubts(variants: Sequence[Figures]) -> list[str]:
-    rounds = len(variants[0]["walls"])
+    rounds, counts = len(variants[0]["walls"]), variants[0]["counts"]
     doubts = []
+    if counts["unchanged"] == counts["selected"]:
+        doubts.append(
+            "all of these runs stand already, so nothing was written: "
+            "with a new --out-dir and --runs-dir writing would be measured"
+        )
     if rounds < FEW_ROUNDS:
         doubts.append(f"{rounds} round{'' if rounds == 1 else 's'} can hardly tell, --runs 5 or more would")
     if min(variant["median"] for variant in variants) < SHORT_SECONDS:
