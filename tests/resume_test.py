@@ -256,6 +256,25 @@ def test_a_run_in_quarantine_is_not_tried_again_until_a_new_batch_begins(
     assert run_batch([str(source)], options(root)).exit_code == 0  # the batch had come to its end
 
 
+def test_another_version_of_a_run_in_quarantine_is_not(tmp_path: Path, source: Path) -> None:
+    """The older one killed its worker; the newer one, which counts, did not."""
+    older = RUNS[39] | {"timestamp": "2025-12-31T00:00:00.000Z"}
+    source.write_text(json.dumps(older) + "\n" + source.read_text())
+    root = tmp_path / "root"
+    folder = interrupt(root, source)
+    died = Failure("WorkerDiedError", "worker died", "")
+    entry = QuarantineEntry("task-39", "run-39", older["timestamp"], died)
+    with open(folder.journal, "ab") as journal:
+        journal.write(encode_entry(entry) + b"\n")
+    report, _ = go_on(root, source)
+    counts = report.metrics["counts"]
+    assert (counts["superseded"], counts["failed"], counts["persisted"]) == (1, 0, len(RUNS))
+    snapshot = json.loads((root / "out/task-39/runs.json").read_text())
+    assert [each["timestamp"] for each in snapshot["runs"] if each["runId"] == "run-39"] == [
+        RUNS[39]["timestamp"]
+    ]
+
+
 def test_a_journal_that_is_torn_or_holds_garbage_only_saves_less(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
     folder = interrupt(root, source)

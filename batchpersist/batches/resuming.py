@@ -66,7 +66,7 @@ class SettledBefore:
     sides: dict[str, pa.Table]
     """By side: key, digest, state (``Side``) and stamp."""
     quarantined: dict[str, Failure]
-    """By key: the runs that killed their workers."""
+    """By key and timestamp: the runs that killed their workers, but not other versions of them."""
 
     def mark(self, rows: pa.Table, *, trusted: bool) -> pa.Table:
         """A plan's rows with what is known of them, for the workers to see whether it is so.
@@ -81,7 +81,8 @@ class SettledBefore:
         if trusted:
             rows = self._with_stamps(rows, keys)
         if self.quarantined:
-            marked = pc.is_in(keys, value_set=pa.array(self.quarantined, pa.string()))
+            versions = pc.binary_join_element_wise(keys, whole(rows["timestamp"]), KEY_GLUE)
+            marked = pc.is_in(versions, value_set=pa.array(self.quarantined, pa.string()))
             rows = rows.append_column(QUARANTINED, marked)
         return rows
 
@@ -133,7 +134,8 @@ def settled_before(journal: str) -> SettledBefore:
     quarantined: dict[str, Failure] = {}
     for entry in read_journal(journal) if os.path.exists(journal) else ():
         if isinstance(entry, QuarantineEntry):
-            quarantined[KEY_GLUE.join((entry.task_id, entry.run_id))] = entry.failure
+            version = (entry.task_id, entry.run_id, entry.timestamp)
+            quarantined[KEY_GLUE.join(version)] = entry.failure
         else:
             _add_shard(sides, entry)
     return SettledBefore({side: entries.table() for side, entries in sides.items()}, quarantined)
