@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -79,6 +80,10 @@ class BatchOptions:
             raise UsageError(f"a run must be given some time, not {self.run_timeout:g} seconds")
         if self.max_duration is not None and not self.max_duration > 0:
             raise UsageError(f"a batch must be given some time, not {self.max_duration:g} seconds")
+        spans = (self.max_duration, self.run_timeout, self.wait, self.retries.space_seconds)
+        for seconds in (*spans, self.lock.stale_seconds):
+            if seconds is not None and not math.isfinite(seconds):
+                raise UsageError(f"a number of seconds is needed, not {seconds}")
         MemoryBound(self.max_memory)  # refuses what is too little for anything
         if self.keep_batches < 1:
             raise UsageError(f"at least this batch must be kept, not {self.keep_batches}")

@@ -20,11 +20,13 @@ from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
 from batchpersist.figures.metrics import stable
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
+from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Event, Progress, RunFailure
 from batchpersist.options import BatchOptions
 from batchpersist.planning.plan import Selection
 from batchpersist.preview import preview_batch
 from batchpersist.scheduling.policy import FailurePolicy
+from batchpersist.scheduling.retries import RetryPolicy
 
 
 def many_runs() -> list[Run]:
@@ -359,3 +361,15 @@ def test_a_worker_that_dies_while_reading_is_told_with_the_source(
     report = persist(workers=2)
     assert [error["message"] for error in report.metrics["errors"]] == ["worker died while reading"]
     assert report.exit_code == 3
+
+
+@pytest.mark.parametrize("seconds", [float("inf"), float("nan")])
+@pytest.mark.parametrize("name", ["max_duration", "run_timeout", "wait", "lock", "retries"])
+def test_seconds_that_are_no_number_are_refused_before_anything_is_written(name: str, seconds: float) -> None:
+    """A lock would be stale at once after nan seconds, and neither can be written as JSON."""
+    made: dict[str, Any] = {
+        "lock": LockPolicy(stale_seconds=seconds),
+        "retries": RetryPolicy(space_seconds=seconds),
+    }
+    with pytest.raises(UsageError, match="seconds"):
+        BatchOptions(**{name: made.get(name, seconds)})
