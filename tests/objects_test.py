@@ -27,6 +27,8 @@ from pyarrow.fs import S3FileSystem
 from batchpersist.batch import run_batch
 from batchpersist.batches.batchfolder import list_batches
 from batchpersist.cli.main import cli
+from batchpersist.compare.comparing import compare_batches
+from batchpersist.compare.options import CompareOptions
 from batchpersist.errors import SourceMissingError, SourceUnreachableError, SourceUnreadableError, UsageError
 from batchpersist.ingest import scan
 from batchpersist.models import DEFAULT_KEYS
@@ -406,6 +408,13 @@ def test_an_object_that_changes_under_its_reader_is_not_read_half_and_half(
     path.write_bytes(b"x" * {"longer": 50, "shorter": 12, "other": 30}[change])
     with pytest.raises(SourceUnreadableError, match=r"the object (was changed while it was read|is shorter)"):
         list(blocks)
+
+
+def test_sources_there_are_compared(bucket: Bucket) -> None:
+    bucket.put("a.jsonl", b"".join(LINES))
+    ways = CompareOptions("out", "runs", modes=("sequential", "grouped"), workers=(1,), rounds=1, warmup=0)
+    found = compare_batches([bucket.uri("a.jsonl")], ways)
+    assert (found.exit_code, found.document["sample"]["runs"]) == (0, 12)
 
 
 # Google's

@@ -394,6 +394,19 @@ def test_what_an_interrupted_repair_replaced_is_kept_until_its_work_is_done(tree
     assert not Path(half.folder).exists()
 
 
+def test_what_a_further_round_replaces_is_kept_beside_what_the_first_has_replaced(tree: Tree) -> None:
+    """A second entry of a run goes in the first round; then a run comes back that had strayed."""
+    snapshot = tree.read("billing")
+    tree.write("billing", {**snapshot, "runs": [a_run("billing", 0, notes="alone"), *snapshot["runs"]]})
+    before = tree.snapshot("billing").read_bytes()
+    tree.manifest("mail", "stray").parent.mkdir()
+    tree.manifest("mail", "stray").write_text(stringify(a_run("billing", 7)))
+    report = repair(tree)
+    assert report.exit_code == 0
+    assert kept(report)["replaced/out/billing/runs.json"] == before
+    assert b"alone" not in kept(report)["replaced/out/billing/runs.2.json"]
+
+
 def test_a_locked_task_is_left_and_the_others_are_repaired(tree: Tree) -> None:
     for task in ("mail", "search"):
         tree.snapshot(task).unlink()

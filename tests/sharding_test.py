@@ -368,6 +368,13 @@ def test_what_is_no_metrics(tmp_path: Path, text: str) -> None:
         read_part(str(tmp_path / "none.json"))
 
 
+def test_a_source_whose_name_is_no_text_stops_no_merge(tmp_path: Path, source: Path) -> None:
+    path = source.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl"))
+    shards(tmp_path, path)
+    merged = merge_parts(check_parts(parts_of(tmp_path), partial=False))
+    assert merged["config"]["sources"] == [str(path)]
+
+
 def test_what_different_shards_met_is_added_or_not(tmp_path: Path, source: Path) -> None:
     """A line that all met counts once; files that one of them could not read count each."""
     shards(tmp_path, source)

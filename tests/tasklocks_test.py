@@ -115,7 +115,7 @@ def test_the_list_for_a_person_and_for_programs(dead_pid: int) -> None:
     ]  # fmt: skip
     assert lines[-1] == "2 locks in .runs, 1 stale."
     assert "\x1b" not in result.stdout
-    assert [item["message_type"] for item in objects] == ["batch lock", "lock", "lock"]
+    assert [item["message_type"] for item in objects] == ["batch_lock", "lock", "lock"]
     assert (objects[1]["owner"], objects[1]["stale"]) == ("dead", True)
     assert objects[0]["pid"] == os.getpid()
     assert invoke("list").stdout.splitlines()[0].startswith("task ")  # nobody holds the batch lock now

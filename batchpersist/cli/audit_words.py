@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from ..audit import AuditReport, Finding, Kind, Tally, Weight
 from ..report.sentences import number
+from ..report.wording import printable
 
 K = TypeVar("K", bound=Hashable)
 
@@ -73,8 +74,3 @@ def describe_finding(finding: Finding) -> str:
 def run_name(task_id: str, run_id: str) -> str:
     """``task/run``, or the task alone, or nothing."""
     return printable("/".join(filter(None, (task_id, run_id))))
-
-
-def printable(text: str) -> str:
-    """On one line, whatever it is: what cannot be printed is escaped as Python does it."""
-    return text if text.isprintable() else text.encode("unicode_escape").decode()

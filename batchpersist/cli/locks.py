@@ -38,7 +38,7 @@ def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
     if as_json:
         for path, holder in batches:
             held = {"pid": holder.pid, "host": holder.host, "acquired_at": holder.started}
-            emit("batch lock", path=path, description=holder.description, **held)
+            emit("batch_lock", path=path, description=holder.description, **held)
         for state in found:
             emit("lock", **asdict(state))
         return

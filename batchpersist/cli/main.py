@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import signal
 from collections.abc import Iterator
 
 import click
@@ -83,6 +84,8 @@ class _Main(LazyGroup):
             return super().invoke(ctx)
         except (BatchPersistError, OSError) as error:
             raise _CodedError(error) from error
+        except KeyboardInterrupt:  # a command that has nothing to bring to an end
+            raise click.exceptions.Exit(128 + signal.SIGINT) from None
 
 
 @click.command(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})

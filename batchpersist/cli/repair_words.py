@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from ..audit import Kind
 from ..repair import Remedy, RepairReport
 from ..report.sentences import number
-from .audit_words import MEANING, printable, sample_lines
+from ..report.wording import printable
+from .audit_words import MEANING, sample_lines
 
 _NO_REMEDY = {
     Kind.CONTENT_DIFFERS: "left: say which is right by --prefer, or run the source again",

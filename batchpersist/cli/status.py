@@ -60,10 +60,7 @@ def command(batch: str | None, runs_dir: str, watch: float | None, as_json: bool
         shown = batch_statuses(layout)
         _show_all(shown, runs_dir, as_json)
     if watch is not None:
-        try:
-            _watch(layout, shown, watch, as_json)
-        except KeyboardInterrupt:
-            click.get_current_context().exit(130)
+        _watch(layout, shown, watch, as_json)
 
 
 def _show_all(statuses: list[BatchStatus], runs_dir: str, as_json: bool) -> None:

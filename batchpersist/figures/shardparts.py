@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -77,11 +78,12 @@ def read_part(path: str) -> ShardPart:
     """Raises SourceMissingError, OSError, and UsageError where the file is not the metrics of a shard."""
     try:
         with open(path, "rb") as file:
-            metrics = msgspec.json.decode(file.read(), type=_Metrics)
+            # Python's reader takes lone surrogates, which file names that are no text leave in JSON.
+            metrics = msgspec.convert(json.load(file), _Metrics)
         counts = Counts(**metrics.counts)
     except FileNotFoundError:
         raise SourceMissingError(path) from None
-    except (msgspec.MsgspecError, UnicodeDecodeError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UsageError(f"{path}: not the metrics of a batch: {error}") from None
     shard = metrics.config.get("shard")
     if not isinstance(shard, str):

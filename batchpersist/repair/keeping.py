@@ -36,7 +36,7 @@ class Keeper:
         ``whole``: all of it could be read, so that the copy may go with the next repair. Raises OSError.
         """
         kind = REPLACED if whole else SET_ASIDE
-        target = os.path.join(self.folder, kind, *self._place(path))
+        target = _free(os.path.join(self.folder, kind, *self._place(path)))
         with open_group(self.durability, [self.folder], files=1) as group:
             make_dirs(os.path.dirname(target), group)
             commit(stage(target, content, group), group)
@@ -46,6 +46,16 @@ class Keeper:
             if path.startswith(os.path.join(root, "")):
                 return name, os.path.relpath(path, root)
         raise ValueError(f"below neither root: {path}")
+
+
+def _free(path: str) -> str:
+    """The path, or with a number where a copy stands there: a file may be replaced in several rounds."""
+    stem, suffix = os.path.splitext(path)
+    number = 1
+    while os.path.lexists(path):
+        number += 1
+        path = f"{stem}.{number}{suffix}"
+    return path
 
 
 def begin(layout: Layout, durability: Durability) -> Keeper:
