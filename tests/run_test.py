@@ -254,7 +254,7 @@ def test_dry_run_writes_nothing_and_says_what_would_be_done(folder: Path) -> Non
     assert result.exit_code == 0
     size = sum(map(len, Path("runs.jsonl").read_bytes().splitlines()[:4]))
     assert result.stdout.splitlines() == [
-        f"4 runs of 3 tasks ({size:,} bytes) in 1 shard; "
+        f"4 runs of 3 tasks ({size} B) in 1 shard; "
         "of 9 found, 0 invalid, 5 filtered out, 0 superseded by a later line",
         "Dry run: 4 new, 0 changed, 0 unchanged. Nothing was written.",
     ]

@@ -119,7 +119,7 @@ def test_a_dry_run_says_that_nothing_was_written() -> None:
         bytes=12345, new=3, changed=1, unchanged=1, unreadable=0, interrupted=False,
     )  # fmt: skip
     assert list(preview_lines(preview)) == [
-        "5 runs of 2 tasks (12,345 bytes) in 1 shard; "
+        "5 runs of 2 tasks (12.3 kB) in 1 shard; "
         "of 9 found, 1 invalid, 2 filtered out, 1 superseded by a later line",
         "Dry run: 3 new, 1 changed, 1 unchanged. Nothing was written.",
     ]

@@ -8,6 +8,7 @@ from typing import Any
 from ..models import place_of
 from ..preview import Preview
 from ..report.sentences import number, outcome, what_next
+from ..report.wording import size
 
 SHOWN_CAUSES = 5
 
@@ -28,7 +29,7 @@ def preview_lines(preview: Preview) -> Iterator[str]:
     """A dry run in words."""
     yield (
         f"{number(preview.selected, 'run')} of {number(preview.tasks, 'task')} "
-        f"({preview.bytes:,} bytes) in {number(preview.shards, 'shard')}; "
+        f"({size(preview.bytes)}) in {number(preview.shards, 'shard')}; "
         f"of {preview.discovered:,} found, {preview.invalid:,} invalid, {preview.filtered:,} filtered out, "
         f"{preview.superseded:,} superseded by a later line"
         + (f", {preview.other_shards:,} left to other shards" if preview.other_shards else "")

@@ -149,7 +149,7 @@ def _local(workers: int) -> Iterator[Client]:
             n_workers=workers,
             threads_per_worker=1,
             host="127.0.0.1",
-            security=True,  # else anybody on this machine could have his code run by its workers
+            security=True,  # else anybody on this machine could run code on its workers
             memory_limit=None,
             dashboard_address=None,
             scheduler_kwargs={"dashboard": False, "dashboard_address": "127.0.0.1:0"},

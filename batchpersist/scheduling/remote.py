@@ -2,7 +2,7 @@
 
 Such a cluster gives the work of a lost worker to another one without asking. What the lost one left half
 done is the next one's to find: its temporary files, and perhaps the lock of the task that it was at. A
-lock is cleared only by the rules (docs/formats.md): on its owner's host, and where he is dead for certain.
+lock is cleared only by the rules (docs/formats.md): on its owner's host, and where that is dead for certain.
 """
 
 from __future__ import annotations
