@@ -65,7 +65,7 @@ class Settlement:
         for item in retrying.left:
             self._losses.add(plan.rows, item.outcome, item.rows)
         outcomes.totals.retried_runs = retrying.retried
-        cut_short = any(settling.cut_short for settling in self._rounds)
+        cut_short = bool(retrying.left) or any(settling.cut_short for settling in self._rounds)
         self._rounds.clear()  # they hold on to the plan's rows
         return cut_short
 

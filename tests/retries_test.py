@@ -218,6 +218,7 @@ def test_a_batch_that_is_to_stop_does_not_wait_for_another_round(
         watch=seen.append,
         stop=(tmp_path / "runs/task-3").exists,
     )
+    assert report.state == "interrupted"  # the same command goes on with it
     assert report.metrics["counts"]["manifest_failed"] == 1
     assert [event.run_id for event in seen if isinstance(event, RunFailure)] == ["run-7"]
 
