@@ -20,6 +20,7 @@ from batchpersist.cli.progress import (
     choose_display,
     describe,
     describe_failure,
+    describe_notice,
 )
 from batchpersist.models import Begun, Continuing, Event, Failure, Progress, Retry, RunFailure, Waiting
 
@@ -145,3 +146,10 @@ def test_the_page_has_every_event_with_all_its_fields(
     rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", page, re.MULTILINE))
     named = set(re.findall(r"`(\w+)`", rows[fields.pop("message_type")]))
     assert set(fields) <= named
+
+
+def test_a_retry_of_invalid_input_alone_is_called_so() -> None:
+    assert describe_notice(Retry("b", 2, 1)).endswith(
+        "runs that did not stand: 2; 1 no longer in the sources"
+    )
+    assert describe_notice(Retry("b", 0, 0)) == "Retrying batch b: invalid input"

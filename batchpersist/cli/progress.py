@@ -164,7 +164,8 @@ def describe_notice(event: Waiting | Continuing | Retry) -> str:
         return f"Waiting for another batch to end, {event.seconds:g} s at most: {event.holder}"
     if isinstance(event, Retry):
         gone = f"; {event.gone:,} no longer in the sources" if event.gone else ""
-        return f"Retrying batch {event.batch_id}: runs that did not stand: {event.runs:,}{gone}"
+        found = f"runs that did not stand: {event.runs:,}{gone}" if event.runs or gone else "invalid input"
+        return f"Retrying batch {event.batch_id}: {found}"
     return (
         f"Continuing batch {event.batch_id}: "
         f"{event.settled:,} of its {event.selected:,} runs had settled (--no-resume begins anew)"
