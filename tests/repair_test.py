@@ -344,6 +344,24 @@ def test_a_stray_is_left_where_its_place_is_taken_by_another_text(tree: Tree) ->
     assert tree.manifest("mail", "mail-9").read_text() == stray
 
 
+def test_a_task_that_the_file_system_takes_for_another_loses_nothing(tree: Tree) -> None:
+    """As where case is folded; here two names lead to one folder by a link."""
+    for root in (tree.out, tree.runs):
+        (root / "Mail").symlink_to("mail")
+    tree.manifest("mail", "mail-1").write_text(stringify(a_run("Mail", 1, runId="mail-1")))
+    snapshot = tree.read("mail")
+    snapshot["runs"][2]["taskId"] = "Mail"
+    tree.write("mail", snapshot)
+    before = {path: path.read_bytes() for path in [tree.snapshot("mail"), *tree.manifests("mail")]}
+    assert repair(tree).exit_code == 3
+    assert len(tree.read("mail")["runs"]) == 4
+    tree.write("mail", {**snapshot, "taskId": "Mail"})
+    snapshot_before = tree.snapshot("mail").read_bytes()
+    assert "takes another task for this one" in repair(tree).failures["mail"].message
+    assert tree.snapshot("mail").read_bytes() == snapshot_before
+    assert sorted(tree.manifests("mail")) == sorted(path for path in before if path.name == "manifest.json")
+
+
 def test_a_stray_whose_place_is_repaired_later_is_put_there_after_all(tree: Tree) -> None:
     """The tasks are repaired in the order of their names: the stray's own one comes last."""
     tree.manifest("billing", "stray").parent.mkdir()

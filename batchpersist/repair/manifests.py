@@ -22,7 +22,7 @@ from .keeping import Keeper
 from .options import RepairOptions
 from .publishing import publish_new, publish_over, stage_manifest
 from .salvage import own_text
-from .strays import Strays
+from .strays import Strays, same_file
 
 GROUP = 500
 """Manifests that are synced together."""
@@ -70,18 +70,21 @@ class ManifestRepair:
         try:
             self._check.canonical(data, self._task_id, run_id)
         except WrongIdError:
-            if self._is_in_its_place(data):
+            if self._is_in_its_place(path, data):
                 self._set_aside(path, data, before, whole=True)
             return False
         except InvalidRunError:
             return self._mend_torn(run_id, path, data, before)
         return True  # somebody has written it meanwhile
 
-    def _is_in_its_place(self, data: bytes) -> bool:
+    def _is_in_its_place(self, path: str, data: bytes) -> bool:
         try:
-            return self._strays.place(*self._check.read(data))
+            keys, text = self._check.read(data)
         except InvalidRunError:  # an id that has no place
             return False
+        # Its place must be another one, for this one is emptied.
+        is_elsewhere = not same_file(path, self._layout.manifest(keys.task_id, keys.run_id))
+        return is_elsewhere and self._strays.place(keys, text)
 
     def _mend_torn(self, run_id: str, path: str, data: bytes, before: Version | None) -> bool:
         try:

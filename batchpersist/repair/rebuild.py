@@ -26,7 +26,7 @@ from .collecting import Collection
 from .keeping import Keeper
 from .options import RepairOptions
 from .salvage import Salvaged, salvage
-from .strays import Strays
+from .strays import Strays, same_file
 
 _BLOCK = 1 << 20
 
@@ -138,7 +138,15 @@ class Rebuild:
             keys, text = self._check.read(unnest(history.text(entry), ENTRY_LEVELS))
         except InvalidRunError:  # an id that has no place
             return False
-        return keys.task_id != self._task_id and self._strays.place(keys, text)
+        is_other = keys.task_id != self._task_id and not self._is_twin(keys.task_id)
+        return is_other and self._strays.place(keys, text)
+
+    def _is_twin(self, task_id: str) -> bool:
+        """Whether the file system takes another task for this one."""
+        return any(
+            same_file(folder(task_id), folder(self._task_id))
+            for folder in (self._layout.task_dir, self._layout.task_runs_dir)
+        )
 
     def _add_salvaged(self, runs: Collection, baseline: Baseline) -> None:
         found: list[Salvaged] = []
@@ -150,6 +158,8 @@ class Rebuild:
         for salvaged in salvage(baseline.read, self._check):
             keys = salvaged.keys
             if keys.task_id != self._task_id:
+                if self._is_twin(keys.task_id):
+                    raise SnapshotError("the file system takes another task for this one", keys.task_id)
                 if not self._strays.place(keys, text(salvaged)):
                     self._strays.left.add(keys)
             else:

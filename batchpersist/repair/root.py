@@ -107,8 +107,8 @@ class _Repair:
                 again |= outcome.again
                 self._left[outcome.task_id] = outcome.left
                 self._report.failures.pop(outcome.task_id, None)
-                for failure in outcome.failures:
-                    self._report.failures[outcome.task_id] = failure
+                if outcome.failures:  # what failed after the first may have failed for that
+                    self._report.failures[outcome.task_id] = outcome.failures[0]
                 if outcome.unplaced is not None:
                     self._unplaced[outcome.task_id] = outcome.unplaced
         return again

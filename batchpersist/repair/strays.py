@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from ..audit.files import WrongFileTypeError, read_file
 from ..audit.runcheck import RunCheck
 from ..errors import InvalidRunError, UnsafeIdentifierError
@@ -10,6 +12,11 @@ from ..models import RunKeys
 from ..runs.identifiers import check_run_id, check_task_id
 from .options import RepairOptions
 from .publishing import publish_new, stage_manifest
+
+
+def same_file(first: str, second: str) -> bool:
+    """Whether two names lead to one file or folder, as they may where the file system folds case."""
+    return os.path.exists(first) and os.path.exists(second) and os.path.samefile(first, second)
 
 
 class Strays:
