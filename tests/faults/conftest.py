@@ -41,6 +41,19 @@ def tally(request: pytest.FixtureRequest) -> Callable[[str, int], None]:
     return add
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Where several processes run the tests (pytest-xdist): what one of them has counted comes home."""
+    counts = node.config.stash.setdefault(_TALLY, {})
+    for what, points in node.workeroutput.get("faults", {}).items():
+        counts[what] = counts.get(what, 0) + points
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["faults"] = session.config.stash.get(_TALLY, {})
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     counts = config.stash.get(_TALLY, {})
     for what, points in sorted(counts.items()):
