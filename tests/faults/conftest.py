@@ -10,7 +10,6 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,39 +24,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def full(request: pytest.FixtureRequest) -> bool:
     """Whether the long form is asked for."""
     return bool(request.config.getoption("--faults-full", default=False))
-
-
-_TALLY = pytest.StashKey[dict[str, int]]()
-
-
-@pytest.fixture(scope="session")
-def tally(request: pytest.FixtureRequest) -> Callable[[str, int], None]:
-    """``tally("kill, in-process", 154)``: count points tried, to be told at the end."""
-    counts = request.config.stash.setdefault(_TALLY, {})
-
-    def add(what: str, points: int) -> None:
-        counts[what] = counts.get(what, 0) + points
-
-    return add
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Where several processes run the tests (pytest-xdist): what one of them has counted comes home."""
-    counts = node.config.stash.setdefault(_TALLY, {})
-    for what, points in node.workeroutput.get("faults", {}).items():
-        counts[what] = counts.get(what, 0) + points
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["faults"] = session.config.stash.get(_TALLY, {})
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    counts = config.stash.get(_TALLY, {})
-    for what, points in sorted(counts.items()):
-        terminalreporter.write_line(f"faults: {what}: {points:,} points")
 
 
 @pytest.fixture(scope="session")
