@@ -203,9 +203,12 @@ def test_a_shard_s_runs_are_retried_as_that_shard_s() -> None:
 
 
 def test_quarantine_ends_with_the_batch() -> None:
-    write("a.jsonl", *(run("task", n) for n in range(3)))
+    runs = [run("task", n) for n in range(3)]
+    write("a.jsonl", *runs)
     batch = run_batch(["a.jsonl"], BatchOptions(), stop=lambda: True).metrics["batch_id"]
-    died = QuarantineEntry("task", "run-1", "", Failure("WorkerDiedError", "worker died", ""))
+    died = QuarantineEntry(
+        "task", "run-1", runs[1]["timestamp"], Failure("WorkerDiedError", "worker died", "")
+    )
     Path(find_batch(ROOT).journal).write_bytes(encode_entry(died) + b"\n")
     first = run_batch(["a.jsonl"], BatchOptions())
     assert (first.metrics["batch_id"], *counts(first, "persisted", "failed")) == (batch, 2, 1)
