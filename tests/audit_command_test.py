@@ -125,6 +125,16 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(tree: Tree) -> No
     assert result.stderr.startswith("Error: [ENOENT] No such file or directory")
 
 
+def test_older_signs_stand_until_there_are_new_ones(tree: Tree) -> None:
+    Path("signs").write_text("older")
+    assert command("nowhere", "--combined", "signs").exit_code == 10
+    assert Path("signs").read_text() == "older"
+    before = sorted(path.name for path in Path().iterdir())
+    assert command("--combined", "signs").exit_code == 0
+    assert Path("signs").read_text().startswith("= ")
+    assert sorted(path.name for path in Path().iterdir()) == before
+
+
 def test_a_missing_source(tree: Tree) -> None:
     result = command("nowhere")
     assert (result.exit_code, result.stderr) == (10, "Error: source not found: nowhere\n")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Any
 
 import click
 
 from ..audit import AuditOptions, Finding, Sign, audit_root
+from ..files.temporaries import temporary_beside
 from ..locking.batchlock import holder_of
 from .audit_words import audit_lines, describe_finding, run_name
 from .options import Sectioned, declare, places, reading, section, showing, working
@@ -114,8 +116,19 @@ def tell(given: dict[str, Any], finding: Finding, **more: str | None) -> None:
 
 @contextmanager
 def _signs(path: str | None) -> Iterator[Callable[[Sign, str, str], None] | None]:
+    """Writes the file when all has been seen: an older one stands until then."""
     if path is None:
         yield None
         return
-    with open(path, "w", encoding="utf-8", newline="\n") as file:
-        yield lambda sign, task_id, run_id: print(sign.value, run_name(task_id, run_id), file=file)
+    replaces = os.path.isfile(path) or not os.path.exists(path)  # what is a pipe, say, is written to
+    beside = temporary_beside(path) if replaces else path
+    try:
+        with open(beside, "w", encoding="utf-8", newline="\n") as file:
+            yield lambda sign, task_id, run_id: print(sign.value, run_name(task_id, run_id), file=file)
+        if replaces:
+            os.replace(beside, path)
+    except BaseException:
+        if replaces:
+            with suppress(OSError):
+                os.unlink(beside)
+        raise
