@@ -21,9 +21,9 @@ from batchpersist import __version__
 from batchpersist.batch import run_batch
 from batchpersist.errors import UsageError, WorkerVersionError
 from batchpersist.layout import Layout
-from batchpersist.locking.lockowner import utc_text
 from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Shard, ShardOutcome, Side, Work
+from batchpersist.moments import utc_text
 from batchpersist.options import BatchOptions
 from batchpersist.planning.job import make_job
 from batchpersist.scheduling.executors import ElasticExecutor

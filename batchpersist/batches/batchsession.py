@@ -19,8 +19,8 @@ from .. import __version__
 from ..errors import WorkerDiedError
 from ..files.versions import boot_id
 from ..layout import Layout
-from ..locking.lockowner import utc_text
 from ..models import Durability, Failure, ShardOutcome
+from ..moments import moment_of, utc_text
 from ..options import BatchOptions
 from ..settling.journal import Journal, QuarantineEntry, encode_entry
 from ..sources import absolute
@@ -49,7 +49,7 @@ class BatchSession:
         before = _unfinished(layout, job) if options.resume else None
         self.started_at = datetime.now(timezone.utc)
         if before is not None:
-            self.started_at = datetime.fromisoformat(before.started_at.replace("Z", "+00:00"))
+            self.started_at = moment_of(before.started_at)
         self.record = BatchRecord(
             batch_id=before.batch_id if before else _new_id(self.started_at),
             state="running",

@@ -14,8 +14,8 @@ from .. import __version__
 from ..errors import ComparisonStoppedError, MeasurementError
 from ..files.syncfs import syncfs
 from ..layout import Layout
-from ..locking.lockowner import utc_text
 from ..models import Event, Progress
+from ..moments import utc_text
 from ..sources import discover
 from ..sources.discover import STANDARD_INPUT
 from .advice import advise

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..batches.batchreport import State
 from ..files import atomic
 from ..models import Durability
+from ..moments import utc_text
 from ..runs.jsontext import encode
 from . import groups
 from .counts import count
@@ -76,8 +77,8 @@ def build_metrics(
         "schema_version": SCHEMA_VERSION,
         "batch_id": info.batch_id,
         "parts": info.parts,
-        "started_at": _iso(info.started_at),
-        "finished_at": _iso(info.finished_at),
+        "started_at": utc_text(info.started_at),
+        "finished_at": utc_text(info.finished_at),
         "version": info.version,
         "state": info.state,
         "interrupted": info.state == "interrupted",
@@ -99,12 +100,6 @@ def build_metrics(
         "tasks": tasks,
         "tasks_omitted": tasks_omitted,
     }
-
-
-def _iso(moment: datetime) -> str:
-    """As JavaScript's toISOString() words it."""
-    utc = moment.astimezone(timezone.utc)
-    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def write_metrics(metrics: Mapping[str, Any], path: str, durability: Durability = Durability.FILE) -> None:

@@ -21,8 +21,8 @@ from ..errors import BatchLockedError
 from ..files import atomic
 from ..layout import LOCK_SUFFIX, Layout
 from ..models import Durability
+from ..moments import utc_text
 from ..runs.partition import shards_in
-from .lockowner import utc_text
 
 POLL_SECONDS = 0.2
 """Between two looks at a lock that is waited for."""

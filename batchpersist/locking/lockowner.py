@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import socket
 import uuid
-from datetime import datetime, timezone
 from typing import Annotated, Literal
 
 import msgspec
 
+from ..moments import moment_of, utc_text
 from ..processes import is_running
 
 KIND: Literal["codex-lock-owner"] = "codex-lock-owner"
@@ -52,12 +52,6 @@ def this_process(task_id: str, stale_seconds: float) -> Owner:
     )
 
 
-def utc_text(moment: datetime | None = None) -> str:
-    """A moment (None: now), as JavaScript's ``toISOString`` words it."""
-    utc = (moment or datetime.now(timezone.utc)).astimezone(timezone.utc)
-    return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
 def parse(content: bytes) -> Owner | None:
     """The owner record in ``content``; None where it is none, whatever else it is. Never raises."""
     try:
@@ -90,7 +84,7 @@ def is_gone(owner: Owner) -> bool:
 
 def _seconds(text: str) -> float | None:
     try:
-        moment = datetime.fromisoformat(text.replace("Z", "+00:00"))  # Python 3.10 knows no Z
+        moment = moment_of(text)
     except ValueError:
         return None
     return None if moment.tzinfo is None else moment.timestamp()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from ..files import atomic
 from ..files.durability import SyncGroup
 from ..layout import Layout
 from ..models import Durability
+from ..moments import moment_of
 from .exposition import PREFIX, Figures, Key, expose, parse
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def write_textfile(
 
 def figures_of(layout: Layout, metrics: Mapping[str, Any], *, success: bool) -> Figures:
     """Those of the metrics (docs/metrics.md); durations are not in them."""
-    started, finished = (_seconds(metrics[name]) for name in ("started_at", "finished_at"))
+    started, finished = (moment_of(metrics[name]).timestamp() for name in ("started_at", "finished_at"))
     return Figures(
         root={"runs_dir": utf8(layout.runs_dir), "shard": layout.shard},
         started=started,
@@ -67,10 +67,6 @@ def figures_of(layout: Layout, metrics: Mapping[str, Any], *, success: bool) -> 
         counts=metrics["counts"],
         bytes=metrics["bytes"],
     )
-
-
-def _seconds(moment: str) -> float:
-    return datetime.fromisoformat(moment.replace("Z", "+00:00")).timestamp()
 
 
 def _read(path: str) -> dict[Key, float]:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta, timezone
 from itertools import accumulate
 from random import Random
 
+from ..moments import utc_text
 from .samples import RUN_ID, sample_members
 
 TEMPLATES = 64
@@ -64,7 +65,7 @@ def _timestamp(number: int, random: Callable[[], float]) -> str:
     """Mostly ascending, as JavaScript's ``toISOString`` writes it."""
     late = timedelta(hours=6) * random() if random() < _LATE_SHARE else timedelta()
     moment = _FIRST_RUN + _STEP * (number + random()) - late
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return utc_text(moment)
 
 
 def _broken(head: bytes, members: bytes, random: Callable[[], float]) -> bytes:

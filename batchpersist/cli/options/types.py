@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import shlex
-from datetime import datetime, timezone
+from datetime import timezone
 from typing import Any
 
 import click
 
 from ...errors import UsageError
 from ...memory import parse_size
+from ...moments import moment_of
 from ...runs.partition import Partition
 from ...scheduling.policy import FailurePolicy
 
@@ -98,7 +99,7 @@ class Moment(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            moment = datetime.fromisoformat(value.replace("Z", "+00:00"))
+            moment = moment_of(value)
         except ValueError:
             self.fail(
                 f"{value!r} is not an ISO date or time such as 2026-01-31 or 2026-01-31T12:00:00Z", param, ctx
