@@ -56,6 +56,9 @@ class Failure(NamedTuple):
     message: str
     detail: str
 
+    def __str__(self) -> str:
+        return f"{self.message}: {self.detail}" if self.detail else self.message
+
 
 class Work(str, Enum):
     """What a shard settles of its rows: both sides, or one of them for a task split over workers."""

@@ -190,5 +190,5 @@ def _died(share: Share, options: AuditOptions) -> TaskLook:
 
 def _invalid(index: IndexBuilder) -> Iterator[Finding]:
     for reject in index.rejects:
-        words = f"{reject.failure.message}: {reject.failure.detail}".removesuffix(": ")
-        yield Finding(Kind.INVALID_SOURCE, "", "", place_of(reject.source, reject.line), words)
+        place = place_of(reject.source, reject.line)
+        yield Finding(Kind.INVALID_SOURCE, "", "", place, str(reject.failure))

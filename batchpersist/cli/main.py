@@ -48,9 +48,7 @@ class _CodedError(click.ClickException):
     """An error of the batch itself, on its way to ``Error: ...`` and its exit code."""
 
     def __init__(self, error: BatchPersistError | OSError) -> None:
-        failure = failure_of(error)
-        of_system = f"{failure.message}: {failure.detail}".removesuffix(": ")  # it may name no file
-        words = of_system if isinstance(error, OSError) else str(error)
+        words = str(failure_of(error) if isinstance(error, OSError) else error)
         from ..report.wording import printable  # seldom needed
 
         super().__init__(printable(words))

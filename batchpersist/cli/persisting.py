@@ -60,7 +60,7 @@ class Job:
         code = self.interruption.exit_code if report.state == "interrupted" else report.exit_code
         self._tell(report, metrics, code)
         for failure in report.unwritten:
-            self.fail(f"the report could not be written: {failure.message}: {failure.detail}")
+            self.fail(f"the report could not be written: {failure}")
         self.metrics = "" if report.unwritten else os.path.abspath(metrics)
         return code
 

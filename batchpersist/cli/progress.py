@@ -175,8 +175,7 @@ def describe_notice(event: Waiting | Continuing | Retry) -> str:
 def describe_failure(event: RunFailure) -> str:
     """A failure event in words, for a log."""
     run = f" ({event.task_id}/{event.run_id})" if event.task_id else ""
-    detail = f": {event.failure.detail}" if event.failure.detail else ""
-    return f"{place_of(event.source, event.line)}: {event.stage}: {event.failure.message}{detail}{run}"
+    return f"{place_of(event.source, event.line)}: {event.stage}: {event.failure}{run}"
 
 
 class Both:

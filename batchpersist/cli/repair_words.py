@@ -43,8 +43,7 @@ def _left_lines(report: RepairReport) -> Iterator[str]:
             yield f"still there: {count:,} x {kind.value}: {MEANING[kind]}"
             yield from sample_lines(report.left, kind)
     for task_id, failure in list(report.failures.items())[:SHOWN_FAILURES]:
-        words = f"{failure.message}: {failure.detail}" if failure.detail else failure.message
-        yield f"failed: {printable(task_id)}: {printable(words)}"
+        yield f"failed: {printable(task_id)}: {printable(str(failure))}"
     more = len(report.failures) - SHOWN_FAILURES
     if more > 0:
         yield f"... and {number(more, 'more task')} failed"

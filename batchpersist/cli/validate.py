@@ -74,8 +74,7 @@ def _lines(found: Validation) -> Iterator[str]:
 
 
 def _describe(reject: Reject) -> str:
-    detail = f": {reject.failure.detail}" if reject.failure.detail else ""
-    return printable(f"{place_of(reject.source, reject.line)}: {reject.failure.message}{detail}")
+    return printable(f"{place_of(reject.source, reject.line)}: {reject.failure}")
 
 
 def _as_dict(found: Validation) -> dict[str, Any]:
