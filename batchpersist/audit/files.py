@@ -7,9 +7,8 @@ import os
 import stat
 
 from ..errors import ItemError
+from ..files.opening import open_unfollowed
 
-# O_NONBLOCK: a pipe in the place of a file must not make the open wait.
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _BLOCK = 1 << 20
 
 
@@ -23,7 +22,7 @@ def read_file(path: str) -> bytes | None:
     Raises WrongFileTypeError where it is no regular file, and OSError.
     """
     try:
-        fd = os.open(path, _FLAGS)
+        fd = open_unfollowed(path)
     except FileNotFoundError:
         return None
     except OSError as error:

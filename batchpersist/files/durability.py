@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ..models import Durability
 from ..phaseclock import SYNC, current
 from . import syncfs
+from .opening import open_unfollowed
 
 FEW_FILES = 8
 """Up to so many files are synced one by one: that costs a few milliseconds more at the worst, whereas
@@ -103,7 +104,7 @@ class _FileByFile(SyncGroup):
             self._folders.add(folder)
             folder = os.path.dirname(folder)
         with contextlib.suppress(FileNotFoundError):  # whoever removed it since meant to
-            _fsync(path, os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+            _fsync(path, open_unfollowed(path))
 
     def close(self) -> None:
         if self._file_systems is not None:

@@ -12,12 +12,11 @@ import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from ..files.opening import open_unfollowed
 from ..files.temporaries import temporary_beside
 from .lockowner import Owner, parse
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: a pipe planted at the path must not keep us waiting for its writer.
-_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LIMIT = 1 << 16
 """Bytes read of a lock file: far more than an owner record has."""
 
@@ -45,7 +44,7 @@ _NO_FILE = Seen(0, 0, 0, None)
 def look(path: str) -> Seen | None:
     """What stands at ``path``, links not followed; None: nothing. Raises OSError where it cannot be read."""
     try:
-        fd = os.open(path, _READ)
+        fd = open_unfollowed(path)
     except FileNotFoundError:
         return None
     except OSError as error:

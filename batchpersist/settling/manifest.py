@@ -9,6 +9,7 @@ import stat
 from ..files.atomic import StagedFile, commit, make_dirs, stage
 from ..files.durability import SyncGroup, open_group
 from ..files.folders import refuse_link
+from ..files.opening import open_unfollowed
 from ..layout import Layout
 from ..models import DEFAULT_KEYS, Durability, Keys, Side
 from ..runs.runreader import RunReader
@@ -89,8 +90,7 @@ class TaskManifests:
 def _compare(path: str, text: bytes) -> tuple[bool, int | None]:
     """Whether the file holds ``text``, and its permission bits (None: there is no file)."""
     try:
-        # O_NONBLOCK: a named pipe in the file's place must not keep us waiting.
-        fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        fd = open_unfollowed(path)
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ELOOP):
             return False, None

@@ -11,6 +11,7 @@ from functools import partial
 from typing import BinaryIO
 
 from ..errors import SnapshotError
+from ..files.opening import open_unfollowed
 from ..files.versions import Version, version_from, version_of
 from ..layout import Layout
 from ..memory import UNBOUNDED, MemoryBound
@@ -18,9 +19,6 @@ from ..models import Keys
 from .history import History, empty_history, read_history
 from .historycache import recall
 from .otherforms import NotASnapshotError
-
-# O_NONBLOCK: a FIFO planted in the place of a file must not make the open wait.
-_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 class Baseline:
@@ -91,7 +89,7 @@ class Baseline:
     def _open(self, path: str) -> tuple[BinaryIO, Version] | None:
         self._versions[path] = None
         try:
-            descriptor = os.open(path, _FLAGS)
+            descriptor = open_unfollowed(path)
         except FileNotFoundError:
             return None
         except OSError as error:
