@@ -20,6 +20,20 @@ from .scheduling.policy import FailurePolicy
 from .scheduling.retries import RetryPolicy
 from .settling.settle import SettleOptions
 
+WORK = (
+    "sources",
+    "out_dir",
+    "runs_dir",
+    "task_key",
+    "run_key",
+    "time_key",
+    "tasks",
+    "since",
+    "until",
+    "limit",
+)
+"""Of ``as_config``: what is done, and not how."""
+
 
 @dataclass(frozen=True)
 class BatchOptions:

@@ -9,28 +9,13 @@ from typing import Any, NamedTuple, get_args
 from ..errors import UsageError
 from ..locking.locks import LockPolicy
 from ..models import DEFAULT_KEYS, Durability, Keys
-from ..options import BatchOptions
+from ..options import WORK, BatchOptions
 from ..planning.plan import Selection
 from .variants import Mode, Variant, variants_of
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 
-
-_SHARED = (
-    *(
-        "sources",
-        "out_dir",
-        "runs_dir",
-        "task_key",
-        "run_key",
-        "time_key",
-        "tasks",
-        "since",
-        "until",
-        "limit",
-    ),
-    *("durability", "lock_attempts", "lock_stale", "force"),
-)
+_SHARED = (*WORK, "durability", "lock_attempts", "lock_stale", "force")
 """Of a batch's configuration, what a comparison has as well."""
 
 
