@@ -137,15 +137,17 @@ class BatchFolder:
             metrics: dict[str, Any] = json.load(file)
             return metrics
 
-    def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
-        """``outcomes``, ``rejects`` or ``shards``, or some columns of it.
+    def read_table(
+        self, path: str, columns: list[str] | None = None, filters: list[Any] | None = None
+    ) -> pa.Table:
+        """``outcomes``, ``rejects`` or ``shards``, or some of its columns; ``filters`` are Arrow's, of rows.
 
         Raises OSError; FileNotFoundError as above.
         """
         import pyarrow.parquet as pq
 
         with open(path, "rb") as file:  # by Arrow's own means only where the name is UTF-8
-            return pq.read_table(file, columns=columns)
+            return pq.read_table(file, columns=columns, filters=filters)
 
 
 def batch_name(batch_id: str) -> str:

@@ -128,13 +128,12 @@ def _percentiles(parts: Sequence[ShardPart]) -> dict[str, dict[str, float | None
 def _attempted(part: ShardPart) -> Any:
     """The seconds of a shard's attempted runs, from its batch's folder; None where that is gone."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     config = part.metrics.config
-    layout = Layout(config["out_dir"], config["runs_dir"])
+    folder = BatchFolder(Layout(config["out_dir"], config["runs_dir"]).batch(part.metrics.batch_id))
     try:
-        table = pq.read_table(
-            BatchFolder(layout.batch(part.metrics.batch_id)).outcomes,
+        table = folder.read_table(
+            folder.outcomes,
             columns=[f"{side}_seconds" for side in SIDES],
             filters=[("status", "in", ["persisted", "unchanged", "failed"])],
         )
