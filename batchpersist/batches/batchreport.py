@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
 State = Literal["finished", "stopped", "timed_out", "interrupted"]
 
+SOME_FAILED, STOPPED, TIMED_OUT = 3, 4, 12
+"""Exit codes, as the README lists them."""
+
 
 @dataclass(frozen=True)
 class BatchReport:
@@ -36,7 +39,7 @@ class BatchReport:
         if self.defects or self.unwritten:
             return 1
         if self.state == "stopped":
-            return 4
+            return STOPPED
         if self.state == "timed_out":
-            return 12
-        return 3 if counts["failed"] or counts["invalid"] else 0
+            return TIMED_OUT
+        return SOME_FAILED if counts["failed"] or counts["invalid"] else 0

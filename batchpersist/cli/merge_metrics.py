@@ -6,10 +6,11 @@ import os
 
 import click
 
+from ..batches.batchreport import SOME_FAILED
 from ..errors import UsageError
 from ..figures.metrics import write_metrics
 from ..figures.shardmetrics import merge_parts
-from ..figures.shardparts import FAILURES, check_parts, read_part, worst
+from ..figures.shardparts import check_parts, read_part, worst
 from .output import emit, say
 from .words import summary_lines
 
@@ -32,7 +33,7 @@ def command(parts: tuple[str, ...], output: str, partial: bool, as_json: bool) -
     code = worst(part.exit_code for part in found)
     missing = found[0].shard.of - len(found)
     if missing:
-        code = worst((code, FAILURES))
+        code = worst((code, SOME_FAILED))
     if as_json:
         figures = {name: merged[name] for name in ("counts", "bytes", "timing")}
         emit("summary", state=merged["state"], missing=missing, **figures, metrics=output, exit_code=code)

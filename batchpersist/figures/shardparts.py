@@ -10,30 +10,14 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..batches.batchreport import State
+from ..batches.batchreport import SOME_FAILED, STOPPED, TIMED_OUT, State
 from ..errors import SourceMissingError, UsageError
+from ..options import WORK
 from ..runs.partition import Partition
 from .counts import Counts
 
-_WORK = (
-    "sources",
-    "out_dir",
-    "runs_dir",
-    "task_key",
-    "run_key",
-    "time_key",
-    "tasks",
-    "since",
-    "until",
-    "limit",
-    "retry_of",
-)
-"""Options that say what is done: all shards of a batch have the same."""
-
-_CODES: dict[State, int] = {"finished": 0, "timed_out": 12, "stopped": 4, "interrupted": 130}
+_CODES: dict[State, int] = {"finished": 0, "timed_out": TIMED_OUT, "stopped": STOPPED, "interrupted": 130}
 """Exit codes of commands whose runs all went well; the worst one comes last."""
-
-FAILURES = 3
 
 
 class _Metrics(msgspec.Struct):
@@ -71,7 +55,7 @@ class ShardPart:
     def exit_code(self) -> int:
         """Of its command, as far as its metrics tell."""
         failures = self.counts.invalid or self.counts.failed
-        return worst([_CODES[self.metrics.state], FAILURES if failures else 0])
+        return worst([_CODES[self.metrics.state], SOME_FAILED if failures else 0])
 
 
 def read_part(path: str) -> ShardPart:
@@ -101,7 +85,7 @@ def check_parts(parts: Iterable[ShardPart], *, partial: bool) -> list[ShardPart]
     for part in parts[1:]:
         if part.shard.of != first.shard.of:
             raise UsageError(f"{first.path} is shard {first.shard}, but {part.path} is {part.shard}")
-        for name in _WORK:
+        for name in (*WORK, "retry_of"):
             theirs, ours = part.metrics.config.get(name), first.metrics.config.get(name)
             if theirs != ours:
                 raise UsageError(
@@ -126,7 +110,7 @@ def _check_numbers(parts: Sequence[ShardPart], *, partial: bool) -> None:
 
 def worst(codes: Iterable[int]) -> int:
     """The exit code that says most of what went wrong."""
-    return max(codes, key=(0, FAILURES, *_CODES.values()).index)
+    return max(codes, key=(0, SOME_FAILED, *_CODES.values()).index)
 
 
 def worst_state(parts: Iterable[ShardPart]) -> State:
