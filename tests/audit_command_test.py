@@ -154,9 +154,23 @@ def test_interrupted(tree: Tree, number: signal.Signals, code: int) -> None:
         assert process.stdout is not None
         process.stdout.readline()  # a status: it waits for its second look
         process.send_signal(number)
-        rest, _ = process.communicate()
+        rest, stderr = process.communicate()
+    assert stderr == f"{number.name}: ending with what was looked at so far; once more to stop at once\n"
     summary = json.loads(rest.splitlines()[-1])
     assert (process.returncode, summary["exit_code"], summary["counts"]) == (code, code, {})
+
+
+def test_interrupted_twice(tree: Tree) -> None:
+    tree.manifest("mail", "mail-0").unlink()
+    words = [sys.executable, "-m", "batchpersist", "audit", "--runs-dir", "runs", "--json", "--pause", "30"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.readline()  # a status: it waits for its second look
+        process.send_signal(signal.SIGTERM)
+        process.stderr.readline()
+        process.send_signal(signal.SIGTERM)
+        _, stderr = process.communicate()
+    assert (process.returncode, stderr) == (143, "Stopped at once. Nothing was changed.\n")
 
 
 def test_beside_a_batch_it_says_so(tree: Tree) -> None:

@@ -64,7 +64,7 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
     was seen twice. Exit codes: 0 no difference, 3 none, but not all could be looked at, 5 differences,
     2 usage, 10 a source is missing, 130/143 interrupted.
     """
-    conduct("audit", given | UNATTENDED, partial(_audit, sources))
+    conduct("audit", given | UNATTENDED, partial(_audit, sources), reads_only=True)
 
 
 def audit_options(given: dict[str, Any]) -> AuditOptions:

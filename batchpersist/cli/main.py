@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import signal
+import sys
 from collections.abc import Iterator
 
 import click
@@ -12,6 +13,7 @@ from .. import __version__
 from ..errors import BatchPersistError, exit_code_of, failure_of
 from .configuration import Setting, read_configuration
 from .defaults import default_map, name_variables, settings_of
+from .output import say, silence
 
 _COMMANDS = {
     "audit": "audit",
@@ -114,4 +116,9 @@ def cli(config: str | None, profile: str | None) -> None:
 
 def main() -> None:
     """Entry point of the console script; exits with the code that docs and README list."""
-    cli(prog_name="batchpersist")
+    try:
+        cli(prog_name="batchpersist")
+    except OSError as error:  # of a full disk, say, that the help was to be printed to
+        silence(sys.stdout)
+        say(f"Error: {failure_of(error)}", err=True)
+        sys.exit(exit_code_of(error))

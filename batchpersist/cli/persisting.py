@@ -27,6 +27,10 @@ Persist = Callable[[Callable[[Event], None], Callable[[], bool]], BatchReport]
 UNATTENDED = {"nice": None, "log_file": None, "on_failure": None}
 """For a command that has none of the options of a nightly job."""
 
+_SETTLING = ("settling what has begun", "Stopped at once. The same command again does what is left.")
+_READING = ("ending with what was looked at so far", "Stopped at once. Nothing was changed.")
+"""What is said when a command is interrupted, and when it is once more."""
+
 
 @dataclass
 class Job:
@@ -95,11 +99,17 @@ class Job:
                 self.fail(complaint)
 
 
-def conduct(name: str, given: dict[str, Any], work: Callable[[Job], int]) -> None:
-    """Do the work of the command ``name``, and exit with its code; errors are told, and raised again."""
+def conduct(
+    name: str, given: dict[str, Any], work: Callable[[Job], int], *, reads_only: bool = False
+) -> None:
+    """Do the work of the command ``name``, and exit with its code; errors are told, and raised again.
+
+    ``reads_only``: there is nothing to settle when it is interrupted, and nothing left to do.
+    """
+    notice, stopped = _READING if reads_only else _SETTLING
     if given["nice"]:
         os.nice(given["nice"])
-    with log_to(given["log_file"]) as log, interruptible() as interruption:
+    with log_to(given["log_file"]) as log, interruptible(notice) as interruption:
         log.info(f"batchpersist {__version__} {name}, process {os.getpid()}")
         job = Job(given, log, interruption)
         try:
@@ -107,7 +117,7 @@ def conduct(name: str, given: dict[str, Any], work: Callable[[Job], int]) -> Non
         except StopNowError:
             code = interruption.exit_code
             log.error(f"stopped at once, exit code {code}")
-            say("Stopped at once. The same command again does what is left.", err=True)
+            say(stopped, err=True)
     click.get_current_context().exit(code)
 
 

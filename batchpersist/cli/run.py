@@ -32,7 +32,7 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
     """
     if given["dry_run"]:
         nothing_written = {"log_file": None, "on_failure": None}
-        conduct("run", given | nothing_written, partial(_preview, sources))
+        conduct("run", given | nothing_written, partial(_preview, sources), reads_only=True)
     else:
         conduct("run", given, partial(_persist, sources))
 

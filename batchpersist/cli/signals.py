@@ -30,7 +30,7 @@ class Interruption:
 
 
 @contextmanager
-def interruptible(notice: str = "settling what has begun") -> Iterator[Interruption]:
+def interruptible(notice: str) -> Iterator[Interruption]:
     """Catch SIGINT, SIGTERM and SIGHUP while a batch runs; the previous handlers come back after.
 
     One that is ignored already (``nohup``, a shell's background job) stays ignored. The first sets the
