@@ -171,6 +171,7 @@ class _Batch:
         give_back()
         state = self._state(cut_short or index.cut_short)
         table = outcomes.table()
+        give_back()
         metrics = build_metrics(
             self._info(state),
             phases,
@@ -182,6 +183,7 @@ class _Batch:
             table=table,
             totals=outcomes.totals,
         )
+        give_back()
         unwritten = write_reports(self._options, metrics, table)
         unwritten = unwritten or write_folder(
             self._session.folder, metrics, table, index.rejects, outcomes.shards
@@ -233,6 +235,7 @@ class _Batch:
 
     def _indexed(self, index: IndexBuilder) -> pa.Table:
         rows = index.take_table()
+        give_back()
         self._catalogue.indexed(rows)
         return rows
 

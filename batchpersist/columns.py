@@ -127,6 +127,11 @@ def whole(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
+def columns_of(table: pa.Table) -> dict[str, pa.ChunkedArray]:
+    """The columns by name: whoever takes them one by one can let go of them so, too."""
+    return dict(zip(table.column_names, table.columns, strict=True))
+
+
 def run_keys(rows: pa.Table) -> pa.Array:
     """What tells each row's run from any other, as one string."""
     import pyarrow.compute as pc

@@ -52,10 +52,9 @@ def new_stamps(
     place = array("i", [-1]) * index_rows
     for number, row in enumerate(memory(whole(rows["row"]), "i")):
         place[row] = number
-    found = dict(zip(STAMPS, (outcomes.manifest_stamps(), outcomes.snapshot_stamps()), strict=True))
     for start in range(0, index_rows, _ROWS):
         places = _nullable(place[start : start + _ROWS])
-        columns = [_taken(found[name], places) for name in STAMPS]
+        columns = [outcomes.manifest_stamps(places), outcomes.snapshot_stamps(places)]
         if known is not None and stamps is not None:
             before = known.slice(start, _ROWS)
             columns = [

@@ -150,25 +150,27 @@ class OutcomeBuilder:
             sides[side].replace(pc.if_else(stands, before, sides[side].states()))
         return int(resumed)
 
-    def manifest_stamps(self) -> pa.Array:
-        """Of each row: the stamp of the manifest that holds its text, or NO_STAMP."""
+    def manifest_stamps(self, rows: pa.Array) -> pa.Array:
+        """Of each of ``rows`` (numbers, or null): the stamp of the manifest that holds its text, or NO_STAMP."""
         import pyarrow as pa
 
+        kind = pa.binary(STAMP_BYTES)
+        if not self._manifest_stamps:
+            return pa.repeat(pa.scalar(NO_STAMP, kind), len(rows))
         runs = self._rows.num_rows
-        stamps = self._manifest_stamps or bytearray(STAMP_BYTES * runs)
-        return pa.Array.from_buffers(pa.binary(STAMP_BYTES), runs, [None, pa.py_buffer(stamps)])
+        stamps = pa.Array.from_buffers(kind, runs, [None, pa.py_buffer(self._manifest_stamps)])
+        return stamps.take(rows).fill_null(pa.scalar(NO_STAMP, kind))
 
-    def snapshot_stamps(self) -> pa.Array:
-        """Of each row: the stamp of the regular snapshot that holds its entry, or NO_STAMP."""
+    def snapshot_stamps(self, rows: pa.Array) -> pa.Array:
+        """Of each of ``rows``: the stamp of the regular snapshot that holds its entry, or NO_STAMP."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         kind = pa.binary(STAMP_BYTES)
-        tasks = encoded(self._rows["task_id"])
+        tasks = encoded(self._rows["task_id"].take(rows))
         stamps = [self._snapshot_stamps.get(task, NO_STAMP) for task in tasks.dictionary.to_pylist()]
-        stand = pc.is_in(
-            self._snapshot.states(), value_set=pa.array([Side.PERSISTED, Side.UNCHANGED], pa.int8())
-        )
+        states, standing = self._snapshot.states().take(rows), [Side.PERSISTED, Side.UNCHANGED]
+        stand = pc.is_in(states, value_set=pa.array(standing, pa.int8()))
         return pc.if_else(stand, pa.array(stamps, kind).take(tasks.indices), pa.scalar(NO_STAMP, kind))
 
     def table(self) -> pa.Table:

@@ -46,14 +46,14 @@ class Stopwatch:
 def build_timing(table: pa.Table, totals: SettleTotals, phases: Phases) -> dict[str, Any]:
     """The ``timing`` of the metrics, from the outcome table and what its shards told beside it."""
     attempted = _attempted(table)
-    rate = attempted.num_rows / phases.wall if phases.wall > 0 else 0.0
+    rate = attempted.true_count / phases.wall if phases.wall > 0 else 0.0
     return {
         "wall_seconds": seconds(phases.wall),
         "scan": seconds(phases.scan),
         "plan": seconds(phases.plan),
         "settle": seconds(phases.settle),
         "runs_per_second": round(rate, 1),
-        **{side: percentiles(attempted[f"{side}_seconds"]) for side in SIDES},
+        **{side: percentiles(table[f"{side}_seconds"].filter(attempted)) for side in SIDES},
         "pair_seconds": seconds(totals.pair_seconds),
         "sum_if_sequential": seconds(totals.sum_if_sequential),
         "pool_start": seconds(phases.pool_start),
@@ -69,14 +69,13 @@ def _by_phase(totals: SettleTotals, phases: Phases) -> dict[str, float]:
     return {name: seconds(value) for name, value in {**totals.phases, "pool": pool}.items()}
 
 
-def _attempted(table: pa.Table) -> pa.Table:
-    """The seconds of the runs that were attempted."""
+def _attempted(table: pa.Table) -> pa.Array:
+    """Whether each run was attempted."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
     settled = pa.array([Status.PERSISTED, Status.UNCHANGED, Status.FAILED], pa.int8())
-    mask = pc.is_in(table["status"].combine_chunks().indices, value_set=settled)
-    return table.select([f"{side}_seconds" for side in SIDES]).filter(mask)
+    return pc.is_in(table["status"].combine_chunks().indices, value_set=settled)
 
 
 def percentiles(column: pa.ChunkedArray) -> dict[str, float | None]:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..columns import adopt, utf8, where
+from ..columns import adopt, columns_of, utf8, where, whole
 from ..memory import UNBOUNDED, MemoryBound
 from .scan import Reject, ScannedPart
 
@@ -120,20 +120,31 @@ class IndexBuilder:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        table = pa.Table.from_batches(self._scanned, schema=_schema())
-        self._scanned.clear()
-        if self.known is None:
-            return table.unify_dictionaries().combine_chunks()
         known, self.known = self.known, None
-        before, order = known.num_rows, self._order
-        self._order = array("i")
-        table = pa.concat_tables([known.select(table.column_names), table])
-        del known  # its memory is needed
-        table = table.unify_dictionaries().combine_chunks()
+        scanned = pa.Table.from_batches(self._scanned, schema=_schema())
+        self._scanned.clear()
+        columns = columns_of(scanned if known is None else pa.concat_tables([_indexed(known), scanned]))
+        before = known and known.num_rows
+        del known, scanned  # their memory is needed
+        table = _in_one_piece(columns)
+        if before is None:
+            return table
+        order, self._order = self._order, array("i")
         numbers = adopt(order, pa.int32())
         if order != array("i", range(table.num_rows)):
             table = table.take(numbers)
         return table.append_column("known", where(pc.less(numbers, before), numbers))
+
+
+def _indexed(known: pa.Table) -> pa.Table:
+    return known.select(_schema().names)
+
+
+def _in_one_piece(columns: dict[str, pa.ChunkedArray]) -> pa.Table:
+    """A table of the columns, each with one chunk and one dictionary; they are let go of one by one."""
+    import pyarrow as pa
+
+    return pa.table({name: whole(columns.pop(name).unify_dictionaries()) for name in list(columns)})
 
 
 def _schema() -> pa.Schema:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ..columns import adopt, whole
+from ..columns import adopt, columns_of, whole
 from ..memory import UNBOUNDED, MemoryBound
 from ..models import Shard
 from ..runs.partition import Partition
@@ -109,7 +109,7 @@ def make_plan(
         rows = _owned(rows, partition)
     rows, refused = take_twins(rows)
     order, tasks = _by_task(rows)
-    columns = dict(zip(rows.column_names, rows.columns, strict=True))
+    columns = columns_of(rows)
     del rows
     rows = _mark_superseded(_taken(columns, order), tasks)
     times = _times(rows)
