@@ -28,9 +28,9 @@ class Observed:
         return self.cpu[self.parent] / self.cost.cpu
 
     def megabytes(self) -> tuple[int, int]:
-        """Peak RSS of the parent, and of the largest of its workers."""
+        """Peak RSS of the parent, and of the largest of its workers, in millions of bytes."""
         workers = [peak for pid, peak in self.peak.items() if pid != self.parent]
-        return self.peak[self.parent] // 1024, max(workers, default=0) // 1024
+        return self.peak[self.parent] * 1024 // 10**6, max(workers, default=0) * 1024 // 10**6
 
 
 def observe(root: Path, path: Path, *words: object, fresh: bool = True) -> Observed:

@@ -8,11 +8,12 @@ import tempfile
 from functools import partial
 from pathlib import Path
 
+import sources
 from measure import batchpersist, copy, persist, remove, round_robin, source, table
 from observe import Observed, observe
 
 QUESTIONS = ("floor", "flat", "parallel", "memory", "incremental")
-SHAPES = ("many", "hot", "files")
+SHAPES = ("many", "hot", *sources.SHAPES)
 
 
 def main() -> None:
@@ -27,6 +28,8 @@ def main() -> None:
     parser.add_argument("--where", type=Path, default=Path())
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="batchpersist-bench-", dir=options.where) as folder:
+        options.sources = options.sources or Path(folder, "sources")
+        options.sources.mkdir(exist_ok=True)
         for shape in options.shapes:
             for question in options.questions:
                 print(f"\n{question}, {shape}: {options.runs:,} runs", flush=True)
@@ -38,12 +41,11 @@ Rows = list[tuple[object, ...]]
 
 
 def _source(folder: Path, shape: str, runs: int) -> Path:
-    """Many tasks of a hundred runs each, half of the runs in one task, or a file a run."""
-    path = folder / f"{shape}-{runs}.jsonl"
-    if shape == "many":
-        return source(path, runs, max(1, runs // 100))
-    if shape == "files":
-        return _files(source(path, runs, max(1, runs // 100)))
+    """Many tasks of a hundred runs each, in whatever shape; or half of the runs in one task."""
+    if shape != "hot":
+        lines = source(folder / f"many-{runs}.jsonl", runs, max(1, runs // 100))
+        return lines if shape == "many" else sources.reshaped(lines, shape)
+    path = folder / f"hot-{runs}.jsonl"
     if not path.exists():
         sizes = (1, max(2, runs // 200))
         half = [source(folder / f"half-{tasks}-{runs}.jsonl", runs // 2, tasks) for tasks in sizes]
@@ -54,28 +56,16 @@ def _source(folder: Path, shape: str, runs: int) -> Path:
     return path
 
 
-def _files(lines: Path) -> Path:
-    """The same runs, each in a file of its own, a thousand in a folder."""
-    folder = lines.with_suffix(".files")
-    if not folder.exists():
-        with lines.open("rb") as file:
-            for number, line in enumerate(file):
-                if number % 1000 == 0:
-                    (inner := folder / f"{number // 1000:05}").mkdir(parents=True)
-                (inner / f"{number:08}.json").write_bytes(line)
-    return folder
-
-
 def _remove_trees(folder: Path) -> None:
     """What a question has left: after its answer, since that may take longer than the question."""
     for tree in filter(Path.is_dir, folder.iterdir()):
-        if tree.suffix != ".files":
+        if tree.name != "sources":
             remove(tree)
 
 
 def floor(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     """Wall time against ``cp -r`` of the very tree, on the same disk; and where the CPU goes, a run."""
-    path = _source(options.sources or folder, shape, options.runs)
+    path = _source(options.sources, shape, options.runs)
     run = ("-j", 2, "--durability")
     persist(folder / "tree", path, *run, "none")
     remove(folder / "tree" / "runs" / ".batchpersist")  # not part of what it was to write
@@ -103,9 +93,7 @@ def flat(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     run = ("-j", 2, "--durability", "none")
     costs = round_robin(
         {
-            f"{runs:,} runs": partial(
-                persist, folder / "a", _source(options.sources or folder, shape, runs), *run
-            )
+            f"{runs:,} runs": partial(persist, folder / "a", _source(options.sources, shape, runs), *run)
             for runs in sizes
         },
         options.repeat,
@@ -119,7 +107,7 @@ def flat(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
 
 def parallel(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     """One worker against two, and the parent's share of the CPU. Best where the disk is not the limit."""
-    path = _source(options.sources or folder, shape, options.runs)
+    path = _source(options.sources, shape, options.runs)
     durable = ("--durability", "none")
     costs = round_robin(
         {
@@ -139,7 +127,7 @@ def parallel(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
 
 def memory(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     """Peak RSS of the first night and of the next one, and the parent's share of the CPU."""
-    path = _source(options.sources or folder, shape, options.runs)
+    path = _source(options.sources, shape, options.runs)
     bound = ("--max-memory", options.max_memory) if options.max_memory else ()
     rows: Rows = [("", "parent MB", "largest worker MB", "--max-memory", "parent's share of CPU")]
     for number, name in enumerate(("first night", "the same again")):
@@ -151,7 +139,7 @@ def memory(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
 
 def incremental(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     """A rerun with a thousandth more runs, in a file of their own, against the first night."""
-    path = _source(options.sources or folder, shape, options.runs)
+    path = _source(options.sources, shape, options.runs)
     more, new = folder / "more.jsonl", max(1, options.runs // 1000)
     batchpersist("generate", "--runs", new, "--tasks", max(1, new // 10), "--seed", 1, "-o", more)
     costs: dict[str, list[Observed]] = {"first night": [], "next night": []}

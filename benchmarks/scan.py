@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
 import os
 import tempfile
@@ -13,9 +12,8 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 from measure import Cost, round_robin, source, table
+from sources import reshaped
 
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.scanning import scan_sources
@@ -37,7 +35,7 @@ def main() -> None:
 def measure(options: argparse.Namespace, folder: Path) -> None:
     plain = source(folder / "plain.jsonl", options.runs, options.tasks)
     texts = plain.read_bytes().splitlines()
-    shapes = make_shapes(folder, plain, texts)
+    shapes = make_shapes(plain)
     (spool := folder / "spool").mkdir()
     contenders: dict[str, Callable[[], Cost]] = {
         "json.loads": partial(timed, lambda: [json.loads(text) for text in texts])
@@ -62,30 +60,16 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
     table(rows)
 
 
-def make_shapes(folder: Path, plain: Path, texts: list[bytes]) -> dict[str, Path]:
+def make_shapes(plain: Path) -> dict[str, Path]:
     """The same runs in each shape."""
-    data = plain.read_bytes()
-    packed, zstd, parquet = (folder / f"packed.{suffix}" for suffix in ("jsonl.gz", "jsonl.zst", "parquet"))
-    packed.write_bytes(gzip.compress(data, 1))
-    zstd.write_bytes(pa.compress(data, "zstd", asbytes=True))
-    pq.write_table(pa.table({"json": pa.array([text.decode() for text in texts])}), parquet)
-    files, manifests = folder / "files", folder / "manifests"
-    files.mkdir()
-    for number, text in enumerate(texts):
-        run = json.loads(text)
-        run = run.get("payload", run)
-        (files / f"{number:07d}.json").write_bytes(text)
-        manifest = manifests / run["taskId"] / run["runId"] / "manifest.json"
-        manifest.parent.mkdir(parents=True)
-        manifest.write_bytes(text)
-    return {
-        "one .jsonl": plain,
-        "one .jsonl.gz": packed,
-        "one .jsonl.zst": zstd,
-        "one .parquet, JSON text": parquet,
-        "a .json file a run": files,
-        "a runs-dir of manifests": manifests,
+    names = {
+        "one .jsonl.gz": "gz",
+        "one .jsonl.zst": "zst",
+        "one .parquet, JSON text": "parquet",
+        "a .json file a run": "files",
+        "a runs-dir of manifests": "manifests",
     }
+    return {"one .jsonl": plain} | {name: reshaped(plain, shape) for name, shape in names.items()}
 
 
 def timed(action: Callable[[], object]) -> Cost:

@@ -164,7 +164,8 @@ def test_interrupted_twice(tree: Tree) -> None:
     tree.manifest("mail", "mail-0").unlink()
     words = [sys.executable, "-m", "batchpersist", "audit", "--runs-dir", "runs", "--json", "--pause", "30"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         process.stdout.readline()  # a status: it waits for its second look
         process.send_signal(signal.SIGTERM)
         process.stderr.readline()

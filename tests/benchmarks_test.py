@@ -69,11 +69,12 @@ def test_scale(tmp_path: Path) -> None:
 
 
 def test_scale_of_the_other_shapes(tmp_path: Path) -> None:
-    words = ("--runs", 40, "--repeat", 1, "--shapes", "hot", "files", "--questions", "incremental")
+    shapes = ("hot", "gz", "zst", "parquet", "files", "manifests")
+    words = ("--runs", 40, "--repeat", 1, "--shapes", *shapes, "--questions", "incremental")
     printed = benchmark("scale.py", *words, where=tmp_path)
-    for shape in ("hot", "files"):
+    for shape in shapes:
         assert f"\nincremental, {shape}: 40 runs\n" in printed
-    assert len(re.findall(r"^next night .* \d+\.\d\d$", printed, re.MULTILINE)) == 2
+    assert len(re.findall(r"^next night .* \d+\.\d\d$", printed, re.MULTILINE)) == len(shapes)
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 

@@ -23,7 +23,8 @@ def test_a_full_disk_is_no_traceback(words: list[str]) -> None:
 def test_nor_is_a_reader_that_has_gone() -> None:
     command = [sys.executable, "-m", "batchpersist", "--version"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
         process.stdout.close()
         assert process.stderr.read() == ""
     assert subprocess.check_output(command, text=True) == f"batchpersist, version {__version__}\n"

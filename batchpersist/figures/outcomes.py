@@ -151,7 +151,7 @@ class OutcomeBuilder:
         return int(resumed)
 
     def manifest_stamps(self, rows: pa.Array) -> pa.Array:
-        """Of each of ``rows`` (numbers, or null): the stamp of the manifest that holds its text, or NO_STAMP."""
+        """Of each of ``rows`` (numbers, or null): the stamp of the manifest with its text, or NO_STAMP."""
         import pyarrow as pa
 
         kind = pa.binary(STAMP_BYTES)
