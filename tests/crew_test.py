@@ -112,6 +112,44 @@ def test_a_worker_that_a_broken_pool_has_overlooked_does_not_keep_the_crew_waiti
         assert crew.submit(0, os.getpid).result() not in crew._former_pids
 
 
+PRELOADED = """
+import sys
+from contextlib import closing
+from batchpersist.scheduling.crew import Crew
+with closing(Crew(2, pool_runs=0)) as crew:
+    modules = crew.submit(0, eval, "list(__import__('sys').modules)").result()
+print(sorted({"batchpersist.ingest.scan", "batchpersist.settling.settle"} & set(modules)))
+"""
+
+
+def test_workers_begin_with_all_imported() -> None:
+    found = subprocess.check_output([sys.executable, "-c", PRELOADED], text=True)
+    assert found == "['batchpersist.ingest.scan', 'batchpersist.settling.settle']\n"
+
+
+KILLED_AS_IT_STARTS_A_WORKER = """
+import os
+import signal
+from multiprocessing import reduction
+from batchpersist.scheduling.pool import process_pool
+
+def send(*args):
+    sendfds(*args)
+    {then}
+
+sendfds, reduction.sendfds = reduction.sendfds, send
+process_pool(1).submit(os.getpid).result()
+"""
+
+
+@pytest.mark.parametrize("then", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)"])
+def test_a_worker_whose_parent_has_told_it_nothing_ends_silently(then: str) -> None:
+    script = KILLED_AS_IT_STARTS_A_WORKER.format(then=then)
+    ended = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, check=False)
+    # The resource tracker's words on what it cleans up are Python's own.
+    assert "Traceback" not in ended.stderr, ended.stderr
+
+
 @pytest.mark.parametrize("broken", [BrokenPipeError, ConnectionRefusedError, ConnectionResetError, EOFError])
 def test_a_fork_server_that_dies_as_it_is_asked_breaks_the_pool(
     broken: type[Exception], monkeypatch: pytest.MonkeyPatch

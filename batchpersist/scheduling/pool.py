@@ -16,6 +16,9 @@ from ..processes import has_ended, is_running
 from .worker import DRAIN_SECONDS, begin_worker
 
 
+_PRELOADED = [f"batchpersist.{name}" for name in ("scheduling.orphans", "settling.settle", "ingest.scan")]
+
+
 class PoolContext(ForkServerContext):
     """Starts a pool's processes, and knows them.
 
@@ -39,17 +42,18 @@ class PoolContext(ForkServerContext):
 def process_pool(workers: int, context: PoolContext | None = None) -> ProcessPoolExecutor:
     """A pool of ``workers`` processes."""
     context = context or PoolContext()
-    context.set_forkserver_preload(["batchpersist.settling.settle", "batchpersist.ingest.scan"])
     start_fork_server()
     return ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker, initargs=(os.getcwd(),))
 
 
 def start_fork_server() -> None:
-    """Start it, if it is not running yet, deaf to what is sent to the whole process group.
+    """Start it, if it is not running yet, with all imported that workers need, and deaf to what is sent
+    to the whole process group.
 
     It would die of a hang-up or a SIGTERM otherwise, and take its workers' work with it. The
     mask is inherited through exec; the resource tracker, which it needs, sets one of its own.
     """
+    forkserver.set_forkserver_preload(_PRELOADED)
     resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM, signal.SIGHUP})
     try:
