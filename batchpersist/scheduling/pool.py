@@ -15,7 +15,6 @@ from typing import Any
 from ..processes import has_ended, is_running
 from .worker import DRAIN_SECONDS, begin_worker
 
-
 _PRELOADED = [f"batchpersist.{name}" for name in ("scheduling.orphans", "settling.settle", "ingest.scan")]
 
 
