@@ -18,7 +18,7 @@ from .runs.partition import Partition
 from .scheduling.executors import POOL_RUNS
 from .scheduling.policy import FailurePolicy
 from .scheduling.retries import RetryPolicy
-from .settling.settle import SettleOptions
+from .settling.settleoptions import SettleOptions
 
 WORK = (
     "sources",

@@ -20,7 +20,7 @@ from .planning.plan import Plan, make_plan
 from .scanning import scan_sources
 from .scheduling.crew import Crew
 from .scheduling.dispatch import LOST, Submit, in_order
-from .settling.settle import SettleOptions
+from .settling.settleoptions import SettleOptions
 from .settling.standing import Standing, look_up_shard
 from .sources import discover
 

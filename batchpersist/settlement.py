@@ -21,7 +21,8 @@ from .scheduling.dispatch import Settling
 from .scheduling.remote import settle_remotely
 from .scheduling.retries import Retrying
 from .scheduling.watchdog import Watchdog
-from .settling.settle import SettleOptions, settle_shard
+from .settling.settle import settle_shard
+from .settling.settleoptions import SettleOptions
 
 
 class Settlement:

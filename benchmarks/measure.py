@@ -11,7 +11,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,9 +81,23 @@ def batchpersist(*words: object) -> None:
 
 def persist(root: Path, path: Path, *words: object) -> Cost:
     """``batchpersist run`` into an empty root; removing an older one is not measured."""
-    remove(root)
-    roots = ("--out-dir", root / "out", "--runs-dir", root / "runs")
-    return timed(lambda: batchpersist("run", path, *roots, "--progress", "none", *words))
+    return persist_at_once([root], path, *words)
+
+
+def persist_at_once(roots: Sequence[Path], path: Path, *words: object) -> Cost:
+    """The same into several roots at the same time."""
+    for root in roots:
+        remove(root)
+
+    def run() -> None:
+        with ThreadPoolExecutor(len(roots)) as threads:
+            list(threads.map(lambda root: batchpersist("run", path, *_in(root), *words), roots))
+
+    return timed(run)
+
+
+def _in(root: Path) -> tuple[object, ...]:
+    return ("--out-dir", root / "out", "--runs-dir", root / "runs", "--progress", "none")
 
 
 def copy(root: Path, tree: Path) -> Cost:

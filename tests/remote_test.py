@@ -28,7 +28,7 @@ from batchpersist.options import BatchOptions
 from batchpersist.planning.job import make_job
 from batchpersist.scheduling.executors import ElasticExecutor
 from batchpersist.scheduling.remote import settle_remotely
-from batchpersist.settling.settle import SettleOptions
+from batchpersist.settling.settleoptions import SettleOptions
 
 RUNS = [run("a", n) for n in range(3)]
 

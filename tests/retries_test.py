@@ -21,7 +21,7 @@ from batchpersist.locking.locks import LockPolicy, TaskLock
 from batchpersist.models import Event, Failure, Progress, RunFailure
 from batchpersist.options import BatchOptions
 from batchpersist.scheduling.retries import RetryPolicy
-from batchpersist.settling import manifest, settle
+from batchpersist.settling import group, manifest
 
 RUNS = [run(f"task-{n % 4}", n) for n in range(40)]
 SOON = {"first_delay": 0.0}
@@ -140,18 +140,18 @@ def test_a_sync_that_failed_is_never_taken_for_one_that_did_not(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The files are in their places already, and would be found unchanged."""
-    open_group = settle.open_group
+    open_group = group.open_group
 
     @contextmanager
     def open_broken_group(*roots: Any, **more: Any) -> Iterator[SyncGroup]:
-        with open_group(*roots, **more) as group:
-            monkeypatch.setattr(type(group), "sync_names", fail)
-            yield group
+        with open_group(*roots, **more) as sync:
+            monkeypatch.setattr(type(sync), "sync_names", fail)
+            yield sync
 
     def fail(_group: SyncGroup) -> None:
         raise OSError(errno.EIO, os.strerror(errno.EIO), "the disk")
 
-    monkeypatch.setattr(settle, "open_group", open_broken_group)
+    monkeypatch.setattr(group, "open_group", open_broken_group)
     report = run_batch([source], options(tmp_path))
     assert report.metrics["timing"]["retried_runs"] == 0
     assert report.metrics["counts"]["both_failed"] == len(RUNS)

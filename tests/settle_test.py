@@ -21,9 +21,10 @@ from batchpersist.locking.locks import LockPolicy, TaskLock
 from batchpersist.models import Durability, Shard, ShardOutcome, Side, Work
 from batchpersist.phaseclock import PHASES
 from batchpersist.planning.job import make_job
-from batchpersist.settling import settle
+from batchpersist.settling import group
 from batchpersist.settling.heartbeat import read_beats
-from batchpersist.settling.settle import SettleOptions, settle_shard
+from batchpersist.settling.settle import settle_shard
+from batchpersist.settling.settleoptions import SettleOptions
 
 RUNS = [run("a", 1), run("b", 2), run("a", 3), run("b", 4)]
 PERSISTED, UNCHANGED, FAILED = Side.PERSISTED, Side.UNCHANGED, Side.FAILED
@@ -84,7 +85,7 @@ def test_who_gives_a_shard_back_is_at_rest(
         assert list(read_beats(str(tmp_path), [os.getpid()]))
         raise MemoryError
 
-    monkeypatch.setattr(settle.SnapshotSide, "stage", run_out_of_memory)
+    monkeypatch.setattr(group.SnapshotSide, "stage", run_out_of_memory)
     plan = plan_of(tmp_path / "runs.jsonl", RUNS)
     with pytest.raises(MemoryError):
         settle_shard(make_job(plan.rows, plan.shards[0]), replace(options, beats=str(tmp_path)))
@@ -297,7 +298,7 @@ class BrokenSync(SyncGroup):
 def test_a_group_whose_sync_failed_has_failed(
     tmp_path: Path, options: SettleOptions, barrier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(settle, "open_group", lambda *_args, **_kw: BrokenSync(barrier))
+    monkeypatch.setattr(group, "open_group", lambda *_args, **_kw: BrokenSync(barrier))
     outcome = settle_all(tmp_path, RUNS, options)
     assert snapshot_sides(outcome) == manifest_sides(outcome) == [FAILED] * 4
     failures = [*outcome.snapshot_failures.values(), *outcome.manifest_failures.values()]
@@ -313,7 +314,7 @@ def test_a_defect_in_one_side_fails_what_it_had_left_and_spares_the_other(
     def broken(*_args: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(settle.RunManifestWriter, "of_task", broken)
+    monkeypatch.setattr(group.RunManifestWriter, "of_task", broken)
     outcome = settle_all(tmp_path, RUNS, options)
     assert manifest_sides(outcome) == [FAILED] * 4
     assert outcome.manifest_failures[0].type == "ZeroDivisionError"

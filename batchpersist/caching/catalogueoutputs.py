@@ -52,9 +52,11 @@ def new_stamps(
     place = array("i", [-1]) * index_rows
     for number, row in enumerate(memory(whole(rows["row"]), "i")):
         place[row] = number
+    found, states = outcomes.take_stamps(), outcomes.snapshot_states()
     for start in range(0, index_rows, _ROWS):
         places = _nullable(place[start : start + _ROWS])
-        columns = [outcomes.manifest_stamps(places), outcomes.snapshot_stamps(places)]
+        snapshots = found.of_snapshots(rows["task_id"].take(places), states.take(places))
+        columns = [found.of_manifests(places), snapshots]
         if known is not None and stamps is not None:
             before = known.slice(start, _ROWS)
             columns = [

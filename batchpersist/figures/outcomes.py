@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..columns import SideColumns, adopt, encoded, named, put, where, whole
 from ..models import ShardOutcome, Side, Work
 from ..phaseclock import PHASES
-from ..stamps import NO_STAMP, STAMP_BYTES
+from .outcomestamps import OutcomeStamps
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -82,8 +82,7 @@ class OutcomeBuilder:
         self._pair_seconds = array("d", bytes(8 * runs))
         self._manifest_bytes = array("q", bytes(8 * runs))
         self._shard = array("i", [-1]) * runs
-        self._manifest_stamps = bytearray()
-        self._snapshot_stamps: dict[str, bytes] = {}
+        self._stamps = OutcomeStamps(runs)
         self.shards: list[dict[str, Any]] = []
         """Who settled what, and when: a row a shard, in order of completion."""
 
@@ -102,10 +101,10 @@ class OutcomeBuilder:
             written = map(max, self._manifest_bytes[start:stop], outcome.manifest_bytes)
             put(self._manifest_bytes, start, stop, list(written))
             put(self._shard, start, stop, array("i", [outcome.shard.number]) * (stop - start))
-            self._keep_stamps(start, outcome.manifest_stamps)
         # The sides of a split task are settled apart: the pair took as long as the slower one.
         slower = map(max, self._pair_seconds[start:stop], outcome.pair_seconds)
         put(self._pair_seconds, start, stop, list(slower))
+        self._stamps.add(outcome)
         self._count(outcome)
 
     def _count(self, outcome: ShardOutcome) -> None:
@@ -119,15 +118,8 @@ class OutcomeBuilder:
             totals.phases[phase] += seconds
         for commit in outcome.commits:
             totals.snapshot_bytes += commit.size
-            before = totals.commit_seconds.get(commit.task_id)
-            totals.commit_seconds[commit.task_id] = (before or 0.0) + commit.seconds
-            # What an earlier one of several commits recorded, the last one's stamp does not vouch for.
-            self._snapshot_stamps[commit.task_id] = commit.stamp if before is None else NO_STAMP
-
-    def _keep_stamps(self, start: int, stamps: bytearray) -> None:
-        if stamps:
-            self._manifest_stamps = self._manifest_stamps or bytearray(STAMP_BYTES * self._rows.num_rows)
-            memoryview(self._manifest_stamps)[STAMP_BYTES * start :][: len(stamps)] = stamps
+            before = totals.commit_seconds.get(commit.task_id, 0.0)
+            totals.commit_seconds[commit.task_id] = before + commit.seconds
 
     def take_over(self, states: Mapping[str, pa.Array]) -> int:
         """Rows that stand as an earlier part of the batch left them count as they did then.
@@ -150,38 +142,19 @@ class OutcomeBuilder:
             sides[side].replace(pc.if_else(stands, before, sides[side].states()))
         return int(resumed)
 
-    def manifest_stamps(self, rows: pa.Array) -> pa.Array:
-        """Of each of ``rows`` (numbers, or null): the stamp of the manifest with its text, or NO_STAMP."""
-        import pyarrow as pa
+    def take_stamps(self) -> OutcomeStamps:
+        """What the shards said of the states of files; the builder keeps none of it."""
+        stamps, self._stamps = self._stamps, OutcomeStamps(self._rows.num_rows)
+        return stamps
 
-        kind = pa.binary(STAMP_BYTES)
-        if not self._manifest_stamps:
-            return pa.repeat(pa.scalar(NO_STAMP, kind), len(rows))
-        runs = self._rows.num_rows
-        stamps = pa.Array.from_buffers(kind, runs, [None, pa.py_buffer(self._manifest_stamps)])
-        return stamps.take(rows).fill_null(pa.scalar(NO_STAMP, kind))
-
-    def snapshot_stamps(self, rows: pa.Array) -> pa.Array:
-        """Of each of ``rows``: the stamp of the regular snapshot that holds its entry, or NO_STAMP."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        kind = pa.binary(STAMP_BYTES)
-        tasks = encoded(self._rows["task_id"].take(rows))
-        stamps = [self._snapshot_stamps.get(task, NO_STAMP) for task in tasks.dictionary.to_pylist()]
-        states, standing = self._snapshot.states().take(rows), [Side.PERSISTED, Side.UNCHANGED]
-        stand = pc.is_in(states, value_set=pa.array(standing, pa.int8()))
-        return pc.if_else(stand, pa.array(stamps, kind).take(tasks.indices), pa.scalar(NO_STAMP, kind))
+    def snapshot_states(self) -> pa.Array:
+        """How each row's entry in its task's snapshot settled: ``Side`` values, int8."""
+        return self._snapshot.states()
 
     def table(self) -> pa.Table:
-        """The outcome table (docs/metrics.md). It lives in the builder's memory: add nothing after it.
-
-        The stamps are let go of.
-        """
+        """The outcome table (docs/metrics.md). It lives in the builder's memory: add nothing after it."""
         import pyarrow as pa
         import pyarrow.compute as pc
-
-        self._manifest_stamps = bytearray()
 
         rows, snapshot, manifest = self._rows, self._snapshot, self._manifest
         columns = {

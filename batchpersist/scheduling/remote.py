@@ -18,7 +18,8 @@ from ..layout import Layout
 from ..locking.locks import clear_locks
 from ..models import ShardOutcome
 from ..planning.job import ShardJob
-from ..settling.settle import SettleOptions, settle_shard
+from ..settling.settle import settle_shard
+from ..settling.settleoptions import SettleOptions
 
 
 def settle_remotely(job: ShardJob, options: SettleOptions, calls: str, version: str) -> ShardOutcome:

@@ -15,7 +15,7 @@ from ..snapshots.baseline import Baseline
 from ..snapshots.history import History
 from ..snapshots.snapshottext import ENTRY_LEVELS
 from .payloads import PayloadReader
-from .settle import SettleOptions
+from .settleoptions import SettleOptions
 
 
 class Standing(str, Enum):

@@ -1,0 +1,134 @@
+"""A group of a shard's runs: staged, synced and published together.
+
+The snapshots and the manifests of a group start together and are both awaited to the end, whatever the
+other does (docs/formats.md, "Settling a pair").
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+
+from ..files.durability import open_group
+from ..layout import Layout
+from ..models import ShardOutcome, Work
+from ..phaseclock import NO_PHASE, PhaseClock, current, in_phase, running
+from ..planning.job import ShardRows
+from ..snapshots.snapshot import TaskStateStore
+from .coordinator import settle_one, settle_pair
+from .manifest import RunManifestWriter
+from .manifestside import ManifestSide
+from .runtexts import RunTexts
+from .settleoptions import SettleOptions
+from .sides import PairSide, TextOf
+from .snapshotside import SnapshotSide
+
+
+class Group:
+    """Rows of a shard, and one or both sides of their pairs; ``outcome`` is told what becomes of them."""
+
+    def __init__(
+        self,
+        work: Work,
+        rows: range,
+        refs: ShardRows,
+        texts: RunTexts,
+        options: SettleOptions,
+        outcome: ShardOutcome,
+    ) -> None:
+        self._rows = rows
+        self._texts = texts
+        self._options = options
+        self._outcome = outcome
+        self._saved_seconds = 0.0
+        """By the two sides' working at once."""
+        self._sides: list[PairSide] = []
+        layout = Layout(options.out_dir, options.runs_dir)
+        if work is not Work.MANIFEST:
+            store = TaskStateStore(
+                options.out_dir,
+                options.runs_dir,
+                keys=options.keys,
+                lock=options.lock,
+                durability=options.durability,
+                force=options.force,
+                cache=options.cache,
+                memory=options.memory,
+            )
+            self._sides.append(SnapshotSide(rows, refs, store, layout, options.lock, outcome))
+        if work is not Work.SNAPSHOT:
+            writer = RunManifestWriter(options.runs_dir, keys=options.keys, force=options.force)
+            self._sides.append(ManifestSide(rows, refs, writer, layout, outcome))
+
+    def settle(self) -> None:
+        begun = time.perf_counter()
+        options = self._options
+        files = max(side.files for side in self._sides)
+        text_of = self._text_of()
+        roots = (options.out_dir, options.runs_dir)
+        try:
+            with open_group(options.durability, roots, files=files) as sync:
+                self._step(lambda side: side.stage(sync, text_of))
+                if self._synced(sync.sync_data):
+                    self._step(lambda side: side.publish(sync))
+                    self._synced(sync.sync_names)
+        except OSError as error:  # a root could not be opened for its sync
+            self._abandon(error)
+        for side in self._sides:
+            with in_phase(side.phase):
+                side.close()
+        self._note_seconds(time.perf_counter() - begun)
+
+    def _text_of(self) -> TextOf:
+        """One side asks once, and a hot task does not fit into memory; both ask from two threads."""
+        if len(self._sides) == 1:
+            return self._texts.text
+        return self._texts.read_ahead(sorted(set().union(*(side.pending for side in self._sides))))
+
+    def _step(self, step: Callable[[PairSide], None]) -> None:
+        """One step of every side, all at once; a side that breaks off fails what it had left."""
+        begun = time.perf_counter()
+        self._texts.alive(self._rows.start)
+        clocks = [PhaseClock() for _ in self._sides]
+        steps = [partial(_clocked, *each, step) for each in zip(clocks, self._sides, strict=True)]
+        concurrent = len(steps) == 2 and all(side.files for side in self._sides)
+        with in_phase(NO_PHASE):
+            settled = settle_pair(*steps) if concurrent else tuple(map(settle_one, steps))
+        for clock, side, result in zip(clocks, self._sides, settled, strict=True):
+            current().add(clock)
+            if result.error is not None:
+                side.abandon(result.error)
+        if any(isinstance(result.error, MemoryError) for result in settled):
+            # Whose fault it is shows when fewer runs are tried at once (``scheduling.dispatch``).
+            self._abandon(MemoryError())
+            raise MemoryError
+        in_turn = sum(result.seconds for result in settled)
+        self._saved_seconds += max(0.0, in_turn - (time.perf_counter() - begun))
+
+    def _abandon(self, error: Exception) -> None:
+        for side in self._sides:
+            side.abandon(error)
+
+    def _synced(self, barrier: Callable[[], None]) -> bool:
+        """A sync that failed says nothing about what reached the disk: the group has failed."""
+        try:
+            barrier()
+        except OSError as error:
+            self._abandon(error)
+            self._outcome.sync_failed = True
+            return False
+        return True
+
+    def _note_seconds(self, seconds: float) -> None:
+        self._outcome.pair_wall += seconds
+        self._outcome.sum_if_sequential += seconds + self._saved_seconds
+        both = sum if self._options.pair == "sequential" else max
+        for row in self._rows:
+            sides = (self._outcome.snapshot_seconds[row], self._outcome.manifest_seconds[row])
+            self._outcome.pair_seconds[row] = both(sides)
+
+
+def _clocked(clock: PhaseClock, side: PairSide, step: Callable[[PairSide], None]) -> None:
+    with running(clock, side.phase):
+        step(side)
