@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import os
 import resource
 import shutil
@@ -13,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 # What is measured begins with compiled modules, as it does for whoever has installed it.
@@ -28,6 +29,8 @@ class Cost:
     cpu: float
     system: float = 0.0
     """Of the CPU, what the kernel took."""
+    work: float = 0.0
+    """Of the wall time of a batch, scanning and settling: all but what is the same for few runs and many."""
 
 
 def adopt_orphans() -> None:
@@ -54,7 +57,7 @@ def timed(action: Callable[[], None]) -> Cost:
 
 def median(costs: Iterable[Cost]) -> Cost:
     costs = list(costs)
-    columns = zip(*((cost.wall, cost.cpu, cost.system) for cost in costs), strict=True)
+    columns = zip(*((cost.wall, cost.cpu, cost.system, cost.work) for cost in costs), strict=True)
     return Cost(*map(statistics.median, columns))
 
 
@@ -93,7 +96,9 @@ def persist_at_once(roots: Sequence[Path], path: Path, *words: object) -> Cost:
         with ThreadPoolExecutor(len(roots)) as threads:
             list(threads.map(lambda root: batchpersist("run", path, *_in(root), *words), roots))
 
-    return timed(run)
+    cost = timed(run)
+    timings = [json.loads((root / "out" / "metrics.json").read_bytes())["timing"] for root in roots]
+    return replace(cost, work=max(timing["scan"] + timing["settle"] for timing in timings))
 
 
 def _in(root: Path) -> tuple[object, ...]:

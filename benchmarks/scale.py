@@ -126,10 +126,12 @@ def parallel(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     remove(folder / "b")
     share = observe(folder / "a", path, *pool).parents_share
     one = costs["1 worker"]
-    rows: Rows = [("", "wall s", "times as fast", "parent's share of CPU")]
+    heading = ("", "wall s", "times as fast", "scan and settle s", "times as fast", "parent's share of CPU")
+    rows: Rows = [heading]
     for (name, cost), jobs in zip(costs.items(), (1, 1, 2), strict=True):
-        rows.append((name, f"{cost.wall:.2f}", f"{jobs * one.wall / cost.wall:.2f}", ""))
-    rows[2] = (*rows[2][:3], f"{share:.0%}")
+        wall = f"{cost.wall:.2f}", f"{jobs * one.wall / cost.wall:.2f}"
+        work = f"{cost.work:.2f}", f"{jobs * one.work / cost.work:.2f}"
+        rows.append((name, *wall, *work, f"{share:.0%}" if name == "2 workers" else ""))
     return rows
 
 
