@@ -92,6 +92,12 @@ def put(column: array[Any], start: int, stop: int, values: Sequence[Any]) -> Non
     memoryview(column)[start:stop] = array(column.typecode, values)
 
 
+def put_larger(column: array[Any], start: int, stop: int, values: Sequence[Any]) -> None:
+    """The same, but a value that is not larger than the one that is there does not replace it."""
+    before = column[start:stop]
+    put(column, start, stop, list(map(max, before, values)) if any(before) else values)
+
+
 def adopt(column: array[Any], kind: pa.DataType) -> pa.Array:
     """The array's own memory as an Arrow column without nulls."""
     import pyarrow as pa

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
-from ..columns import SideColumns, adopt, encoded, named, put, where, whole
+from ..columns import SideColumns, adopt, encoded, named, put, put_larger, where, whole
 from ..models import ShardOutcome, Side, Work
 from ..phaseclock import PHASES
 from .outcomestamps import OutcomeStamps
@@ -98,12 +98,10 @@ class OutcomeBuilder:
         if work is not Work.SNAPSHOT:
             columns = (outcome.manifest, outcome.manifest_seconds, outcome.manifest_failures)
             self._manifest.fill(start, stop, *columns)
-            written = map(max, self._manifest_bytes[start:stop], outcome.manifest_bytes)
-            put(self._manifest_bytes, start, stop, list(written))
+            put_larger(self._manifest_bytes, start, stop, outcome.manifest_bytes)
             put(self._shard, start, stop, array("i", [outcome.shard.number]) * (stop - start))
         # The sides of a split task are settled apart: the pair took as long as the slower one.
-        slower = map(max, self._pair_seconds[start:stop], outcome.pair_seconds)
-        put(self._pair_seconds, start, stop, list(slower))
+        put_larger(self._pair_seconds, start, stop, outcome.pair_seconds)
         self._stamps.add(outcome)
         self._count(outcome)
 

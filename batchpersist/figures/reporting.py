@@ -105,10 +105,13 @@ def write_table(table: pa.Table, path: str, durability: Durability) -> None:
 
 def _parquet(table: pa.Table) -> Iterator[bytes]:
     """A table as a Parquet file, some rows at a time: at a million of them it is not held twice."""
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = _Pieces()
-    with pq.ParquetWriter(sink, table.schema, compression="zstd") as writer:
+    # Of columns of which each row has its own value a dictionary would be made in vain.
+    repeated = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    with pq.ParquetWriter(sink, table.schema, compression="zstd", use_dictionary=repeated) as writer:
         for start in range(0, table.num_rows, _ROWS_AT_ONCE):
             writer.write_table(table.slice(start, _ROWS_AT_ONCE))
             yield sink.taken()

@@ -93,7 +93,8 @@ class Crew:
         if self._is_broken():
             return None
         try:
-            start_fork_server()
+            if len(self._context.started()) < self.workers:  # one more may be started for this call
+                start_fork_server()
             if self._pool is None:
                 begun = time.perf_counter()
                 self._pool = process_pool(self.workers, self._context)
