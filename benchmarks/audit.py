@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def measure(options: argparse.Namespace, folder: Path) -> None:
-    path = source(folder / "source.jsonl", options.runs, options.tasks, options.skew)
+    path = source(folder / "source.jsonl", options.runs, options.tasks, skew=options.skew)
     persist(folder / "tree", path, "--durability", "none")
     contenders: dict[str, Callable[[], Cost]] = {"cat": partial(cat, folder / "tree")}
     for workers in (1, 2):

@@ -70,10 +70,11 @@ def round_robin(contenders: dict[str, Callable[[], Cost]], repeat: int) -> dict[
     return {name: median(of) for name, of in costs.items()}
 
 
-def source(path: Path, runs: int, tasks: int, skew: float = 0.0) -> Path:
-    """A generated source, reused where it was made before."""
+def source(path: Path, runs: int, tasks: int, *, skew: float = 0.0, seed: int = 0) -> Path:
+    """A generated source, reused where it was made before; those of different seeds have no run in common."""
     if not path.exists():
-        batchpersist("generate", "--runs", runs, "--tasks", tasks, "--skew", skew, "-o", path)
+        shape = ("--runs", runs, "--tasks", tasks, "--skew", skew, "--seed", seed)
+        batchpersist("generate", *shape, "-o", path)
     return path
 
 

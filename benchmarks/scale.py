@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import sources
-from measure import batchpersist, copy, persist, persist_at_once, remove, round_robin, source, table
+from measure import copy, persist, persist_at_once, remove, round_robin, source, table
 from observe import Observed, observe
 
 QUESTIONS = ("floor", "flat", "parallel", "memory", "incremental")
@@ -48,7 +48,10 @@ def _source(folder: Path, shape: str, runs: int) -> Path:
     path = folder / f"hot-{runs}.jsonl"
     if not path.exists():
         sizes = (1, max(2, runs // 200))
-        half = [source(folder / f"half-{tasks}-{runs}.jsonl", runs // 2, tasks) for tasks in sizes]
+        half = [
+            source(folder / f"half-{tasks}-{runs}.jsonl", runs // 2, tasks, seed=seed)
+            for seed, tasks in enumerate(sizes)
+        ]
         with path.open("wb") as both:
             for part in half:
                 both.write(part.read_bytes())
@@ -151,7 +154,7 @@ def incremental(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     """A rerun with a thousandth more runs, in a file of their own, against the first night."""
     path = _source(options.sources, shape, options.runs)
     more, new = folder / "more.jsonl", max(1, options.runs // 1000)
-    batchpersist("generate", "--runs", new, "--tasks", max(1, new // 10), "--seed", 1, "-o", more)
+    source(more, new, max(1, new // 10), seed=2)
     costs: dict[str, list[Observed]] = {"first night": [], "next night": []}
     for _ in range(options.repeat):
         costs["first night"].append(observe(folder / "a", path, "-j", 2))
