@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+from array import array
 from contextlib import closing
 from pathlib import Path
 
@@ -8,6 +9,8 @@ import pytest
 from scans import lines, put, run, text
 
 from batchpersist.ingest import scan as scanning_part
+from batchpersist.ingest.index import IndexBuilder
+from batchpersist.ingest.scan import ScannedPart
 from batchpersist.models import DEFAULT_KEYS, Event, RunFailure
 from batchpersist.scanning import scan_sources
 from batchpersist.scheduling.crew import Crew
@@ -62,3 +65,28 @@ def test_a_scan_stops_within_what_a_part_left(tmp_path: Path, monkeypatch: pytes
         )
     assert index.cut_short
     assert 0 < index.rows < 40
+
+
+def test_a_catalogue_may_know_of_no_rows() -> None:
+    known = IndexBuilder().take_table()
+    assert known.num_rows == 0
+    builder = IndexBuilder(known)
+    builder.add(scanned_part(2))
+    table = builder.take_table()
+    assert table["known"].to_pylist() == [None, None]
+    assert table["run_id"].to_pylist() == ["r0", "r1"]
+
+
+def scanned_part(runs: int) -> ScannedPart:
+    column = array("q", range(runs))
+    return ScannedPart(
+        task_ids=["t"] * runs,
+        run_ids=[f"r{number}" for number in range(runs)],
+        timestamps=["1"] * runs,
+        files=array("q", [0]) * runs,
+        offsets=column,
+        lengths=column,
+        lines=column,
+        paths=["a"],
+        names=["a"],
+    )

@@ -124,7 +124,7 @@ class IndexBuilder:
         scanned = pa.Table.from_batches(self._scanned, schema=_schema())
         self._scanned.clear()
         columns = columns_of(scanned if known is None else pa.concat_tables([_indexed(known), scanned]))
-        before = known and known.num_rows
+        before = None if known is None else known.num_rows
         del known, scanned  # their memory is needed
         table = _in_one_piece(columns)
         if before is None:
