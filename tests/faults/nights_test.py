@@ -294,9 +294,11 @@ class Nights(RuleBasedStateMachine):
         self.in_both(lambda roots: self.put(roots.out / task / "state.json", stringify(state).encode()))
 
     @precondition(lambda self: self.models.files())
-    @rule(data=st.data())
-    def a_file_is_deleted(self, data: Any) -> None:
-        path = data.draw(st.sampled_from(sorted(self.models.files())))
+    @rule(number=st.integers(0, 999))
+    def a_file_is_deleted(self, number: int) -> None:
+        # Not drawn from the files: how far a batch got that was told to stop is not the same twice.
+        files = sorted(self.models.files())
+        path = files[number % len(files)]
         if path.endswith("/runs.json"):
             self.whole.pop(path.split("/")[1], None)
         self.in_both(lambda roots: (roots.out.parent / path).unlink())
