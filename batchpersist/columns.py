@@ -105,6 +105,13 @@ def adopt(column: array[Any], kind: pa.DataType) -> pa.Array:
     return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column)])
 
 
+def adopt_pieces(data: bytearray, width: int) -> pa.Array:
+    """The same for pieces of ``width`` bytes, one after the other."""
+    import pyarrow as pa
+
+    return pa.Array.from_buffers(pa.binary(width), len(data) // width, [None, pa.py_buffer(data)])
+
+
 def memory(column: pa.Array, code: Literal["b", "B", "i", "q", "Q"], width: int = 1) -> memoryview[int]:
     """A view of a column's own memory: a value is ``width`` items of the ``array`` type ``code``."""
     values: memoryview[int] = memoryview(column.buffers()[1] or b"").cast(code)

@@ -12,8 +12,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-SHAPES = ("gz", "zst", "parquet", "files", "manifests")
-
 _BATCH = 10_000
 
 
@@ -76,3 +74,5 @@ _MAKE: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
     "files": (".files", files),
     "manifests": (".manifests", manifests),
 }
+
+SHAPES = tuple(_MAKE)

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import gzip
-from array import array
 from contextlib import closing
 from pathlib import Path
 
@@ -10,7 +9,7 @@ from scans import lines, put, run, text
 
 from batchpersist.ingest import scan as scanning_part
 from batchpersist.ingest.index import IndexBuilder
-from batchpersist.ingest.scan import ScannedPart
+from batchpersist.ingest.scan import scan_part
 from batchpersist.models import DEFAULT_KEYS, Event, RunFailure
 from batchpersist.scanning import scan_sources
 from batchpersist.scheduling.crew import Crew
@@ -67,26 +66,13 @@ def test_a_scan_stops_within_what_a_part_left(tmp_path: Path, monkeypatch: pytes
     assert 0 < index.rows < 40
 
 
-def test_a_catalogue_may_know_of_no_rows() -> None:
+def test_a_catalogue_may_know_of_no_rows(tmp_path: Path) -> None:
     known = IndexBuilder().take_table()
     assert known.num_rows == 0
     builder = IndexBuilder(known)
-    builder.add(scanned_part(2))
+    source = put(tmp_path / "a.jsonl", lines(run("r0"), run("r1")))
+    for part in discover([str(source)]):
+        builder.add(scan_part(part, DEFAULT_KEYS, str(tmp_path)))
     table = builder.take_table()
     assert table["known"].to_pylist() == [None, None]
     assert table["run_id"].to_pylist() == ["r0", "r1"]
-
-
-def scanned_part(runs: int) -> ScannedPart:
-    column = array("q", range(runs))
-    return ScannedPart(
-        task_ids=["t"] * runs,
-        run_ids=[f"r{number}" for number in range(runs)],
-        timestamps=["1"] * runs,
-        files=array("q", [0]) * runs,
-        offsets=column,
-        lengths=column,
-        lines=column,
-        paths=["a"],
-        names=["a"],
-    )

@@ -12,10 +12,10 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..columns import KEY_GLUE, adopt, run_keys, where, whole
+from ..columns import KEY_GLUE, adopt, adopt_pieces, run_keys, where, whole
 from ..models import Failure, Side
 from ..planning.job import DIGEST, QUARANTINED
-from ..settling.journal import QuarantineEntry, ShardEntry, read_journal
+from ..settling.journal import DIGEST_BYTES, QuarantineEntry, ShardEntry, read_journal
 from ..stamps import NO_STAMP, STAMP_BYTES
 
 if TYPE_CHECKING:
@@ -51,9 +51,9 @@ class _SideEntries:
 
         columns = {
             "key": pa.chunked_array(self.keys, pa.string()),
-            "digest": _fixed(self.digests),
+            "digest": adopt_pieces(self.digests, DIGEST_BYTES),
             "state": adopt(self.states, pa.int8()),
-            "stamp": _fixed(self.stamps),
+            "stamp": adopt_pieces(self.stamps, STAMP_BYTES),
         }
         table = pa.table(columns)
         return table.take(pa.array(range(table.num_rows - 1, -1, -1), pa.int64())).combine_chunks()
@@ -157,10 +157,3 @@ def _with_column(rows: pa.Table, name: str, values: pa.Array) -> pa.Table:
         return rows.append_column(name, values)
     before = whole(rows[name].cast(values.type))
     return rows.set_column(rows.column_names.index(name), name, pc.coalesce(before, values))
-
-
-def _fixed(data: bytearray) -> pa.Array:
-    import pyarrow as pa
-
-    count = len(data) // STAMP_BYTES
-    return pa.Array.from_buffers(pa.binary(STAMP_BYTES), count, [None, pa.py_buffer(data)])

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..columns import adopt, memory, where, whole
+from ..figures.outcomestamps import stamps_at
 from ..stamps import NO_STAMP
 
 if TYPE_CHECKING:
@@ -60,17 +61,10 @@ def new_stamps(
         if known is not None and stamps is not None:
             before = known.slice(start, _ROWS)
             columns = [
-                _first_known(column, _taken(whole(stamps[name]), before))
+                _first_known(column, stamps_at(before, whole(stamps[name])))
                 for name, column in zip(STAMPS, columns, strict=True)
             ]
         yield pa.record_batch(columns, names=list(STAMPS))
-
-
-def _taken(stamps: pa.Array, numbers: pa.Array) -> pa.Array:
-    """``stamps`` by their numbers; NO_STAMP where there is none."""
-    import pyarrow as pa
-
-    return stamps.take(numbers).fill_null(pa.scalar(NO_STAMP, stamps.type))
 
 
 def _first_known(first: pa.Array, second: pa.Array) -> pa.Array:

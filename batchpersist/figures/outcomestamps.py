@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..columns import encoded
+from ..columns import adopt_pieces, encoded
 from ..models import ShardOutcome, Side, Work
 from ..stamps import NO_STAMP, STAMP_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+def stamps_at(numbers: pa.Array, stamps: pa.Array) -> pa.Array:
+    """``stamps`` by their numbers; NO_STAMP where there is none."""
+    import pyarrow as pa
+
+    return stamps.take(numbers).fill_null(pa.scalar(NO_STAMP, stamps.type))
 
 
 class OutcomeStamps:
@@ -34,11 +41,9 @@ class OutcomeStamps:
         """Of each of ``rows`` (numbers, or null): the stamp of the manifest with its text, or NO_STAMP."""
         import pyarrow as pa
 
-        kind = pa.binary(STAMP_BYTES)
         if not self._of_manifests:
-            return pa.repeat(pa.scalar(NO_STAMP, kind), len(rows))
-        stamps = pa.Array.from_buffers(kind, self._rows, [None, pa.py_buffer(self._of_manifests)])
-        return stamps.take(rows).fill_null(pa.scalar(NO_STAMP, kind))
+            return pa.repeat(pa.scalar(NO_STAMP, pa.binary(STAMP_BYTES)), len(rows))
+        return stamps_at(rows, adopt_pieces(self._of_manifests, STAMP_BYTES))
 
     def of_snapshots(self, tasks: pa.ChunkedArray, states: pa.Array) -> pa.Array:
         """The stamp of the regular snapshot that holds the entry of a run, or NO_STAMP.
