@@ -15,6 +15,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
+from .allocators import give_back
 from .batches.batchreport import BatchReport, State
 from .batches.batchsession import BatchSession
 from .batches.losses import Losses
@@ -22,7 +23,6 @@ from .batches.progressfile import ProgressFile
 from .batches.waiting import Waiter
 from .caching.catalogueoutputs import without_known
 from .caching.cataloguesession import CatalogueSession
-from .columns import give_back
 from .errors import UsageError
 from .figures.metrics import BatchInfo, build_metrics
 from .figures.outcomes import OutcomeBuilder

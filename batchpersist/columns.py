@@ -153,13 +153,6 @@ def run_keys(rows: pa.Table) -> pa.Array:
     return whole(pc.binary_join_element_wise(tasks, rows["run_id"], KEY_GLUE))
 
 
-def give_back() -> None:
-    """Return to the system what Arrow has let go of: its allocator would keep it for later."""
-    import pyarrow as pa
-
-    pa.default_memory_pool().release_unused()
-
-
 def encoded(column: pa.ChunkedArray) -> pa.Array:
     """Strings that repeat, with one dictionary for the whole column (grouping asks for one)."""
     import pyarrow as pa

@@ -152,11 +152,12 @@ class BatchOptions:
         """What is known to be unchanged is left alone, instead of compared."""
         return self.keeps_catalogue and not self.verify_unchanged
 
-    def settling(self, *, sweep: bool = False, beats: str | None = None) -> SettleOptions:
+    def settling(self, spool: str, *, sweep: bool = False, beats: str | None = None) -> SettleOptions:
         """What a worker needs to know of them; for the batch itself."""
         return SettleOptions(
             out_dir=os.path.abspath(self.out_dir),
             runs_dir=os.path.abspath(self.runs_dir),
+            spool=spool,
             keys=self.keys,
             durability=self.durability,
             commit=self.commit,

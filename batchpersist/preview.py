@@ -96,7 +96,7 @@ def preview_batch(
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
         whole = planned(split_tasks=False)
         counts: Counter[Standing] = Counter()
-        look_ups = _look_ups(whole, crew, options, stop)
+        look_ups = _look_ups(whole, crew, options.settling(spool), stop)
         for found in in_order(look_ups, lambda: crew.in_flight(index.rows), _retry):
             counts += found
             watch(Progress("compare", counts.total(), plan.selected, counts[Standing.UNREADABLE]))
@@ -136,8 +136,7 @@ class _LookUp:
         return Counter({Standing.UNREADABLE: rows["superseded"].to_pylist().count(False)})
 
 
-def _look_ups(plan: Plan, crew: Crew, options: BatchOptions, stop: Callable[[], bool]) -> Iterator[_LookUp]:
-    settling = options.settling()
+def _look_ups(plan: Plan, crew: Crew, settling: SettleOptions, stop: Callable[[], bool]) -> Iterator[_LookUp]:
     for shard in plan.shards:
         if stop():
             return

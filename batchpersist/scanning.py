@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count, groupby
 from typing import TYPE_CHECKING
@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING
 from .caching.cataloguesources import KnownSource, KnownSources, SourceLog
 from .errors import WorkerDiedError, failure_of
 from .ingest.index import IndexBuilder
-from .ingest.scan import Reject, ScannedPart, scan_part
+from .ingest.scan import Reject, ScannedPart, Tally, scan_part
+from .ingest.scanned import unpacked
 from .memory import UNBOUNDED, MemoryBound
 from .models import Event, Keys, Progress, RunFailure
 from .scheduling.crew import Crew
 from .scheduling.dispatch import LOST, in_order
 from .scheduling.executors import SerialExecutor
-from .sources import Part
+from .sources import Part, is_spooled
 
 if TYPE_CHECKING:
     from .caching.catalogue import Catalogue
@@ -51,32 +52,10 @@ def scan_sources(
     reject in the index, where it is ``wanted``. UsageError where there are more runs than ``memory`` holds.
     """
     builder = IndexBuilder(catalogue.rows if catalogue else None, wanted, memory=memory)
-    # The functions below refer to each other: what they refer to lives on until the next collection.
-    sources = catalogue.sources if catalogue else None
-    log = SourceLog() if log is None else log
-    numbers = count()
-
-    def submits(parts: Iterable[Part], under_way: _UnderWay) -> Iterator[Callable[[], Future[ScannedPart]]]:
-        for part in parts:
-            if stop():
-                builder.cut_short = True
-                return
-            for stretch, known in _stretches(part, sources):
-                under_way.append((stretch, known))
-                if any(known):
-                    yield partial(SerialExecutor().submit, _nothing_scanned, stretch)
-                else:
-                    likely = builder.rows + part.likely_runs
-                    numbered = replace(stretch, number=next(numbers))
-                    yield _ScanCall(crew, likely, numbered, keys, spool_dir, memory)
-
-    def scan(parts: Iterable[Part]) -> Iterator[tuple[Part, Known, ScannedPart]]:
-        under_way: _UnderWay = deque()
-        for scanned in in_order(submits(parts, under_way), lambda: crew.in_flight(builder.rows), _retry):
-            yield *under_way.popleft(), scanned
-            yield from scan(scanned.more)
-
-    for stretch, known, scanned in scan(parts):
+    log = SourceLog(lambda _batch: None) if log is None else log
+    scan = partial(_ScanCall, crew, keys, spool_dir, memory)
+    under_way = _Scan(builder, crew, catalogue.sources if catalogue else None, scan, stop)
+    for stretch, known, scanned in under_way.results(parts):
         _log_scanned(log, builder.rows, stretch, scanned)
         for reject in builder.add(scanned):
             watch(rejected(reject))
@@ -86,16 +65,53 @@ def scan_sources(
 
 
 @dataclass(frozen=True)
+class _Scan:
+    """A scan under way: what it knows of the sources ends with it."""
+
+    builder: IndexBuilder
+    crew: Crew
+    sources: KnownSources | None
+    call: Callable[[int, Part], _ScanCall]
+    stop: Callable[[], bool]
+    numbers: Iterator[int] = field(default_factory=count)
+
+    def results(self, parts: Iterable[Part]) -> Iterator[tuple[Part, Known, ScannedPart]]:
+        """The parts, and what they leave, in source order: what is known of their pieces, or was scanned."""
+        under_way: _UnderWay = deque()
+        for scanned in in_order(self._submits(parts, under_way), self._in_flight, _retry):
+            yield *under_way.popleft(), scanned
+            yield from self.results(map(unpacked, scanned.more))
+
+    def _in_flight(self) -> int:
+        return self.crew.in_flight(self.builder.rows)
+
+    def _submits(
+        self, parts: Iterable[Part], under_way: _UnderWay
+    ) -> Iterator[Callable[[], Future[ScannedPart]]]:
+        for part in parts:
+            if self.stop():
+                self.builder.cut_short = True
+                return
+            for stretch, known in _stretches(part, self.sources):
+                under_way.append((stretch, known))
+                if any(known):
+                    yield partial(SerialExecutor().submit, _nothing_scanned, stretch)
+                else:
+                    likely = self.builder.rows + part.likely_runs
+                    yield self.call(likely, replace(stretch, number=next(self.numbers)))
+
+
+@dataclass(frozen=True)
 class _ScanCall:
     """Starts the scan of a part, and can start it again."""
 
     crew: Crew
-    runs: int
-    """Known so far: whether a pool pays."""
-    part: Part
     keys: Keys
     spool_dir: str
     memory: MemoryBound
+    runs: int
+    """Known so far: whether a pool pays."""
+    part: Part
 
     def __call__(self) -> Future[ScannedPart]:
         what = self.part, self.keys, self.spool_dir, self.memory
@@ -114,7 +130,7 @@ def _retry(call: Callable[[], Future[ScannedPart]]) -> ScannedPart:
         call.crew.replace_pool()
     died = failure_of(WorkerDiedError("worker died while reading"))
     rejects = [Reject(piece.name, 0, died) for piece in call.part.pieces]
-    return ScannedPart(rejects=[*call.part.rejects, *rejects])
+    return ScannedPart(rejects=[*call.part.rejects, *rejects], tallies=[Tally(0, 1, 0, 0, 0)] * len(rejects))
 
 
 def _stretches(part: Part, sources: KnownSources | None) -> Iterator[tuple[Part, Known]]:
@@ -139,7 +155,10 @@ def _nothing_scanned(stretch: Part) -> ScannedPart:
 
 def _log_scanned(log: SourceLog, first_row: int, stretch: Part, scanned: ScannedPart) -> None:
     for piece, tally in zip(stretch.pieces, scanned.tallies, strict=False):
-        log.add(piece, tally, first_row)
+        if stretch.ranged and (piece.start or is_spooled(piece.format)):
+            log.extend(tally)
+        else:
+            log.add(piece, tally, first_row)
         first_row += tally.runs
 
 
@@ -152,7 +171,7 @@ def _add_known(builder: IndexBuilder, log: SourceLog, stretch: Part, found: Know
         builder.add_known(known.first_row, known.runs)
         totals.other_events += known.other_events
         totals.other_manifests += known.other_manifests
-        totals.bytes_read += known.size
+        totals.bytes_read += known.bytes_read
         totals.cached_sources += 1
 
 

@@ -72,8 +72,9 @@ class Settlement:
 
     def _settle_all(self, plan: Plan) -> Callable[[Sequence[Shard]], Settling]:
         """What settles shards, in each round."""
-        beats = self._session.folder.beats if self._crew.owns_workers else None
-        call = self._call(self._options.settling(sweep=self._session.after_crash, beats=beats))
+        folder, sweep = self._session.folder, self._session.after_crash
+        beats = folder.beats if self._crew.owns_workers else None
+        call = self._call(self._options.settling(folder.spool, sweep=sweep, beats=beats))
         watchdog = Watchdog(beats, self._options.run_timeout) if beats else None
         bury = partial(clear_locks, self._layout)
 

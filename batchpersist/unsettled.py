@@ -19,6 +19,7 @@ from .ingest.scan import Reject
 from .layout import Layout
 from .models import Event, Retry, RetryOf
 from .scanning import rejected
+from .sources import source_names
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -92,7 +93,7 @@ class Unsettled:
         keys = run_keys(index)
         wanted = self._keys
         if self._broken:
-            sources = encoded(index["source"])
+            sources = encoded(source_names(index))
             names = sources.dictionary.to_pylist()
             broken = pa.array([self._is_broken(name) for name in names], pa.bool_()).take(sources.indices)
             paths = pa.array([self._path(name) for name in names], pa.string()).take(sources.indices)

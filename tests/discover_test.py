@@ -11,6 +11,7 @@ from scans import lines, put, run, scan
 
 from batchpersist.errors import SourceMissingError, UsageError
 from batchpersist.ingest.scan import scan_part
+from batchpersist.ingest.scanned import unpacked
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.sources import discover
 from batchpersist.sources.discover import PART_FILES
@@ -78,7 +79,7 @@ def test_paths_do_not_depend_on_the_working_directory(
     monkeypatch.chdir(tmp_path)
     (part,) = discover(["folder"])
     monkeypatch.chdir("/")
-    assert scan_part(part, DEFAULT_KEYS, str(tmp_path)).run_ids == ["r1"]
+    assert scan_part(part, DEFAULT_KEYS, str(tmp_path)).runs == 1
 
 
 def test_small_files_share_a_part_up_to_its_size(tmp_path: Path) -> None:
@@ -125,7 +126,7 @@ def test_folders_are_listed_only_as_parts_are_taken(tmp_path: Path) -> None:
     (part,) = discover([str(tmp_path / "in")])
     put(tmp_path / "in" / "2" / "new.json", lines(run("new")))
     shutil.rmtree(tmp_path / "in" / "3")
-    (found,) = scan_part(part, DEFAULT_KEYS, str(tmp_path)).more
+    (found,) = map(unpacked, scan_part(part, DEFAULT_KEYS, str(tmp_path)).more)
     assert [piece.name.rsplit("/in/", 1)[1] for piece in found.pieces] == [
         "1/a.json",
         "2/b.json",

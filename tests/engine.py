@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 
 from batchpersist.models import ShardOutcome, Side
 from batchpersist.planning.plan import Plan, Selection, make_plan
+from batchpersist.sources import Format, SourceFile
 
 Run = dict[str, Any]
 
@@ -27,6 +27,14 @@ def run(task: str, number: int, **more: Any) -> Run:
     }
 
 
+def file_columns(*files: SourceFile) -> dict[str, pa.Array]:
+    """The columns of an index that say of which file each row is."""
+    origins, below = zip(*(file.encoded() for file in files), strict=True) if files else ((), ())
+    kinds = {"origin": pa.binary(), "file": pa.string()}
+    values = zip(kinds.items(), (origins, below), strict=True)
+    return {name: pa.array(column, kind).dictionary_encode() for (name, kind), column in values}
+
+
 def write_source(path: Path, runs: Sequence[Run]) -> pa.Table:
     """Write runs as JSON lines; returns their index."""
     lines = [json.dumps(item).encode() + b"\n" for item in runs]
@@ -38,10 +46,9 @@ def write_source(path: Path, runs: Sequence[Run]) -> pa.Table:
             "task_id": pa.array([item["taskId"] for item in runs], pa.string()).cast(repeated),
             "run_id": pa.array([item["runId"] for item in runs], pa.string()),
             "timestamp": pa.array([item["timestamp"] for item in runs], pa.string()),
-            "path": pa.array([os.fsencode(path)] * len(runs), pa.binary()).dictionary_encode(),
+            **file_columns(*[SourceFile(str(path), path.name, Format.LINES)] * len(runs)),
             "offset": pa.array(offsets, pa.int64()),
             "length": pa.array([len(line) - 1 for line in lines], pa.int64()),
-            "source": pa.array([path.name] * len(runs), pa.string()).cast(repeated),
             "line": pa.array(range(1, len(runs) + 1), pa.int64()),
         }
     )

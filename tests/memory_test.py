@@ -11,6 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from engine import file_columns
 
 from batchpersist import BatchOptions, UsageError, run_batch
 from batchpersist.errors import SnapshotError
@@ -20,6 +21,7 @@ from batchpersist.models import Durability
 from batchpersist.planning.plan import Selection, make_plan
 from batchpersist.planning.shards import SHARD_BYTES
 from batchpersist.snapshots.snapshot import TaskStateStore
+from batchpersist.sources import Format, SourceFile
 
 MEGABYTE = 1 << 20
 
@@ -78,10 +80,13 @@ def test_more_runs_than_can_be_indexed_are_refused_before_anything_is_written(
 
 def index_of(tasks: list[str], length: int) -> pa.Table:
     """A run of each task named."""
-    same = pa.array(["s"] * len(tasks)).dictionary_encode()
     numbers = pa.array(range(len(tasks)))
     ids = {name: numbers.cast("string") for name in ("run_id", "timestamp")}
-    places = {"path": same, "source": same, "offset": numbers, "line": numbers}
+    places = {
+        **file_columns(*[SourceFile("/s", "s", Format.LINES)] * len(tasks)),
+        "offset": numbers,
+        "line": numbers,
+    }
     lengths = pa.array([length] * len(tasks))
     return pa.table({"task_id": pa.array(tasks).dictionary_encode(), **ids, **places, "length": lengths})
 

@@ -6,12 +6,14 @@ from collections import Counter
 
 import pyarrow as pa
 import pytest
+from engine import file_columns
 from hypothesis import given
 from hypothesis import strategies as st
 
 from batchpersist.models import Work
 from batchpersist.planning.plan import Plan, Selection, make_plan
 from batchpersist.planning.shards import SHARD_BYTES, SHARD_RUNS, SHARD_TASKS
+from batchpersist.sources import Format, SourceFile
 
 
 def index_of(runs: list[tuple[str, str, str, int]]) -> pa.Table:
@@ -23,10 +25,9 @@ def index_of(runs: list[tuple[str, str, str, int]]) -> pa.Table:
             "task_id": pa.array(tasks, pa.string()).cast(repeated),
             "run_id": pa.array(ids, pa.string()),
             "timestamp": pa.array(times, pa.string()),
-            "path": pa.array([b"/source"] * len(runs), pa.binary()).dictionary_encode(),
+            **file_columns(*[SourceFile("/source", "source", Format.LINES)] * len(runs)),
             "offset": pa.array(range(len(runs)), pa.int64()),
             "length": pa.array(lengths, pa.int64()),
-            "source": pa.array(["source"] * len(runs), pa.string()).cast(repeated),
             "line": pa.array(range(1, len(runs) + 1), pa.int64()),
         }
     )

@@ -45,7 +45,7 @@ class Remote:
 
     def settle(self, *, sweep: bool = False, version: str = __version__) -> ShardOutcome:
         job = make_job(self._rows, Shard(0, Work.PAIR, 0, len(RUNS), 0), sweep=sweep)
-        options = SettleOptions(self.layout.out_dir, self.layout.runs_dir, lock=LockPolicy(attempts=1))
+        options = SettleOptions(self.layout.out_dir, self.layout.runs_dir, "", lock=LockPolicy(attempts=1))
         return settle_remotely(job, options, str(self.calls), version)
 
     def leave_lock(self, pid: int, host: str = socket.gethostname()) -> Path:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchpersist.ingest.scan import Reject, ScannedPart, scan_part
+from batchpersist.ingest.scanned import unpacked
 from batchpersist.models import DEFAULT_KEYS, Keys
-from batchpersist.sources import Part, discover
+from batchpersist.sources import Part, decoded, discover, place
 
 
 class Row(NamedTuple):
@@ -45,12 +46,13 @@ def scan(spool_dir: Path, *sources: Path | str, part_bytes: int = 8 << 20, keys:
         discover([str(source) for source in sources], part_bytes=part_bytes), keys, spool_dir
     ):
         before = 0 if scanned.starts_file else before
-        files = zip(scanned.files, scanned.offsets, scanned.lengths, scanned.lines, strict=True)
-        ids = zip(scanned.task_ids, scanned.run_ids, scanned.timestamps, strict=True)
-        for (file, offset, length, line), identity in zip(files, ids, strict=True):
-            with open(scanned.paths[file], "rb") as source:
-                source.seek(offset)
-                result.rows.append(Row(scanned.names[file], line + before, *identity, source.read(length)))
+        for row in rows_of(scanned):
+            file = decoded(row["origin"], row["file"])
+            with open(place(file.path, file.format, str(spool_dir)), "rb") as source:
+                source.seek(row["offset"])
+                document = source.read(row["length"])
+            identity = (row["task_id"], row["run_id"], row["timestamp"])
+            result.rows.append(Row(file.name, row["line"] + before, *identity, document))
         result.rejects += [reject._replace(line=reject.line + before) for reject in scanned.rejects]
         before += scanned.line_count
         result.parts += 1
@@ -61,12 +63,16 @@ def scan(spool_dir: Path, *sources: Path | str, part_bytes: int = 8 << 20, keys:
     return result
 
 
+def rows_of(scanned: ScannedPart) -> list[dict[str, Any]]:
+    return [] if scanned.rows is None else scanned.rows.to_pylist()
+
+
 def scan_parts(parts: Iterable[Part], keys: Keys, spool_dir: Path) -> Iterator[ScannedPart]:
     """Each part, and after it what it left."""
     for part in parts:
         scanned = scan_part(part, keys, str(spool_dir))
         yield scanned
-        yield from scan_parts(scanned.more, keys, spool_dir)
+        yield from scan_parts(map(unpacked, scanned.more), keys, spool_dir)
 
 
 def run(run_id: str = "r1", **members: Any) -> dict[str, Any]:

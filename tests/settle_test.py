@@ -33,7 +33,10 @@ PERSISTED, UNCHANGED, FAILED = Side.PERSISTED, Side.UNCHANGED, Side.FAILED
 @pytest.fixture
 def options(tmp_path: Path) -> SettleOptions:
     return SettleOptions(
-        out_dir=str(tmp_path / "out"), runs_dir=str(tmp_path / "runs"), lock=LockPolicy(attempts=1)
+        out_dir=str(tmp_path / "out"),
+        runs_dir=str(tmp_path / "runs"),
+        spool=str(tmp_path),
+        lock=LockPolicy(attempts=1),
     )
 
 

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import pyarrow as pa
+from engine import file_columns
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from batchpersist.models import Commit, Failure, Shard, ShardOutcome, Side, Work
+from batchpersist.sources import Format, SourceFile
 
 PROPERTY = settings(max_examples=60, deadline=None)
 BAD = (Side.FAILED, Side.LOCKED)
@@ -75,11 +77,11 @@ def _error(side: str, failure: Failure | None) -> dict[str, object]:
 def plan_rows(rows: Sequence[Row]) -> pa.Table:
     """The plan's table of these rows, with the columns encoded as the index encodes them."""
     text, repeated = pa.string(), pa.dictionary(pa.int32(), pa.string())
-    kinds = {"task_id": repeated, "run_id": text, "timestamp": text, "source": repeated}
+    kinds = {"task_id": repeated, "run_id": text, "timestamp": text}
     kinds |= {"line": pa.int64(), "superseded": pa.bool_()}
-    return pa.table(
-        {name: pa.array([getattr(row, name) for row in rows], kind) for name, kind in kinds.items()}
-    )
+    columns = {name: pa.array([getattr(row, name) for row in rows], kind) for name, kind in kinds.items()}
+    files = [SourceFile(f"/in/{row.source}", row.source, Format.LINES) for row in rows]
+    return pa.table({**columns, **file_columns(*files)})
 
 
 def bring_home(rows: Sequence[Row], shard: Shard) -> ShardOutcome:

@@ -25,13 +25,13 @@ class LookJob(NamedTuple):
     """The runs to look at; None: all."""
 
 
-def look(job: LookJob, options: AuditOptions, keep_same: bool) -> list[TaskLook]:
-    """Look at each of the shares once; what the audit sends to a worker."""
+def look(job: LookJob, options: AuditOptions, keep_same: bool, spool: str) -> list[TaskLook]:
+    """Look at each of the shares once; what the audit sends to a worker. ``spool``: of the sources' scan."""
     if job.source is None:
         return [_take(share, NO_SOURCES, job, options, keep_same) for share in job.shares]
     rows = job.source.refs()
     tasks = dict(rows.tasks(range(len(rows))))
-    with PayloadReader(options.keys) as reader:
+    with PayloadReader(options.keys, spool) as reader:
         return [
             _take(share, _sources(rows, tasks.get(share.task_id, range(0)), reader), job, options, keep_same)
             for share in job.shares

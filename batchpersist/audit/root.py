@@ -169,7 +169,8 @@ class Audit:
             yield job
 
     def _submit(self, job: LookJob) -> Future[list[TaskLook]]:
-        return self.crew.submit(self.likely_runs or 0, look, job, self._options, self._keep_same)
+        what = (job, self._options, self._keep_same, self._spool.name)
+        return self.crew.submit(self.likely_runs or 0, look, *what)
 
     def _try_again(self, submit: Submit[list[TaskLook]]) -> list[TaskLook]:
         """On a new pool, alone; where that breaks as well, the tasks are not looked at, and that is told."""

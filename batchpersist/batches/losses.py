@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from ..models import Event, RunFailure, ShardOutcome
 from ..scheduling.policy import FailurePolicy
+from ..sources import decoded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -43,7 +44,7 @@ class Losses:
             if run["superseded"]:
                 continue
             self._failed.add(first + row)
-            place = (run["source"], run["line"], run["task_id"], run["run_id"])
+            place = (decoded(run["origin"], run["file"]).name, run["line"], run["task_id"], run["run_id"])
             if row in outcome.snapshot_failures and self._is_news("snapshot", first + row):
                 self._watch(RunFailure("snapshot", outcome.snapshot_failures[row], *place))
             if row in outcome.manifest_failures and self._is_news("manifest", first + row):

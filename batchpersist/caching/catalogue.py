@@ -15,16 +15,17 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from .. import __version__
 from ..files.versions import boot_id
 from ..layout import Layout
 from ..models import Keys
-from .cataloguefile import CatalogueError, read_file, stream, write_file
-from .cataloguesources import KnownSources, SourceLog
+from .cataloguefile import CatalogueError, read_file, write_file
+from .cataloguesources import KnownSources
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -57,13 +58,13 @@ def load_catalogue(layout: Layout, keys: Keys) -> Catalogue | None:
 def save_catalogue(
     layout: Layout,
     keys: Keys,
-    log: SourceLog,
+    sources: Iterable[bytes],
     rows: Iterable[bytes],
     stamps: Iterable[bytes],
     *,
     synced: bool,
 ) -> None:
-    """Replace the catalogue; ``rows`` and ``stamps`` are Arrow streams, of the index. Raises OSError.
+    """Replace the catalogue by three Arrow streams: of a ``SourceLog``, and of the index. Raises OSError.
 
     ``synced``: whether all outputs that there are stamps of have been. One that was not may be torn after
     a power cut although its times are those of before: then the catalogue ends with this boot.
@@ -71,10 +72,14 @@ def save_catalogue(
     boot = None if synced else boot_id()
     header = json.dumps({**_scope(layout, keys), "boot": boot}).encode()
     os.makedirs(os.path.dirname(layout.catalogue), exist_ok=True)
-    write_file(layout.catalogue, header, [stream(log.table()), rows, stamps])
+    write_file(layout.catalogue, header, [sources, rows, stamps])
 
 
 def _scope(layout: Layout, keys: Keys) -> dict[str, Any]:
-    """What a catalogue holds good for."""
+    """What a catalogue holds good for. Other versions may word the rows of a table otherwise."""
+    import msgspec
+    import pyarrow as pa
+
     roots = {"out_dir": os.fsencode(layout.out_dir).hex(), "runs_dir": os.fsencode(layout.runs_dir).hex()}
-    return {"format": FORMAT, **roots, **asdict(keys)}
+    makers = {"batchpersist": __version__, "pyarrow": pa.__version__, "msgspec": msgspec.__version__}
+    return {"format": FORMAT, **makers, **roots, **asdict(keys)}

@@ -9,7 +9,8 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from contextlib import closing
 from itertools import chain
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -72,25 +73,30 @@ def _check(file: BinaryIO) -> None:
         raise CatalogueError("cut or damaged")
 
 
-def stream(table: pa.Table) -> Sequence[bytes]:
-    """A table as an Arrow stream, one batch for all of its rows."""
-    import pyarrow as pa
+class StreamFile:
+    """A file of its own for an Arrow stream, batch by batch. Every call may raise OSError."""
 
-    sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, table.schema) as writer:
-        writer.write_table(table.combine_chunks())
-    return [sink.getvalue()]
+    def __init__(self, path: str, schema: pa.Schema) -> None:
+        import pyarrow as pa
+
+        self._file = pa.OSFile(path, "wb")
+        self._writer = pa.ipc.new_stream(self._file, schema)
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        self._writer.write_batch(batch)
+
+    def close(self) -> None:
+        self._writer.close()
+        self._file.close()
 
 
 def spool_stream(batches: Iterable[pa.RecordBatch], path: str) -> None:
     """Batches (one at least) as an Arrow stream in a file of its own; OSError."""
-    import pyarrow as pa
-
     rest = iter(batches)
     first = next(rest)
-    with pa.OSFile(path, "wb") as file, pa.ipc.new_stream(file, first.schema) as writer:
+    with closing(StreamFile(path, first.schema)) as file:
         for batch in chain((first,), rest):
-            writer.write_batch(batch)
+            file.write(batch)
 
 
 def spooled_stream(path: str) -> Iterator[bytes]:

@@ -16,7 +16,7 @@ from ..models import Durability
 from ..options import BatchOptions
 from ..planning.plan import Plan
 from .catalogue import Catalogue, load_catalogue, save_catalogue
-from .cataloguefile import spool_stream, spooled_stream
+from .cataloguefile import StreamFile, spool_stream, spooled_stream
 from .catalogueoutputs import new_stamps, with_known_stamps
 from .cataloguesources import SourceLog
 
@@ -34,7 +34,8 @@ class CatalogueSession:
         self._options = options
         self._spool = spool
         self._catalogue = load_catalogue(layout, options.keys) if options.reads_catalogue else None
-        self.log = SourceLog()
+        self.log = SourceLog(self._keep_sources)
+        self._sources: StreamFile | None = None
         self._durable = options.durability is not Durability.NONE
         self._stamps = self._known_stamps(self._catalogue)
         self._known: pa.Array | None = None
@@ -55,12 +56,22 @@ class CatalogueSession:
     def indexed(self, index: pa.Table) -> None:
         """The scan has ended. The rows are put aside: memory is for the plan from now on."""
         self._rows = index.num_rows if self.log else 0
+        self.log.flush()
+        if self._sources is not None:
+            with self._giving_up():
+                self._sources.close()
         if self._keeps:
             if "known" in index.column_names:
                 self._known = whole(index["known"])
                 index = index.drop_columns("known")
             with self._giving_up():
                 spool_stream(_pruned(index).to_batches(), self._path("rows"))
+
+    def _keep_sources(self, batch: pa.RecordBatch) -> None:
+        if self._options.keeps_catalogue and not self._given_up:
+            with self._giving_up():
+                self._sources = self._sources or StreamFile(self._path("sources"), batch.schema)
+                self._sources.write(batch)
 
     def informed(self, plan: Plan) -> Plan:
         """The plan with what is known of its outputs, which the workers need not read then."""
@@ -77,8 +88,8 @@ class CatalogueSession:
             stamps = new_stamps(plan.rows, outcomes, self._known, self._stamps, self._rows)
             with self._giving_up():
                 spool_stream(stamps, self._path("stamps"))
-                streams = [spooled_stream(self._path(name)) for name in ("rows", "stamps")]
-                save_catalogue(self._layout, self._options.keys, self.log, *streams, synced=self._durable)
+                streams = [spooled_stream(self._path(name)) for name in ("sources", "rows", "stamps")]
+                save_catalogue(self._layout, self._options.keys, *streams, synced=self._durable)
         self._stamps = self._known = None
 
     def _path(self, name: str) -> str:

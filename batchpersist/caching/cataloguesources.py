@@ -1,16 +1,16 @@
-"""Sources as the catalogue knows them: which rows of the index a file gave, as long as it has its stamp."""
+"""Sources as the catalogue knows them: which rows of the index a file gave, as long as it is as it was."""
 
 from __future__ import annotations
 
-import os
+import struct
 from array import array
 from bisect import bisect_left
-from hashlib import blake2b
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..columns import adopt, memory, whole
 from ..ingest.scan import Tally
-from ..sources import Format, Piece
+from ..sources import Piece
 from ..stamps import NO_STAMP
 
 if TYPE_CHECKING:
@@ -24,26 +24,38 @@ class KnownSource(NamedTuple):
     runs: int
     other_events: int
     other_manifests: int
-    size: int
+    bytes_read: int
 
 
 _COLUMNS = ("high", "low", *KnownSource._fields)
+_CODES: tuple[Literal["Q", "i", "q"], ...] = ("Q", "Q", "i", "i", "q", "q", "q")
+
+_ENTRIES = 1 << 16
+"""Handed over at once."""
+
+_identity = struct.Struct("=QQ")
 
 
 class KnownSources:
-    """The source files of a catalogue, by what identifies them; nothing but columns in memory."""
+    """The source files of a catalogue, by their identity; nothing but columns in memory."""
 
     def __init__(self, table: pa.Table) -> None:
-        """``table``: from ``SourceLog.table``. Raises ValueError for any other."""
+        """``table``: what a ``SourceLog`` handed over. Raises ValueError for any other."""
+        import pyarrow.compute as pc
+
         if tuple(table.column_names) != _COLUMNS:
             raise ValueError("not a table of sources")
-        self._high, self._low, *self._fields = map(_integers, table.columns)
+        order = pc.array_sort_indices(whole(table["high"]))
+        columns = [whole(column.take(order)) for column in table.columns]
+        self._high, self._low, *self._fields = (
+            memory(column, code) for column, code in zip(columns, _CODES, strict=True)
+        )
 
     def find(self, piece: Piece) -> KnownSource | None:
         """What is known of the file that a piece belongs to; None where it was not scanned as it is now."""
-        if not _is_loggable(piece):
+        if piece.identity == NO_STAMP:
             return None
-        high, low = _identity(piece)
+        high, low = _identity.unpack(piece.identity)
         at = bisect_left(self._high, high)
         while at < len(self._high) and self._high[at] == high:
             if self._low[at] == low:
@@ -55,65 +67,56 @@ class KnownSources:
 class SourceLog:
     """Collects what a scan finds in each source file; for pieces in source order."""
 
-    def __init__(self) -> None:
-        self._columns = {name: array("Q" if name in ("high", "low") else "q") for name in _COLUMNS}
-        self._open: Piece | None = None
-        """The file whose further ranges may follow."""
+    def __init__(self, take: Callable[[pa.RecordBatch], None]) -> None:
+        """``take`` is given what has been collected, some at a time."""
+        self._take = take
+        self._columns = _empty()
+        self._open = False
+        """What comes next may belong to the last entry."""
+        self._entries = 0
 
     def __len__(self) -> int:
-        return len(self._columns["high"])
+        return self._entries
 
     def add(self, piece: Piece, tally: Tally, first_row: int) -> None:
-        """Note what a piece held. A file with a reject in any range is left out: it is to be told anew."""
-        if not _is_loggable(piece):
+        """Note what a file held, or its first range. One with a reject is left out, to be told anew."""
+        self._open = piece.identity != NO_STAMP and not tally.rejects
+        if self._open:
+            runs, _, *counts = tally
+            self.add_known(piece, KnownSource(first_row, runs, *counts), first_row)
+
+    def extend(self, tally: Tally) -> None:
+        """Note what a further range of the last file held; with a reject, the file is left out as a whole."""
+        if not self._open:
             return
-        if piece.start == 0:
-            self._open = None if tally.rejects else piece
-            if self._open is not None:
-                known = KnownSource(first_row, tally.runs, *tally[2:], piece.stop)
-                self.add_known(piece, known, first_row)
-        elif self._open is not None and self._open.path == piece.path:
-            self._extend(tally, piece)
+        if tally.rejects:
+            self._open = False
+            self._entries -= 1
+            for column in self._columns:
+                column.pop()
+            return
+        runs, _, *counts = tally
+        for column, count in zip(self._columns[3:], (runs, *counts), strict=True):
+            column[-1] += count
 
     def add_known(self, piece: Piece, known: KnownSource, first_row: int) -> None:
         """Note again what was known of a file already; its rows begin at ``first_row`` now."""
-        row = (*_identity(piece), *known._replace(first_row=first_row))
-        for column, value in zip(self._columns.values(), row, strict=True):
+        if len(self._columns[0]) == _ENTRIES:
+            self.flush()
+        entry = (*_identity.unpack(piece.identity), first_row, *known[1:])
+        for column, value in zip(self._columns, entry, strict=True):
             column.append(value)
+        self._entries += 1
 
-    def _extend(self, tally: Tally, piece: Piece) -> None:
-        columns = self._columns
-        if tally.rejects:
-            self._open = None
-            for column in columns.values():
-                column.pop()
-            return
-        columns["size"][-1] = piece.stop
-        for name in ("runs", "other_events", "other_manifests"):
-            columns[name][-1] += getattr(tally, name)
-
-    def table(self) -> pa.Table:
+    def flush(self) -> None:
+        """Hand over what is left; nothing may follow that belongs to it."""
         import pyarrow as pa
-        import pyarrow.compute as pc
 
-        kinds = {"Q": pa.uint64(), "q": pa.int64()}
-        columns = {name: adopt(column, kinds[column.typecode]) for name, column in self._columns.items()}
-        table = pa.table(columns)
-        return table.take(pc.array_sort_indices(whole(table["high"])))
-
-
-def _is_loggable(piece: Piece) -> bool:
-    return piece.stamp != NO_STAMP and piece.format in (Format.JSON, Format.LINES)
+        kinds = {"Q": pa.uint64(), "q": pa.int64(), "i": pa.int32()}
+        columns = [adopt(column, kinds[column.typecode]) for column in self._columns]
+        self._columns = _empty()
+        self._take(pa.record_batch(columns, names=_COLUMNS))
 
 
-def _identity(piece: Piece) -> tuple[int, int]:
-    """A file as it was found: where, under which name, read how, and in which state."""
-    place = os.fsencode(f"{piece.format.name}\0{piece.doubtful}\0{piece.path}\0{piece.name}")
-    digest = blake2b(piece.stamp + place, digest_size=16).digest()
-    return int.from_bytes(digest[:8], "little"), int.from_bytes(digest[8:], "little")
-
-
-def _integers(column: pa.ChunkedArray) -> memoryview:
-    import pyarrow as pa
-
-    return memory(whole(column), "Q" if pa.types.is_uint64(column.type) else "q")
+def _empty() -> list[array[int]]:
+    return [array(code) for code in _CODES]

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from .. import __version__
+from ..allocators import keep_little
 from ..batches.batchreport import BatchReport
 from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
 from ..models import Begun, Event
@@ -53,6 +54,8 @@ class Job:
 
         Returns the exit code.
         """
+        if self.given["workers"] > 1:  # they do the work
+            keep_little()
         with self.display() as display:
 
             def watch(event: Event) -> None:

@@ -15,13 +15,17 @@ from typing import TYPE_CHECKING, Any
 from ..columns import SideColumns, adopt, encoded, named, put, put_larger, where, whole
 from ..models import ShardOutcome, Side, Work
 from ..phaseclock import PHASES
+from ..sources import source_names
 from .outcomestamps import OutcomeStamps
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-_OF_PLAN = ("task_id", "run_id", "timestamp", "source", "line", "superseded")
+_OF_PLAN = ("task_id", "run_id", "timestamp", "origin", "file", "line", "superseded")
+
+
+_FEW = 1 << 16
 
 
 class Status(IntEnum):
@@ -69,8 +73,8 @@ class SettleTotals:
 class OutcomeBuilder:
     """Takes in shard outcomes in any order of completion; rows of none stay NOT_ATTEMPTED.
 
-    ``rows`` is the plan's, in plan order: task_id, run_id, timestamp, source (strings, plain
-    or dictionary-encoded), line (int64) and superseded (bool). For one thread.
+    ``rows`` is the plan's, in plan order: task_id, run_id, timestamp (strings, plain or dictionary-encoded),
+    origin, file (``sources.SourceFile``), line (int64) and superseded (bool). For one thread.
     """
 
     def __init__(self, rows: pa.Table) -> None:
@@ -154,12 +158,13 @@ class OutcomeBuilder:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        rows, snapshot, manifest = self._rows, self._snapshot, self._manifest
+        snapshot, manifest = self._snapshot, self._manifest
+        rows, self._rows = self._rows, self._rows.slice(0, 0)
         columns = {
             "task_id": encoded(rows["task_id"]),
             "run_id": rows["run_id"],
             "timestamp": rows["timestamp"],
-            "source": encoded(rows["source"]),
+            "source": _sources(rows),
             "line": rows["line"],
             "status": named(Status, _statuses(snapshot, manifest, rows["superseded"])),
             "snapshot": named(Side, snapshot.states()),
@@ -176,6 +181,13 @@ class OutcomeBuilder:
         columns["manifest_bytes"] = adopt(self._manifest_bytes, pa.int64())
         columns["shard"] = where(pc.greater_equal(shard, 0), shard)
         return pa.table(columns)
+
+
+def _sources(rows: pa.Table) -> pa.ChunkedArray:
+    """What a person calls each row's source; in one dictionary, unless that would take a lot of memory."""
+    names = source_names(rows)
+    few = sum(len(chunk.dictionary) for chunk in names.chunks) <= _FEW
+    return names.unify_dictionaries() if few else names
 
 
 def _shard_row(outcome: ShardOutcome) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..batches.batchfolder import BatchFolder
 from ..batches.batchreport import BatchReport
-from ..columns import utf8
+from ..columns import encoded, utf8
 from ..errors import UsageError, failure_of
 from ..files import atomic
 from ..files.durability import SyncGroup
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ..ingest.scan import Reject
 
-_ROWS_AT_ONCE = 1 << 16
+_ROWS_AT_ONCE = 1 << 15
 
 
 def check_writable(options: BatchOptions) -> None:
@@ -113,9 +113,21 @@ def _parquet(table: pa.Table) -> Iterator[bytes]:
     repeated = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
     with pq.ParquetWriter(sink, table.schema, compression="zstd", use_dictionary=repeated) as writer:
         for start in range(0, table.num_rows, _ROWS_AT_ONCE):
-            writer.write_table(table.slice(start, _ROWS_AT_ONCE))
+            writer.write_table(_of_its_own(table.slice(start, _ROWS_AT_ONCE)))
             yield sink.taken()
     yield sink.taken()
+
+
+def _of_its_own(rows: pa.Table) -> pa.Table:
+    """Some rows of a table, without what its dictionaries have for others."""
+    import pyarrow as pa
+
+    repeated = pa.dictionary(pa.int32(), pa.string())
+    for number, field in enumerate(rows.schema):
+        column = rows.column(number)
+        if field.type == repeated and len(column.chunk(0).dictionary) > rows.num_rows:
+            rows = rows.set_column(number, field, encoded(column))
+    return rows
 
 
 class _Pieces(io.RawIOBase):

@@ -1,26 +1,29 @@
 """The index of a batch: one row a completed run, in source order, without its payload.
 
-Columns: task_id, run_id, timestamp (strings), path (as the file system has it: bytes), source
-(what a person calls it), offset, length, line (int64). What repeats is dictionary-encoded.
+Columns: task_id, run_id, timestamp (strings), origin and file (``sources.SourceFile``), offset, length and
+line (int64). What repeats is dictionary-encoded.
 It stays columnar from the scan to the plan: at a million runs a Python object a row would
 cost more than the runs themselves.
 """
 
 from __future__ import annotations
 
-import os
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..columns import adopt, columns_of, utf8, where, whole
+from ..columns import adopt, columns_of, where, whole
 from ..memory import UNBOUNDED, MemoryBound
 from .scan import Reject, ScannedPart
+from .scanned import row_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+_ROWS_AT_ONCE = 1 << 16
 
 
 @dataclass
@@ -58,6 +61,9 @@ class IndexBuilder:
     _size: int = 0
     """Bytes of all columns."""
     _scanned: list[pa.RecordBatch] = field(default_factory=list)
+    _pending: list[pa.RecordBatch] = field(default_factory=list)
+    """As they came from the workers, to be brought together."""
+    _pending_rows: int = 0
     _scanned_rows: int = 0
     _order: array[int] = field(default_factory=lambda: array("i"))
     """Where each row comes from, if any are known: a row of these, or behind them a scanned one."""
@@ -72,25 +78,36 @@ class IndexBuilder:
 
         Returns the part's rejects that are wanted.
         """
-        name = part.names[0] if part.ranged else ""
-        before = 0 if part.starts_file else self._lines_before[name]
-        if part.run_ids:
-            self._scanned.append(_record_batch(part, before))
-            self._size += self._scanned[-1].nbytes
-        self._extend((self.known.num_rows if self.known else 0) + self._scanned_rows, len(part.run_ids))
-        self._scanned_rows += len(part.run_ids)
+        before = 0 if part.starts_file else self._lines_before[part.source]
+        if part.rows is not None:
+            self._pending.append(_counted_from(part.rows, before))
+            self._pending_rows += part.runs
+            self._size += part.rows.nbytes
+            if self._pending_rows >= _ROWS_AT_ONCE:
+                self._join_pending()
+        self._extend((self.known.num_rows if self.known else 0) + self._scanned_rows, part.runs)
+        self._scanned_rows += part.runs
         found = [reject._replace(line=reject.line + before) for reject in part.rejects]
         rejects = [reject for reject in found if self.wanted(reject)]
         self.totals.other_rejects += len(found) - len(rejects)
         self.rejects += rejects
         if part.ranged:
-            self._lines_before[name] = before + part.line_count
+            self._lines_before[part.source] = before + part.line_count
         self._count(part)
         return rejects
 
+    def _join_pending(self) -> None:
+        """Small pieces of the heap become a large one of Arrow's: else the heap would stay as large."""
+        import pyarrow as pa
+
+        joined = pa.Table.from_batches(self._pending, schema=row_schema()).combine_chunks()
+        self._scanned += joined.to_batches()
+        self._pending.clear()
+        self._pending_rows = 0
+
     def _count(self, part: ScannedPart) -> None:
         totals = self.totals
-        totals.discovered += len(part.run_ids) + len(part.rejects)
+        totals.discovered += part.runs + len(part.rejects)
         totals.other_events += part.other_events
         totals.other_manifests += part.other_manifests
         totals.ignored_files += part.ignored_files
@@ -120,8 +137,9 @@ class IndexBuilder:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        self._join_pending()
         known, self.known = self.known, None
-        scanned = pa.Table.from_batches(self._scanned, schema=_schema())
+        scanned = pa.Table.from_batches(self._scanned, schema=row_schema())
         self._scanned.clear()
         columns = columns_of(scanned if known is None else pa.concat_tables([_indexed(known), scanned]))
         before = None if known is None else known.num_rows
@@ -136,51 +154,49 @@ class IndexBuilder:
         return table.append_column("known", where(pc.less(numbers, before), numbers))
 
 
+def _counted_from(rows: pa.RecordBatch, before: int) -> pa.RecordBatch:
+    """Lines counted from the file's start, which is so many lines before."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not before:
+        return rows
+    lines = pc.add(rows.column("line"), before)
+    return pa.RecordBatch.from_arrays([*rows.columns[:-1], lines], schema=rows.schema)
+
+
 def _indexed(known: pa.Table) -> pa.Table:
-    return known.select(_schema().names)
+    return known.select(row_schema().names)
 
 
 def _in_one_piece(columns: dict[str, pa.ChunkedArray]) -> pa.Table:
     """A table of the columns, each with one chunk and one dictionary; they are let go of one by one."""
     import pyarrow as pa
 
-    return pa.table({name: whole(columns.pop(name).unify_dictionaries()) for name in list(columns)})
+    def joined(name: str) -> pa.Array:
+        column = columns.pop(name)
+        return _stacked(column) if name == "file" else whole(column.unify_dictionaries())
+
+    return pa.table({name: joined(name) for name in list(columns)})
 
 
-def _schema() -> pa.Schema:
-    import pyarrow as pa
+def _stacked(column: pa.ChunkedArray) -> pa.Array:
+    """A column in one piece, with the chunks' dictionaries one after the other.
 
-    repeated = pa.dictionary(pa.int32(), pa.string())
-    return pa.schema(
-        [
-            ("task_id", repeated),
-            ("run_id", pa.string()),
-            ("timestamp", pa.string()),
-            ("path", pa.dictionary(pa.int32(), pa.binary())),
-            ("offset", pa.int64()),
-            ("length", pa.int64()),
-            ("source", repeated),
-            ("line", pa.int64()),
-        ]
-    )
-
-
-def _record_batch(part: ScannedPart, lines_before: int) -> pa.RecordBatch:
+    What chunks have in common is told from the chunk before alone (ranges of one file): at a million files
+    a look for all of it would take more memory than it saves.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    files = pa.array(part.files, pa.int32())
-    lines = pa.array(part.lines, pa.int64())
-    return pa.RecordBatch.from_arrays(
-        [
-            pa.array(part.task_ids, pa.string()).dictionary_encode(),
-            pa.array(part.run_ids, pa.string()),
-            pa.array(part.timestamps, pa.string()),
-            pa.DictionaryArray.from_arrays(files, pa.array(map(os.fsencode, part.paths), pa.binary())),
-            pa.array(part.offsets, pa.int64()),
-            pa.array(part.lengths, pa.int64()),
-            pa.DictionaryArray.from_arrays(files, pa.array(map(utf8, part.names), pa.string())),
-            pc.add(lines, lines_before),
-        ],
-        schema=_schema(),
-    )
+    if not column.num_chunks:
+        return whole(column)
+    dictionaries = [column.chunk(0).dictionary]
+    indices, before = [], 0
+    for chunk in column.chunks:
+        if not chunk.dictionary.equals(dictionaries[-1]):
+            before += len(dictionaries[-1])
+            dictionaries.append(chunk.dictionary)
+        indices.append(pc.add(chunk.indices, pa.scalar(before, pa.int32())))
+    del column
+    return pa.DictionaryArray.from_arrays(pa.concat_arrays(indices), pa.concat_arrays(dictionaries))

@@ -13,18 +13,20 @@ from ..models import Failure, Keys
 from ..runs.runreader import RunReader
 from ..sources import (
     PART_BYTES,
+    Copy,
     Format,
     Part,
     Piece,
     Reject,
     copy_lines,
+    encoded_piece,
     fetch,
     is_remote,
     is_spooled,
     read_piece,
     unfold,
 )
-from .scanned import ScannedPart, Tally
+from .scanned import RowColumns, ScannedPart, Tally, packed
 
 __all__ = ["Reject", "ScannedPart", "Tally", "scan_part"]
 
@@ -41,44 +43,37 @@ def scan_part(part: Part, keys: Keys, spool_dir: str, memory: MemoryBound = UNBO
     and what turns out long there is left as further parts; so is what is found in a folder.
     A part may be scanned again: the copies are made anew.
     """
-    scan = _Scan(part, keys, memory)
+    scan = _Scan(part, keys, spool_dir, memory)
     for number, piece in enumerate(part.pieces):
         if piece.format is Format.FOLDER:
-            scan.scanned.more = list(unfold(part.number, part.pieces[number:]))
+            scan.scanned.more = list(map(packed, unfold(part.number, part.pieces[number:])))
             break
-        local = scan.fetched(piece, spool_dir) if is_remote(piece.path) else piece
-        if local is None:
-            continue
-        lines, failure = local, None
-        if is_spooled(local):
-            lines, failure = copy_lines(local, keys, spool_dir)
-            scan.scanned.bytes_read += local.stop or lines.stop
-            if local is not piece:  # its lines have been copied, and are all that will be read again
-                os.unlink(local.path)
-        if lines is not piece and lines.format is not Format.JSON and lines.stop > LONGEST_COPY:
-            scan.scanned.more = _left(part, number, lines, failure)
+        long = scan.take(piece)
+        if long is not None:
+            rest = [Part(part.number, (piece,)) for piece in part.pieces[number + 1 :]]
+            scan.scanned.more = list(map(packed, [*_ranges(part, *long), *rest]))
             break
-        scan.read(lines, failure)
-    return scan.scanned
+    return scan.ended()
 
 
-def _left(part: Part, number: int, lines: Piece, failure: Failure | None) -> list[Part]:
-    """Parts for the ranges of one piece's copy, for why it ends early, and for the pieces after it."""
-    left = [Part(part.number, (cut,), ranged=True) for cut in lines.cut(PART_BYTES)]
+def _ranges(part: Part, lines: Piece, failure: Failure | None) -> list[Part]:
+    """Parts for the ranges of a piece's copy, and for why it ends early."""
+    ranges = [Part(part.number, (cut,), ranged=True) for cut in lines.cut(PART_BYTES)]
     if failure is not None:  # a range of nothing: the lines before it tell its line
         end = lines._replace(start=lines.stop)
-        left.append(Part(part.number, (end,), ranged=True, rejects=(Reject(lines.name, 0, failure),)))
-    return left + [Part(part.number, (piece,)) for piece in part.pieces[number + 1 :]]
+        ranges.append(Part(part.number, (end,), ranged=True, rejects=(Reject(lines.name, 0, failure),)))
+    return ranges
 
 
 class _Scan:
     """One part under way."""
 
-    def __init__(self, part: Part, keys: Keys, memory: MemoryBound) -> None:
+    def __init__(self, part: Part, keys: Keys, spool_dir: str, memory: MemoryBound) -> None:
         self._keys = keys
+        self._spool_dir = spool_dir
         self._memory = memory
         self._read_run = RunReader(keys).read
-        self._task_ids: dict[str, str] = {}
+        self._rows = RowColumns()
         self.scanned = ScannedPart(
             rejects=list(part.rejects),
             ranged=part.ranged,
@@ -87,38 +82,59 @@ class _Scan:
             ignored_files=part.ignored_files,
         )
 
-    def fetched(self, piece: Piece, spool_dir: str) -> Piece | None:
-        """The piece's copy; None where it could not be made, which is told."""
-        scanned, before = self.scanned, self.scanned.tally()
-        try:
-            return fetch(piece, spool_dir)
-        except (OSError, ItemError) as error:
-            scanned.rejects.append(Reject(piece.name, 0, failure_of(error)))
-            scanned.tallies.append(Tally(*map(sub, scanned.tally(), before)))
-            return None
+    def take(self, piece: Piece) -> Copy | None:
+        """Read a piece; of one that has a long copy come its lines, which have yet to be read."""
+        before = self._tally()
+        long = self._take(piece)
+        tally = Tally(*map(sub, self._tally(), before))
+        if long is not None and long.failure is not None:  # it is told with the last of the lines
+            tally = tally._replace(rejects=1)
+        self.scanned.tallies.append(tally)
+        return long
 
-    def read(self, piece: Piece, failure: Failure | None = None) -> None:
+    def _take(self, piece: Piece) -> Copy | None:
+        try:
+            local = fetch(piece, self._spool_dir) if is_remote(piece.path) else piece
+        except (OSError, ItemError) as error:
+            self.scanned.rejects.append(Reject(piece.name, 0, failure_of(error)))
+            return None
+        lines, failure = self._lines(piece, local)
+        if lines is not piece and lines.format is not Format.JSON and lines.stop > LONGEST_COPY:
+            return Copy(lines, failure)
+        self._read(lines, failure)
+        return None
+
+    def _lines(self, piece: Piece, local: Piece) -> Copy:
+        """What is to be read by position: ``local``, or the copy of it that is made here."""
+        if self.scanned.ranged or not is_spooled(local.format):
+            return Copy(local, None)
+        lines, failure = copy_lines(local, self._keys, self._spool_dir)
+        self.scanned.bytes_read += local.stop or lines.stop
+        if local is not piece:  # its lines have been copied, and are all that will be read again
+            os.unlink(local.path)
+        elif piece.format is not Format.STANDARD_INPUT:  # its copy can be made from it once more
+            lines = piece._replace(stop=lines.stop)
+        return Copy(lines, failure)
+
+    def _read(self, piece: Piece, failure: Failure | None) -> None:
         """``failure``: why the piece ends where it does, if it should not."""
-        scanned = self.scanned
-        scanned.paths.append(piece.path)
-        scanned.names.append(piece.name)
-        line, before = 0, scanned.tally()
+        scanned, line = self.scanned, 0
+        self._rows.begin(*encoded_piece(piece))
         try:
             if piece.format is Format.JSON:  # read whole
                 self._check_size(piece.stop)
-            for line, offset, text in read_piece(piece):
+            for line, offset, text in read_piece(piece, self._spool_dir):
                 if text:
-                    self._take(piece, line, offset, text)
+                    self._take_text(piece, line, offset, text)
         except (OSError, ItemError) as error:
             failure = failure_of(error)
         if failure is not None:
             scanned.rejects.append(Reject(piece.name, line, failure))
-        scanned.line_count = line
-        if piece.format is not Format.COPIED_LINES:
+        scanned.source, scanned.line_count = piece.name, line
+        if not is_spooled(piece.format) and piece.format is not Format.COPIED_LINES:
             scanned.bytes_read += piece.stop - piece.start
-        scanned.tallies.append(Tally(*map(sub, scanned.tally(), before)))
 
-    def _take(self, piece: Piece, line: int, offset: int, text: bytes) -> None:
+    def _take_text(self, piece: Piece, line: int, offset: int, text: bytes) -> None:
         scanned = self.scanned
         try:
             self._check_size(len(text))
@@ -131,16 +147,19 @@ class _Scan:
             return
         if found is None:
             scanned.other_events += 1
-            return
-        task_id, run_id, timestamp = found[0]
-        # One object a task: a part is pickled home, and then holds each id once.
-        scanned.task_ids.append(self._task_ids.setdefault(task_id, task_id))
-        scanned.run_ids.append(run_id)
-        scanned.timestamps.append(timestamp)
-        scanned.files.append(len(scanned.paths) - 1)
-        scanned.offsets.append(offset)
-        scanned.lengths.append(len(text))
-        scanned.lines.append(line)
+        else:
+            self._rows.add(found[0], offset, len(text), line)
+
+    def _tally(self) -> Tally:
+        """Of all pieces so far."""
+        scanned = self.scanned
+        counts = (scanned.other_events, scanned.other_manifests, scanned.bytes_read)
+        return Tally(len(self._rows), len(scanned.rejects), *counts)
+
+    def ended(self) -> ScannedPart:
+        """All that was found; take nothing after it."""
+        self.scanned.rows = self._rows.batch()
+        return self.scanned
 
     def _check_size(self, size: int) -> None:
         if not self._memory.holds_text(size):

@@ -1,16 +1,17 @@
-"""What the scan of a part brings home: plain data, in columns."""
+"""What the scan of a part brings home: plain data, its rows in columns."""
 
 from __future__ import annotations
 
+import pickle
 from array import array
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from ..columns import adopt
 from ..sources import Part, Reject
 
-
-def _integers() -> array[int]:
-    return array("q")
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Tally(NamedTuple):
@@ -20,26 +21,20 @@ class Tally(NamedTuple):
     rejects: int
     other_events: int
     other_manifests: int
+    bytes_read: int
 
 
 @dataclass
 class ScannedPart:
-    """What a part holds. The columns have one item a run, in source order."""
+    """What a part holds."""
 
-    task_ids: list[str] = field(default_factory=list)
-    run_ids: list[str] = field(default_factory=list)
-    timestamps: list[str] = field(default_factory=list)
-    files: array[int] = field(default_factory=_integers)
-    """Index into ``paths`` and ``names``."""
-    offsets: array[int] = field(default_factory=_integers)
-    lengths: array[int] = field(default_factory=_integers)
-    """Of the document: where an event wraps the run, of the event."""
-    lines: array[int] = field(default_factory=_integers)
-    """1-based line or row; of a ranged part counted from the range's first line."""
-    paths: list[str] = field(default_factory=list)
-    """Files that hold the bytes, to be read by position: the source, or the spool."""
-    names: list[str] = field(default_factory=list)
-    """What a person calls each source."""
+    rows: pa.RecordBatch | None = None
+    """Of the index (``row_schema``), in source order; None where there are none.
+
+    ``length`` is the document's: where an event wraps the run, the event's. ``line`` counts from 1, in a
+    ranged part from the range's first line."""
+    source: str = ""
+    """What a person calls the last piece that was read."""
     rejects: list[Reject] = field(default_factory=list)
     line_count: int = 0
     """Lines that start in the range, for the parent to number those of the next."""
@@ -54,8 +49,95 @@ class ScannedPart:
     tallies: list[Tally] = field(default_factory=list)
     """Of each piece, in order."""
 
-    more: list[Part] = field(default_factory=list)
-    """What is left of the part, to be scanned next, in this order. Its first pieces were scanned."""
+    more: list[bytes] = field(default_factory=list)
+    """Parts, ``packed``: what is left of this one, to be scanned next, in this order."""
 
-    def tally(self) -> Tally:
-        return Tally(len(self.run_ids), len(self.rejects), self.other_events, self.other_manifests)
+    @property
+    def runs(self) -> int:
+        return 0 if self.rows is None else int(self.rows.num_rows)
+
+
+def packed(part: Part) -> bytes:
+    """A part until its turn comes: of a large folder there are thousands of objects in each."""
+    return pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
+
+
+def unpacked(data: bytes) -> Part:
+    part: Part = pickle.loads(data)
+    return part
+
+
+class RowColumns:
+    """The rows of a part as they are found, in source order."""
+
+    def __init__(self) -> None:
+        self._tasks: dict[str, int] = {}
+        self._task = array("i")
+        self._run_ids: list[str] = []
+        self._timestamps: list[str] = []
+        self._origins: dict[bytes, int] = {}
+        self._origin = array("i")
+        self._begun = 0
+        """The origin of what comes next."""
+        self._files: list[str] = []
+        self._file = array("i")
+        self._offsets, self._lengths, self._lines = array("q"), array("q"), array("q")
+
+    def __len__(self) -> int:
+        return len(self._run_ids)
+
+    def begin(self, origin: bytes, file: str) -> None:
+        """The rows from here on are of this file (``sources.SourceFile``)."""
+        self._begun = self._origins.setdefault(origin, len(self._origins))
+        self._files.append(file)
+
+    def add(self, keys: tuple[str, str, str], offset: int, length: int, line: int) -> None:
+        """A run; ``keys`` as in ``RunKeys``."""
+        task_id, run_id, timestamp = keys
+        self._task.append(self._tasks.setdefault(task_id, len(self._tasks)))
+        self._run_ids.append(run_id)
+        self._timestamps.append(timestamp)
+        self._origin.append(self._begun)
+        self._file.append(len(self._files) - 1)
+        self._offsets.append(offset)
+        self._lengths.append(length)
+        self._lines.append(line)
+
+    def batch(self) -> pa.RecordBatch | None:
+        """All rows; add nothing after it."""
+        if not self._run_ids:
+            return None
+        import pyarrow as pa
+
+        tasks = pa.array(list(self._tasks), pa.string())
+        origins = pa.array(list(self._origins), pa.binary())
+        files = pa.array(self._files, pa.string())
+        return pa.RecordBatch.from_arrays(
+            [
+                pa.DictionaryArray.from_arrays(adopt(self._task, pa.int32()), tasks),
+                pa.array(self._run_ids, pa.string()),
+                pa.array(self._timestamps, pa.string()),
+                pa.DictionaryArray.from_arrays(adopt(self._origin, pa.int32()), origins),
+                pa.DictionaryArray.from_arrays(adopt(self._file, pa.int32()), files),
+                *(adopt(column, pa.int64()) for column in (self._offsets, self._lengths, self._lines)),
+            ],
+            schema=row_schema(),
+        )
+
+
+def row_schema() -> pa.Schema:
+    """The columns of an index; what repeats is dictionary-encoded."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("task_id", pa.dictionary(pa.int32(), pa.string())),
+            ("run_id", pa.string()),
+            ("timestamp", pa.string()),
+            ("origin", pa.dictionary(pa.int32(), pa.binary())),
+            ("file", pa.dictionary(pa.int32(), pa.string())),
+            ("offset", pa.int64()),
+            ("length", pa.int64()),
+            ("line", pa.int64()),
+        ]
+    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import UnsafeIdentifierError, failure_of
 from ..layout import Layout
-from ..sources import Reject
+from ..sources import Reject, decoded
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,8 +63,11 @@ def take_twins(rows: pa.Table) -> tuple[pa.Table, list[Reject]]:
     if TWIN not in rows.column_names:
         return rows, []
     marked = pc.is_valid(pc.struct_field(rows[TWIN], "id"))
-    refused = rows.filter(marked).select(["source", "line", TWIN]).to_pylist()
-    rejects = [Reject(row["source"], row["line"], failure_of(_error(row[TWIN]))) for row in refused]
+    refused = rows.filter(marked).select(["origin", "file", "line", TWIN]).to_pylist()
+    rejects = [
+        Reject(decoded(row["origin"], row["file"]).name, row["line"], failure_of(_error(row[TWIN])))
+        for row in refused
+    ]
     return rows.filter(pc.invert(marked)).drop_columns(TWIN), rejects
 
 

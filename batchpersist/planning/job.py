@@ -7,7 +7,6 @@ hot task's snapshot shard has as many rows as the batch.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,12 +14,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..columns import memory, whole
 from ..models import RunKeys, Shard
 from ..snapshots.merge import RunIdsAndTimes
+from ..sources import SourceFile, decoded
 from ..stamps import NO_STAMP, STAMP_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_REPEATED = ("task_id", "path")
+_REPEATED = ("task_id", "origin", "file")
 _STAMPS = ("manifest_stamp", "snapshot_stamp")
 
 DIGEST = "digest"
@@ -29,7 +29,7 @@ QUARANTINED = "quarantined"
 """Column: its worker did not survive the run before; it is not to be tried again."""
 
 _WANTED = (
-    *("task_id", "run_id", "timestamp", "path", "offset", "length", "superseded"),
+    *("task_id", "run_id", "timestamp", "origin", "file", "offset", "length", "superseded"),
     *(*_STAMPS, DIGEST, QUARANTINED),
 )
 """What a worker has to know of a row."""
@@ -58,7 +58,9 @@ class ShardRows:
         self.run_ids: list[str] = table["run_id"].to_pylist()
         self.timestamps: list[str] = table["timestamp"].to_pylist()
         self._task_ids, self._task = _repeated(whole(table["task_id"]))
-        self._paths, self._path = _repeated(whole(table["path"]))
+        self._origins, self._origin = _repeated(whole(table["origin"]))
+        self._below, self._file = _repeated(whole(table["file"]))
+        self._files: dict[tuple[int, int], SourceFile] = {}
         self._offsets, self._lengths = (memory(whole(table[name]), "q") for name in ("offset", "length"))
         self._superseded = memory(whole(table["superseded"]).cast("int8"), "b")
         self._manifest_stamps, self._snapshot_stamps = (_stamps(table, name) for name in _STAMPS)
@@ -78,9 +80,12 @@ class ShardRows:
         """What identifies and orders a row."""
         return RunKeys(self._task_ids[self._task[row]], self.run_ids[row], self.timestamps[row])
 
-    def place(self, row: int) -> tuple[str, int, int]:
-        """Where the run's bytes are: path (the source, or a copy of it), offset, length."""
-        return self._paths[self._path[row]], self._offsets[row], self._lengths[row]
+    def place(self, row: int) -> tuple[SourceFile, int, int]:
+        """Where the run's bytes are: the file (of one that has a copy, there), offset, length."""
+        key = origin, file = self._origin[row], self._file[row]
+        if key not in self._files:
+            self._files[key] = decoded(self._origins[origin], self._below[file])
+        return self._files[key], self._offsets[row], self._lengths[row]
 
     def recorded(self, rows: Iterable[int]) -> RunIdsAndTimes:
         """What orders some rows within their task."""
@@ -149,11 +154,9 @@ def make_job(rows: pa.Table, shard: Shard, *, sweep: bool = False) -> ShardJob:
     return ShardJob(shard, sink.getvalue().to_pybytes(), sweep)
 
 
-def _repeated(column: pa.DictionaryArray) -> tuple[list[str], memoryview[int]]:
+def _repeated(column: pa.DictionaryArray) -> tuple[list[Any], memoryview[int]]:
     """A column's different values, and the number of each row's."""
-    values = column.dictionary.to_pylist()
-    names = [os.fsdecode(value) if isinstance(value, bytes) else value for value in values]
-    return names, memory(column.indices, "i")
+    return column.dictionary.to_pylist(), memory(column.indices, "i")
 
 
 def _stamps(table: pa.Table, name: str) -> memoryview[int]:

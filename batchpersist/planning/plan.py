@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
+from ..allocators import give_back
 from ..columns import adopt, columns_of, whole
 from ..memory import UNBOUNDED, MemoryBound
 from ..models import Shard
@@ -218,4 +219,8 @@ def _taken(columns: dict[str, pa.ChunkedArray], order: pa.Array) -> pa.Table:
     """A table of the columns in another order; they are let go of one by one."""
     import pyarrow as pa
 
-    return pa.table({name: columns.pop(name).take(order) for name in list(columns)})
+    taken = {}
+    for name in list(columns):
+        taken[name] = columns.pop(name).take(order)
+        give_back()
+    return pa.table(taken)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
+from collections.abc import Callable
 from types import TracebackType
 
 from ..errors import SourceChangedError
 from ..models import Keys, RunKeys
 from ..phaseclock import READ, current
 from ..runs.runreader import RunReader
+from ..sources import SourceFile, ensure_copy, place
 
 OPEN_FILES = 32
 """Descriptors kept open: a task's runs often lie in many nightly files, visited in turn."""
@@ -18,29 +20,40 @@ OPEN_FILES = 32
 class PayloadReader:
     """Reads payloads by their place; for one thread. A context manager that closes its files."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, spool_dir: str) -> None:
+        """``spool_dir``: where the copies are of files that cannot be read by position."""
+        self._keys = keys
+        self._spool_dir = spool_dir
         self._read_run = RunReader(keys).read_canonical
         self._open: OrderedDict[str, int] = OrderedDict()
 
-    def text(self, keys: RunKeys, path: str, offset: int, length: int) -> bytes:
+    def text(
+        self,
+        keys: RunKeys,
+        file: SourceFile,
+        offset: int,
+        length: int,
+        alive: Callable[[], None] = lambda: None,
+    ) -> bytes:
         """The canonical text (docs/formats.md) of the run of these keys, whose bytes are at that place.
 
-        Raises SourceChangedError where the bytes are no longer the run that was scanned,
-        InvalidRunError where they are no run at all, OSError where they cannot be read.
+        Where the file's copy is missing it is made first, and ``alive`` called meanwhile. Raises
+        SourceChangedError where the bytes are no longer the run that was scanned, InvalidRunError where
+        they are no run at all, OSError and SourceUnreadableError where they cannot be read.
         """
         clock = current()
         before = clock.turn(READ)
         try:
-            data = self._bytes(path, offset, length)
+            data = self._bytes(self._descriptor(file, alive), file.path, offset, length)
         finally:
             clock.turn(before)
         found = self._read_run(data)
         if found is None or found[0] != keys:
-            raise SourceChangedError("the source changed after it was scanned", path)
+            raise SourceChangedError("the source changed after it was scanned", file.path)
         return found[1]
 
-    def _bytes(self, path: str, offset: int, length: int) -> bytes:
-        descriptor = self._descriptor(path)
+    @staticmethod
+    def _bytes(descriptor: int, path: str, offset: int, length: int) -> bytes:
         try:
             data = os.pread(descriptor, length, offset)
             while len(data) < length:  # one read returns 2 GiB at most
@@ -53,9 +66,12 @@ class PayloadReader:
             raise
         return data
 
-    def _descriptor(self, path: str) -> int:
+    def _descriptor(self, file: SourceFile, alive: Callable[[], None]) -> int:
+        path = place(file.path, file.format, self._spool_dir)
         descriptor = self._open.get(path)
         if descriptor is None:
+            if path != file.path and not os.path.exists(path):
+                ensure_copy(file, self._keys, self._spool_dir, alive)
             if len(self._open) >= OPEN_FILES:
                 os.close(self._open.popitem(last=False)[1])
             descriptor = self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from ..errors import ItemError, WorkerDiedError
 from ..phaseclock import PARSE, current
@@ -34,7 +35,8 @@ class RunTexts:
         clock = current()
         before = clock.turn(PARSE)
         try:
-            text = self._reader.text(self._rows.keys(row), *self._rows.place(row))
+            alive = partial(self.alive, row)
+            text = self._reader.text(self._rows.keys(row), *self._rows.place(row), alive)
             self.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] = digest_of(text)
         finally:
             clock.turn(before)

@@ -49,7 +49,7 @@ def _settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     started, cpu, clock = time.time(), time.process_time(), PhaseClock()
     if job.sweep or options.sweep:
         _sweep(refs, Layout(options.out_dir, options.runs_dir))
-    with running(clock, OTHER), PayloadReader(options.keys) as reader:
+    with running(clock, OTHER), PayloadReader(options.keys, options.spool) as reader:
         texts = RunTexts(reader, refs, partial(_beat, options.beats, job.shard.start))
         refs = texts.without_outdated_stamps()
         for work, rows in _groups(job.shard.work, len(refs), options):

@@ -16,6 +16,8 @@ class SettleOptions:
 
     out_dir: str
     runs_dir: str
+    spool: str
+    """The folder for copies of sources that cannot be read by position."""
     keys: Keys = DEFAULT_KEYS
     durability: Durability = Durability.BATCH
     commit: Literal["task", "run"] = "task"

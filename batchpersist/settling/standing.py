@@ -32,7 +32,7 @@ class Standing(str, Enum):
 def look_up_shard(job: ShardJob, options: SettleOptions) -> Counter[Standing]:
     """Count how a shard's runs stand; those that a later row supersedes are left out."""
     counts: Counter[Standing] = Counter()
-    with PayloadReader(options.keys) as reader:
+    with PayloadReader(options.keys, options.spool) as reader:
         refs = job.refs()
         for task_id, span in refs.tasks(range(len(refs))):
             rows = [row for row in span if not refs.superseded(row)]

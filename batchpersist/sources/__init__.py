@@ -2,30 +2,38 @@
 
 ``discover`` finds what there is to read and cuts it into parts. In the process that scans a part,
 ``unfold`` finds what is in its folders, and ``read_piece`` reads a piece as documents, after
-``fetch`` has brought it from its object storage, and ``copy_lines`` has made it one that can be read by
-position.
+``fetch`` has brought it from its object storage, and ``copy_lines`` has made a copy that can be read by
+position, where the file itself cannot. ``SourceFile`` is what an index keeps of it, to read it again.
 """
 
-from .copying import copy_lines, is_spooled
+from .copying import Copy, copy_lines, ensure_copy, is_spooled, place
 from .discover import STANDARD_INPUT, absolute, discover, is_there, unfold
 from .objects import fetch, is_remote
 from .parts import PART_BYTES, Format, Part, Piece, Reject
 from .reading import read_piece
+from .sourcefile import SourceFile, decoded, encoded_piece, source_names
 
 __all__ = [
     "PART_BYTES",
     "STANDARD_INPUT",
+    "Copy",
     "Format",
     "Part",
     "Piece",
     "Reject",
+    "SourceFile",
     "absolute",
     "copy_lines",
+    "decoded",
     "discover",
+    "encoded_piece",
+    "ensure_copy",
     "fetch",
     "is_remote",
     "is_spooled",
     "is_there",
+    "place",
     "read_piece",
+    "source_names",
     "unfold",
 ]

@@ -153,7 +153,7 @@ class _Batch:
         if isinstance(finding, Piece):
             self.pieces.append(finding)
             self.files += FOLDER_FILES if finding.format is Format.FOLDER else 1
-            self.size += finding.stop * (EXPANSION if is_spooled(finding) else 1)
+            self.size += finding.stop * (EXPANSION if is_spooled(finding.format) else 1)
         elif isinstance(finding, Reject):
             self._rejects.append(finding)
         else:

@@ -74,8 +74,12 @@ class Piece(NamedTuple):
     """The file's size, where it is read whole; 0 for standard input."""
     doubtful: bool = False
     """May be a manifest of another schema: passed over where it lacks a run's keys."""
-    stamp: bytes = NO_STAMP
-    """Of the whole file, as it was found."""
+    identity: bytes = NO_STAMP
+    """A digest of the file as it was found: where, under which name, read how, and in which state.
+
+    NO_STAMP where a change could leave it as it is (``stamps.lasting_stamp``)."""
+    below: int = 0
+    """How many characters of the path, and of the name, lie below the source."""
     parents: tuple[str, ...] = ()
     """Of a folder: the names from the source (excluded) down to it (included)."""
     after: str = ""

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import jsonfile, ndjson
+from .copying import place
 from .parts import Document, Format, Piece
 
 
-def read_piece(piece: Piece) -> Iterator[Document]:
-    """The documents of a piece that can be read by position (or of the lines it was copied to).
+def read_piece(piece: Piece, spool_dir: str) -> Iterator[Document]:
+    """The documents of a piece; of one whose file has a copy in the spool, ``start:stop`` are bytes of that.
 
     Raises OSError or ItemError where the piece, or the rest of it, cannot be read.
     """
     if piece.format is Format.JSON:
         return jsonfile.documents(piece.path)
-    if piece.format is Format.COPIED_LINES and not piece.stop:
+    path = place(piece.path, piece.format, spool_dir)
+    if not piece.stop and (path != piece.path or piece.format is Format.COPIED_LINES):
         return iter(())  # nothing was copied: perhaps there is no file
-    return ndjson.documents(piece.path, piece.start, piece.stop)
+    return ndjson.documents(path, piece.start, piece.stop)

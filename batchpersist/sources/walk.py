@@ -7,9 +7,10 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
+from hashlib import blake2b
 
 from ..errors import failure_of
-from ..stamps import lasting_stamp, moment, state
+from ..stamps import NO_STAMP, STAMP_BYTES, lasting_stamp, moment, state
 from .parts import Format, Piece, Reject, format_of
 
 
@@ -79,6 +80,7 @@ class _Folder:
     def __init__(self, piece: Piece) -> None:
         self._piece = piece
         self._path, self._name = piece.path.rstrip("/"), piece.name.rstrip("/")
+        self._below = sum(len(parent) + 1 for parent in piece.parents)
         self._folders: set[str] = set()
         self._entries = iter(self._list())
         self._last = piece.after
@@ -108,7 +110,9 @@ class _Folder:
         if entry in self._folders:
             return Piece(Format.FOLDER, path, name, 0, 0, parents=(*parents, entry))
         doubtful = is_doubtful(entry, parents)
-        return Passed.OTHER_MANIFEST if doubtful is None else found_file(path, name, doubtful=doubtful)
+        if doubtful is None:
+            return Passed.OTHER_MANIFEST
+        return found_file(path, name, doubtful=doubtful, below=self._below + 1 + len(entry))
 
     def rest(self) -> Piece:
         """What has not been taken yet."""
@@ -124,7 +128,7 @@ def is_doubtful(entry: str, parents: Sequence[str]) -> bool | None:
     return None if in_cli and len(parents) > 2 else in_cli or entry in _NO_SOURCES
 
 
-def found_file(path: str, name: str, *, doubtful: bool = False) -> Finding:
+def found_file(path: str, name: str, *, doubtful: bool = False, below: int = 0) -> Finding:
     """The piece that a file is, if it is readable.
 
     A file that cannot be looked at becomes a piece all the same: reading it fails again, and
@@ -137,10 +141,18 @@ def found_file(path: str, name: str, *, doubtful: bool = False) -> Finding:
     try:
         status = os.stat(path)
     except OSError:
-        return Piece(kind, path, name, 0, 0, doubtful)
+        return Piece(kind, path, name, 0, 0, doubtful, below=below)
     if not stat.S_ISREG(status.st_mode):
         return Passed.IGNORED_FILE
-    return Piece(kind, path, name, 0, status.st_size, doubtful, lasting_stamp(state(status), before))
+    identity = _identity(kind, path, name, doubtful, lasting_stamp(state(status), before))
+    return Piece(kind, path, name, 0, status.st_size, doubtful, identity, below)
+
+
+def _identity(kind: Format, path: str, name: str, doubtful: bool, stamp: bytes) -> bytes:
+    if stamp == NO_STAMP:
+        return NO_STAMP
+    place = os.fsencode(f"{kind.name}\0{doubtful}\0{path}\0{name}")
+    return blake2b(stamp + place, digest_size=STAMP_BYTES).digest()
 
 
 def printable(name: str) -> str:

@@ -1,0 +1,75 @@
+"""The file that holds a run, as the index has it, in two columns: ``origin`` and ``file``.
+
+The origin is a source as it was named: how it is read, its path, its name. The file is what lies below it,
+empty where the source is no folder. At a million files it matters that each has its own part alone, once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from ..columns import utf8
+from .parts import Format, Piece
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROWS = 1 << 16
+"""Whose names are made at once."""
+
+
+class SourceFile(NamedTuple):
+    """A file that the rows of an index point into."""
+
+    path: str
+    name: str
+    """What a person calls it."""
+    format: Format
+    """Of one that cannot be read by position (``copying.is_spooled``), rows point into its copy."""
+
+    def encoded(self, below: int = 0) -> tuple[bytes, str]:
+        """The values of the two columns; ``below``: how many characters of the path lie below the source."""
+        rest = self.path[len(self.path) - below :]
+        if utf8(rest) != rest:  # its name is spelt otherwise
+            below, rest = 0, ""
+        path, name = self.path[: len(self.path) - below], self.name[: len(self.name) - below]
+        shown = utf8(name).replace("\0", r"\x00").encode()
+        return b"\0".join((self.format.name.encode(), os.fsencode(path), shown)), rest
+
+
+def encoded_piece(piece: Piece) -> tuple[bytes, str]:
+    """The file that a piece is of, or is the copy of."""
+    return SourceFile(piece.path, piece.name, piece.format).encoded(piece.below)
+
+
+def decoded(origin: bytes, file: str) -> SourceFile:
+    """The file of which these are the columns' values; of its name what can be shown."""
+    format, path, name = origin.split(b"\0")
+    return SourceFile(os.fsdecode(path) + file, name.decode() + file, Format[format.decode()])
+
+
+def source_names(rows: pa.Table) -> pa.ChunkedArray:
+    """What a person calls the file of each row: repeated strings, dictionary-encoded in each chunk."""
+    import pyarrow as pa
+
+    kind = pa.dictionary(pa.int32(), pa.string())
+    return pa.chunked_array(list(_names(rows.select(["origin", "file"]))), kind)
+
+
+def _names(rows: pa.Table) -> Iterator[pa.Array]:
+    import pyarrow.compute as pc
+
+    for start in range(0, rows.num_rows, _ROWS):
+        some = rows.slice(start, _ROWS).combine_chunks()
+        origins, files = some["origin"].chunk(0), some["file"].chunk(0)
+        names = _strings([decoded(origin, "").name for origin in origins.dictionary.to_pylist()])
+        joined = pc.binary_join_element_wise(names.take(origins.indices), files.cast("string"), "")
+        yield joined.dictionary_encode()
+
+
+def _strings(texts: list[str]) -> pa.Array:
+    import pyarrow as pa
+
+    return pa.array(texts, pa.string())
