@@ -79,6 +79,9 @@ class SideColumns:
         import pyarrow as pa
         import pyarrow.compute as pc
 
+        if not self._details:
+            none = pa.nulls(len(self._failure), pa.dictionary(pa.int32(), pa.string()))
+            return none, none, none.cast(pa.string())
         failure = adopt(self._failure, pa.int32())
         failure = where(pc.greater_equal(failure, 0), failure)
         cause = adopt(self._cause, pa.int32()).take(failure)

@@ -13,7 +13,7 @@ from functools import partial
 from itertools import count, groupby
 from typing import TYPE_CHECKING
 
-from .caching.cataloguesources import KnownSource, KnownSources, SourceLog
+from .caching.cataloguesources import KnownSources, SourceLog
 from .errors import WorkerDiedError, failure_of
 from .ingest.index import IndexBuilder
 from .ingest.scan import Reject, ScannedPart, Tally, scan_part
@@ -28,7 +28,8 @@ from .sources import Part, is_spooled
 if TYPE_CHECKING:
     from .caching.catalogue import Catalogue
 
-Known = list[KnownSource | None]
+Known = list[int | None]
+"""By the numbers of ``KnownSources``."""
 _UnderWay = deque[tuple[Part, Known]]
 
 
@@ -59,7 +60,8 @@ def scan_sources(
         _log_scanned(log, builder.rows, stretch, scanned)
         for reject in builder.add(scanned):
             watch(rejected(reject))
-        _add_known(builder, log, stretch, known)
+        if under_way.sources is not None:
+            _add_known(builder, log, under_way.sources, stretch, known)
         watch(Progress("scan", builder.totals.discovered, None, len(builder.rejects)))
     return builder
 
@@ -94,7 +96,7 @@ class _Scan:
                 return
             for stretch, known in _stretches(part, self.sources):
                 under_way.append((stretch, known))
-                if any(known):
+                if known and known[0] is not None:
                     yield partial(SerialExecutor().submit, _nothing_scanned, stretch)
                 else:
                     likely = self.builder.rows + part.likely_runs
@@ -162,17 +164,19 @@ def _log_scanned(log: SourceLog, first_row: int, stretch: Part, scanned: Scanned
         first_row += tally.runs
 
 
-def _add_known(builder: IndexBuilder, log: SourceLog, stretch: Part, found: Known) -> None:
-    totals = builder.totals
-    for piece, known in zip(stretch.pieces, found, strict=False):
-        if known is None or piece.start:  # the first range stands for the whole file
-            continue
-        log.add_known(piece, known, builder.rows)
-        builder.add_known(known.first_row, known.runs)
-        totals.other_events += known.other_events
-        totals.other_manifests += known.other_manifests
-        totals.bytes_read += known.bytes_read
-        totals.cached_sources += 1
+def _add_known(
+    builder: IndexBuilder, log: SourceLog, sources: KnownSources, stretch: Part, found: Known
+) -> None:
+    totals, pieces = builder.totals, zip(stretch.pieces, found, strict=False)
+    # The first range of a file stands for all of them.
+    numbers = (known for piece, known in pieces if known is not None and not piece.start)
+    for files in sources.stretches(numbers):
+        log.add_known(files, builder.rows)
+        builder.add_known(files.first_row[0], sum(files.runs))
+        totals.other_events += sum(files.other_events)
+        totals.other_manifests += sum(files.other_manifests)
+        totals.bytes_read += sum(files.bytes_read)
+        totals.cached_sources += len(files.runs)
 
 
 def rejected(reject: Reject) -> RunFailure:

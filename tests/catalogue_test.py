@@ -7,6 +7,7 @@ replaced and deleted; an orchestrator records runs; the catalogue itself is dama
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -17,13 +18,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from engine import Run, run, snapshot_text, text, tree
+from pyarrow import feather
 
 from batchpersist import scanning
 from batchpersist.batch import BatchReport, run_batch
 from batchpersist.caching import catalogue
 from batchpersist.figures.metrics import stable
+from batchpersist.ingest import scan
 from batchpersist.layout import Layout
 from batchpersist.models import Durability, Keys
 from batchpersist.options import BatchOptions
@@ -31,6 +36,8 @@ from batchpersist.planning.plan import Selection
 from batchpersist.preview import preview_batch
 from batchpersist.settling import manifest, manifestside, settle, snapshotside
 from batchpersist.snapshots.snapshot import TaskStateStore
+from batchpersist.sources import copying
+from batchpersist.sources import discover as discover_parts
 from batchpersist.stamps import moment
 
 NIGHTS = 10
@@ -101,8 +108,22 @@ class Twins:
             change(root)
 
 
+COPIED = ("jsonl.gz", "jsonl.zst", "parquet", "arrow")
+"""What cannot be read by position."""
+
+
 def write_lines(path: Path, runs: list[Run], *extra: bytes) -> None:
-    path.write_bytes(b"".join(json.dumps(item).encode() + b"\n" for item in runs) + b"".join(extra))
+    """In the form that the file's name says; ``extra`` are lines that are no runs."""
+    texts = [json.dumps(item).encode() + b"\n" for item in runs] + list(extra)
+    if path.suffix in (".parquet", ".arrow"):
+        table = pa.table({"json": [line.decode() for line in texts]})
+        if path.suffix == ".parquet":
+            pq.write_table(table, path)
+        else:
+            feather.write_feather(table, path)
+        return
+    pack = {".gz": gzip.compress, ".zst": lambda data: pa.compress(data, "zstd", asbytes=True)}
+    path.write_bytes(pack.get(path.suffix, bytes)(b"".join(texts)))
 
 
 class Chance:
@@ -147,10 +168,11 @@ class Chance:
         runs = self.new_runs(3) if self.random.random() < 0.7 else self.runs(4)
         event = json.dumps({"type": "other"}).encode() + b"\n"
         name = f"{self.random.randrange(10_000):04}"
-        if self.random.random() < 0.5:
-            write_lines(self.twins.sources / f"{name}.jsonl", runs, event)
-        else:
+        kind = self.random.choice(["jsonl", "jsonl", "json", "json", *COPIED])
+        if kind == "json":
             (self.twins.sources / f"{name}.json").write_text(json.dumps(runs))
+        else:
+            write_lines(self.twins.sources / f"{name}.{kind}", runs, event)
 
     def _source(self) -> Path | None:
         found = sorted(self.twins.sources.iterdir())
@@ -159,8 +181,12 @@ class Chance:
     def change_source(self) -> None:
         if path := self._source():
             status = path.stat()
-            content = path.read_bytes()
-            path.write_bytes(content.replace(b'"mcp"', b'"cli"') if b'"mcp"' in content else content + b"\n{")
+            if path.name.partition(".")[2] in COPIED and self.random.random() < 0.7:
+                write_lines(path, self.runs(3))
+            else:
+                content = path.read_bytes()
+                changed = content.replace(b'"mcp"', b'"cli"') if b'"mcp"' in content else content + b"\n{"
+                path.write_bytes(changed)
             if self.random.random() < 0.5:
                 os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
 
@@ -174,7 +200,8 @@ class Chance:
 
     def rename_source(self) -> None:
         if path := self._source():
-            path.rename(path.with_stem(f"{self.random.randrange(10_000):04}"))
+            kind = path.name.partition(".")[2]
+            path.rename(path.with_name(f"{self.random.randrange(10_000):04}.{kind}"))
 
     def _output(self) -> str | None:
         names = self.twins.outputs()
@@ -310,6 +337,110 @@ class TestByOne:
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
         assert report.metrics["counts"]["unchanged"] == 5
         assert report.metrics["timing"]["cached_sources"] == 1
+
+    @pytest.mark.parametrize("kind", COPIED)
+    def test_nor_is_what_would_have_to_be_copied(
+        self, twins: Twins, kind: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_lines(twins.sources / f"a.{kind}", [run("t", n) for n in range(5)])
+        size = (twins.sources / f"a.{kind}").stat().st_size
+        twins.night()
+        monkeypatch.setattr(copying, "_copied", None)
+        report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
+        assert report.metrics["counts"]["unchanged"] == 5
+        assert (report.metrics["timing"]["cached_sources"], report.metrics["bytes"]["read"]) == (1, size)
+
+    @pytest.mark.parametrize("kind", COPIED)
+    @pytest.mark.parametrize("workers", [1, 2])
+    def test_of_a_copied_source_the_copy_is_made_when_a_text_is_needed(
+        self, twins: Twins, kind: str, workers: int
+    ) -> None:
+        runs = [run(f"task-{n % 3}", n) for n in range(9)]
+        write_lines(twins.sources / f"a.{kind}", runs)
+        twins.night()
+        await_tick()
+        for name in ("runs/task-1/run-4/manifest.json", "out/task-2/runs.json"):
+            twins.each(lambda root, name=name: (root / name).unlink())
+        options = replace(twins.options(twins.roots[0]), workers=workers, pool_runs=0)
+        report = run_batch([str(twins.sources)], options)
+        assert report.metrics["timing"]["cached_sources"] == 1
+        counts = report.metrics["counts"]
+        assert (counts["persisted"], counts["unchanged"], counts["failed"]) == (4, 5, 0)
+        run_batch([str(twins.sources)], twins.options(twins.roots[1], cache=False))
+        twins.assert_equal()
+
+    def test_a_copied_source_that_is_gone_by_then_fails_its_runs(
+        self, twins: Twins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = twins.sources / "a.jsonl.gz"
+        write_lines(path, [run("t", 1), run("t", 2)])
+        twins.night()
+        await_tick()
+        (twins.roots[0] / "runs/t/run-2/manifest.json").unlink()
+        make_copy = copying._copied
+
+        def gone(*arguments: Any) -> Any:
+            path.unlink()
+            return make_copy(*arguments)
+
+        monkeypatch.setattr(copying, "_copied", gone)
+        report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
+        (error,) = report.metrics["errors"]
+        assert (error["stage"], error["message"], error["count"]) == (
+            "manifest",
+            "[ENOENT] No such file or directory",
+            1,
+        )
+        assert error["samples"][0]["detail"] == str(path)
+
+    def test_a_dry_run_reads_what_would_have_to_be_copied(self, twins: Twins) -> None:
+        write_lines(twins.sources / "a.jsonl.gz", [run("t", 1), run("t", 2)])
+        twins.night()
+        (twins.roots[0] / "runs/t/run-2/manifest.json").unlink()
+        preview = preview_batch([str(twins.sources)], twins.options(twins.roots[0]))
+        assert (preview.unchanged, preview.changed, preview.unreadable) == (1, 1, 0)
+
+    @pytest.mark.parametrize("damaged", [False, True])
+    def test_a_source_with_a_long_copy_is_known_as_a_whole_or_not_at_all(
+        self, twins: Twins, damaged: bool, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """It is scanned in ranges, and why it ends early is told with the last of them."""
+        monkeypatch.setattr(scan, "LONGEST_COPY", 500)
+        monkeypatch.setattr(scan, "PART_BYTES", 300)
+        path = twins.sources / "b.jsonl.gz"
+        write_lines(path, [run("t", n) for n in range(20)], b'{"type": "other"}\n')
+        if damaged:
+            path.write_bytes(path.read_bytes()[:-4])
+        write_lines(twins.sources / "a.jsonl", [run("u", 1)])
+        write_lines(twins.sources / "c.jsonl.gz", [run("v", 1)])
+        twins.night()
+        report = twins.night()
+        assert report.metrics["timing"]["cached_sources"] == (2 if damaged else 3)
+        assert report.metrics["counts"]["invalid"] == damaged
+        assert report.metrics["passed_over"]["other_events"] == 1
+
+    def test_a_source_of_which_a_range_could_not_be_scanned_is_not_known(
+        self, twins: Twins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A worker died of it, twice: another one may read it the next night."""
+        monkeypatch.setattr(discover_parts, "__kwdefaults__", {"part_bytes": 300})
+        write_lines(twins.sources / "a.jsonl", [run("t", n) for n in range(12)])
+        scan_part = scanning.scan_part
+
+        def die(part: Any, *rest: Any) -> Any:
+            if part.pieces[0].start == 300:
+                raise MemoryError
+            return scan_part(part, *rest)
+
+        monkeypatch.setattr(scanning, "scan_part", die)
+        options = twins.options(twins.roots[0])
+        first = run_batch([str(twins.sources / "a.jsonl")], options)
+        assert first.metrics["counts"]["invalid"] == 1
+        monkeypatch.setattr(scanning, "scan_part", scan_part)
+        await_tick()
+        second = run_batch([str(twins.sources / "a.jsonl")], options)
+        assert second.metrics["timing"]["cached_sources"] == 0
+        assert second.metrics["counts"]["discovered"] == 12
 
     def test_new_runs_alone_are_read(self, twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
         write_lines(twins.sources / "b.jsonl", [run("t", n) for n in range(5)] + [run("u", 1)])

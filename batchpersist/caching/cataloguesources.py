@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from array import array
 from bisect import bisect_left
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..columns import adopt, memory, whole
@@ -17,17 +17,19 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class KnownSource(NamedTuple):
-    """What the scan of a source file found, and where its rows are."""
+class KnownFiles(NamedTuple):
+    """Some files, one after the other: what the scan of each found, and where its rows are."""
 
-    first_row: int
-    runs: int
-    other_events: int
-    other_manifests: int
-    bytes_read: int
+    high: Sequence[int]
+    low: Sequence[int]
+    """The two halves of the identity (``sources.Piece``)."""
+    first_row: Sequence[int]
+    runs: Sequence[int]
+    other_events: Sequence[int]
+    other_manifests: Sequence[int]
+    bytes_read: Sequence[int]
 
 
-_COLUMNS = ("high", "low", *KnownSource._fields)
 _CODES: tuple[Literal["Q", "i", "q"], ...] = ("Q", "Q", "i", "i", "q", "q", "q")
 
 _ENTRIES = 1 << 16
@@ -37,31 +39,67 @@ _identity = struct.Struct("=QQ")
 
 
 class KnownSources:
-    """The source files of a catalogue, by their identity; nothing but columns in memory."""
+    """The source files of a catalogue, by number; nothing but columns in memory."""
 
     def __init__(self, table: pa.Table) -> None:
         """``table``: what a ``SourceLog`` handed over. Raises ValueError for any other."""
-        import pyarrow.compute as pc
-
-        if tuple(table.column_names) != _COLUMNS:
+        if tuple(table.column_names) != KnownFiles._fields:
             raise ValueError("not a table of sources")
-        order = pc.array_sort_indices(whole(table["high"]))
-        columns = [whole(column.take(order)) for column in table.columns]
-        self._high, self._low, *self._fields = (
-            memory(column, code) for column, code in zip(columns, _CODES, strict=True)
-        )
+        columns = zip(map(whole, table.columns), _CODES, strict=True)
+        self._files = KnownFiles(*(memory(column, code) for column, code in columns))
+        self._next = 0
+        self._by_identity: tuple[memoryview[int], memoryview[int]] | None = None
 
-    def find(self, piece: Piece) -> KnownSource | None:
-        """What is known of the file that a piece belongs to; None where it was not scanned as it is now."""
+    def find(self, piece: Piece) -> int | None:
+        """The number of the file that a piece belongs to; None where it was not scanned as it is now.
+
+        Mostly it is the one that follows the file that was found last.
+        """
         if piece.identity == NO_STAMP:
             return None
         high, low = _identity.unpack(piece.identity)
-        at = bisect_left(self._high, high)
-        while at < len(self._high) and self._high[at] == high:
-            if self._low[at] == low:
-                return KnownSource(*(field[at] for field in self._fields))
+        at, files = self._next, self._files
+        if not (at < len(files.high) and files.high[at] == high and files.low[at] == low):
+            found = self._search(high, low)
+            if found is None:
+                return None
+            at = found
+        self._next = at + 1
+        return at
+
+    def _search(self, high: int, low: int) -> int | None:
+        sorted_high, numbers = self._by_identity = self._by_identity or _sorted(self._files.high)
+        at = bisect_left(sorted_high, high)
+        while at < len(sorted_high) and sorted_high[at] == high:
+            if self._files.low[numbers[at]] == low:
+                return numbers[at]
             at += 1
         return None
+
+    def stretches(self, numbers: Iterable[int]) -> Iterator[KnownFiles]:
+        """The files of some numbers, in their order; those together whose rows follow each other."""
+        start = stop = rows = 0
+        for number in numbers:
+            if number != stop or self._files.first_row[number] != rows:
+                if stop > start:
+                    yield self._slice(start, stop)
+                start = number
+            stop, rows = number + 1, self._files.first_row[number] + self._files.runs[number]
+        if stop > start:
+            yield self._slice(start, stop)
+
+    def _slice(self, start: int, stop: int) -> KnownFiles:
+        return KnownFiles(*(column[start:stop] for column in self._files))
+
+
+def _sorted(high: Sequence[int]) -> tuple[memoryview[int], memoryview[int]]:
+    """The values in order, and the number of each."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    column = pa.Array.from_buffers(pa.uint64(), len(high), [None, pa.py_buffer(high)])
+    order = pc.array_sort_indices(column)
+    return memory(column.take(order), "Q"), memory(order, "Q")
 
 
 class SourceLog:
@@ -83,7 +121,11 @@ class SourceLog:
         self._open = piece.identity != NO_STAMP and not tally.rejects
         if self._open:
             runs, _, *counts = tally
-            self.add_known(piece, KnownSource(first_row, runs, *counts), first_row)
+            self._make_room()
+            entry = (*_identity.unpack(piece.identity), first_row, runs, *counts)
+            for column, value in zip(self._columns, entry, strict=True):
+                column.append(value)
+            self._entries += 1
 
     def extend(self, tally: Tally) -> None:
         """Note what a further range of the last file held; with a reject, the file is left out as a whole."""
@@ -99,14 +141,18 @@ class SourceLog:
         for column, count in zip(self._columns[3:], (runs, *counts), strict=True):
             column[-1] += count
 
-    def add_known(self, piece: Piece, known: KnownSource, first_row: int) -> None:
-        """Note again what was known of a file already; its rows begin at ``first_row`` now."""
-        if len(self._columns[0]) == _ENTRIES:
+    def add_known(self, files: KnownFiles, first_row: int) -> None:
+        """Note again what was known of files already; their rows begin at ``first_row`` now."""
+        self._make_room()
+        self._entries += len(files.high)
+        shift = first_row - files.first_row[0]
+        moved = files._replace(first_row=[row + shift for row in files.first_row])
+        for column, values in zip(self._columns, moved, strict=True):
+            column.extend(values)
+
+    def _make_room(self) -> None:
+        if len(self._columns[0]) >= _ENTRIES:
             self.flush()
-        entry = (*_identity.unpack(piece.identity), first_row, *known[1:])
-        for column, value in zip(self._columns, entry, strict=True):
-            column.append(value)
-        self._entries += 1
 
     def flush(self) -> None:
         """Hand over what is left; nothing may follow that belongs to it."""
@@ -115,7 +161,7 @@ class SourceLog:
         kinds = {"Q": pa.uint64(), "q": pa.int64(), "i": pa.int32()}
         columns = [adopt(column, kinds[column.typecode]) for column in self._columns]
         self._columns = _empty()
-        self._take(pa.record_batch(columns, names=_COLUMNS))
+        self._take(pa.record_batch(columns, names=KnownFiles._fields))
 
 
 def _empty() -> list[array[int]]:
