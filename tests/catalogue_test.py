@@ -442,6 +442,16 @@ class TestByOne:
         assert second.metrics["timing"]["cached_sources"] == 0
         assert second.metrics["counts"]["discovered"] == 12
 
+    def test_known_files_between_which_another_one_was_lie_apart(self, twins: Twins) -> None:
+        write_lines(twins.sources / "a.jsonl", [run("t", 1)])
+        write_lines(twins.sources / "b.jsonl", [run("t", 2)], b"no run\n")
+        write_lines(twins.sources / "c.jsonl", [run("t", 3)])
+        twins.night()
+        (twins.sources / "b.jsonl").unlink()
+        report = twins.night()
+        assert report.metrics["timing"]["cached_sources"] == 2
+        assert report.outcomes["run_id"].to_pylist() == ["run-1", "run-3"]
+
     def test_new_runs_alone_are_read(self, twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
         write_lines(twins.sources / "b.jsonl", [run("t", n) for n in range(5)] + [run("u", 1)])
         twins.night()
