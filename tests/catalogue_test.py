@@ -271,7 +271,7 @@ class Chance:
 
     def damage_catalogue(self) -> None:
         path = self.twins.catalogue
-        if not path.exists():
+        if not path.exists() or not path.stat().st_size:
             return
         content = bytearray(path.read_bytes())
         kind = self.random.randrange(4)
