@@ -13,16 +13,17 @@ from functools import partial
 from itertools import count, groupby
 from typing import TYPE_CHECKING
 
-from .caching.cataloguesources import KnownSources, SourceLog
-from .errors import WorkerDiedError, failure_of
+from .caching.knownsources import KnownSources
+from .caching.sourcelog import SourceLog
 from .ingest.index import IndexBuilder
-from .ingest.scan import Reject, ScannedPart, Tally, scan_part
+from .ingest.scan import Reject, ScannedPart
 from .ingest.scanned import unpacked
 from .memory import UNBOUNDED, MemoryBound
 from .models import Event, Keys, Progress, RunFailure
 from .scheduling.crew import Crew
-from .scheduling.dispatch import LOST, in_order
+from .scheduling.dispatch import in_order
 from .scheduling.executors import SerialExecutor
+from .scheduling.scancalls import ScanCall, scan_again
 from .sources import Part, is_spooled
 
 if TYPE_CHECKING:
@@ -54,14 +55,14 @@ def scan_sources(
     """
     builder = IndexBuilder(catalogue.rows if catalogue else None, wanted, memory=memory)
     log = SourceLog(lambda _batch: None) if log is None else log
-    scan = partial(_ScanCall, crew, keys, spool_dir, memory)
-    under_way = _Scan(builder, crew, catalogue.sources if catalogue else None, scan, stop)
-    for stretch, known, scanned in under_way.results(parts):
+    call = partial(ScanCall, crew, keys, spool_dir, memory)
+    scan = _Scan(builder, crew, catalogue.sources if catalogue else None, call, stop)
+    for stretch, known, scanned in scan.results(parts):
         _log_scanned(log, builder.rows, stretch, scanned)
         for reject in builder.add(scanned):
             watch(rejected(reject))
-        if under_way.sources is not None:
-            _add_known(builder, log, under_way.sources, stretch, known)
+        if scan.sources is not None:
+            _add_known(builder, log, scan.sources, stretch, known)
         watch(Progress("scan", builder.totals.discovered, None, len(builder.rejects)))
     return builder
 
@@ -73,14 +74,14 @@ class _Scan:
     builder: IndexBuilder
     crew: Crew
     sources: KnownSources | None
-    call: Callable[[int, Part], _ScanCall]
+    call: Callable[[int, Part], ScanCall]
     stop: Callable[[], bool]
     numbers: Iterator[int] = field(default_factory=count)
 
     def results(self, parts: Iterable[Part]) -> Iterator[tuple[Part, Known, ScannedPart]]:
         """The parts, and what they leave, in source order: what is known of their pieces, or was scanned."""
         under_way: _UnderWay = deque()
-        for scanned in in_order(self._submits(parts, under_way), self._in_flight, _retry):
+        for scanned in in_order(self._submits(parts, under_way), self._in_flight, scan_again):
             yield *under_way.popleft(), scanned
             yield from self.results(map(unpacked, scanned.more))
 
@@ -101,38 +102,6 @@ class _Scan:
                 else:
                     likely = self.builder.rows + part.likely_runs
                     yield self.call(likely, replace(stretch, number=next(self.numbers)))
-
-
-@dataclass(frozen=True)
-class _ScanCall:
-    """Starts the scan of a part, and can start it again."""
-
-    crew: Crew
-    keys: Keys
-    spool_dir: str
-    memory: MemoryBound
-    runs: int
-    """Known so far: whether a pool pays."""
-    part: Part
-
-    def __call__(self) -> Future[ScannedPart]:
-        what = self.part, self.keys, self.spool_dir, self.memory
-        if self.part.local:
-            return SerialExecutor().submit(scan_part, *what)
-        return self.crew.submit(self.runs, scan_part, *what)
-
-
-def _retry(call: Callable[[], Future[ScannedPart]]) -> ScannedPart:
-    """Scan a part again, alone on a new pool; one that kills its worker again is given up, and told."""
-    assert isinstance(call, _ScanCall), "what is in the catalogue is taken from it in this process"
-    try:
-        if call.crew.replace_pool():
-            return call().result()
-    except LOST:
-        call.crew.replace_pool()
-    died = failure_of(WorkerDiedError("worker died while reading"))
-    rejects = [Reject(piece.name, 0, died) for piece in call.part.pieces]
-    return ScannedPart(rejects=[*call.part.rejects, *rejects], tallies=[Tally(0, 1, 0, 0, 0)] * len(rejects))
 
 
 def _stretches(part: Part, sources: KnownSources | None) -> Iterator[tuple[Part, Known]]:

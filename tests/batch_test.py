@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from engine import Run, run, snapshot_text, text, tree
 
-from batchpersist import scanning
 from batchpersist.batch import BatchReport, run_batch
 from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
 from batchpersist.figures.metrics import stable
@@ -25,6 +24,7 @@ from batchpersist.models import Event, Progress, RunFailure
 from batchpersist.options import BatchOptions
 from batchpersist.planning.plan import Selection
 from batchpersist.preview import preview_batch
+from batchpersist.scheduling import scancalls
 from batchpersist.scheduling.policy import FailurePolicy
 from batchpersist.scheduling.retries import RetryPolicy
 
@@ -357,7 +357,7 @@ def read_or_die(part: Any, *_more: Any) -> Any:
 def test_a_worker_that_dies_while_reading_is_told_with_the_source(
     tmp_path: Path, persist: Callable[..., BatchReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scanning, "scan_part", read_or_die)
+    monkeypatch.setattr(scancalls, "scan_part", read_or_die)
     report = persist(workers=2)
     assert [error["message"] for error in report.metrics["errors"]] == ["worker died while reading"]
     assert report.exit_code == 3

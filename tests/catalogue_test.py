@@ -24,17 +24,20 @@ import pytest
 from engine import Run, run, snapshot_text, text, tree
 from pyarrow import feather
 
-from batchpersist import scanning
+from batchpersist import settlement
 from batchpersist.batch import BatchReport, run_batch
 from batchpersist.caching import catalogue
 from batchpersist.figures.metrics import stable
 from batchpersist.ingest import scan
 from batchpersist.layout import Layout
-from batchpersist.models import Durability, Keys
+from batchpersist.models import Durability, Keys, ShardOutcome
 from batchpersist.options import BatchOptions
+from batchpersist.planning.job import ShardJob
 from batchpersist.planning.plan import Selection
 from batchpersist.preview import preview_batch
+from batchpersist.scheduling import scancalls
 from batchpersist.settling import manifest, manifestside, settle, snapshotside
+from batchpersist.settling.settleoptions import SettleOptions
 from batchpersist.snapshots.snapshot import TaskStateStore
 from batchpersist.sources import copying
 from batchpersist.sources import discover as discover_parts
@@ -305,6 +308,22 @@ def slow_moment() -> int:
     return moment()
 
 
+def die_while_copying(job: ShardJob, options: SettleOptions) -> ShardOutcome:
+    """What a worker does; the first of them dies halfway."""
+    make_copy = copying._copied
+
+    def die_once(*arguments: Any) -> Any:
+        try:
+            (Path(options.out_dir).parent / "died").touch(exist_ok=False)
+        except FileExistsError:
+            return make_copy(*arguments)
+        os._exit(9)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(copying, "_copied", die_once)
+        return settle.settle_shard(job, options)
+
+
 @pytest.mark.parametrize("seed", range(int(os.environ.get("BATCHPERSIST_NIGHTS", "6"))))
 def test_whatever_happens_between_the_nights_a_catalogue_changes_no_result(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
@@ -333,7 +352,7 @@ class TestByOne:
         write_lines(twins.sources / "a.jsonl", [run("t", n) for n in range(5)])
         twins.night()
         monkeypatch.setattr(settle.PayloadReader, "text", None)  # reading a payload is a defect now
-        monkeypatch.setattr(scanning, "scan_part", None)
+        monkeypatch.setattr(scancalls, "scan_part", None)
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
         assert report.metrics["counts"]["unchanged"] == 5
         assert report.metrics["timing"]["cached_sources"] == 1
@@ -393,6 +412,22 @@ class TestByOne:
         )
         assert error["samples"][0]["detail"] == str(path)
 
+    def test_a_worker_that_dies_while_it_makes_a_copy_costs_no_run(
+        self, twins: Twins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_lines(twins.sources / "a.jsonl.gz", [run(f"task-{n}", n) for n in range(4)])
+        twins.night()
+        for n in range(4):
+            twins.each(lambda root, n=n: (root / f"runs/task-{n}/run-{n}/manifest.json").unlink())
+        monkeypatch.setattr(settlement, "settle_shard", die_while_copying)
+        options = replace(twins.options(twins.roots[0]), workers=2, pool_runs=0)
+        report = run_batch([str(twins.sources)], options)
+        (twins.roots[0] / "died").unlink()
+        counts = report.metrics["counts"]
+        assert (counts["persisted"], counts["failed"]) == (4, 0)
+        run_batch([str(twins.sources)], twins.options(twins.roots[1], cache=False))
+        twins.assert_equal()
+
     def test_a_dry_run_reads_what_would_have_to_be_copied(self, twins: Twins) -> None:
         write_lines(twins.sources / "a.jsonl.gz", [run("t", 1), run("t", 2)])
         twins.night()
@@ -425,18 +460,18 @@ class TestByOne:
         """A worker died of it, twice: another one may read it the next night."""
         monkeypatch.setattr(discover_parts, "__kwdefaults__", {"part_bytes": 300})
         write_lines(twins.sources / "a.jsonl", [run("t", n) for n in range(12)])
-        scan_part = scanning.scan_part
+        scan_part = scancalls.scan_part
 
         def die(part: Any, *rest: Any) -> Any:
             if part.pieces[0].start == 300:
                 raise MemoryError
             return scan_part(part, *rest)
 
-        monkeypatch.setattr(scanning, "scan_part", die)
+        monkeypatch.setattr(scancalls, "scan_part", die)
         options = twins.options(twins.roots[0])
         first = run_batch([str(twins.sources / "a.jsonl")], options)
         assert first.metrics["counts"]["invalid"] == 1
-        monkeypatch.setattr(scanning, "scan_part", scan_part)
+        monkeypatch.setattr(scancalls, "scan_part", scan_part)
         await_tick()
         second = run_batch([str(twins.sources / "a.jsonl")], options)
         assert second.metrics["timing"]["cached_sources"] == 0

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from scans import lines, put, rows_of, run, scan, text
 
 from batchpersist.ingest import scan as scanning_part
+from batchpersist.ingest.rows import row_schema
 from batchpersist.ingest.scan import scan_part
-from batchpersist.ingest.scanned import row_schema, unpacked
+from batchpersist.ingest.scanned import unpacked
 from batchpersist.models import DEFAULT_KEYS, Keys
 from batchpersist.sources import Format, SourceFile, decoded, discover
 

@@ -20,7 +20,7 @@ from ..files.versions import boot_id
 from ..layout import Layout
 from ..models import Keys
 from .cataloguefile import CatalogueError, read_file, write_file
-from .cataloguesources import KnownSources
+from .knownsources import KnownSources
 
 if TYPE_CHECKING:
     import pyarrow as pa

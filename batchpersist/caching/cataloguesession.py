@@ -18,7 +18,7 @@ from ..planning.plan import Plan
 from .catalogue import Catalogue, load_catalogue, save_catalogue
 from .cataloguefile import StreamFile, spool_stream, spooled_stream
 from .catalogueoutputs import new_stamps, with_known_stamps
-from .cataloguesources import SourceLog
+from .sourcelog import SourceLog
 
 if TYPE_CHECKING:
     import pyarrow as pa

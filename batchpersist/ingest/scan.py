@@ -26,7 +26,8 @@ from ..sources import (
     read_piece,
     unfold,
 )
-from .scanned import RowColumns, ScannedPart, Tally, packed
+from .rows import RowColumns
+from .scanned import ScannedPart, Tally, packed
 
 __all__ = ["Reject", "ScannedPart", "Tally", "scan_part"]
 

@@ -1,0 +1,48 @@
+"""The scan of a part as a call that a crew makes, and makes again where its worker dies."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from ..errors import WorkerDiedError, failure_of
+from ..ingest.scan import Reject, ScannedPart, Tally, scan_part
+from ..memory import MemoryBound
+from ..models import Keys
+from ..sources import Part
+from .crew import Crew
+from .dispatch import LOST
+from .executors import SerialExecutor
+
+
+@dataclass(frozen=True)
+class ScanCall:
+    """Starts the scan of a part, and can start it again."""
+
+    crew: Crew
+    keys: Keys
+    spool_dir: str
+    memory: MemoryBound
+    runs: int
+    """Known so far: whether a pool pays."""
+    part: Part
+
+    def __call__(self) -> Future[ScannedPart]:
+        what = self.part, self.keys, self.spool_dir, self.memory
+        if self.part.local:
+            return SerialExecutor().submit(scan_part, *what)
+        return self.crew.submit(self.runs, scan_part, *what)
+
+
+def scan_again(call: Callable[[], Future[ScannedPart]]) -> ScannedPart:
+    """Scan a part again, alone on a new pool; one that kills its worker again is given up, and told."""
+    assert isinstance(call, ScanCall), "what is in the catalogue is taken from it in this process"
+    try:
+        if call.crew.replace_pool():
+            return call().result()
+    except LOST:
+        call.crew.replace_pool()
+    died = failure_of(WorkerDiedError("worker died while reading"))
+    rejects = [Reject(piece.name, 0, died) for piece in call.part.pieces]
+    return ScannedPart(rejects=[*call.part.rejects, *rejects], tallies=[Tally(0, 1, 0, 0, 0)] * len(rejects))
