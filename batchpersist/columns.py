@@ -156,6 +156,14 @@ def run_keys(rows: pa.Table) -> pa.Array:
     return whole(pc.binary_join_element_wise(tasks, rows["run_id"], KEY_GLUE))
 
 
+def compact(column: pa.DictionaryArray) -> pa.DictionaryArray:
+    """The same values, those of the dictionary in the order of their first use, and no others."""
+    import pyarrow as pa
+
+    numbers = column.indices.dictionary_encode()
+    return pa.DictionaryArray.from_arrays(numbers.indices, column.dictionary.take(numbers.dictionary))
+
+
 def encoded(column: pa.ChunkedArray) -> pa.Array:
     """Strings that repeat, with one dictionary for the whole column (grouping asks for one)."""
     import pyarrow as pa

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..columns import whole
+from ..columns import compact, whole
 from ..figures.outcomes import OutcomeBuilder
 from ..layout import Layout
 from ..models import Durability
@@ -118,6 +118,5 @@ def _pruned(index: pa.Table) -> pa.Table:
         if pa.types.is_dictionary(field.type) and index.num_rows:
             column = whole(index[number])
             if pc.count_distinct(column.indices).as_py() < len(column.dictionary):
-                column = column.cast(field.type.value_type).dictionary_encode()
-                index = index.set_column(number, field, column)
+                index = index.set_column(number, field, compact(column))
     return index

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..batches.batchfolder import BatchFolder
 from ..batches.batchreport import BatchReport
-from ..columns import encoded, utf8
+from ..columns import compact, utf8, whole
 from ..errors import UsageError, failure_of
 from ..files import atomic
 from ..files.durability import SyncGroup
@@ -126,7 +126,7 @@ def _of_its_own(rows: pa.Table) -> pa.Table:
     for number, field in enumerate(rows.schema):
         column = rows.column(number)
         if field.type == repeated and len(column.chunk(0).dictionary) > rows.num_rows:
-            rows = rows.set_column(number, field, encoded(column))
+            rows = rows.set_column(number, field, compact(whole(column)))
     return rows
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..columns import memory, whole
+from ..columns import compact, memory, whole
 from ..models import RunKeys, Shard
 from ..snapshots.merge import RunIdsAndTimes
 from ..sources import SourceFile, decoded
@@ -141,8 +141,7 @@ def make_job(rows: pa.Table, shard: Shard, *, sweep: bool = False) -> ShardJob:
     part = rows.slice(shard.start, shard.stop - shard.start)
     part = part.select([name for name in _WANTED if name in part.column_names])
     for name in _REPEATED:  # the plan's dictionaries name every task and file of the batch
-        column = part[name].cast(part[name].type.value_type).combine_chunks().dictionary_encode()
-        part = part.set_column(part.schema.get_field_index(name), name, column)
+        part = part.set_column(part.schema.get_field_index(name), name, compact(whole(part[name])))
     for name in _STAMPS:
         if name in part.column_names:
             kind = pa.binary(STAMP_BYTES)

@@ -15,7 +15,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ..allocators import give_back
-from ..columns import adopt, columns_of, whole
+from ..columns import adopt, columns_of, compact, whole
 from ..memory import UNBOUNDED, MemoryBound
 from ..models import Shard
 from ..runs.partition import Partition
@@ -190,7 +190,7 @@ def _superseded(rows: pa.Table) -> pa.Array:
     import pyarrow.compute as pc
 
     numbers = adopt(array("i", range(rows.num_rows)), pa.int32())
-    keys = {"task": rows["task_id"].cast("string"), "run": rows["run_id"]}
+    keys = {"task": whole(rows["task_id"]).indices, "run": rows["run_id"]}
     numbered = pa.table({**keys, "number": numbers})
     last = numbered.group_by(["task", "run"], use_threads=False).aggregate([("number", "max")])["number_max"]
     if len(last) == rows.num_rows:
@@ -203,7 +203,7 @@ def _by_task(rows: pa.Table) -> tuple[pa.Array, list[TaskRows]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    codes = whole(rows["task_id"].cast("string")).dictionary_encode().indices
+    codes = compact(whole(rows["task_id"])).indices
     order = pc.array_sort_indices(codes)
     sizes = pa.table({"code": codes.take(order), "length": rows["length"].take(order)})
     totals = sizes.group_by("code", use_threads=False).aggregate([("length", "count"), ("length", "sum")])
