@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ctypes
+import os
+import sys
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 _MMAP_THRESHOLD = -3
 """glibc's name for it (``malloc.h``)."""
+
+_ARROWS_CHOICE = "ARROW_DEFAULT_MEMORY_POOL"
 
 _LARGE = 256 << 10
 """Bytes: what is larger gets pages of its own, which go back to the system as soon as it is let go of."""
@@ -28,9 +32,14 @@ def keep_little() -> None:
     Arrow's usual allocator is a little faster, but keeps half as much again as is in use. What is
     large, glibc would learn from what is let go of, up to 32 MB, and then keep fragments of such a size.
     """
-    import pyarrow as pa
+    if "pyarrow" not in sys.modules:  # it chooses once, and its functions allocate by that choice alone
+        ours = _ARROWS_CHOICE not in os.environ
+        os.environ.setdefault(_ARROWS_CHOICE, "system")
+        import pyarrow as pa
 
-    pa.set_memory_pool(pa.system_memory_pool())
+        pa.default_memory_pool()
+        if ours:  # not for the workers
+            del os.environ[_ARROWS_CHOICE]
     _call("mallopt", _MMAP_THRESHOLD, _LARGE)
 
 

@@ -14,6 +14,7 @@ from .layout import Layout
 from .locking.locks import clear_locks
 from .models import Event, Progress, Shard, ShardOutcome, Work
 from .options import BatchOptions
+from .planning.copies import missing_copies
 from .planning.job import ShardJob
 from .planning.plan import Plan
 from .scheduling.crew import Crew
@@ -55,7 +56,8 @@ class Settlement:
         """Settle the plan's shards, or as many as may be; whether some were left."""
         roots = (self._layout.out_dir, self._layout.runs_dir)
         settle_all = self._settle_all(plan)
-        retrying = Retrying(settle_all, self._options.retries, roots, plan, self._stop)
+        copies = partial(missing_copies, plan.rows, self._session.folder.spool)
+        retrying = Retrying(settle_all, self._options.retries, roots, plan, self._stop, copies)
         for item in retrying.run(plan.shards):
             self._session.settle(item.outcome, plan.rows)
             outcomes.add(item.outcome)

@@ -7,6 +7,7 @@ replaced and deleted; an orchestrator records runs; the catalogue itself is dama
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import os
@@ -427,6 +428,57 @@ class TestByOne:
         assert (counts["persisted"], counts["failed"]) == (4, 0)
         run_batch([str(twins.sources)], twins.options(twins.roots[1], cache=False))
         twins.assert_equal()
+
+    def test_a_copy_that_cannot_be_made_is_not_tried_for_each_run(
+        self, twins: Twins, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_lines(twins.sources / "a.jsonl.gz", [run("t", n) for n in range(9)])
+        twins.night()
+        shutil.rmtree(twins.roots[0] / "runs" / "t")
+        tried = []
+
+        def fail(*arguments: Any) -> Any:
+            tried.append(arguments)
+            return None, 0, OSError(errno.EFBIG, "File too large")
+
+        monkeypatch.setattr(copying, "_copied", fail)
+        report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
+        assert (report.metrics["counts"]["failed"], len(tried)) == (9, 1)
+
+    def test_a_copied_source_may_be_named_twice(self, twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The second copy does not take the first one's place, least of all if it breaks off."""
+        path = twins.sources / "a.jsonl.gz"
+        write_lines(path, [run("t", n) for n in range(9)])
+        sources = [str(twins.sources), str(path)]
+        for _ in range(3):
+            twins.night(sources)
+        await_tick()
+        shutil.rmtree(twins.roots[0] / "runs" / ".batchpersist" / "catalogue")
+        make_copy, made = copying._copied, []
+
+        def break_off(*arguments: Any) -> Any:
+            path, _, error = make_copy(*arguments)
+            made.append(path)
+            if len(made) == 2:
+                os.truncate(path, 300)
+                error = OSError(errno.EFBIG, "File too large")
+            return path, 300 if error else os.stat(path).st_size, error
+
+        monkeypatch.setattr(copying, "_copied", break_off)
+        report = run_batch(sources, twins.options(twins.roots[0], force=True))
+        counts = report.metrics["counts"]
+        assert (len(made), counts["failed"], counts["persisted"]) == (2, 0, 9)
+
+    @pytest.mark.parametrize("maker", ["__version__", "sys.getfilesystemencoding"])
+    def test_another_version_or_encoding_makes_another_catalogue(
+        self, twins: Twins, maker: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        write_lines(twins.sources / "a.parquet", [run("t", 1)])
+        twins.night()
+        other: Any = "0.0.1" if maker == "__version__" else lambda: "ascii"
+        with monkeypatch.context() as patch:
+            patch.setattr(f"batchpersist.caching.catalogue.{maker}", other)
+            assert twins.night().metrics["timing"]["cached_sources"] == 0
 
     def test_a_dry_run_reads_what_would_have_to_be_copied(self, twins: Twins) -> None:
         write_lines(twins.sources / "a.jsonl.gz", [run("t", 1), run("t", 2)])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -11,12 +12,15 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from engine import file_columns
 from scans import lines, put, run
 
 from batchpersist.errors import SourceUnreadableError
 from batchpersist.models import DEFAULT_KEYS
-from batchpersist.sources import Format, SourceFile, copying, ensure_copy, place
+from batchpersist.planning.copies import missing_copies
+from batchpersist.sources import Format, SourceFile, copy_lines, copying, discover, ensure_copy, place
 
 TEXT = lines(*(run(f"r{number}") for number in range(2000)))
 
@@ -34,7 +38,8 @@ def spool(tmp_path: Path) -> str:
 
 
 def ensure(file: SourceFile, spool: str) -> str:
-    return ensure_copy(file, DEFAULT_KEYS, spool, lambda: None)
+    ensure_copy(file, DEFAULT_KEYS, spool, lambda: None)
+    return place(file.path, file.format, spool)
 
 
 def test_a_copy_is_made_where_it_is_looked_for(file: SourceFile, spool: str) -> None:
@@ -71,14 +76,13 @@ def test_who_waits_for_another_s_copy_shows_signs_of_life(
         yield from blocks(*source)
 
     monkeypatch.setattr(copying, "_blocks", slow_blocks)
-    monkeypatch.setattr(copying, "_WAIT_SECONDS", 0.05)
     first = threading.Thread(target=ensure, args=(file, spool))
     first.start()
     begun.wait()
-    path = ensure_copy(file, DEFAULT_KEYS, spool, lambda: signs.append("alive"))
+    ensure_copy(file, DEFAULT_KEYS, spool, lambda: signs.append("alive"))
     first.join()
     assert signs
-    assert Path(path).read_bytes() == TEXT
+    assert Path(place(file.path, file.format, spool)).read_bytes() == TEXT
 
 
 def test_who_makes_a_copy_shows_signs_of_life(file: SourceFile, spool: str) -> None:
@@ -108,3 +112,82 @@ def test_a_spool_that_is_full_is_an_error_that_may_pass(
         with pytest.raises(OSError, match="No space left"):
             ensure(file, spool)
     assert Path(ensure(file, spool)).read_bytes() == TEXT
+
+
+def test_whoever_dies_of_a_copy_leaves_it_to_another_one_but_not_for_ever(
+    file: SourceFile, spool: str
+) -> None:
+    for _ in range(2):
+        maker = get_context("fork").Process(target=die_of, args=(file, spool))
+        maker.start()
+        maker.join()
+        assert maker.exitcode == 9
+    with pytest.raises(SourceUnreadableError, match="workers died as they copied the source"):
+        ensure(file, spool)
+
+
+def die_of(file: SourceFile, spool: str) -> None:
+    def blocks(*_: Any) -> Iterator[bytes]:
+        yield TEXT[:100]
+        os._exit(9)
+
+    copying._blocks = blocks  # type: ignore[assignment]  # in a process of its own
+    ensure(file, spool)
+
+
+def test_one_death_is_forgotten_when_the_copy_was_made(file: SourceFile, spool: str) -> None:
+    for _ in range(3):
+        maker = get_context("fork").Process(target=die_of, args=(file, spool))
+        maker.start()
+        maker.join()
+        os.unlink(ensure(file, spool))
+
+
+def test_where_the_batch_has_ended_nothing_is_copied(file: SourceFile, spool: str) -> None:
+    os.rmdir(spool)
+    with pytest.raises(FileNotFoundError):
+        ensure(file, spool)
+    assert not os.path.exists(spool)
+
+
+def test_a_copy_is_given_up_when_the_batch_ends_meanwhile(
+    file: SourceFile, spool: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+
+    def blocks(*_: Any) -> Iterator[bytes]:
+        for block in (TEXT[:100], TEXT[100:200], TEXT[200:]):
+            if len(taken) == 1:
+                shutil.rmtree(spool)
+            taken.append(block)
+            yield block
+
+    monkeypatch.setattr(copying, "_blocks", blocks)
+    with pytest.raises(FileNotFoundError):
+        ensure(file, spool)
+    assert len(taken) == 2
+    assert not os.path.exists(spool)
+
+
+def test_an_earlier_copy_is_never_replaced(file: SourceFile, spool: str) -> None:
+    """There are rows that point into it; a source that is named twice may have changed in between."""
+    (piece,) = next(discover([file.path])).pieces
+    piece = piece._replace(identity=b"known".ljust(16))
+    first, _ = copy_lines(piece, DEFAULT_KEYS, spool)
+    Path(file.path).write_bytes(gzip.compress(b"other\n"))
+    second, failure = copy_lines(piece, DEFAULT_KEYS, spool)
+    assert (first.path, first.format) == (file.path, Format.GZIP_LINES)
+    assert (second.format, failure) == (Format.COPIED_LINES, None)
+    assert Path(place(file.path, file.format, spool)).read_bytes() == TEXT
+    assert Path(second.path).read_bytes() == b"other\n"
+
+
+def test_room_is_wanted_for_copies_that_are_not_there(file: SourceFile, spool: str) -> None:
+    plain = SourceFile("/in/b.jsonl", "b.jsonl", Format.LINES)
+    columns = file_columns(file, plain, file)
+    rows = pa.table({**columns, "offset": [0, 0, 500], "length": [100, 100, 70]})
+    assert missing_copies(rows, spool, [0, 1, 2]) == 570
+    assert missing_copies(rows, spool, [0, 1]) == 100
+    assert missing_copies(rows, spool, [1]) == 0
+    ensure(file, spool)
+    assert missing_copies(rows, spool, [0, 1, 2]) == 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -76,10 +77,14 @@ def save_catalogue(
 
 
 def _scope(layout: Layout, keys: Keys) -> dict[str, Any]:
-    """What a catalogue holds good for. Other versions may word the rows of a table otherwise."""
+    """What a catalogue holds good for. Other versions may word the rows of a table otherwise.
+
+    Names of files are kept as text, which another encoding would take for others.
+    """
     import msgspec
     import pyarrow as pa
 
     roots = {"out_dir": os.fsencode(layout.out_dir).hex(), "runs_dir": os.fsencode(layout.runs_dir).hex()}
     makers = {"batchpersist": __version__, "pyarrow": pa.__version__, "msgspec": msgspec.__version__}
+    makers["encoding"] = sys.getfilesystemencoding()
     return {"format": FORMAT, **makers, **roots, **asdict(keys)}

@@ -35,11 +35,10 @@ class SourceLog:
 
     def add(self, piece: Piece, tally: Tally, first_row: int) -> None:
         """Note what a file held, or its first range. One with a reject is left out, to be told anew."""
-        self._open = piece.identity != NO_STAMP and not tally.rejects
+        self._open = piece.identity != NO_STAMP and tally.lasting and not tally.rejects
         if self._open:
-            runs, _, *counts = tally
             self._make_room()
-            entry = (*halves(piece.identity), first_row, runs, *counts)
+            entry = (*halves(piece.identity), first_row, *_counts(tally))
             for column, value in zip(self._columns, entry, strict=True):
                 column.append(value)
             self._entries += 1
@@ -54,8 +53,7 @@ class SourceLog:
             for column in self._columns:
                 column.pop()
             return
-        runs, _, *counts = tally
-        for column, count in zip(self._columns[3:], (runs, *counts), strict=True):
+        for column, count in zip(self._columns[3:], _counts(tally), strict=True):
             column[-1] += count
 
     def add_known(self, files: KnownFiles, first_row: int) -> None:
@@ -79,6 +77,10 @@ class SourceLog:
         columns = [adopt(column, kinds[column.typecode]) for column in self._columns]
         self._columns = _empty()
         self._take(pa.record_batch(columns, names=KnownFiles._fields))
+
+
+def _counts(tally: Tally) -> tuple[int, int, int, int]:
+    return tally.runs, tally.other_events, tally.other_manifests, tally.bytes_read
 
 
 def _empty() -> list[array[int]]:

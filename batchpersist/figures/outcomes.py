@@ -186,8 +186,8 @@ class OutcomeBuilder:
 def _sources(rows: pa.Table) -> pa.ChunkedArray:
     """What a person calls each row's source; in one dictionary, unless that would take a lot of memory."""
     names = source_names(rows)
-    few = sum(len(chunk.dictionary) for chunk in names.chunks) <= _FEW
-    return names.unify_dictionaries() if few else names
+    files = sum(len(whole(rows[name]).dictionary) for name in ("origin", "file"))
+    return names.unify_dictionaries() if files <= _FEW else names
 
 
 def _shard_row(outcome: ShardOutcome) -> dict[str, Any]:

@@ -75,6 +75,7 @@ class _Scan:
         self._memory = memory
         self._read_run = RunReader(keys).read
         self._rows = RowColumns()
+        self._lasting = True
         self.scanned = ScannedPart(
             rejects=list(part.rejects),
             ranged=part.ranged,
@@ -85,9 +86,9 @@ class _Scan:
 
     def take(self, piece: Piece) -> Copy | None:
         """Read a piece; of one that has a long copy come its lines, which have yet to be read."""
-        before = self._tally()
+        before, self._lasting = self._counts(), True
         long = self._take(piece)
-        tally = Tally(*map(sub, self._tally(), before))
+        tally = Tally(*map(sub, self._counts(), before))._replace(lasting=self._lasting)
         if long is not None and long.failure is not None:  # it is told with the last of the lines
             tally = tally._replace(rejects=1)
         self.scanned.tallies.append(tally)
@@ -113,8 +114,7 @@ class _Scan:
         self.scanned.bytes_read += local.stop or lines.stop
         if local is not piece:  # its lines have been copied, and are all that will be read again
             os.unlink(local.path)
-        elif piece.format is not Format.STANDARD_INPUT:  # its copy can be made from it once more
-            lines = piece._replace(stop=lines.stop)
+        self._lasting = lines.path == piece.path
         return Copy(lines, failure)
 
     def _read(self, piece: Piece, failure: Failure | None) -> None:
@@ -151,11 +151,11 @@ class _Scan:
         else:
             self._rows.add(found[0], offset, len(text), line)
 
-    def _tally(self) -> Tally:
-        """Of all pieces so far."""
+    def _counts(self) -> tuple[int, ...]:
+        """Those of a ``Tally``, of all pieces so far."""
         scanned = self.scanned
-        counts = (scanned.other_events, scanned.other_manifests, scanned.bytes_read)
-        return Tally(len(self._rows), len(scanned.rejects), *counts)
+        others = (scanned.other_events, scanned.other_manifests, scanned.bytes_read)
+        return len(self._rows), len(scanned.rejects), *others
 
     def ended(self) -> ScannedPart:
         """All that was found; take nothing after it."""

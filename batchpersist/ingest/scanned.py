@@ -20,6 +20,8 @@ class Tally(NamedTuple):
     other_events: int
     other_manifests: int
     bytes_read: int
+    lasting: bool = True
+    """Its rows point to what is there after the batch, too."""
 
 
 @dataclass

@@ -70,8 +70,13 @@ class Retrying:
         roots: Sequence[str],
         plan: Plan,
         stop: Callable[[], bool],
+        copies: Callable[[Iterable[int]], int] = lambda _rows: 0,
     ) -> None:
-        """``settle``: what shards of the ``plan`` become; ``roots``: where room may be wanting."""
+        """``settle``: what shards of the ``plan`` become; ``roots``: where room may be wanting.
+
+        ``copies``: bytes of the copies that rows of the plan need, and that have yet to be made.
+        """
+        self._copies = copies
         self._settle = settle
         self._policy = policy
         self._roots = roots
@@ -147,7 +152,8 @@ class Retrying:
         pause = time.monotonic() + self._policy.delay(number)
         full = self._policy.space_seconds and any(map(self._lacks_room, self.left))
         deadline = time.monotonic() + self._policy.space_seconds
-        needed = sum(item.outcome.shard.size for item in self.left)
+        rows = (item.outcome.shard.start + row for item in self.left for row in item.rows)
+        needed = sum(item.outcome.shard.size for item in self.left) + (self._copies(rows) if full else 0)
         while time.monotonic() < pause or (full and time.monotonic() < deadline and not self._room(needed)):
             if self._stop():
                 return False

@@ -7,7 +7,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from types import TracebackType
 
-from ..errors import SourceChangedError
+from ..errors import ItemError, SourceChangedError
 from ..models import Keys, RunKeys
 from ..phaseclock import READ, current
 from ..runs.runreader import RunReader
@@ -26,6 +26,8 @@ class PayloadReader:
         self._spool_dir = spool_dir
         self._read_run = RunReader(keys).read_canonical
         self._open: OrderedDict[str, int] = OrderedDict()
+        self._uncopied: dict[str, Exception] = {}
+        """By path: why no copy could be made. What fails for one run is not tried for each of the others."""
 
     def text(
         self,
@@ -71,11 +73,19 @@ class PayloadReader:
         descriptor = self._open.get(path)
         if descriptor is None:
             if path != file.path and not os.path.exists(path):
-                ensure_copy(file, self._keys, self._spool_dir, alive)
+                self._copy(file, alive)
             if len(self._open) >= OPEN_FILES:
                 os.close(self._open.popitem(last=False)[1])
             descriptor = self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return descriptor
+
+    def _copy(self, file: SourceFile, alive: Callable[[], None]) -> None:
+        if file.path not in self._uncopied:
+            try:
+                return ensure_copy(file, self._keys, self._spool_dir, alive)
+            except (OSError, ItemError) as error:
+                self._uncopied[file.path] = error
+        raise self._uncopied[file.path].with_traceback(None)
 
     def close(self) -> None:
         while self._open:

@@ -1,19 +1,22 @@
 """Copying sources that cannot be read by position into the spool, as lines.
 
-A source's copy has its place in the spool by the source's path, so that every process that shares the spool
-finds it, or makes it: what a catalogue knows of a source points into a copy that may not be there yet.
+Of a file that a catalogue may know, the copy has its place in the spool by the file's path: every process
+that shares the spool finds it there, or makes it: what a catalogue knows points into a copy that may be gone.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from typing import NamedTuple
 
-from ..errors import ItemError, failure_of
+from ..errors import ItemError, SourceUnreadableError, failure_of
 from ..models import Failure, Keys
+from ..stamps import NO_STAMP
 from . import streams, tables
 from .parts import Format, Piece
 from .sourcefile import SourceFile
@@ -26,15 +29,17 @@ _STREAMS = {
 }
 _TABLES = {Format.PARQUET: tables.parquet_batches, Format.ARROW: tables.arrow_batches}
 
-_WAIT_SECONDS = 1.0
-"""For another process's copy, before a sign of life."""
+_POLL_SECONDS = 0.05
+
+_DEATHS = 2
+"""Processes that may die of making a copy, before it is given up."""
 
 
 class Copy(NamedTuple):
     """What has become of a piece."""
 
     lines: Piece
-    """All that could be copied."""
+    """All that could be copied: a piece of the same file, if the copy has its place, or else of the copy."""
     failure: Failure | None
     """Why the rest could not."""
 
@@ -52,55 +57,63 @@ def place(path: str, format: Format, spool_dir: str) -> str:
 
 
 def copy_lines(piece: Piece, keys: Keys, spool_dir: str) -> Copy:
-    """Copy a piece's documents; never raises for what the piece holds. An earlier copy is replaced.
+    """Copy a piece's documents; never raises for what the piece holds.
 
-    A line that a failure cuts short is not among the lines.
+    A line that a failure cuts short is not among the lines. A copy takes its place if it is whole, and there
+    is none yet; an earlier one stays, for there are rows that point into it.
     """
     path, whole, error = _copied(piece.path, piece.format, keys, spool_dir)
-    final = place(piece.path, piece.format, spool_dir)
-    try:
-        if path is not None:
-            os.rename(path, final)
-    except OSError as renaming:
-        whole, error = 0, renaming
     failure = None if error is None else failure_of(error)
-    return Copy(Piece(Format.COPIED_LINES, final, piece.name, 0, whole), failure)
+    if path is not None and failure is None and piece.identity != NO_STAMP:
+        with suppress(OSError):  # there is one already, or the file system has no such links
+            os.link(path, place(piece.path, piece.format, spool_dir))
+            os.unlink(path)
+            return Copy(piece._replace(start=0, stop=whole), None)
+    return Copy(Piece(Format.COPIED_LINES, path or piece.path, piece.name, 0, whole), failure)
 
 
-def ensure_copy(file: SourceFile, keys: Keys, spool_dir: str, alive: Callable[[], None]) -> str:
-    """The place of a file's copy; where there is none yet, it is made, by one of all that ask for it at once.
+def ensure_copy(file: SourceFile, keys: Keys, spool_dir: str, alive: Callable[[], None]) -> None:
+    """Make the copy of a file where there is none in its place; one of all that ask for it at once does.
 
     ``alive`` is called again and again meanwhile. Raises OSError and ItemError where the file cannot be
-    copied to its end; then there is no copy.
+    copied to its end, or processes have died of that; then there is no copy.
     """
     final = place(file.path, file.format, spool_dir)
-    with _locked(f"{final}.lock", alive):
-        if not os.path.exists(final):
-            path, _, error = _copied(file.path, file.format, keys, spool_dir, alive)
-            if error is not None:
-                if path is not None:
-                    os.unlink(path)
-                raise error
-            assert path is not None
+    with _locked(f"{final}.lock", alive) as begun:
+        if os.path.exists(final):
+            return
+        if os.fstat(begun).st_size >= _DEATHS:
+            raise SourceUnreadableError("workers died as they copied the source", file.path)
+        os.write(begun, b"x")
+        path, _, error = _copied(file.path, file.format, keys, spool_dir, alive)
+        os.ftruncate(begun, 0)
+        if error is None and path is not None:
             os.rename(path, final)
-    return final
+            return
+        if path is not None:
+            with suppress(OSError):  # gone with the spool
+                os.unlink(path)
+        raise error or FileNotFoundError(final)
 
 
 @contextmanager
-def _locked(path: str, alive: Callable[[], None]) -> Iterator[None]:
-    """Hold a lock that ends with its process."""
-    from filelock import FileLock, Timeout  # slow to import, seldom needed
+def _locked(path: str, alive: Callable[[], None]) -> Iterator[int]:
+    """Hold a lock that ends with its process; gives the file's descriptor.
 
-    lock = FileLock(path)
-    while not lock.is_locked:
-        try:
-            lock.acquire(timeout=_WAIT_SECONDS)
-        except Timeout:
-            alive()
+    Not ``filelock``'s: that makes the folder again which an ended batch has removed.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
-        yield
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                alive()
+                time.sleep(_POLL_SECONDS)
+        yield descriptor
     finally:
-        lock.release()
+        os.close(descriptor)
 
 
 def _copied(

@@ -1,7 +1,8 @@
 """The file that holds a run, as the index has it, in two columns: ``origin`` and ``file``.
 
 The origin is a source as it was named: how it is read, its path, its name. The file is what lies below it,
-empty where the source is no folder. At a million files it matters that each has its own part alone, once.
+empty where the source is no folder (an object on a storage always is an origin of its own). At a million
+files it matters that of each its own part alone is held, once.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..columns import utf8
+from ..columns import utf8, whole
 from .parts import Format, Piece
 
 if TYPE_CHECKING:
@@ -55,21 +56,14 @@ def source_names(rows: pa.Table) -> pa.ChunkedArray:
     import pyarrow as pa
 
     kind = pa.dictionary(pa.int32(), pa.string())
-    return pa.chunked_array(list(_names(rows.select(["origin", "file"]))), kind)
+    return pa.chunked_array(list(_names(whole(rows["origin"]), whole(rows["file"]))), kind)
 
 
-def _names(rows: pa.Table) -> Iterator[pa.Array]:
+def _names(origins: pa.DictionaryArray, files: pa.DictionaryArray) -> Iterator[pa.Array]:
+    import pyarrow as pa
     import pyarrow.compute as pc
 
-    for start in range(0, rows.num_rows, _ROWS):
-        some = rows.slice(start, _ROWS).combine_chunks()
-        origins, files = some["origin"].chunk(0), some["file"].chunk(0)
-        names = _strings([decoded(origin, "").name for origin in origins.dictionary.to_pylist()])
-        joined = pc.binary_join_element_wise(names.take(origins.indices), files.cast("string"), "")
-        yield joined.dictionary_encode()
-
-
-def _strings(texts: list[str]) -> pa.Array:
-    import pyarrow as pa
-
-    return pa.array(texts, pa.string())
+    heads = pa.array([decoded(origin, "").name for origin in origins.dictionary.to_pylist()], pa.string())
+    for start in range(0, len(origins), _ROWS):
+        stretch = (heads.take(origins.indices.slice(start, _ROWS)), files.slice(start, _ROWS).cast("string"))
+        yield pc.binary_join_element_wise(*stretch, "").dictionary_encode()

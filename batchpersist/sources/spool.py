@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import secrets
 
@@ -22,10 +23,20 @@ class Spool:
 
     def add(self, data: bytes) -> None:
         rest = memoryview(data)
-        while rest:
-            written = os.write(self._descriptor, rest)
-            rest = rest[written:]
-            self.size += written
+        try:
+            self._check_there()
+            while rest:
+                written = os.write(self._descriptor, rest)
+                rest = rest[written:]
+                self.size += written
+        except OSError as error:
+            error.filename = self.path  # a write knows its descriptor only
+            raise
+
+    def _check_there(self) -> None:
+        """The batch that wanted it may have ended: then nobody would ever remove what is added."""
+        if not os.fstat(self._descriptor).st_nlink:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
     def __enter__(self) -> Spool:
         return self

@@ -6,6 +6,7 @@ contract (model.py) in the other. After each step both must hold the same files.
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import shutil
@@ -34,7 +35,7 @@ from batchpersist.models import Durability, Event, Progress
 from batchpersist.options import BatchOptions
 from batchpersist.planning import shards
 
-SOURCES = ("a.jsonl", "b.json", "c.ndjson")
+SOURCES = ("a.jsonl", "b.json", "c.ndjson", "d.jsonl.gz")
 TASKS = ("hot", "Task b", "täsk")
 
 tasks = st.sampled_from(TASKS)
@@ -139,7 +140,8 @@ class Nights(RuleBasedStateMachine):
         text = json.dumps(self.arrived[source])
         if source != "b.json":
             text = "".join(json.dumps(run) + "\n" for run in self.arrived[source])
-        (self.folder / source).write_text(text)
+        pack = gzip.compress if source.endswith(".gz") else bytes
+        (self.folder / source).write_bytes(pack(text.encode()))
 
     @precondition(lambda self: any(self.arrived.values()))
     @rule(data=st.data())
