@@ -10,7 +10,8 @@ import pytest
 
 PROGRAM = """
 import os, sys
-from batchpersist.allocators import give_back, keep_little
+from batchpersist.allocators import give_back
+from batchpersist.cli.allocating import keep_little
 {before}
 keep_little()
 import pyarrow as pa
@@ -47,7 +48,8 @@ def test_where_arrow_has_allocated_already_it_goes_on_as_it_was() -> None:
 def test_what_was_let_go_of_is_given_back() -> None:
     program = """
 import os
-from batchpersist.allocators import give_back, keep_little
+from batchpersist.allocators import give_back
+from batchpersist.cli.allocating import keep_little
 keep_little()
 def resident():
     with open("/proc/self/statm") as file:

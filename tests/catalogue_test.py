@@ -370,6 +370,22 @@ class TestByOne:
         assert report.metrics["counts"]["unchanged"] == 5
         assert (report.metrics["timing"]["cached_sources"], report.metrics["bytes"]["read"]) == (1, size)
 
+    @pytest.mark.parametrize("kind", ["json", "jsonl", *COPIED])
+    def test_names_that_are_not_utf8_are_known_too(self, tmp_path: Path, twins: Twins, kind: str) -> None:
+        folder = tmp_path / os.fsdecode(b"caf\xe9")
+        folder.mkdir()
+        write_lines(tmp_path / f"ascii.{kind}", [run("t", 1)])
+        (tmp_path / f"ascii.{kind}").rename(folder / os.fsdecode(b"\xff.%s" % kind.encode()))
+        sources = [str(folder), os.path.relpath(folder)]
+        roots = {name: str(tmp_path / f"{folder.name}-{name}") for name in ("out_dir", "runs_dir")}
+        # Of a copy there is one place, and it is the first one's.
+        for cached in (0, 1 if kind in COPIED else 2):
+            await_tick()
+            report = run_batch(sources, BatchOptions(**roots, durability=Durability.NONE))
+            assert report.exit_code == 0
+            assert report.metrics["timing"]["cached_sources"] == cached
+            assert report.outcomes["source"].to_pylist()[0].endswith(f"caf\\udce9/\\udcff.{kind}")
+
     @pytest.mark.parametrize("kind", COPIED)
     @pytest.mark.parametrize("workers", [1, 2])
     def test_of_a_copied_source_the_copy_is_made_when_a_text_is_needed(

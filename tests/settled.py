@@ -80,7 +80,7 @@ def plan_rows(rows: Sequence[Row]) -> pa.Table:
     kinds = {"task_id": repeated, "run_id": text, "timestamp": text}
     kinds |= {"line": pa.int64(), "superseded": pa.bool_()}
     columns = {name: pa.array([getattr(row, name) for row in rows], kind) for name, kind in kinds.items()}
-    files = [SourceFile(f"/in/{row.source}", row.source, Format.LINES) for row in rows]
+    files = [SourceFile("/in", row.source, Format.LINES) for row in rows]
     return pa.table({**columns, **file_columns(*files)})
 
 

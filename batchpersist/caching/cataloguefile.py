@@ -79,7 +79,7 @@ class StreamFile:
     def __init__(self, path: str, schema: pa.Schema) -> None:
         import pyarrow as pa
 
-        self._file = pa.OSFile(path, "wb")
+        self._file = pa.OSFile(os.fsencode(path), "wb")
         self._writer = pa.ipc.new_stream(self._file, schema)
 
     def write(self, batch: pa.RecordBatch) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..allocators import keep_little
 from ..batches.batchreport import BatchReport
 from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
 from ..models import Begun, Event
 from . import onfailure
+from .allocating import keep_little
 from .logfile import Log, log_to
 from .output import emit, say
 from .progress import Both, Display, choose_display

@@ -36,8 +36,7 @@ class SourceFile(NamedTuple):
         if utf8(rest) != rest:  # its name is spelt otherwise
             below, rest = 0, ""
         path, name = self.path[: len(self.path) - below], self.name[: len(self.name) - below]
-        shown = utf8(name).replace("\0", r"\x00").encode()
-        return b"\0".join((self.format.name.encode(), os.fsencode(path), shown)), rest
+        return b"\0".join((self.format.name.encode(), os.fsencode(path), utf8(name).encode())), rest
 
 
 def encoded_piece(piece: Piece) -> tuple[bytes, str]:
@@ -47,7 +46,7 @@ def encoded_piece(piece: Piece) -> tuple[bytes, str]:
 
 def decoded(origin: bytes, file: str) -> SourceFile:
     """The file of which these are the columns' values; of its name what can be shown."""
-    format, path, name = origin.split(b"\0")
+    format, path, name = origin.split(b"\0", 2)  # a name may hold some more
     return SourceFile(os.fsdecode(path) + file, name.decode() + file, Format[format.decode()])
 
 

@@ -34,7 +34,7 @@ def zstd_blocks(path: str) -> Iterator[bytes]:
     import pyarrow as pa
 
     def open_stream() -> IO[bytes]:
-        stream: IO[bytes] = pa.CompressedInputStream(pa.OSFile(path), "zstd")
+        stream: IO[bytes] = pa.CompressedInputStream(pa.OSFile(os.fsencode(path)), "zstd")
         return stream
 
     _check_not_empty(path)

@@ -67,7 +67,7 @@ def arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
         magic = file.read(len(_FILE_MAGIC))
     if magic.startswith(_FEATHER_1_MAGIC):
         raise SourceUnreadableError("Feather version 1 is not read: write it as version 2")
-    with _damage_told(), pa.OSFile(path) as source:
+    with _damage_told(), pa.OSFile(os.fsencode(path)) as source:
         for batch in _file_batches(source) if magic == _FILE_MAGIC else _stream_batches(source):
             # Decoding trusts the offsets inside a batch: wrong ones would end the process.
             batch.validate(full=True)
