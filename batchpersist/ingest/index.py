@@ -83,7 +83,8 @@ class IndexBuilder:
         if part.rows is not None:
             self._pending.append(_counted_from(part.rows, before))
             self._pending_rows += part.runs
-            self._size += part.rows.nbytes
+            # Origins become names: where each file is one of its own, these are held beside them.
+            self._size += part.rows.nbytes + part.rows.column("origin").dictionary.nbytes
             if self._pending_rows >= _ROWS_AT_ONCE:
                 self._join_pending()
         self._extend((self.known.num_rows if self.known else 0) + self._scanned_rows, part.runs)
