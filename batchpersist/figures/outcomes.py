@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _OF_PLAN = ("task_id", "run_id", "timestamp", "origin", "file", "line", "superseded")
 
-
 _FEW = 1 << 16
+"""Files whose names can be brought together in one dictionary at little cost."""
 
 
 class Status(IntEnum):

@@ -26,6 +26,7 @@ class PayloadReader:
         self._spool_dir = spool_dir
         self._read_run = RunReader(keys).read_canonical
         self._open: OrderedDict[str, int] = OrderedDict()
+        """By the source's path, also where it is the copy that is open."""
         self._uncopied: dict[str, Exception] = {}
         """By path: why no copy could be made. What fails for one run is not tried for each of the others."""
 
@@ -69,14 +70,14 @@ class PayloadReader:
         return data
 
     def _descriptor(self, file: SourceFile, alive: Callable[[], None]) -> int:
-        path = place(file.path, file.format, self._spool_dir)
-        descriptor = self._open.get(path)
+        descriptor = self._open.get(file.path)
         if descriptor is None:
+            path = place(file.path, file.format, self._spool_dir)
             if path != file.path and not os.path.exists(path):
                 self._copy(file, alive)
             if len(self._open) >= OPEN_FILES:
                 os.close(self._open.popitem(last=False)[1])
-            descriptor = self._open[path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = self._open[file.path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return descriptor
 
     def _copy(self, file: SourceFile, alive: Callable[[], None]) -> None:
