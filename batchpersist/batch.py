@@ -21,10 +21,11 @@ from .batches.batchsession import BatchSession
 from .batches.losses import Losses
 from .batches.progressfile import ProgressFile
 from .batches.waiting import Waiter
+from .caching.catalogue import likely_rows
 from .caching.catalogueoutputs import without_known
 from .caching.cataloguesession import CatalogueSession
 from .errors import UsageError
-from .figures.metrics import BatchInfo, build_metrics
+from .figures.metrics import BatchInfo, build_metrics, metrics_text
 from .figures.outcomes import OutcomeBuilder
 from .figures.reporting import check_writable, write_folder, write_monitoring, write_reports
 from .figures.timing import Phases, Stopwatch
@@ -100,6 +101,8 @@ def run_batch(
             watch(Begun(session.batch_id, session.folder.path))
             if crew.elastic is not None:
                 crew.elastic.check_reach(session.folder.record)
+            if options.reads_catalogue:
+                crew.warm_up(likely_rows(layout))
             catalogue = CatalogueSession(layout, options, session.folder.spool)
             return _Batch(options, crew, watch, stop, deadline, layout, session, catalogue).run(parts)
 
@@ -184,9 +187,10 @@ class _Batch:
             totals=outcomes.totals,
         )
         give_back()
-        unwritten = write_reports(self._options, metrics, table)
+        text = metrics_text(metrics)
+        unwritten = write_reports(self._options, text, table)
         unwritten = unwritten or write_folder(
-            self._session.folder, metrics, table, index.rejects, outcomes.shards
+            self._session.folder, text, table, index.rejects, outcomes.shards
         )
         report = BatchReport(metrics, table, state, settlement.defects, unwritten, self._session.folder.path)
         report = replace(report, unwritten=[*unwritten, *write_monitoring(self._options, report)])

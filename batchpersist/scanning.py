@@ -6,18 +6,17 @@ What the catalogue knows is not scanned: its rows are taken from there, at their
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import count, groupby
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from .caching.knownsources import KnownSources
+from .caching.knownsources import UNKNOWN, KnownSources, each_identity
 from .caching.sourcelog import SourceLog
 from .ingest.index import IndexBuilder
 from .ingest.scan import Reject, ScannedPart
-from .ingest.scanned import unpacked
 from .memory import UNBOUNDED, MemoryBound
 from .models import Event, Keys, Progress, RunFailure
 from .scheduling.crew import Crew
@@ -29,9 +28,13 @@ from .sources import Part, is_spooled
 if TYPE_CHECKING:
     from .caching.catalogue import Catalogue
 
-Known = list[int | None]
-"""By the numbers of ``KnownSources``."""
-_UnderWay = deque[tuple[Part, Known]]
+
+class Stretch(NamedTuple):
+    """A part, or some of its pieces one after the other."""
+
+    part: Part
+    known: Sequence[int] | None
+    """The files that the pieces belong to, by their numbers in ``KnownSources``; None: to be scanned."""
 
 
 def scan_sources(
@@ -56,13 +59,15 @@ def scan_sources(
     builder = IndexBuilder(catalogue.rows if catalogue else None, wanted, memory=memory)
     log = SourceLog(lambda _batch: None) if log is None else log
     call = partial(ScanCall, crew, keys, spool_dir, memory)
-    scan = _Scan(builder, crew, catalogue.sources if catalogue else None, call, stop)
-    for stretch, known, scanned in scan.results(parts):
-        _log_scanned(log, builder.rows, stretch, scanned)
+    scan = _Scan(builder, crew, call, stop)
+    if catalogue is not None:
+        scan = replace(scan, sources=catalogue.sources, last_time=catalogue.rows.num_rows)
+    for stretch, scanned in scan.results(parts):
+        _log_scanned(log, builder.rows, stretch.part, scanned)
         for reject in builder.add(scanned):
             watch(rejected(reject))
         if scan.sources is not None:
-            _add_known(builder, log, scan.sources, stretch, known)
+            _add_known(builder, log, scan.sources, stretch)
         watch(Progress("scan", builder.totals.discovered, None, len(builder.rejects)))
     return builder
 
@@ -73,73 +78,76 @@ class _Scan:
 
     builder: IndexBuilder
     crew: Crew
-    sources: KnownSources | None
     call: Callable[[int, Part], ScanCall]
     stop: Callable[[], bool]
+    sources: KnownSources | None = None
+    last_time: int = 0
+    """Runs that there were."""
     numbers: Iterator[int] = field(default_factory=count)
 
-    def results(self, parts: Iterable[Part]) -> Iterator[tuple[Part, Known, ScannedPart]]:
+    def results(self, parts: Iterable[Part]) -> Iterator[tuple[Stretch, ScannedPart]]:
         """The parts, and what they leave, in source order: what is known of their pieces, or was scanned."""
-        under_way: _UnderWay = deque()
+        under_way: deque[Stretch] = deque()
         for scanned in in_order(self._submits(parts, under_way), self._in_flight, scan_again):
-            yield *under_way.popleft(), scanned
-            yield from self.results(map(unpacked, scanned.more))
+            yield under_way.popleft(), scanned
+            yield from self.results(scanned.more)
 
     def _in_flight(self) -> int:
         return self.crew.in_flight(self.builder.rows)
 
     def _submits(
-        self, parts: Iterable[Part], under_way: _UnderWay
+        self, parts: Iterable[Part], under_way: deque[Stretch]
     ) -> Iterator[Callable[[], Future[ScannedPart]]]:
         for part in parts:
             if self.stop():
                 self.builder.cut_short = True
                 return
-            for stretch, known in _stretches(part, self.sources):
-                under_way.append((stretch, known))
-                if known and known[0] is not None:
-                    yield partial(SerialExecutor().submit, _nothing_scanned, stretch)
+            for stretch in _stretches(part, self.sources):
+                under_way.append(stretch)
+                if stretch.known is not None:
+                    yield partial(SerialExecutor().submit, _nothing_scanned, stretch.part)
                 else:
-                    likely = self.builder.rows + part.likely_runs
-                    yield self.call(likely, replace(stretch, number=next(self.numbers)))
+                    likely = max(self.last_time, self.builder.rows + part.likely_runs)
+                    yield self.call(likely, replace(stretch.part, number=next(self.numbers)))
 
 
-def _stretches(part: Part, sources: KnownSources | None) -> Iterator[tuple[Part, Known]]:
+def _stretches(part: Part, sources: KnownSources | None) -> Iterator[Stretch]:
     """Cut a part where what the catalogue knows meets what it does not; the first has the part's findings."""
     if sources is None or not part.pieces:
-        yield part, []
+        yield Stretch(part, None)
         return
-    found = [(piece, sources.find(piece)) for piece in part.pieces]
-    for _, group in groupby(found, key=lambda item: item[1] is None):
-        pieces, known = zip(*group, strict=True)
-        yield replace(part, pieces=pieces), list(known)
+    start = 0
+    for unknown, group in groupby(sources.find(part.pieces.identities), key=lambda number: number == UNKNOWN):
+        known = list(group)
+        pieces = part.pieces.cut(start, start + len(known))
+        start += len(known)
+        yield Stretch(replace(part, pieces=pieces), None if unknown else known)
         part = replace(part, other_manifests=0, ignored_files=0, rejects=())
 
 
-def _nothing_scanned(stretch: Part) -> ScannedPart:
+def _nothing_scanned(part: Part) -> ScannedPart:
     return ScannedPart(
-        rejects=list(stretch.rejects),
-        other_manifests=stretch.other_manifests,
-        ignored_files=stretch.ignored_files,
+        rejects=list(part.rejects),
+        other_manifests=part.other_manifests,
+        ignored_files=part.ignored_files,
     )
 
 
-def _log_scanned(log: SourceLog, first_row: int, stretch: Part, scanned: ScannedPart) -> None:
-    for piece, tally in zip(stretch.pieces, scanned.tallies, strict=False):
-        if stretch.ranged and (piece.start or is_spooled(piece.format)):
+def _log_scanned(log: SourceLog, first_row: int, part: Part, scanned: ScannedPart) -> None:
+    if part.ranged and (not part.starts_file or any(is_spooled(piece.format) for piece in part.pieces)):
+        for tally in scanned.tallies:
             log.extend(tally)
-        else:
-            log.add(piece, tally, first_row)
+        return
+    for identity, tally in zip(each_identity(part.pieces.identities), scanned.tallies, strict=False):
+        log.add(identity, tally, first_row)
         first_row += tally.runs
 
 
-def _add_known(
-    builder: IndexBuilder, log: SourceLog, sources: KnownSources, stretch: Part, found: Known
-) -> None:
-    totals, pieces = builder.totals, zip(stretch.pieces, found, strict=False)
-    # The first range of a file stands for all of them.
-    numbers = (known for piece, known in pieces if known is not None and not piece.start)
-    for files in sources.stretches(numbers):
+def _add_known(builder: IndexBuilder, log: SourceLog, sources: KnownSources, stretch: Stretch) -> None:
+    if stretch.known is None or not stretch.part.starts_file:  # a file's first range stands for all of them
+        return
+    totals = builder.totals
+    for files in sources.stretches(stretch.known):
         log.add_known(files, builder.rows)
         builder.add_known(files.first_row[0], sum(files.runs))
         totals.other_events += sum(files.other_events)

@@ -47,20 +47,20 @@ def state(status: os.stat_result) -> State:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def stamp(found: State) -> bytes:
-    """To be compared with a stamp from ``lasting_stamp``."""
-    return blake2b(_pack(*found), digest_size=STAMP_BYTES).digest()
+def stamp(found: State, what: bytes = b"") -> bytes:
+    """To be compared with a stamp from ``lasting_stamp``; ``what``: more that must be the same."""
+    return blake2b(_pack(*found) + what, digest_size=STAMP_BYTES).digest()
 
 
-def lasting_stamp(found: State, before: int) -> bytes:
+def lasting_stamp(found: State, before: int, what: bytes = b"") -> bytes:
     """The stamp of a file; NO_STAMP where a change after ``before`` could leave its state as it is.
 
     ``before``: a ``moment()`` at which the file had the content in question, or earlier.
     """
-    changed = max(found[-2:])
+    changed = max(found[3], found[4])
     if changed % _ROUNDED == 0:
         changed += _COARSEST_TIMES
-    return stamp(found) if changed < before else NO_STAMP
+    return stamp(found, what) if changed < before else NO_STAMP
 
 
 def stamp_at(path: str) -> bytes:

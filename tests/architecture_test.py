@@ -136,7 +136,7 @@ def test_there_are_no_circles_of_rooms() -> None:
 def test_this_file_sees_imports_of_every_form() -> None:
     assert {"errors", "runs.jsontext"} <= own_imports("runs.runreader")
     assert {"locking.lockfile", "locking.lockowner"} <= own_imports("locking.locks")  # from . import lockfile
-    assert {"errors", "sources.parts"} <= own_imports("sources.walk")  # from ..errors, from .parts
+    assert {"errors", "sources.pieces"} <= own_imports("sources.walk")  # from ..errors, from .pieces
     assert {"__init__", "settling.journal"} <= own_imports(
         "batches.batchsession"
     )  # from . import __version__

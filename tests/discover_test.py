@@ -11,7 +11,6 @@ from scans import lines, put, run, scan
 
 from batchpersist.errors import SourceMissingError, UsageError
 from batchpersist.ingest.scan import scan_part
-from batchpersist.ingest.scanned import unpacked
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.sources import discover
 from batchpersist.sources.discover import PART_FILES
@@ -126,7 +125,7 @@ def test_folders_are_listed_only_as_parts_are_taken(tmp_path: Path) -> None:
     (part,) = discover([str(tmp_path / "in")])
     put(tmp_path / "in" / "2" / "new.json", lines(run("new")))
     shutil.rmtree(tmp_path / "in" / "3")
-    (found,) = map(unpacked, scan_part(part, DEFAULT_KEYS, str(tmp_path)).more)
+    (found,) = scan_part(part, DEFAULT_KEYS, str(tmp_path)).more
     assert [piece.name.rsplit("/in/", 1)[1] for piece in found.pieces] == [
         "1/a.json",
         "2/b.json",

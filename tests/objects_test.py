@@ -33,7 +33,7 @@ from batchpersist.errors import SourceMissingError, SourceUnreachableError, Sour
 from batchpersist.ingest import scan
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.options import BatchOptions
-from batchpersist.sources import Part, discover, objects, unfold
+from batchpersist.sources import Part, Pieces, discover, objects, unfold
 
 RUNS = [run(f"task-{n % 4}", n) for n in range(12)]
 LINES = [json.dumps(item).encode() + b"\n" for item in RUNS]
@@ -327,10 +327,11 @@ def test_an_object_that_is_gone_when_it_is_read_is_one_invalid_input(bucket: Buc
     Path("local.json").write_bytes(LINES[0])
     parts = discover([bucket.uri("g"), "local.json"])
     (part,) = parts
-    gone = Part(part.number, (part.pieces[0]._replace(path=bucket.uri("g/none.jsonl")), *part.pieces[1:]))
+    first, *rest = part.pieces
+    gone = Part(part.number, Pieces.of([first._replace(path=bucket.uri("g/none.jsonl")), *rest]))
     scanned = scan.scan_part(gone, DEFAULT_KEYS, ".")
     (reject,) = scanned.rejects
-    assert (reject.source, reject.line) == (part.pieces[0].name, 0)
+    assert (reject.source, reject.line) == (first.name, 0)
     assert reject.failure.message == "the object cannot be read"
     assert scanned.runs == 7
     assert [(tally.runs, tally.rejects) for tally in scanned.tallies] == [(0, 1), (6, 0), (1, 0)]

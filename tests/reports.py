@@ -10,7 +10,7 @@ from pathlib import Path
 from settled import Row, bring_home, plan_rows
 
 from batchpersist.batches.batchfolder import BatchFolder, BatchRecord, State
-from batchpersist.figures.metrics import BatchInfo, build_metrics
+from batchpersist.figures.metrics import BatchInfo, build_metrics, metrics_text
 from batchpersist.figures.outcomes import OutcomeBuilder
 from batchpersist.figures.reporting import write_folder
 from batchpersist.figures.timing import Phases
@@ -84,7 +84,7 @@ def leave_batch(
     folder = BatchFolder(Layout("out", str(runs_dir)).batch(batch_id))
     Path(folder.path).mkdir(parents=True)
     write_record(folder, state=state, exit_code=exit_code, runs_dir=str(runs_dir))
-    assert write_folder(folder, metrics, table, rejects, builder.shards) == []
+    assert write_folder(folder, metrics_text(metrics), table, rejects, builder.shards) == []
     return folder
 
 

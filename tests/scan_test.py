@@ -15,7 +15,6 @@ from scans import lines, put, rows_of, run, scan, text
 from batchpersist.ingest import scan as scanning_part
 from batchpersist.ingest.rows import row_schema
 from batchpersist.ingest.scan import scan_part
-from batchpersist.ingest.scanned import unpacked
 from batchpersist.models import DEFAULT_KEYS, Keys
 from batchpersist.sources import Format, SourceFile, decoded, discover
 
@@ -129,7 +128,7 @@ def test_counts_of_what_was_passed_over_come_with_the_part(tmp_path: Path) -> No
     (part,) = discover([str(tmp_path / "in")])
     scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
     assert (scanned.ignored_files, scanned.other_manifests, scanned.tallies) == (1, 0, [])
-    (inside,) = map(unpacked, scanned.more)
+    (inside,) = scanned.more
     scanned = scan_part(inside, DEFAULT_KEYS, str(tmp_path))
     counts = (scanned.ignored_files, scanned.other_manifests, scanned.tallies, scanned.more)
     assert counts == (0, 1, [], [])
@@ -212,9 +211,8 @@ def test_what_follows_a_long_copy_is_left_too(tmp_path: Path, monkeypatch: pytes
     (part,) = discover([str(tmp_path / "in")])
     scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
     assert ([row["run_id"] for row in rows_of(scanned)], scanned.ignored_files) == (["first"], 1)
-    more = list(map(unpacked, scanned.more))
-    ranges, rest = more[:-2], more[-2:]
+    ranges, rest = scanned.more[:-2], scanned.more[-2:]
     assert [(left.ranged, len(left.pieces)) for left in ranges] == [(True, 1)] * len(ranges)
-    assert len({left.pieces[0].path for left in ranges}) == 1
-    assert [left.pieces for left in rest] == [part.pieces[2:3], part.pieces[3:4]]
+    assert len({piece.path for left in ranges for piece in left.pieces}) == 1
+    assert [list(left.pieces) for left in rest] == [[piece] for piece in list(part.pieces)[2:]]
     assert pickle.loads(pickle.dumps(scanned)) == scanned

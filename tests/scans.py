@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from batchpersist.ingest.scan import Reject, ScannedPart, scan_part
-from batchpersist.ingest.scanned import unpacked
 from batchpersist.models import DEFAULT_KEYS, Keys
 from batchpersist.sources import Part, decoded, discover, place
 
@@ -72,7 +71,7 @@ def scan_parts(parts: Iterable[Part], keys: Keys, spool_dir: Path) -> Iterator[S
     for part in parts:
         scanned = scan_part(part, keys, str(spool_dir))
         yield scanned
-        yield from scan_parts(map(unpacked, scanned.more), keys, spool_dir)
+        yield from scan_parts(scanned.more, keys, spool_dir)
 
 
 def run(run_id: str = "r1", **members: Any) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scans import put, run, scan, text
 
-from batchpersist.sources.parts import Format, Piece
+from batchpersist.sources.pieces import Format, Piece
 from batchpersist.sources.walk import Finding, Passed, folder, walk
 from batchpersist.stamps import NO_STAMP
 

@@ -26,7 +26,10 @@ from .knownsources import KnownSources
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORMAT = 2
+FORMAT = 3
+
+_ROW_BYTES = 150
+"""Of a row with its stamps, about."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,14 @@ class Catalogue:
     """Of the same rows: ``manifest_stamp`` and ``snapshot_stamp``."""
     synced: bool
     """Whether the outputs that the stamps are of are known to be on the disk."""
+
+
+def likely_rows(layout: Layout) -> int:
+    """Of the catalogue of these roots, about, without reading it."""
+    try:
+        return os.path.getsize(layout.catalogue) // _ROW_BYTES
+    except OSError:
+        return 0
 
 
 def load_catalogue(layout: Layout, keys: Keys) -> Catalogue | None:

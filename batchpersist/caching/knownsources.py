@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
+from struct import iter_unpack
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..columns import memory, whole
-from ..sources import Piece
-from ..stamps import NO_STAMP
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,26 +16,31 @@ if TYPE_CHECKING:
 class KnownFiles(NamedTuple):
     """Some files, one after the other: what the scan of each found, and where its rows are."""
 
-    high: Sequence[int]
-    low: Sequence[int]
-    """``halves`` of the identity (``sources.Piece``)."""
-    first_row: Sequence[int]
-    runs: Sequence[int]
-    other_events: Sequence[int]
-    other_manifests: Sequence[int]
-    bytes_read: Sequence[int]
+    high: memoryview[int]
+    low: memoryview[int]
+    """The halves of the identity (``sources.Piece``)."""
+    first_row: memoryview[int]
+    runs: memoryview[int]
+    other_events: memoryview[int]
+    other_manifests: memoryview[int]
+    bytes_read: memoryview[int]
 
 
 CODES: tuple[Literal["Q", "i", "q"], ...] = ("Q", "Q", "i", "i", "q", "q", "q")
 """Of the columns, for ``array``."""
 
-_halves = struct.Struct("=QQ")
+Identity = tuple[int, int]
+"""Its halves."""
+
+NO_IDENTITY = (0, 0)
+
+UNKNOWN = -1
+"""No file's number."""
 
 
-def halves(identity: bytes) -> tuple[int, int]:
-    """The two numbers that a file is known by."""
-    high, low = _halves.unpack(identity)
-    return high, low
+def each_identity(identities: bytes) -> Iterator[Identity]:
+    """Of those that stand one after the other (``sources.Pieces``)."""
+    return iter_unpack("=QQ", identities)
 
 
 class KnownSources:
@@ -52,31 +55,37 @@ class KnownSources:
         self._next = 0
         self._sorted: tuple[memoryview[int], memoryview[int]] | None = None
 
-    def find(self, piece: Piece) -> int | None:
-        """The number of the file that a piece belongs to; None where it was not scanned as it is now.
+    def find(self, identities: bytes) -> Sequence[int]:
+        """The number of each of some files, in their order; UNKNOWN where it was not scanned as it is now.
 
-        Mostly it is the one that follows the file that was found last.
+        Mostly they follow those that were found last: then they are found at once.
         """
-        if piece.identity == NO_STAMP:
-            return None
-        high, low = halves(piece.identity)
+        halves = memoryview(identities).cast("Q")
+        numbers = range(self._next, self._next + len(halves) // 2)
+        here = slice(numbers.start, numbers.stop)
+        if self._files.high[here] == halves[::2] and self._files.low[here] == halves[1::2]:
+            self._next = numbers.stop
+            return numbers
+        return list(map(self._find, each_identity(identities)))
+
+    def _find(self, identity: Identity) -> int:
+        if identity == NO_IDENTITY:
+            return UNKNOWN
         at, files = self._next, self._files
-        if not (at < len(files.high) and files.high[at] == high and files.low[at] == low):
-            found = self._search(high, low)
-            if found is None:
-                return None
-            at = found
-        self._next = at + 1
+        if at == len(files.high) or (files.high[at], files.low[at]) != identity:
+            at = self._search(*identity)
+        if at != UNKNOWN:
+            self._next = at + 1
         return at
 
-    def _search(self, high: int, low: int) -> int | None:
+    def _search(self, high: int, low: int) -> int:
         sorted_high, numbers = self._sorted = self._sorted or _sorted(self._files.high)
         at = bisect_left(sorted_high, high)
         while at < len(sorted_high) and sorted_high[at] == high:
             if self._files.low[numbers[at]] == low:
                 return numbers[at]
             at += 1
-        return None
+        return UNKNOWN
 
     def stretches(self, numbers: Iterable[int]) -> Iterator[KnownFiles]:
         """The files of some numbers, in their order; those together whose rows follow each other."""

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..columns import adopt
 from ..ingest.scan import Tally
-from ..sources import Piece
-from ..stamps import NO_STAMP
-from .knownsources import CODES, KnownFiles, halves
+from .knownsources import CODES, NO_IDENTITY, Identity, KnownFiles
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,12 +31,12 @@ class SourceLog:
     def __len__(self) -> int:
         return self._entries
 
-    def add(self, piece: Piece, tally: Tally, first_row: int) -> None:
+    def add(self, identity: Identity, tally: Tally, first_row: int) -> None:
         """Note what a file held, or its first range. One with a reject is left out, to be told anew."""
-        self._open = piece.identity != NO_STAMP and tally.lasting and not tally.rejects
+        self._open = identity != NO_IDENTITY and tally.lasting and not tally.rejects
         if self._open:
             self._make_room()
-            entry = (*halves(piece.identity), first_row, *_counts(tally))
+            entry = (*identity, first_row, *_counts(tally))
             for column, value in zip(self._columns, entry, strict=True):
                 column.append(value)
             self._entries += 1
@@ -61,9 +59,9 @@ class SourceLog:
         self._make_room()
         self._entries += len(files.high)
         shift = first_row - files.first_row[0]
-        moved = files._replace(first_row=[row + shift for row in files.first_row])
+        moved = files._replace(first_row=memoryview(array("i", [row + shift for row in files.first_row])))
         for column, values in zip(self._columns, moved, strict=True):
-            column.extend(values)
+            column.frombytes(values.cast("B"))
 
     def _make_room(self) -> None:
         if len(self._columns[0]) >= _ENTRIES:

@@ -102,9 +102,14 @@ def build_metrics(
     }
 
 
+def metrics_text(metrics: Mapping[str, Any]) -> bytes:
+    """Metrics, or another such document, as a JSON file holds them."""
+    return encode(metrics) + b"\n"
+
+
 def write_metrics(metrics: Mapping[str, Any], path: str, durability: Durability = Durability.FILE) -> None:
-    """Write metrics, or another such document, as JSON: whole or not at all (the folder is made). OSError."""
-    atomic.write(path, encode(metrics) + b"\n", durability)
+    """Write such a text to a file: whole or not at all (the folder is made). OSError."""
+    atomic.write(path, metrics_text(metrics), durability)
 
 
 def stable(metrics: Any) -> Any:

@@ -19,7 +19,6 @@ from ..files.folders import make_root
 from ..models import Durability, Failure
 from ..monitoring.textfile import write_textfile
 from ..options import BatchOptions
-from .metrics import write_metrics
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,9 +45,12 @@ def check_file(path: str, durability: Durability = Durability.FILE) -> None:
     atomic.stage(path, (), SyncGroup()).discard()
 
 
-def write_reports(options: BatchOptions, metrics: dict[str, Any], outcomes: pa.Table) -> list[Failure]:
-    """Write both; one that cannot be written does not stop the other, and is told in the result."""
-    writes = [partial(write_metrics, metrics, options.metrics_path)]
+def write_reports(options: BatchOptions, metrics: bytes, outcomes: pa.Table) -> list[Failure]:
+    """Write both; one that cannot be written does not stop the other, and is told in the result.
+
+    ``metrics``: as text.
+    """
+    writes = [partial(atomic.write, options.metrics_path, metrics, Durability.FILE)]
     if options.outcomes_path is not None:
         writes.append(partial(write_table, outcomes, options.outcomes_path, Durability.FILE))
     return _failures(writes)
@@ -67,7 +69,7 @@ def write_monitoring(options: BatchOptions, report: BatchReport) -> list[Failure
 
 def write_folder(
     folder: BatchFolder,
-    metrics: dict[str, Any],
+    metrics: bytes,
     outcomes: pa.Table,
     rejects: Sequence[Reject],
     shards: Sequence[dict[str, Any]],
@@ -83,7 +85,7 @@ def write_folder(
         folder.rejects: pa.Table.from_pylist(rows, schema=pa.schema(fields)),
         folder.shards: pa.Table.from_pylist(list(shards), schema=_shard_schema()),
     }
-    writes = [partial(write_metrics, metrics, folder.metrics, Durability.NONE)]
+    writes = [partial(atomic.write, folder.metrics, metrics, Durability.NONE)]
     writes += [partial(write_table, table, path, Durability.NONE) for path, table in tables.items()]
     return next(filter(None, (_failures([write]) for write in writes)), [])
 
@@ -105,17 +107,26 @@ def write_table(table: pa.Table, path: str, durability: Durability) -> None:
 
 def _parquet(table: pa.Table) -> Iterator[bytes]:
     """A table as a Parquet file, some rows at a time: at a million of them it is not held twice."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     sink = _Pieces()
     # Of columns of which each row has its own value a dictionary would be made in vain.
-    repeated = [field.name for field in table.schema if pa.types.is_dictionary(field.type)]
+    repeated = [name for name in table.column_names if _repeats(table[name])]
     with pq.ParquetWriter(sink, table.schema, compression="zstd", use_dictionary=repeated) as writer:
         for start in range(0, table.num_rows, _ROWS_AT_ONCE):
             writer.write_table(_of_its_own(table.slice(start, _ROWS_AT_ONCE)))
             yield sink.taken()
     yield sink.taken()
+
+
+def _repeats(column: pa.ChunkedArray) -> bool:
+    """Whether a column has a dictionary, of fewer values than rows."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type) or not column.num_chunks:
+        return False
+    first = column.chunk(0)
+    return 2 * len(first.dictionary) <= len(first)
 
 
 def _of_its_own(rows: pa.Table) -> pa.Table:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from operator import sub
 
 import msgspec
@@ -17,17 +18,19 @@ from ..sources import (
     Format,
     Part,
     Piece,
+    Pieces,
     Reject,
     copy_lines,
     encoded_piece,
     fetch,
     is_remote,
     is_spooled,
+    range_part,
     read_piece,
     unfold,
 )
 from .rows import RowColumns
-from .scanned import ScannedPart, Tally, packed
+from .scanned import ScannedPart, Tally
 
 __all__ = ["Reject", "ScannedPart", "Tally", "scan_part"]
 
@@ -45,24 +48,22 @@ def scan_part(part: Part, keys: Keys, spool_dir: str, memory: MemoryBound = UNBO
     A part may be scanned again: the copies are made anew.
     """
     scan = _Scan(part, keys, spool_dir, memory)
-    for number, piece in enumerate(part.pieces):
+    pieces = iter(part.pieces)
+    for piece in pieces:
         if piece.format is Format.FOLDER:
-            scan.scanned.more = list(map(packed, unfold(part.number, part.pieces[number:])))
-            break
-        long = scan.take(piece)
-        if long is not None:
-            rest = [Part(part.number, (piece,)) for piece in part.pieces[number + 1 :]]
-            scan.scanned.more = list(map(packed, [*_ranges(part, *long), *rest]))
-            break
+            scan.scanned.more = list(unfold(part.number, chain((piece,), pieces)))
+        elif (long := scan.take(piece)) is not None:
+            rest = (Part(part.number, Pieces.of([piece])) for piece in pieces)
+            scan.scanned.more = [*_ranges(part, *long), *rest]
     return scan.ended()
 
 
 def _ranges(part: Part, lines: Piece, failure: Failure | None) -> list[Part]:
     """Parts for the ranges of a piece's copy, and for why it ends early."""
-    ranges = [Part(part.number, (cut,), ranged=True) for cut in lines.cut(PART_BYTES)]
+    ranges = [range_part(part.number, cut) for cut in lines.cut(PART_BYTES)]
     if failure is not None:  # a range of nothing: the lines before it tell its line
         end = lines._replace(start=lines.stop)
-        ranges.append(Part(part.number, (end,), ranged=True, rejects=(Reject(lines.name, 0, failure),)))
+        ranges.append(range_part(part.number, end, (Reject(lines.name, 0, failure),)))
     return ranges
 
 
@@ -79,7 +80,7 @@ class _Scan:
         self.scanned = ScannedPart(
             rejects=list(part.rejects),
             ranged=part.ranged,
-            starts_file=not part.ranged or part.pieces[0].start == 0,
+            starts_file=part.starts_file,
             other_manifests=part.other_manifests,
             ignored_files=part.ignored_files,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -49,19 +48,9 @@ class ScannedPart:
     tallies: list[Tally] = field(default_factory=list)
     """Of each piece, in order."""
 
-    more: list[bytes] = field(default_factory=list)
-    """Parts, ``packed``: what is left of this one, to be scanned next, in this order."""
+    more: list[Part] = field(default_factory=list)
+    """What is left of this one, to be scanned next, in this order."""
 
     @property
     def runs(self) -> int:
         return 0 if self.rows is None else int(self.rows.num_rows)
-
-
-def packed(part: Part) -> bytes:
-    """A part until its turn comes: of a large folder there are thousands of objects in each."""
-    return pickle.dumps(part, pickle.HIGHEST_PROTOCOL)
-
-
-def unpacked(data: bytes) -> Part:
-    part: Part = pickle.loads(data)
-    return part

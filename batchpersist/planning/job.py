@@ -100,7 +100,7 @@ class ShardRows:
 
     def manifest_stamp(self, row: int) -> bytes:
         """That of a manifest which is known to hold the run's text; NO_STAMP where there is none."""
-        return self._manifest_stamps[row * STAMP_BYTES : (row + 1) * STAMP_BYTES].tobytes() or NO_STAMP
+        return self._manifest_stamps[row * STAMP_BYTES : (row + 1) * STAMP_BYTES] or NO_STAMP
 
     def snapshot_stamps(self, rows: range) -> bytes:
         """Those of all the rows, one after the other; empty where there are none at all.
@@ -108,7 +108,7 @@ class ShardRows:
         A stamp is that of a snapshot which is known to hold the run's entry, and to be regular
         (``snapshots.merge.is_regular``).
         """
-        return self._snapshot_stamps[rows.start * STAMP_BYTES : rows.stop * STAMP_BYTES].tobytes()
+        return self._snapshot_stamps[rows.start * STAMP_BYTES : rows.stop * STAMP_BYTES]
 
     def digests(self) -> Sequence[bytes | None]:
         """Of each row, the digest of the text for which its stamps hold; empty where there are none."""
@@ -158,8 +158,8 @@ def _repeated(column: pa.DictionaryArray) -> tuple[list[Any], memoryview[int]]:
     return column.dictionary.to_pylist(), memory(column.indices, "i")
 
 
-def _stamps(table: pa.Table, name: str) -> memoryview[int]:
+def _stamps(table: pa.Table, name: str) -> bytes:
     """All of a column, one after the other; empty where there is none."""
     if name not in table.column_names:
-        return memoryview(b"")
-    return memory(whole(table[name]), "B", STAMP_BYTES)
+        return b""
+    return memory(whole(table[name]), "B", STAMP_BYTES).tobytes()

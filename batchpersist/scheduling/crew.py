@@ -48,6 +48,11 @@ class Crew:
         self._broken = False
         self._former_pids: set[int] = set()
 
+    def warm_up(self, runs: int) -> None:
+        """Have the fork server import meanwhile what workers need, if so many runs are expected."""
+        if self._given is None and self.workers > 1 and runs >= self._pool_runs:
+            start_fork_server()
+
     def _answered(self, begun: float) -> None:
         self.start_seconds = time.perf_counter() - begun
 

@@ -7,8 +7,10 @@ other does (docs/formats.md, "Settling a pair").
 from __future__ import annotations
 
 import time
+from array import array
 from collections.abc import Callable
 from functools import partial
+from operator import add
 
 from ..files.durability import open_group
 from ..layout import Layout
@@ -123,10 +125,10 @@ class Group:
     def _note_seconds(self, seconds: float) -> None:
         self._outcome.pair_wall += seconds
         self._outcome.sum_if_sequential += seconds + self._saved_seconds
-        both = sum if self._options.pair == "sequential" else max
-        for row in self._rows:
-            sides = (self._outcome.snapshot_seconds[row], self._outcome.manifest_seconds[row])
-            self._outcome.pair_seconds[row] = both(sides)
+        both = add if self._options.pair == "sequential" else max
+        outcome, rows = self._outcome, slice(self._rows.start, self._rows.stop)
+        pairs = map(both, outcome.snapshot_seconds[rows], outcome.manifest_seconds[rows])
+        outcome.pair_seconds[rows] = array("d", pairs)
 
 
 def _clocked(clock: PhaseClock, side: PairSide, step: Callable[[PairSide], None]) -> None:

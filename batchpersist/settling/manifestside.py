@@ -50,19 +50,21 @@ class ManifestSide:
         self._staged: list[tuple[int, StagedFile]] = []
         self._published: list[tuple[int, StagedFile, int]] = []
         """With a moment before it was published."""
-        self._tasks = {task: self._pending(span) for task, span in refs.tasks(rows)}
+        self._tasks = {task: self._pending(task, span) for task, span in refs.tasks(rows)}
 
-    def _pending(self, rows: range) -> list[int]:
-        refs = self._refs
-        return [row for row in rows if not refs.superseded(row) and not self._stands(row)]
-
-    def _stands(self, row: int) -> bool:
-        known = self._refs.manifest_stamp(row)
-        if known == NO_STAMP or stamp_at(self._path(row)) != known:
-            return False
-        self._outcome.manifest[row] = Side.UNCHANGED
-        self._keep_stamp(row, known)
-        return True
+    def _pending(self, task_id: str, rows: range) -> list[int]:
+        """The rows whose manifest is not the very file that is known to hold the run's text."""
+        refs, path, pending = self._refs, self._layout.manifest, []
+        for row in rows:
+            if refs.superseded(row):
+                continue
+            known = refs.manifest_stamp(row)
+            if known != NO_STAMP and stamp_at(path(task_id, refs.run_ids[row])) == known:
+                self._outcome.manifest[row] = Side.UNCHANGED
+                self._keep_stamp(row, known)
+            else:
+                pending.append(row)
+        return pending
 
     def _path(self, row: int) -> str:
         keys = self._refs.keys(row)

@@ -20,9 +20,10 @@ def shard_entry(outcome: ShardOutcome, rows: ShardRows, digests: bytearray) -> b
     """The journal's line for a shard that has settled; ``digests`` are its runs' (``DIGEST_BYTES`` each)."""
     sides = Counter(zip(outcome.snapshot, outcome.manifest, strict=True))
     stamps = {commit.task_id: commit.stamp for commit in outcome.commits if commit.side is Side.PERSISTED}
+    persisted = _sum(sides, lambda pair: Side.PERSISTED in pair)
     tasks = [
         TaskEntry(task, _given(stamps.get(task, NO_STAMP)), list(_runs(outcome, rows, span, digests)))
-        for task, span in rows.tasks(range(len(rows)))
+        for task, span in rows.tasks(range(len(rows) if persisted else 0))
     ]
     return encode_entry(
         ShardEntry(

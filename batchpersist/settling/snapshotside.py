@@ -180,10 +180,9 @@ class SnapshotSide:
         return lasting_stamp(staged.base, before_stage) if staged.base is not None else NO_STAMP
 
     def _settle(self, task: _Task) -> None:
-        staged = task.staged
-        for row in task.rows:
-            self._outcome.snapshot[row] = Side.UNCHANGED
-            self._outcome.snapshot_seconds[row] = task.seconds
+        staged, rows = task.staged, slice(task.rows.start, task.rows.stop)
+        self._outcome.snapshot[rows] = array("b", [Side.UNCHANGED]) * len(task.rows)
+        self._outcome.snapshot_seconds[rows] = array("d", [task.seconds]) * len(task.rows)
         if staged is not None:
             for row, side in zip(task.pending, staged.sides, strict=True):
                 self._outcome.snapshot[row] = side

@@ -9,7 +9,8 @@ position, where the file itself cannot. ``SourceFile`` is what an index keeps of
 from .copying import Copy, copy_lines, ensure_copy, is_spooled, place
 from .discover import STANDARD_INPUT, absolute, discover, is_there, unfold
 from .objects import fetch, is_remote
-from .parts import PART_BYTES, Format, Part, Piece, Reject
+from .parts import PART_BYTES, Part, Reject, range_part
+from .pieces import Format, Piece, Pieces
 from .reading import read_piece
 from .sourcefile import SourceFile, decoded, encoded_piece, source_names
 
@@ -20,6 +21,7 @@ __all__ = [
     "Format",
     "Part",
     "Piece",
+    "Pieces",
     "Reject",
     "SourceFile",
     "absolute",
@@ -33,6 +35,7 @@ __all__ = [
     "is_spooled",
     "is_there",
     "place",
+    "range_part",
     "read_piece",
     "source_names",
     "unfold",

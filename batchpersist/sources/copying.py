@@ -18,7 +18,7 @@ from ..errors import ItemError, SourceUnreadableError, failure_of
 from ..models import Failure, Keys
 from ..stamps import NO_STAMP
 from . import streams, tables
-from .parts import Format, Piece
+from .pieces import Format, Piece
 from .sourcefile import SourceFile
 from .spool import Spool
 

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 from ..errors import SourceMissingError, UsageError
 from .copying import is_spooled
 from .objects import is_folder, is_object_there, is_remote, objects
-from .parts import PART_BYTES, SUFFIXES, Format, Part, Piece, Reject, format_of
+from .parts import PART_BYTES, Part, Reject, range_part
+from .pieces import SUFFIXES, Format, Piece, Pieces, format_of
 from .walk import Finding, Passed, entries, folder, found_file, walk
 
 STANDARD_INPUT = "-"
@@ -127,13 +128,13 @@ def _is_alone(piece: Piece, part_bytes: int) -> bool:
 
 def _split(piece: Piece, part_bytes: int, numbers: Iterator[int]) -> Iterator[Part]:
     if piece.format is Format.STANDARD_INPUT:
-        yield Part(next(numbers), (piece,), local=True)
+        yield Part(next(numbers), Pieces.of([piece]), local=True)
         return
     if is_remote(piece.path):  # it is cut when it has been fetched
-        yield Part(next(numbers), (piece,))
+        yield Part(next(numbers), Pieces.of([piece]))
         return
     for cut in piece.cut(part_bytes):
-        yield Part(next(numbers), (cut,), ranged=True)
+        yield range_part(next(numbers), cut)
 
 
 class _Batch:
@@ -162,7 +163,7 @@ class _Batch:
     def part(self, number: int) -> Part:
         return Part(
             number,
-            tuple(self.pieces),
+            Pieces.of(self.pieces),
             other_manifests=self._passed[Passed.OTHER_MANIFEST],
             ignored_files=self._passed[Passed.IGNORED_FILE],
             rejects=tuple(self._rejects),

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ..errors import InvalidRunError
-from .parts import Document
+from .pieces import Document
 
 _SPACE = b" \t\r\n"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")

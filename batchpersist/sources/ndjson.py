@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
-from .parts import Document
+from .pieces import Document
 
 BLOCK = 256 << 10
 """Bytes a read: enough to outweigh a system call, and within the processor's cache."""

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ..errors import SourceUnreachableError, SourceUnreadableError, UsageError, failure_of
-from .parts import Piece, Reject, format_of
+from .parts import Reject
+from .pieces import Piece, format_of
 from .spool import Spool
 from .walk import Finding, Passed, is_doubtful
 

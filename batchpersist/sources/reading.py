@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from . import jsonfile, ndjson
 from .copying import place
-from .parts import Document, Format, Piece
+from .pieces import Document, Format, Piece
 
 
 def read_piece(piece: Piece, spool_dir: str) -> Iterator[Document]:

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..columns import utf8, whole
-from .parts import Format, Piece
+from .pieces import Format, Piece
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_ROWS = 1 << 16
+_ROWS = 1 << 15
 """Whose names are made at once."""
 
 

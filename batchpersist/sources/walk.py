@@ -7,11 +7,11 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
-from hashlib import blake2b
 
 from ..errors import failure_of
-from ..stamps import NO_STAMP, STAMP_BYTES, lasting_stamp, moment, state
-from .parts import Format, Piece, Reject, format_of
+from ..stamps import lasting_stamp, moment, state
+from .parts import Reject
+from .pieces import Format, Piece, format_of
 
 
 class Passed(Enum):
@@ -35,9 +35,8 @@ def entries(folder: Piece) -> Iterator[Finding]:
         listed = _Folder(folder)
     except OSError as error:
         yield Reject(printable(folder.name), 0, failure_of(error))
-        return
-    while (finding := listed.next()) is not None:
-        yield finding
+    else:
+        yield from listed.findings
 
 
 def walk(pieces: Iterable[Piece], limit: int = sys.maxsize) -> Iterator[Finding]:
@@ -47,10 +46,11 @@ def walk(pieces: Iterable[Piece], limit: int = sys.maxsize) -> Iterator[Finding]
     one folder at a time, as the caller proceeds. Keeps its own stack: folders may be nested
     deeper than Python's calls.
     """
-    left, found = iter(pieces), 0
+    left: Iterator[Finding] = iter(pieces)
     stack: list[_Folder] = []
+    found = 0
     while found < limit:
-        finding = stack[-1].next() if stack else next(left, None)
+        finding = next(stack[-1].findings if stack else left, None)
         if finding is None:
             if not stack:
                 return
@@ -79,10 +79,9 @@ class _Folder:
 
     def __init__(self, piece: Piece) -> None:
         self._piece = piece
-        self._path, self._name = piece.path.rstrip("/"), piece.name.rstrip("/")
-        self._below = sum(len(parent) + 1 for parent in piece.parents)
         self._folders: set[str] = set()
-        self._entries = iter(self._list())
+        self.findings = self._look_at(self._list())
+        """What its entries are, in order."""
         self._last = piece.after
 
     def _list(self) -> list[str]:
@@ -100,19 +99,20 @@ class _Folder:
         names.sort()
         return names
 
-    def next(self) -> Finding | None:
-        """The next entry: what a file is, or a folder as a piece; None at the end."""
-        entry = next(self._entries, None)
-        if entry is None:
-            return None
-        self._last = entry
-        path, name, parents = f"{self._path}/{entry}", f"{self._name}/{entry}", self._piece.parents
-        if entry in self._folders:
-            return Piece(Format.FOLDER, path, name, 0, 0, parents=(*parents, entry))
-        doubtful = is_doubtful(entry, parents)
-        if doubtful is None:
-            return Passed.OTHER_MANIFEST
-        return found_file(path, name, doubtful=doubtful, below=self._below + 1 + len(entry))
+    def _look_at(self, entries: Iterable[str]) -> Iterator[Finding]:
+        piece, parents = self._piece, self._piece.parents
+        path, name = piece.path.rstrip("/"), piece.name.rstrip("/")
+        below = sum(len(parent) + 1 for parent in parents) + 1
+        for entry in entries:
+            self._last = entry
+            if entry in self._folders:
+                yield Piece(
+                    Format.FOLDER, f"{path}/{entry}", f"{name}/{entry}", 0, 0, parents=(*parents, entry)
+                )
+            elif (doubtful := is_doubtful(entry, parents)) is None:
+                yield Passed.OTHER_MANIFEST
+            else:
+                yield found_file(f"{path}/{entry}", f"{name}/{entry}", doubtful, below + len(entry))
 
     def rest(self) -> Piece:
         """What has not been taken yet."""
@@ -128,7 +128,7 @@ def is_doubtful(entry: str, parents: Sequence[str]) -> bool | None:
     return None if in_cli and len(parents) > 2 else in_cli or entry in _NO_SOURCES
 
 
-def found_file(path: str, name: str, *, doubtful: bool = False, below: int = 0) -> Finding:
+def found_file(path: str, name: str, doubtful: bool = False, below: int = 0) -> Finding:
     """The piece that a file is, if it is readable.
 
     A file that cannot be looked at becomes a piece all the same: reading it fails again, and
@@ -144,15 +144,9 @@ def found_file(path: str, name: str, *, doubtful: bool = False, below: int = 0) 
         return Piece(kind, path, name, 0, 0, doubtful, below=below)
     if not stat.S_ISREG(status.st_mode):
         return Passed.IGNORED_FILE
-    identity = _identity(kind, path, name, doubtful, lasting_stamp(state(status), before))
+    place = os.fsencode(f"{path}\0{name}\0{doubtful}")
+    identity = lasting_stamp(state(status), before, place)
     return Piece(kind, path, name, 0, status.st_size, doubtful, identity, below)
-
-
-def _identity(kind: Format, path: str, name: str, doubtful: bool, stamp: bytes) -> bytes:
-    if stamp == NO_STAMP:
-        return NO_STAMP
-    place = os.fsencode(f"{kind.name}\0{doubtful}\0{path}\0{name}")
-    return blake2b(stamp + place, digest_size=STAMP_BYTES).digest()
 
 
 def printable(name: str) -> str:

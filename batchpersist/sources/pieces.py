@@ -1,0 +1,118 @@
+"""What the sources are cut into: plain data, small enough to be sent to a worker."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Any, NamedTuple
+
+from ..stamps import NO_STAMP, STAMP_BYTES
+
+Document = tuple[int, int, bytes]
+"""Line (or row) within the piece, from 1; offset; text. A blank line has an empty text."""
+
+
+class Format(Enum):
+    """How a source is read."""
+
+    JSON = auto()
+    """One document, or a list of documents."""
+    LINES = auto()
+    GZIP_LINES = auto()
+    ZSTD_LINES = auto()
+    PARQUET = auto()
+    ARROW = auto()
+    STANDARD_INPUT = auto()
+    COPIED_LINES = auto()
+    """In the spool."""
+    FOLDER = auto()
+    """All that is below it."""
+
+
+SUFFIXES = {
+    ".json": Format.JSON,
+    ".jsonl": Format.LINES,
+    ".ndjson": Format.LINES,
+    ".jsonl.gz": Format.GZIP_LINES,
+    ".ndjson.gz": Format.GZIP_LINES,
+    ".jsonl.zst": Format.ZSTD_LINES,
+    ".ndjson.zst": Format.ZSTD_LINES,
+    ".parquet": Format.PARQUET,
+    ".arrow": Format.ARROW,
+    ".feather": Format.ARROW,
+}
+
+
+def format_of(name: str) -> Format | None:
+    """The format that a file's name tells, in any case of letters; None: not readable."""
+    name = name.lower()
+    last = name.rfind(".")
+    kind = SUFFIXES.get(name[last:])
+    return kind if kind is not None else SUFFIXES.get(name[name.rfind(".", 0, last) :])
+
+
+class Piece(NamedTuple):
+    """A file, or a range of its bytes: the lines that start in it."""
+
+    format: Format
+    path: str
+    """Absolute."""
+    name: str
+    """What a person calls it."""
+    start: int
+    stop: int
+    """The file's size, where it is read whole; 0 for standard input."""
+    doubtful: bool = False
+    """May be a manifest of another schema: passed over where it lacks a run's keys."""
+    identity: bytes = NO_STAMP
+    """A digest of the file as it was found: where, under which name, read how, and in which state.
+
+    NO_STAMP where a change could leave it as it is (``stamps.lasting_stamp``)."""
+    below: int = 0
+    """How many characters of the path, and of the name, lie below the source."""
+    parents: tuple[str, ...] = ()
+    """Of a folder: the names from the source (excluded) down to it (included)."""
+    after: str = ""
+    """Of a folder: the entry (of those sorted by name) after which it begins."""
+
+    def cut(self, size: int) -> Iterator[Piece]:
+        """Ranges of ``size`` bytes that cover it."""
+        for start in range(self.start, self.stop, size):
+            yield self._replace(start=start, stop=min(start + size, self.stop))
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Some pieces in their order, packed: in a large folder there are thousands of objects in each.
+
+    What is asked of all of them is told without unpacking them.
+    """
+
+    identities: bytes
+    """One after the other."""
+    size: int
+    """Bytes of all files."""
+    _packed: bytes
+
+    @classmethod
+    def of(cls, pieces: Sequence[Piece]) -> Pieces:
+        identities = b"".join([piece.identity for piece in pieces])
+        size = sum([piece.stop - piece.start for piece in pieces])
+        plain = list(map(tuple, pieces))  # a named tuple takes three times as long to pickle
+        return cls(identities, size, pickle.dumps(plain, pickle.HIGHEST_PROTOCOL))
+
+    def __len__(self) -> int:
+        return len(self.identities) // STAMP_BYTES
+
+    def __iter__(self) -> Iterator[Piece]:
+        return map(Piece._make, self._unpacked())
+
+    def cut(self, start: int, stop: int) -> Pieces:
+        """Those from one to another."""
+        return self if (start, stop) == (0, len(self)) else self.of(list(self)[start:stop])
+
+    def _unpacked(self) -> list[tuple[Any, ...]]:
+        plain: list[tuple[Any, ...]] = pickle.loads(self._packed)
+        return plain
