@@ -103,8 +103,8 @@ def run_batch(
                 crew.elastic.check_reach(session.folder.record)
             if options.reads_catalogue:
                 crew.warm_up(likely_rows(layout))
-            catalogue = CatalogueSession(layout, options, session.folder.spool)
-            return _Batch(options, crew, watch, stop, deadline, layout, session, catalogue).run(parts)
+            with closing(CatalogueSession(layout, options, session.folder.spool)) as catalogue:
+                return _Batch(options, crew, watch, stop, deadline, layout, session, catalogue).run(parts)
 
 
 class _Batch:

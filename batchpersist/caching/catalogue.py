@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +19,7 @@ from .. import __version__
 from ..files.versions import boot_id
 from ..layout import Layout
 from ..models import Keys
-from .cataloguefile import CatalogueError, read_file, write_file
+from .cataloguefile import CatalogueError, read_file
 from .knownsources import KnownSources
 
 if TYPE_CHECKING:
@@ -67,24 +66,13 @@ def load_catalogue(layout: Layout, keys: Keys) -> Catalogue | None:
     return Catalogue(known, rows.combine_chunks(), stamps.combine_chunks(), synced=boot is None)
 
 
-def save_catalogue(
-    layout: Layout,
-    keys: Keys,
-    sources: Iterable[bytes],
-    rows: Iterable[bytes],
-    stamps: Iterable[bytes],
-    *,
-    synced: bool,
-) -> None:
-    """Replace the catalogue by three Arrow streams: of a ``SourceLog``, and of the index. Raises OSError.
+def header(layout: Layout, keys: Keys, *, synced: bool) -> bytes:
+    """What a new catalogue of these roots begins with; tables of a ``SourceLog`` and of the index follow.
 
-    ``synced``: whether all outputs that there are stamps of have been. One that was not may be torn after
-    a power cut although its times are those of before: then the catalogue ends with this boot.
+    ``synced``: whether all outputs that there are stamps of will have been. One that was not may be torn
+    after a power cut although its times are those of before: then the catalogue ends with this boot.
     """
-    boot = None if synced else boot_id()
-    header = json.dumps({**_scope(layout, keys), "boot": boot}).encode()
-    os.makedirs(os.path.dirname(layout.catalogue), exist_ok=True)
-    write_file(layout.catalogue, header, [sources, rows, stamps])
+    return json.dumps({**_scope(layout, keys), "boot": None if synced else boot_id()}).encode()
 
 
 def _scope(layout: Layout, keys: Keys) -> dict[str, Any]:

@@ -6,16 +6,12 @@ its being there: so it is not synced, but checked.
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
-from collections.abc import Iterable, Iterator
-from contextlib import closing
-from itertools import chain
-from typing import TYPE_CHECKING, BinaryIO
-
-from ..files import atomic
-from ..files.durability import SyncGroup
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -30,20 +26,63 @@ class CatalogueError(Exception):
     """Not a catalogue, or no longer as it was written."""
 
 
-def write_file(path: str, header: bytes, streams: Iterable[Iterable[bytes]]) -> None:
-    """Write a header (one line, without its end) and Arrow streams as one file, or nothing; OSError."""
-    group = SyncGroup()
-    atomic.commit(atomic.stage(path, _sealed(header, streams), group, mode=0o600), group)
+class CatalogueWriter:
+    """A catalogue under way, in a file of its own: tables one after the other, each batch by batch.
+
+    Every call but ``discard`` may raise OSError.
+    """
+
+    def __init__(self, path: str, header: bytes) -> None:
+        """``path``: of the new file. ``header``: one line, without its end."""
+        import pyarrow as pa
+
+        self._path = path
+        self._file = _SummedFile(path)
+        self._sink = pa.PythonFile(self._file, "w")
+        self._table: pa.RecordBatchStreamWriter | None = None
+        self._file.write(header + b"\n")
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Add to the table; the first batch begins it."""
+        import pyarrow as pa
+
+        if self._table is None:
+            self._table = pa.ipc.new_stream(self._sink, batch.schema)
+        self._table.write_batch(batch)
+
+    def end_table(self) -> None:
+        """What is written next begins another one."""
+        if self._table is not None:
+            self._table.close()
+            self._table = None
+
+    def publish(self, target: str) -> None:
+        """Replace what is at ``target``, on the same file system; its folder is made."""
+        self._file.write(_END.pack(self._file.size, self._file.checksum))
+        self._file.close()
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.replace(self._path, target)
+
+    def discard(self) -> None:
+        """Remove the file, unless it has been published; never raises."""
+        with suppress(OSError):
+            self._file.close()
+        with suppress(OSError):
+            os.unlink(self._path)
 
 
-def _sealed(header: bytes, streams: Iterable[Iterable[bytes]]) -> Iterator[bytes]:
-    size = checksum = 0
-    for chunks in ((header, b"\n"), *streams):
-        for chunk in chunks:
-            size += len(chunk)
-            checksum = zlib.crc32(chunk, checksum)
-            yield chunk
-    yield _END.pack(size, checksum)
+class _SummedFile(io.BufferedWriter):
+    """A new file that only its owner can read; keeps account of what is written."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(io.FileIO(path, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)))
+        self.size = self.checksum = 0
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        self.size += len(view)
+        self.checksum = zlib.crc32(view, self.checksum)
+        return super().write(view)
 
 
 def read_file(path: str, tables: int) -> tuple[bytes, list[pa.Table]]:
@@ -71,35 +110,3 @@ def _check(file: BinaryIO) -> None:
         left -= len(block)
     if size < 0 or file.read() != _END.pack(size, checksum):
         raise CatalogueError("cut or damaged")
-
-
-class StreamFile:
-    """A file of its own for an Arrow stream, batch by batch. Every call may raise OSError."""
-
-    def __init__(self, path: str, schema: pa.Schema) -> None:
-        import pyarrow as pa
-
-        self._file = pa.OSFile(os.fsencode(path), "wb")
-        self._writer = pa.ipc.new_stream(self._file, schema)
-
-    def write(self, batch: pa.RecordBatch) -> None:
-        self._writer.write_batch(batch)
-
-    def close(self) -> None:
-        self._writer.close()
-        self._file.close()
-
-
-def spool_stream(batches: Iterable[pa.RecordBatch], path: str) -> None:
-    """Batches (one at least) as an Arrow stream in a file of its own; OSError."""
-    rest = iter(batches)
-    first = next(rest)
-    with closing(StreamFile(path, first.schema)) as file:
-        for batch in chain((first,), rest):
-            file.write(batch)
-
-
-def spooled_stream(path: str) -> Iterator[bytes]:
-    with open(path, "rb") as file:
-        while block := file.read(_BLOCK):
-            yield block

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -15,8 +15,8 @@ from ..layout import Layout
 from ..models import Durability
 from ..options import BatchOptions
 from ..planning.plan import Plan
-from .catalogue import Catalogue, load_catalogue, save_catalogue
-from .cataloguefile import StreamFile, spool_stream, spooled_stream
+from .catalogue import Catalogue, header, load_catalogue
+from .cataloguefile import CatalogueWriter
 from .catalogueoutputs import new_stamps, with_known_stamps
 from .sourcelog import SourceLog
 
@@ -27,20 +27,22 @@ _log = logging.getLogger(__name__)
 
 
 class CatalogueSession:
-    """Does nothing where the options do without. ``spool``: a folder of the batch."""
+    """Does nothing where the options do without. ``spool``: a folder of the batch. To be closed."""
 
     def __init__(self, layout: Layout, options: BatchOptions, spool: str) -> None:
         self._layout = layout
         self._options = options
-        self._spool = spool
         self._catalogue = load_catalogue(layout, options.keys) if options.reads_catalogue else None
-        self.log = SourceLog(self._keep_sources)
-        self._sources: StreamFile | None = None
         self._durable = options.durability is not Durability.NONE
         self._stamps = self._known_stamps(self._catalogue)
         self._known: pa.Array | None = None
         self._rows = 0
-        self._given_up = False
+        self.log = SourceLog(lambda batch: self._write([batch]))
+        self._writer: CatalogueWriter | None = None
+        if options.keeps_catalogue:
+            with self._giving_up():
+                begin = header(layout, options.keys, synced=self._durable)
+                self._writer = CatalogueWriter(os.path.join(spool, "catalogue"), begin)
 
     def _known_stamps(self, catalogue: Catalogue | None) -> pa.Table | None:
         """What was not synced is to be looked at, and synced, by a batch that promises so."""
@@ -55,23 +57,17 @@ class CatalogueSession:
 
     def indexed(self, index: pa.Table) -> None:
         """The scan has ended. The rows are put aside: memory is for the plan from now on."""
-        self._rows = index.num_rows if self.log else 0
+        self._rows = index.num_rows
+        if not self._rows or not self.log:
+            self.close()
         self.log.flush()
-        if self._sources is not None:
-            with self._giving_up():
-                self._sources.close()
-        if self._keeps:
+        self._end_table()
+        if self._writer is not None:
             if "known" in index.column_names:
                 self._known = whole(index["known"])
                 index = index.drop_columns("known")
-            with self._giving_up():
-                spool_stream(_pruned(index).to_batches(), self._path("rows"))
-
-    def _keep_sources(self, batch: pa.RecordBatch) -> None:
-        if self._options.keeps_catalogue and not self._given_up:
-            with self._giving_up():
-                self._sources = self._sources or StreamFile(self._path("sources"), batch.schema)
-                self._sources.write(batch)
+            self._write(_pruned(index).to_batches())
+            self._end_table()
 
     def informed(self, plan: Plan) -> Plan:
         """The plan with what is known of its outputs, which the workers need not read then."""
@@ -84,20 +80,30 @@ class CatalogueSession:
 
         What an earlier one left stays true, and of a run that was not attempted nothing was learnt.
         """
-        if self._keeps:
-            stamps = new_stamps(plan.rows, outcomes, self._known, self._stamps, self._rows)
+        if self._writer is not None:
+            self._write(new_stamps(plan.rows, outcomes, self._known, self._stamps, self._rows))
+            self._end_table()
+        if self._writer is not None:
             with self._giving_up():
-                spool_stream(stamps, self._path("stamps"))
-                streams = [spooled_stream(self._path(name)) for name in ("sources", "rows", "stamps")]
-                save_catalogue(self._layout, self._options.keys, *streams, synced=self._durable)
+                self._writer.publish(self._layout.catalogue)
         self._stamps = self._known = None
 
-    def _path(self, name: str) -> str:
-        return os.path.join(self._spool, f"catalogue-{name}")
+    def close(self) -> None:
+        """What has not been saved by now is let go of."""
+        if self._writer is not None:
+            self._writer.discard()
+        self._writer = None
 
-    @property
-    def _keeps(self) -> bool:
-        return self._options.keeps_catalogue and bool(self._rows) and not self._given_up
+    def _write(self, batches: Iterable[pa.RecordBatch]) -> None:
+        if self._writer is not None:
+            with self._giving_up():
+                for batch in batches:
+                    self._writer.write(batch)
+
+    def _end_table(self) -> None:
+        if self._writer is not None:
+            with self._giving_up():
+                self._writer.end_table()
 
     @contextmanager
     def _giving_up(self) -> Iterator[None]:
@@ -105,7 +111,7 @@ class CatalogueSession:
         try:
             yield
         except OSError as error:
-            self._given_up = True
+            self.close()
             _log.warning("what was learnt of unchanged files cannot be kept: %s", error)
 
 
