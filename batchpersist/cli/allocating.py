@@ -10,7 +10,7 @@ from ..allocators import call_glibc
 _MMAP_THRESHOLD = -3
 """glibc's name for it (``malloc.h``)."""
 
-_LARGE = 4 << 20
+_LARGE = 1 << 20
 """Bytes: what is larger gets pages of its own, which go back to the system as soon as it is let go of."""
 
 _ARROWS_CHOICE = "ARROW_DEFAULT_MEMORY_POOL"

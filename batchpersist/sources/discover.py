@@ -122,8 +122,11 @@ def _pack(findings: Iterable[Finding], part_bytes: int, numbers: Iterator[int]) 
         yield batch.part(next(numbers))
 
 
+_SPLIT = {Format.LINES, Format.STANDARD_INPUT}
+
+
 def _is_alone(piece: Piece, part_bytes: int) -> bool:
-    return piece.format is Format.STANDARD_INPUT or (piece.format is Format.LINES and piece.stop > part_bytes)
+    return piece.format in _SPLIT and (piece.stop > part_bytes or piece.format is Format.STANDARD_INPUT)
 
 
 def _split(piece: Piece, part_bytes: int, numbers: Iterator[int]) -> Iterator[Part]:

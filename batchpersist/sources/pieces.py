@@ -30,6 +30,9 @@ class Format(Enum):
     FOLDER = auto()
     """All that is below it."""
 
+    __hash__ = object.__hash__
+    """Of each member there is one; Enum's own is a call of Python, for each look into a table by format."""
+
 
 SUFFIXES = {
     ".json": Format.JSON,
