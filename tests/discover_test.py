@@ -4,16 +4,20 @@ import os
 import pickle
 import shutil
 import sys
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-from scans import lines, put, run, scan
+from scans import lines, put, run, scan, text
 
 from batchpersist.errors import SourceMissingError, UsageError
 from batchpersist.ingest.scan import scan_part
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.sources import discover
+from batchpersist.sources import walk as walking
 from batchpersist.sources.discover import PART_FILES
+
+discovering = import_module("batchpersist.sources.discover")  # there is a function of this name, too
 
 
 def test_a_missing_source_is_found_before_anything_is_read(tmp_path: Path) -> None:
@@ -134,6 +138,24 @@ def test_folders_are_listed_only_as_parts_are_taken(tmp_path: Path) -> None:
     (reject,) = found.rejects
     assert reject.source == str(tmp_path / "in" / "3")
     assert (reject.line, reject.failure.message) == (0, "[ENOENT] No such file or directory")
+
+
+def test_most_files_of_a_large_folder_are_looked_at_by_the_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovering, "SEEN_AT_ONCE", 2)
+    monkeypatch.setattr(walking, "UNSEEN_FILES", 3)
+    for number in range(9):
+        put(tmp_path / "in" / f"{number}.json", text(run(f"r{number}")))
+    put(tmp_path / "in" / "note.txt", b"")
+    (part,) = discover([str(tmp_path / "in")])
+    assert [piece.names for piece in part.pieces] == [
+        *((), ()),
+        *(("2.json", "3.json", "4.json"), ("5.json", "6.json", "7.json"), ("8.json", "note.txt")),
+    ]
+    found = scan(tmp_path / "spool", tmp_path / "in")
+    assert found.run_ids == [f"r{number}" for number in range(9)]
+    assert found.ignored_files == 1
 
 
 def test_a_folder_within_a_folder_weighs_more_than_a_file(tmp_path: Path) -> None:

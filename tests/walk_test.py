@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scans import put, run, scan, text
 
+from batchpersist.sources import walk as walking
 from batchpersist.sources.pieces import Format, Piece
-from batchpersist.sources.walk import Finding, Passed, folder, walk
+from batchpersist.sources.walk import Finding, Passed, entries, folder, walk
 from batchpersist.stamps import NO_STAMP
 
 
@@ -66,12 +68,37 @@ def test_a_walk_may_be_cut_short_and_taken_up_again(
         put(root.joinpath(*parts) / "x.txt", b"")
     whole = list(map(unstamped, walk([folder(str(root), "src")])))
     left, found = [folder(str(root), "src")], []
-    while left:
-        findings = list(walk(left, limit))
-        found += map(unstamped, findings[:limit])
-        left = findings[limit:]
-        assert all(piece.format is Format.FOLDER for piece in left)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(walking, "UNSEEN_FILES", 2)
+        while left:
+            findings = list(walk(left, limit))
+            found += map(unstamped, findings[:limit])
+            left = findings[limit:]
+            assert all(piece.format is Format.FOLDER for piece in left)
     assert found == whole
+
+
+def test_a_large_folder_is_listed_once_and_looked_at_in_pieces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(walking, "UNSEEN_FILES", 3)
+    for name in ("0.json", "1.json", "2.txt", "5.json", "6.json", "7.json", "8.json", "9.json"):
+        put(tmp_path / name, b"")
+    put(tmp_path / "4" / "a.json", b"")
+    whole = list(map(unstamped, walk([folder(str(tmp_path), "src")])))
+    seen, *rest = entries(folder(str(tmp_path), "src"), 1)
+    shutil.rmtree(tmp_path / "4")
+    listed: list[str] = []
+    monkeypatch.setattr(os, "scandir", listed.append)
+    assert [piece.names for piece in rest if isinstance(piece, Piece)] == [
+        ("1.json", "2.txt"),
+        (),
+        ("5.json", "6.json", "7.json"),
+        ("8.json", "9.json"),
+    ]
+    found = [seen, *walk(piece for piece in rest if isinstance(piece, Piece) and piece.names)]
+    assert list(map(unstamped, found)) == [*whole[:3], *whole[4:]]
+    assert listed == []
 
 
 def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:

@@ -23,6 +23,9 @@ PART_FILES = 500
 FOLDER_FILES = 16
 """A folder counts as so many files: there may be more in it, or one."""
 
+SEEN_AT_ONCE = 1_000
+"""Files in a source that are looked at by whoever takes the parts; the others are for the workers."""
+
 WALK = 20_000
 """Files to look for at once: what is known of them, and not scanned yet, is held in memory."""
 
@@ -99,7 +102,7 @@ def _look_into(source: str) -> Iterator[Finding]:
     elif is_remote(source):
         yield from objects(source)
     elif os.path.isdir(source):
-        yield from entries(folder(os.path.abspath(source), source))
+        yield from entries(folder(os.path.abspath(source), source), SEEN_AT_ONCE)
     else:
         yield found_file(os.path.abspath(source), source)
 
@@ -156,7 +159,10 @@ class _Batch:
     def add(self, finding: Finding) -> None:
         if isinstance(finding, Piece):
             self.pieces.append(finding)
-            self.files += FOLDER_FILES if finding.format is Format.FOLDER else 1
+            if finding.format is Format.FOLDER:
+                self.files += len(finding.names) or FOLDER_FILES
+            else:
+                self.files += 1
             self.size += finding.stop * (EXPANSION if is_spooled(finding.format) else 1)
         elif isinstance(finding, Reject):
             self._rejects.append(finding)

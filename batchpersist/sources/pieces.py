@@ -28,7 +28,7 @@ class Format(Enum):
     COPIED_LINES = auto()
     """In the spool."""
     FOLDER = auto()
-    """All that is below it."""
+    """All that is below it, or some files in it."""
 
     __hash__ = object.__hash__
     """Of each member there is one; Enum's own is a call of Python, for each look into a table by format."""
@@ -77,8 +77,8 @@ class Piece(NamedTuple):
     """How many characters of the path, and of the name, lie below the source."""
     parents: tuple[str, ...] = ()
     """Of a folder: the names from the source (excluded) down to it (included)."""
-    after: str = ""
-    """Of a folder: the entry (of those sorted by name) after which it begins."""
+    names: tuple[str, ...] = ()
+    """Of a folder: some of its files, that nobody has looked at yet; empty: all that is in it."""
 
     def cut(self, size: int) -> Iterator[Piece]:
         """Ranges of ``size`` bytes that cover it."""

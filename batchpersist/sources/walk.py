@@ -7,6 +7,7 @@ import stat
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum, auto
+from itertools import groupby, islice
 
 from ..errors import failure_of
 from ..stamps import lasting_stamp, moment, state
@@ -23,28 +24,35 @@ class Passed(Enum):
 
 Finding = Piece | Reject | Passed
 
+UNSEEN_FILES = 5_000
+"""In one piece: to look at them takes as long as to scan a part."""
+
 
 def folder(path: str, name: str) -> Piece:
     """The piece that stands for all that is below a folder (known as ``name``)."""
     return Piece(Format.FOLDER, path, name, 0, 0)
 
 
-def entries(folder: Piece) -> Iterator[Finding]:
-    """What is in one folder, sorted by name; folders in it are pieces of their own."""
+def entries(folder: Piece, limit: int) -> Iterator[Finding]:
+    """What is in one folder, sorted by name; folders in it are pieces of their own.
+
+    After ``limit`` findings come, unseen, the files that are left, some at a time.
+    """
     try:
         listed = _Folder(folder)
     except OSError as error:
         yield Reject(printable(folder.name), 0, failure_of(error))
     else:
-        yield from listed.findings
+        yield from islice(listed.findings, limit)
+        yield from listed.rest()
 
 
 def walk(pieces: Iterable[Piece], limit: int = sys.maxsize) -> Iterator[Finding]:
     """The pieces, and in place of a folder all that is below it, sorted by name at each level.
 
-    After ``limit`` findings, what is left comes as folders, to be walked another time. Lists
-    one folder at a time, as the caller proceeds. Keeps its own stack: folders may be nested
-    deeper than Python's calls.
+    After ``limit`` findings, what is left comes as folders, and as files in them that nobody has looked
+    at, to be walked another time. Lists one folder at a time, as the caller proceeds. Keeps its own stack:
+    folders may be nested deeper than Python's calls.
     """
     left: Iterator[Finding] = iter(pieces)
     stack: list[_Folder] = []
@@ -66,7 +74,7 @@ def walk(pieces: Iterable[Piece], limit: int = sys.maxsize) -> Iterator[Finding]
         found += 1
         yield finding
     while stack:
-        yield stack.pop().rest()
+        yield from stack.pop().rest()
     yield from left
 
 
@@ -80,16 +88,16 @@ class _Folder:
     def __init__(self, piece: Piece) -> None:
         self._piece = piece
         self._folders: set[str] = set()
-        self.findings = self._look_at(self._list())
+        self._entries = iter(piece.names or self._list())
+        self.findings = self._look_at(self._entries)
         """What its entries are, in order."""
-        self._last = piece.after
 
     def _list(self) -> list[str]:
-        names, after = [], self._piece.after
+        names = []
         with os.scandir(self._piece.path) as entries:
             for entry in entries:
                 name = entry.name
-                if name[0] == "." or name <= after:
+                if name[0] == ".":
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     self._folders.add(name)
@@ -104,19 +112,25 @@ class _Folder:
         path, name = piece.path.rstrip("/"), piece.name.rstrip("/")
         below = sum(len(parent) + 1 for parent in parents) + 1
         for entry in entries:
-            self._last = entry
             if entry in self._folders:
-                yield Piece(
-                    Format.FOLDER, f"{path}/{entry}", f"{name}/{entry}", 0, 0, parents=(*parents, entry)
-                )
+                yield self._folder(entry)
             elif (doubtful := is_doubtful(entry, parents)) is None:
                 yield Passed.OTHER_MANIFEST
             else:
                 yield found_file(f"{path}/{entry}", f"{name}/{entry}", doubtful, below + len(entry))
 
-    def rest(self) -> Piece:
-        """What has not been taken yet."""
-        return self._piece._replace(after=self._last)
+    def _folder(self, entry: str) -> Piece:
+        path, name, parents = self._piece.path.rstrip("/"), self._piece.name.rstrip("/"), self._piece.parents
+        return Piece(Format.FOLDER, f"{path}/{entry}", f"{name}/{entry}", 0, 0, parents=(*parents, entry))
+
+    def rest(self) -> Iterator[Piece]:
+        """What has not been taken yet: folders, and files unseen."""
+        for are_folders, entries in groupby(self._entries, self._folders.__contains__):
+            if are_folders:
+                yield from map(self._folder, entries)
+            else:
+                while names := tuple(islice(entries, UNSEEN_FILES)):
+                    yield self._piece._replace(names=names)
 
 
 def is_doubtful(entry: str, parents: Sequence[str]) -> bool | None:
