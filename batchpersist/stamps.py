@@ -66,9 +66,12 @@ def lasting_stamp(found: State, before: int, what: bytes = b"") -> bytes:
 def stamp_at(path: str) -> bytes:
     """The stamp of what is at ``path`` (a link is not followed); NO_STAMP where nothing can be seen."""
     try:
-        return stamp(state(os.lstat(path)))
+        found = os.lstat(path)
     except OSError:
         return NO_STAMP
+    # As ``stamp`` of its ``state``, without the calls: a night with little that is new does nothing but this.
+    of = _pack(found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+    return blake2b(of, digest_size=STAMP_BYTES).digest()
 
 
 def stamp_of_renamed(path: str, written: State, before: int) -> bytes:

@@ -98,9 +98,12 @@ class ShardRows:
     def has_superseded(self, rows: range) -> bool:
         return any(self._superseded[rows.start : rows.stop])
 
-    def manifest_stamp(self, row: int) -> bytes:
-        """That of a manifest which is known to hold the run's text; NO_STAMP where there is none."""
-        return self._manifest_stamps[row * STAMP_BYTES : (row + 1) * STAMP_BYTES] or NO_STAMP
+    def manifest_stamps(self, rows: range) -> list[bytes]:
+        """Of each row, that of a manifest which is known to hold the run's text, or NO_STAMP."""
+        if not self._manifest_stamps:
+            return [NO_STAMP] * len(rows)
+        places = range(rows.start * STAMP_BYTES, rows.stop * STAMP_BYTES, STAMP_BYTES)
+        return [self._manifest_stamps[place : place + STAMP_BYTES] for place in places]
 
     def snapshot_stamps(self, rows: range) -> bytes:
         """Those of all the rows, one after the other; empty where there are none at all.

@@ -54,13 +54,12 @@ class ManifestSide:
 
     def _pending(self, task_id: str, rows: range) -> list[int]:
         """The rows whose manifest is not the very file that is known to hold the run's text."""
-        refs, path, pending = self._refs, self._layout.manifest, []
-        for row in rows:
+        refs, path, unchanged, pending = self._refs, self._layout.manifest, Side.UNCHANGED, []
+        for row, known in zip(rows, refs.manifest_stamps(rows), strict=True):
             if refs.superseded(row):
                 continue
-            known = refs.manifest_stamp(row)
             if known != NO_STAMP and stamp_at(path(task_id, refs.run_ids[row])) == known:
-                self._outcome.manifest[row] = Side.UNCHANGED
+                self._outcome.manifest[row] = unchanged
                 self._keep_stamp(row, known)
             else:
                 pending.append(row)

@@ -20,10 +20,10 @@ def shard_entry(outcome: ShardOutcome, rows: ShardRows, digests: bytearray) -> b
     """The journal's line for a shard that has settled; ``digests`` are its runs' (``DIGEST_BYTES`` each)."""
     sides = Counter(zip(outcome.snapshot, outcome.manifest, strict=True))
     stamps = {commit.task_id: commit.stamp for commit in outcome.commits if commit.side is Side.PERSISTED}
-    persisted = _sum(sides, lambda pair: Side.PERSISTED in pair)
     tasks = [
         TaskEntry(task, _given(stamps.get(task, NO_STAMP)), list(_runs(outcome, rows, span, digests)))
-        for task, span in rows.tasks(range(len(rows) if persisted else 0))
+        for task, span in rows.tasks(range(len(rows)))
+        if _has_persisted(outcome, slice(span.start, span.stop))
     ]
     return encode_entry(
         ShardEntry(
@@ -42,6 +42,11 @@ def shard_entry(outcome: ShardOutcome, rows: ShardRows, digests: bytearray) -> b
 
 def _sum(sides: Counter[_Pair], condition: Callable[[_Pair], bool]) -> int:
     return sum(count for pair, count in sides.items() if condition(pair))
+
+
+def _has_persisted(outcome: ShardOutcome, rows: slice) -> bool:
+    """Told at little cost: a night with little that is new has hardly any."""
+    return Side.PERSISTED in outcome.snapshot[rows] or Side.PERSISTED in outcome.manifest[rows]
 
 
 def _runs(outcome: ShardOutcome, rows: ShardRows, span: range, digests: bytearray) -> Iterator[RunEntry]:
