@@ -12,7 +12,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..columns import compact, memory, whole
-from ..models import RunKeys, Shard
+from ..models import RunKeys, Shard, Work
 from ..snapshots.merge import RunIdsAndTimes
 from ..sources import SourceFile, decoded
 from ..stamps import NO_STAMP, STAMP_BYTES
@@ -33,6 +33,9 @@ _WANTED = (
     *(*_STAMPS, DIGEST, QUARANTINED),
 )
 """What a worker has to know of a row."""
+
+_UNWANTED = {Work.SNAPSHOT: "manifest_stamp", Work.MANIFEST: "snapshot_stamp"}
+"""What is the other side's: a hot task's snapshot shard is large enough to be waited for."""
 
 
 class ShardJob(NamedTuple):
@@ -130,7 +133,7 @@ class ShardRows:
         import pyarrow.compute as pc
 
         table, forgotten = self._table, pa.array([row in rows for row in range(len(self))], pa.bool_())
-        for name in _STAMPS:
+        for name in filter(table.column_names.__contains__, _STAMPS):
             stamps = whole(table[name])
             stamps = pc.if_else(forgotten, pa.scalar(NO_STAMP, stamps.type), stamps)
             table = table.set_column(table.column_names.index(name), name, stamps)
@@ -142,7 +145,8 @@ def make_job(rows: pa.Table, shard: Shard, *, sweep: bool = False) -> ShardJob:
     import pyarrow as pa
 
     part = rows.slice(shard.start, shard.stop - shard.start)
-    part = part.select([name for name in _WANTED if name in part.column_names])
+    unwanted = _UNWANTED.get(shard.work)
+    part = part.select([name for name in _WANTED if name in part.column_names and name != unwanted])
     for name in _REPEATED:  # the plan's dictionaries name every task and file of the batch
         part = part.set_column(part.schema.get_field_index(name), name, compact(whole(part[name])))
     for name in _STAMPS:

@@ -59,6 +59,8 @@ def _settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
     outcome.phases, outcome.syncs = clock.seconds(), clock.syncs
     outcome.pid = os.getpid()
     outcome.journal_entry = shard_entry(outcome, refs, texts.digests)
+    if job.shard.work is Work.SNAPSHOT:
+        outcome.manifest_stamps.clear()  # it has none to bring home
     return outcome
 
 
