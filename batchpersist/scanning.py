@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import count, groupby
+from itertools import count, groupby, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from .caching.knownsources import UNKNOWN, KnownSources, each_identity
@@ -23,7 +23,7 @@ from .scheduling.crew import Crew
 from .scheduling.dispatch import in_order
 from .scheduling.executors import SerialExecutor
 from .scheduling.scancalls import ScanCall, scan_again
-from .sources import Part, is_spooled
+from .sources import Part, Pieces, is_spooled
 
 if TYPE_CHECKING:
     from .caching.catalogue import Catalogue
@@ -34,7 +34,9 @@ class Stretch(NamedTuple):
 
     part: Part
     known: Sequence[int] | None
-    """The files that the pieces belong to, by their numbers in ``KnownSources``; None: to be scanned."""
+    """The files that its pieces belong to, by their numbers in ``KnownSources``; None: to be scanned.
+
+    The pieces themselves are not needed then, and may be missing."""
 
 
 def scan_sources(
@@ -82,7 +84,7 @@ class _Scan:
     stop: Callable[[], bool]
     sources: KnownSources | None = None
     last_time: int = 0
-    """Runs that there were."""
+    """Runs that there were: as many are expected where nothing can be told of a part (folders)."""
     numbers: Iterator[int] = field(default_factory=count)
 
     def results(self, parts: Iterable[Part]) -> Iterator[tuple[Stretch, ScannedPart]]:
@@ -107,8 +109,10 @@ class _Scan:
                 if stretch.known is not None:
                     yield partial(SerialExecutor().submit, _nothing_scanned, stretch.part)
                 else:
-                    likely = max(self.last_time, self.builder.rows + part.likely_runs)
-                    yield self.call(likely, replace(stretch.part, number=next(self.numbers)))
+                    likely = part.likely_runs if part.pieces.size else self.last_time
+                    yield self.call(
+                        self.builder.rows + likely, replace(stretch.part, number=next(self.numbers))
+                    )
 
 
 def _stretches(part: Part, sources: KnownSources | None) -> Iterator[Stretch]:
@@ -116,12 +120,17 @@ def _stretches(part: Part, sources: KnownSources | None) -> Iterator[Stretch]:
     if sources is None or not part.pieces:
         yield Stretch(part, None)
         return
-    start = 0
-    for unknown, group in groupby(sources.find(part.pieces.identities), key=lambda number: number == UNKNOWN):
-        known = list(group)
-        pieces = part.pieces.cut(start, start + len(known))
-        start += len(known)
-        yield Stretch(replace(part, pieces=pieces), None if unknown else known)
+    found = groupby(sources.find(part.pieces.identities), key=lambda number: number == UNKNOWN)
+    groups = [(unknown, list(numbers)) for unknown, numbers in found]
+    if len(groups) == 1:
+        (unknown, numbers) = groups[0]
+        yield Stretch(part, None if unknown else numbers)
+        return
+    pieces = iter(part.pieces)
+    for unknown, numbers in groups:
+        stretch = list(islice(pieces, len(numbers)))
+        part = replace(part, pieces=Pieces.of(stretch if unknown else []))
+        yield Stretch(part, None if unknown else numbers)
         part = replace(part, other_manifests=0, ignored_files=0, rejects=())
 
 

@@ -522,6 +522,26 @@ class TestByOne:
         assert report.metrics["counts"]["invalid"] == damaged
         assert report.metrics["passed_over"]["other_events"] == 1
 
+    def test_a_small_batch_after_a_large_one_needs_no_pool(self, twins: Twins) -> None:
+        write_lines(twins.sources / "many.jsonl", [run("t", n) for n in range(300)])
+        write_lines(twins.sources / "one.jsonl", [run("t", 300)])
+        options = twins.options(twins.roots[0], workers=2, pool_runs=5)
+        pools = [
+            run_batch([str(twins.sources / name)], options).metrics["timing"]["pool_start"] > 0
+            for name in ("many.jsonl", "one.jsonl")
+        ]
+        assert pools == [True, False]
+
+    def test_a_folder_is_expected_to_hold_as_much_as_last_time(self, twins: Twins) -> None:
+        (twins.sources / "deep").mkdir()
+        write_lines(twins.sources / "deep" / "many.jsonl", [run("t", n) for n in range(300)])
+        options = twins.options(twins.roots[0], workers=2, pool_runs=20)
+        run_batch([str(twins.sources)], options)
+        await_tick()
+        report = run_batch([str(twins.sources)], options)
+        assert report.metrics["timing"]["pool_start"] > 0
+        assert report.metrics["counts"]["unchanged"] == 300
+
     def test_a_source_of_which_a_range_could_not_be_scanned_is_not_known(
         self, twins: Twins, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -14,11 +14,13 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
+from unittest.mock import Mock
 
 import pytest
 
 from batchpersist.errors import WorkersCannotStartError
 from batchpersist.processes import has_ended, is_running
+from batchpersist.scheduling import crew as crews
 from batchpersist.scheduling.crew import Crew
 from batchpersist.scheduling.executors import SerialExecutor
 from batchpersist.scheduling.pool import process_pool
@@ -49,6 +51,29 @@ def test_a_crew_takes_a_pool_once_it_pays() -> None:
         assert crew.submit(10, pid_and_folder).result()[0] != os.getpid()
         assert crew.parallelism(10) == 2
         assert crew.in_flight(10) > crew.parallelism(10), "a worker must not wait for the parent"
+
+
+def test_who_expects_much_has_the_fork_server_begin_and_no_pool(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    begin = Mock()
+    monkeypatch.setattr(crews, "start_fork_server", begin)
+    with closing(Crew(1, pool_runs=10)) as alone, closing(Crew(2, pool_runs=10)) as crew:
+        alone.warm_up(1_000_000)
+        crew.warm_up(9)
+        begin.assert_not_called()
+        crew.warm_up(10)
+        begin.assert_called_once_with()
+        assert crew.parallelism(9) == 1
+
+
+def test_a_fork_server_that_cannot_begin_may_not_be_needed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crews, "start_fork_server", Mock(side_effect=BrokenPipeError))
+    with closing(Crew(2, pool_runs=10)) as crew:
+        crew.warm_up(10)
+        assert crew.submit(9, pid_and_folder).result()[0] == os.getpid()
 
 
 def test_one_worker_never_takes_a_pool() -> None:
@@ -115,6 +140,7 @@ def test_a_worker_that_a_broken_pool_has_overlooked_does_not_keep_the_crew_waiti
 PRELOADED = """
 import sys
 from contextlib import closing
+from batchpersist.scheduling import crew as crews
 from batchpersist.scheduling.crew import Crew
 with closing(Crew(2, pool_runs=0)) as crew:
     modules = crew.submit(0, eval, "list(__import__('sys').modules)").result()

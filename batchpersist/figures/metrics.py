@@ -108,7 +108,7 @@ def metrics_text(metrics: Mapping[str, Any]) -> bytes:
 
 
 def write_metrics(metrics: Mapping[str, Any], path: str, durability: Durability = Durability.FILE) -> None:
-    """Write such a text to a file: whole or not at all (the folder is made). OSError."""
+    """Write that text to a file: whole or not at all (the folder is made). OSError."""
     atomic.write(path, metrics_text(metrics), durability)
 
 

@@ -51,7 +51,8 @@ class Crew:
     def warm_up(self, runs: int) -> None:
         """Have the fork server import meanwhile what workers need, if so many runs are expected."""
         if self._given is None and self.workers > 1 and runs >= self._pool_runs:
-            start_fork_server()
+            with suppress(OSError, EOFError):  # whoever needs it hears of it then
+                start_fork_server()
 
     def _answered(self, begun: float) -> None:
         self.start_seconds = time.perf_counter() - begun

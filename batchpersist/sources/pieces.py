@@ -110,12 +110,5 @@ class Pieces:
         return len(self.identities) // STAMP_BYTES
 
     def __iter__(self) -> Iterator[Piece]:
-        return map(Piece._make, self._unpacked())
-
-    def cut(self, start: int, stop: int) -> Pieces:
-        """Those from one to another."""
-        return self if (start, stop) == (0, len(self)) else self.of(list(self)[start:stop])
-
-    def _unpacked(self) -> list[tuple[Any, ...]]:
         plain: list[tuple[Any, ...]] = pickle.loads(self._packed)
-        return plain
+        return map(Piece._make, plain)

@@ -43,7 +43,7 @@ def entries(folder: Piece, limit: int) -> Iterator[Finding]:
     except OSError as error:
         yield Reject(printable(folder.name), 0, failure_of(error))
     else:
-        yield from islice(listed.findings, limit)
+        yield from islice(listed.findings(), limit)
         yield from listed.rest()
 
 
@@ -55,10 +55,10 @@ def walk(pieces: Iterable[Piece], limit: int = sys.maxsize) -> Iterator[Finding]
     folders may be nested deeper than Python's calls.
     """
     left: Iterator[Finding] = iter(pieces)
-    stack: list[_Folder] = []
+    stack: list[tuple[_Folder, Iterator[Finding]]] = []
     found = 0
     while found < limit:
-        finding = next(stack[-1].findings if stack else left, None)
+        finding = next(stack[-1][1] if stack else left, None)
         if finding is None:
             if not stack:
                 return
@@ -66,15 +66,16 @@ def walk(pieces: Iterable[Piece], limit: int = sys.maxsize) -> Iterator[Finding]
             continue
         if isinstance(finding, Piece) and finding.format is Format.FOLDER:
             try:
-                stack.append(_Folder(finding))
+                listed = _Folder(finding)
             except OSError as error:
                 finding = Reject(printable(finding.name), 0, failure_of(error))
             else:
+                stack.append((listed, listed.findings()))
                 continue
         found += 1
         yield finding
     while stack:
-        yield from stack.pop().rest()
+        yield from stack.pop()[0].rest()
     yield from left
 
 
@@ -89,8 +90,6 @@ class _Folder:
         self._piece = piece
         self._folders: set[str] = set()
         self._entries = iter(piece.names or self._list())
-        self.findings = self._look_at(self._entries)
-        """What its entries are, in order."""
 
     def _list(self) -> list[str]:
         names = []
@@ -107,11 +106,12 @@ class _Folder:
         names.sort()
         return names
 
-    def _look_at(self, entries: Iterable[str]) -> Iterator[Finding]:
+    def findings(self) -> Iterator[Finding]:
+        """What its entries are, in order."""
         piece, parents = self._piece, self._piece.parents
         path, name = piece.path.rstrip("/"), piece.name.rstrip("/")
         below = sum(len(parent) + 1 for parent in parents) + 1
-        for entry in entries:
+        for entry in self._entries:
             if entry in self._folders:
                 yield self._folder(entry)
             elif (doubtful := is_doubtful(entry, parents)) is None:
