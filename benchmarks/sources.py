@@ -5,7 +5,9 @@ from __future__ import annotations
 import gzip
 import json
 import shutil
+import sys
 from collections.abc import Callable, Iterator
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -24,12 +26,12 @@ def reshaped(lines: Path, shape: str) -> Path:
     return path
 
 
-def files(lines: Path, folder: Path) -> None:
-    """A file a run, a thousand in a folder."""
+def files(lines: Path, folder: Path, together: int = 1000) -> None:
+    """A file a run, so many in a folder."""
     with lines.open("rb") as file:
         for number, line in enumerate(file):
-            if number % 1000 == 0:
-                (inner := folder / f"{number // 1000:05}").mkdir(parents=True)
+            if number % together == 0:
+                (inner := folder / f"{number // together:05}").mkdir(parents=True)
             (inner / f"{number:08}.json").write_bytes(line)
 
 
@@ -72,6 +74,7 @@ _MAKE: dict[str, tuple[str, Callable[[Path, Path], None]]] = {
     "zst": (".jsonl.zst", zst),
     "parquet": (".parquet", parquet),
     "files": (".files", files),
+    "folder": (".folder", partial(files, together=sys.maxsize)),
     "manifests": (".manifests", manifests),
 }
 

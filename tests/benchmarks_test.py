@@ -69,7 +69,7 @@ def test_scale(tmp_path: Path) -> None:
 
 
 def test_scale_of_the_other_shapes(tmp_path: Path) -> None:
-    shapes = ("hot", "gz", "zst", "parquet", "files", "manifests")
+    shapes = ("hot", "gz", "zst", "parquet", "files", "folder", "manifests")
     words = ("--runs", 40, "--repeat", 1, "--shapes", *shapes, "--questions", "incremental")
     printed = benchmark("scale.py", *words, where=tmp_path)
     for shape in shapes:
