@@ -37,6 +37,7 @@ from batchpersist.planning.job import ShardJob
 from batchpersist.planning.plan import Selection
 from batchpersist.preview import preview_batch
 from batchpersist.scheduling import scancalls
+from batchpersist.scheduling.crew import Crew
 from batchpersist.settling import manifest, manifestside, settle, snapshotside
 from batchpersist.settling.settleoptions import SettleOptions
 from batchpersist.snapshots.snapshot import TaskStateStore
@@ -522,25 +523,34 @@ class TestByOne:
         assert report.metrics["counts"]["invalid"] == damaged
         assert report.metrics["passed_over"]["other_events"] == 1
 
-    def test_a_small_batch_after_a_large_one_needs_no_pool(self, twins: Twins) -> None:
-        write_lines(twins.sources / "many.jsonl", [run("t", n) for n in range(300)])
+    @pytest.mark.parametrize(
+        ("large", "then", "pooled"),
+        [
+            ("many.jsonl", "one.jsonl", False),  # its size tells how little it is
+            ("deep", "deep", True),  # nothing can be told of a folder within a folder
+        ],
+    )
+    def test_a_pool_scans_what_is_expected_to_be_large(
+        self, twins: Twins, monkeypatch: pytest.MonkeyPatch, large: str, then: str, pooled: bool
+    ) -> None:
+        (twins.sources / "deep" / "deeper").mkdir(parents=True)
+        for name in ("many.jsonl", "deep/deeper/many.jsonl"):
+            write_lines(twins.sources / name, [run("t", n) for n in range(300)])
         write_lines(twins.sources / "one.jsonl", [run("t", 300)])
-        options = twins.options(twins.roots[0], workers=2, pool_runs=5)
-        pools = [
-            run_batch([str(twins.sources / name)], options).metrics["timing"]["pool_start"] > 0
-            for name in ("many.jsonl", "one.jsonl")
-        ]
-        assert pools == [True, False]
-
-    def test_a_folder_is_expected_to_hold_as_much_as_last_time(self, twins: Twins) -> None:
-        (twins.sources / "deep").mkdir()
-        write_lines(twins.sources / "deep" / "many.jsonl", [run("t", n) for n in range(300)])
-        options = twins.options(twins.roots[0], workers=2, pool_runs=20)
-        run_batch([str(twins.sources)], options)
+        options = twins.options(twins.roots[0], workers=2, pool_runs=250)
         await_tick()
-        report = run_batch([str(twins.sources)], options)
-        assert report.metrics["timing"]["pool_start"] > 0
-        assert report.metrics["counts"]["unchanged"] == 300
+        run_batch([str(twins.sources / large)], options)
+        assert twins.catalogue.exists()
+        calls, submit = [], Crew._submit_to_pool
+
+        def listen(crew: Crew, call: Callable[..., Any], *args: Any) -> Any:
+            calls.append(call)
+            return submit(crew, call, *args)
+
+        monkeypatch.setattr(Crew, "_submit_to_pool", listen)
+        report = run_batch([str(twins.sources / then)], options)
+        assert report.exit_code == 0
+        assert (scancalls.scan_part in calls) == pooled
 
     def test_a_source_of_which_a_range_could_not_be_scanned_is_not_known(
         self, twins: Twins, monkeypatch: pytest.MonkeyPatch
