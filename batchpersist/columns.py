@@ -41,7 +41,7 @@ class SideColumns:
         What comes again and is unchanged then was written before: it stays PERSISTED.
         """
         before = self._states[start:stop]
-        if bytes([Side.PERSISTED]) in before.tobytes():  # ten times as fast as in the array
+        if Side.PERSISTED in before:
             both = zip(before, states, strict=True)
             states = [old if (old, new) == (Side.PERSISTED, Side.UNCHANGED) else new for old, new in both]
         put(self._states, start, stop, states)

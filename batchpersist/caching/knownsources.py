@@ -8,6 +8,7 @@ from struct import iter_unpack
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..columns import memory, whole
+from ..stamps import NO_STAMP
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -32,8 +33,6 @@ CODES: tuple[Literal["Q", "i", "q"], ...] = ("Q", "Q", "i", "i", "q", "q", "q")
 Identity = tuple[int, int]
 """Its halves."""
 
-NO_IDENTITY = (0, 0)
-
 UNKNOWN = -1
 """No file's number."""
 
@@ -41,6 +40,10 @@ UNKNOWN = -1
 def each_identity(identities: bytes) -> Iterator[Identity]:
     """Of those that stand one after the other (``sources.Pieces``)."""
     return iter_unpack("=QQ", identities)
+
+
+(NO_IDENTITY,) = each_identity(NO_STAMP)
+"""Of a file that cannot be known."""
 
 
 class KnownSources:

@@ -133,10 +133,11 @@ class ShardRows:
         import pyarrow.compute as pc
 
         table, forgotten = self._table, pa.array([row in rows for row in range(len(self))], pa.bool_())
-        for name in filter(table.column_names.__contains__, _STAMPS):
-            stamps = whole(table[name])
-            stamps = pc.if_else(forgotten, pa.scalar(NO_STAMP, stamps.type), stamps)
-            table = table.set_column(table.column_names.index(name), name, stamps)
+        for name in _STAMPS:
+            if name in table.column_names:
+                stamps = whole(table[name])
+                stamps = pc.if_else(forgotten, pa.scalar(NO_STAMP, stamps.type), stamps)
+                table = table.set_column(table.column_names.index(name), name, stamps)
         return ShardRows(table)
 
 

@@ -29,6 +29,9 @@ SEEN_AT_ONCE = 1_000
 WALK = 20_000
 """Files to look for at once: what is known of them, and not scanned yet, is held in memory."""
 
+_SPLIT = {Format.LINES, Format.STANDARD_INPUT}
+"""What may be long enough for parts of its own."""
+
 EXPANSION = 10
 """What compressed sources and tables grow by when they are read, about."""
 
@@ -123,9 +126,6 @@ def _pack(findings: Iterable[Finding], part_bytes: int, numbers: Iterator[int]) 
             batch = _Batch()
     if batch:
         yield batch.part(next(numbers))
-
-
-_SPLIT = {Format.LINES, Format.STANDARD_INPUT}
 
 
 def _is_alone(piece: Piece, part_bytes: int) -> bool:

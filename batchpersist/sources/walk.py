@@ -88,6 +88,7 @@ class _Folder:
 
     def __init__(self, piece: Piece) -> None:
         self._piece = piece
+        self._path, self._name = piece.path.rstrip("/"), piece.name.rstrip("/")
         self._folders: set[str] = set()
         self._entries = iter(piece.names or self._list())
 
@@ -108,8 +109,7 @@ class _Folder:
 
     def findings(self) -> Iterator[Finding]:
         """What its entries are, in order."""
-        piece, parents = self._piece, self._piece.parents
-        path, name = piece.path.rstrip("/"), piece.name.rstrip("/")
+        path, name, parents = self._path, self._name, self._piece.parents
         below = sum(len(parent) + 1 for parent in parents) + 1
         for entry in self._entries:
             if entry in self._folders:
@@ -120,8 +120,8 @@ class _Folder:
                 yield found_file(f"{path}/{entry}", f"{name}/{entry}", doubtful, below + len(entry))
 
     def _folder(self, entry: str) -> Piece:
-        path, name, parents = self._piece.path.rstrip("/"), self._piece.name.rstrip("/"), self._piece.parents
-        return Piece(Format.FOLDER, f"{path}/{entry}", f"{name}/{entry}", 0, 0, parents=(*parents, entry))
+        piece = folder(f"{self._path}/{entry}", f"{self._name}/{entry}")
+        return piece._replace(parents=(*self._piece.parents, entry))
 
     def rest(self) -> Iterator[Piece]:
         """What has not been taken yet: folders, and files unseen."""
