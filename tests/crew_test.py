@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -191,6 +192,26 @@ def test_a_fork_server_that_dies_as_it_is_asked_breaks_the_pool(
                     crew.submit(0, os.getpid)
         assert crew.replace_pool()
         assert crew.submit(0, os.getpid).result() != os.getpid()
+
+
+def test_a_pool_that_breaks_as_a_process_is_started_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
+    with closing(Crew(1, pool_runs=0)) as crew:
+        crew._pooled = True
+        worker = crew.submit(0, pid_and_folder).result()[0]
+        assert crew._pool is not None
+        monkeypatch.setattr(crew._pool, "submit", Mock(side_effect=OSError(errno.EMFILE, "no more files")))
+        with pytest.raises(OSError, match="no more files"):
+            crew.submit(0, pid_and_folder)
+
+        def break_meanwhile(_call: object) -> None:
+            os.kill(worker, signal.SIGKILL)
+            for process in crew._context.started():
+                process.join(10)
+            raise OSError(errno.EBADF, "closed")
+
+        monkeypatch.setattr(crew._pool, "submit", break_meanwhile)
+        with pytest.raises(BrokenExecutor):
+            crew.submit(0, pid_and_folder)
 
 
 def test_a_pool_that_cannot_start_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

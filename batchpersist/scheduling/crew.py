@@ -108,6 +108,10 @@ class Crew:
             future = self._pool.submit(call, *args)
         except (EOFError, ConnectionError, BrokenExecutor):
             return None
+        except OSError:  # a pool that breaks meanwhile closes what a new process is to be given
+            if not self._is_broken():
+                raise
+            return None
         # A pool that finds out just now that it is broken may pass over a call that comes just now: for ever.
         return None if self._is_broken() else future
 
