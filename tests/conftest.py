@@ -2,17 +2,51 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import settings
+from orchestrator import installed, missing_tools, user_cache
 
 # No example is judged by how long it takes: a machine may have other things to do.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
 _TALLY = pytest.StashKey[dict[str, int]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults-full", action="store_true", help="the long form of the proofs")
+
+
+@pytest.fixture(scope="session")
+def full(request: pytest.FixtureRequest) -> bool:
+    """Whether the long form is asked for."""
+    return bool(request.config.getoption("--faults-full"))
+
+
+@pytest.fixture(scope="session")
+def tool() -> Callable[[str], str]:
+    """``tool("strace")`` gives the path of a program, or skips the test in capital letters."""
+
+    def find(name: str) -> str:
+        path = shutil.which(name)
+        if path is None:
+            pytest.skip(f"NO {name.upper()}: install it to run this proof")
+        return path
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def orchestrator_package() -> Path:
+    """The folder of the published orchestrator. Skips in capital letters without Node.js and npm."""
+    if reason := missing_tools():
+        pytest.skip(reason)
+    return installed(user_cache())
 
 
 @pytest.fixture(scope="session")
