@@ -7,6 +7,8 @@ parts passes all of them to ``Exception.__init__`` and words itself in ``__str__
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from .models import Failure
 
@@ -195,6 +197,23 @@ def failure_of(error: BaseException) -> Failure:
         name = errno.errorcode.get(error.errno, str(error.errno))
         return Failure(kind, f"[{name}] {error.strerror}", str(error.filename or ""))
     return Failure(kind, str(error) or kind, "")
+
+
+@contextmanager
+def unreadable_as(wrap: Callable[[str], Exception]) -> Iterator[None]:
+    """Raise what pyarrow raises for data that it cannot read as the error that ``wrap`` makes of its text.
+
+    That is one of its own exceptions or an OSError without an errno; which one, differs between
+    its versions and from byte to byte. An error of the system is let through.
+    """
+    import pyarrow as pa
+
+    try:
+        yield
+    except (pa.ArrowException, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise wrap(str(error)) from error
 
 
 def exit_code_of(error: Exception) -> int:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .batches.batchfolder import BatchFolder
 from .columns import encoded, run_keys, utf8, whole
-from .errors import BatchMissingError, SourceChangedError, failure_of
+from .errors import BatchMissingError, SourceChangedError, failure_of, unreadable_as
 from .ingest.index import IndexBuilder
 from .ingest.scan import Reject
 from .layout import Layout
@@ -42,14 +43,13 @@ class Unsettled:
         try:
             if record.state in _UNFINISHED:
                 raise FileNotFoundError
-            outcomes = folder.read_table(folder.outcomes, _COLUMNS)
-            rejects = folder.read_table(folder.rejects, ["source", "line"])
+            with unreadable_as(partial(_unreadable, folder.batch_id)):
+                outcomes = folder.read_table(folder.outcomes, _COLUMNS)
+                rejects = folder.read_table(folder.rejects, ["source", "line"])
         except FileNotFoundError:
             raise BatchMissingError(
                 f"batch {folder.batch_id} did not come to its end, the same command continues it"
             ) from None
-        except pa.ArrowException as error:
-            raise BatchMissingError(f"a table of batch {folder.batch_id} cannot be read: {error}") from None
         self._batch_id = folder.batch_id
         self._cwd = record.cwd
         self._failed = outcomes.filter(_did_not_stand(outcomes, retry))
@@ -128,6 +128,10 @@ class Unsettled:
                 return False
             path = above
         return True
+
+
+def _unreadable(batch_id: str, reason: str) -> BatchMissingError:
+    return BatchMissingError(f"a table of batch {batch_id} cannot be read: {reason}")
 
 
 def _did_not_stand(outcomes: pa.Table, retry: RetryOf) -> pa.Array:

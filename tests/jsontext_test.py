@@ -7,13 +7,14 @@ import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import msgspec
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from jsonspelling import DOCUMENTS, STRINGS, js_string, reference
 
 from batchpersist.errors import InvalidRunError
-from batchpersist.runs.jsontext import MAX_DEPTH, canonical, encode, nest, string
+from batchpersist.runs.jsontext import MAX_DEPTH, canonical, encode, nest, parse, string
 
 SPELLINGS = [
     (b"{}", b"{}"),
@@ -96,6 +97,43 @@ def test_invalid(data, message, detail):
     with pytest.raises(InvalidRunError) as caught:
         canonical(data)
     assert (caught.value.message, caught.value.detail) == (message, detail)
+
+
+@pytest.mark.parametrize(
+    "refusal",
+    [
+        msgspec.DecodeError("JSON is malformed: trailing characters (byte 3)"),
+        msgspec.ValidationError("Expected `str`, got `int`"),
+        msgspec.MsgspecError("Input data was truncated"),
+        UnicodeDecodeError("utf-8", b"", 0, 1, "invalid"),
+        ValueError("reworded"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("data", "message"), [(b'{"a":1', "incomplete JSON"), (rb'"\ud800" 1', "not valid JSON")]
+)
+def test_a_parser_s_class_and_wording_of_refusals_decide_nothing(refusal, data, message):
+    def refuse_text(_data: bytes) -> None:
+        raise refusal
+
+    with pytest.raises(InvalidRunError) as caught:
+        parse(data, refuse_text)
+    assert caught.value.message == message
+
+
+@pytest.mark.parametrize("text", [r'{"a[": [1, "\"\u00e9\\", {"}": true}], "b": -1.5e+3}', r'"\"\u00e9]"'])
+def test_text_that_ends_before_its_end_is_incomplete(text):
+    for length in range(1, len(text)):
+        with pytest.raises(InvalidRunError) as caught:
+            canonical(text[:length].encode())
+        assert caught.value.message == "incomplete JSON"
+
+
+@pytest.mark.parametrize("data", [b'{"a":[1}', b"]", b"[}", b'{"a":1}]', b'["a" "b"]'])
+def test_text_with_wrong_brackets_is_not_merely_incomplete(data):
+    with pytest.raises(InvalidRunError) as caught:
+        canonical(data)
+    assert caught.value.message == "not valid JSON"
 
 
 def same_values(one: bytes, other: bytes) -> bool:

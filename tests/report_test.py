@@ -123,6 +123,14 @@ def test_an_outcome_table_alone_is_counted_as_its_batch_counted_it(tmp_path: Pat
     assert alone.state == "unknown"
 
 
+def damage_first_page(path: Path) -> None:
+    """Write an outcome table whose data alone is damaged: Arrow raises an OSError without errno."""
+    pq.write_table(pa.table({"status": ["failed"] * 100}), path)
+    data = bytearray(path.read_bytes())
+    data[4:20] = b"\xff" * 16
+    path.write_bytes(data)
+
+
 @pytest.mark.parametrize(
     ("what", "code", "complaint"),
     [
@@ -135,6 +143,7 @@ def test_an_outcome_table_alone_is_counted_as_its_batch_counted_it(tmp_path: Pat
         ("other.json", 2, "other.json: Object missing required field `schema_version`"),
         ("deep.json", 2, "neither a batch's metrics nor a comparison: deep.json"),
         ("no.parquet", 2, "not a Parquet file: no.parquet"),
+        ("damaged.parquet", 2, "not a Parquet file: damaged.parquet"),
         ("other.parquet", 2, "not an outcome table, for it has no status: other.parquet"),
         ("odd.parquet", 2, "a status that there is not: odd.parquet"),
     ],
@@ -146,6 +155,7 @@ def test_what_is_none_of_these_is_said(what: str, code: int, complaint: str) -> 
     Path("other.json").write_text("{}")
     Path("deep.json").write_text("[" * 100_000)
     Path("no.parquet").write_text("no")
+    damage_first_page(Path("damaged.parquet"))
     pq.write_table(pa.table({"a": [1]}), "other.parquet")
     pq.write_table(pa.table({"status": ["fine"]}), "odd.parquet")
     result = invoke("report", what)

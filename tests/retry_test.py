@@ -233,9 +233,14 @@ def test_a_batch_without_an_end_is_for_the_same_command_to_continue() -> None:
             retry_batch()
     record.state = "finished"
     folder.write_record(record)
+    whole = Path(folder.outcomes).read_bytes()
     os.unlink(folder.outcomes)
     assert invoke(folder.batch_id).exit_code == 10
     Path(folder.outcomes).write_bytes(b"torn")
+    assert "a table of batch" in invoke(folder.batch_id).stderr
+    damaged = bytearray(whole)
+    damaged[4:20] = b"\xff" * 16  # Arrow raises an OSError without errno
+    Path(folder.outcomes).write_bytes(damaged)
     assert "a table of batch" in invoke(folder.batch_id).stderr
     record.config = {"sources": ["a.jsonl"]}
     folder.write_record(record)

@@ -88,7 +88,7 @@ def parse(text: str) -> dict[Key, float]:
 
     try:
         families = list(text_string_to_metric_families(text))
-    except LookupError as error:  # some versions' parsers trip over what they do not understand
+    except Exception as error:  # which one, differs between its versions
         raise ValueError(f"{type(error).__name__}: {error}") from None
     return {_key(sample.name, sample.labels): sample.value for each in families for sample in each.samples}
 

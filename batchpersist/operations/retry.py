@@ -115,7 +115,7 @@ def _options(record: BatchRecord, given: BatchOptions, retry: RetryOf) -> BatchO
 def _config(record: BatchRecord) -> _Config:
     try:
         return msgspec.convert(record.config, _Config)
-    except msgspec.ValidationError as error:
+    except msgspec.MsgspecError as error:
         raise BatchMissingError(f"the record of batch {record.batch_id} is incomplete: {error}") from None
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import UsageError, unreadable_as
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -16,14 +17,11 @@ PIECE_ROWS = 131_072
 
 def read_table(path: str) -> pa.Table:
     """A Parquet file, whole. Raises UsageError where it is none, OSError."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with open(path, "rb") as file:  # by Arrow's own means only where the name is UTF-8
-            return pq.read_table(file)
-    except pa.ArrowInvalid as error:
-        raise UsageError(f"not a Parquet file: {path}: {error}") from None
+    # By Arrow's own means only where the name is UTF-8.
+    with unreadable_as(partial(_not_parquet, path)), open(path, "rb") as file:
+        return pq.read_table(file)
 
 
 def pieces(path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -34,12 +32,17 @@ def pieces(path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    try:
-        with open(path, "rb") as file, pq.ParquetFile(file) as table:
-            missing = set(columns) - set(table.schema_arrow.names)
-            if missing:
-                raise UsageError(f"not an outcome table, for it has no {', '.join(sorted(missing))}: {path}")
-            for batch in table.iter_batches(PIECE_ROWS, columns=list(columns)):
-                yield pa.Table.from_batches([batch])
-    except pa.ArrowInvalid as error:
-        raise UsageError(f"not a Parquet file: {path}: {error}") from None
+    with (
+        unreadable_as(partial(_not_parquet, path)),
+        open(path, "rb") as file,
+        pq.ParquetFile(file) as table,
+    ):
+        missing = set(columns) - set(table.schema_arrow.names)
+        if missing:
+            raise UsageError(f"not an outcome table, for it has no {', '.join(sorted(missing))}: {path}")
+        for batch in table.iter_batches(PIECE_ROWS, columns=list(columns)):
+            yield pa.Table.from_batches([batch])
+
+
+def _not_parquet(path: str, reason: str) -> UsageError:
+    return UsageError(f"not a Parquet file: {path}: {reason}")

@@ -25,6 +25,9 @@ T = TypeVar("T")
 MAX_DEPTH = 512
 """How deep arrays and objects may be nested in one document."""
 
+SPACE = b" \t\r\n"
+"""What may stand between the tokens of JSON text."""
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # Text that nests deeper indents a line by MAX_DEPTH levels, and on that line there is one
@@ -34,6 +37,12 @@ _TOO_DEEP_LENGTH = MAX_DEPTH * (MAX_DEPTH + 1)
 
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
+
+REFUSALS = (msgspec.MsgspecError, ValueError, RecursionError)
+"""What msgspec raises for text that it does not take. Which of them it is differs between its versions."""
+
+# The last string of incomplete text lacks its closing quote.
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*("|\\?\Z)|[\[\]{}]', re.DOTALL)
 
 _STRING_OR_EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?e[-+]\d+')
 
@@ -94,10 +103,10 @@ def string(value: str) -> bytes:
 
 
 def parse(data: bytes, parser: Callable[[bytes], T]) -> T:
-    """Give a JSON document to a function of msgspec, and word what is wrong with it as InvalidRunError.
+    """Give a JSON document to a function of msgspec, and raise what is wrong with it as InvalidRunError.
 
-    Where it refuses lone surrogates, it gets the text with these marked (see ``jsonescapes``). A
-    msgspec.ValidationError, that is valid JSON of an unwanted type, is let through.
+    Valid JSON that the function does not take is invalid, too. Where it refuses lone surrogates,
+    it gets the text with these marked (see ``jsonescapes``).
     """
     if not data.isascii():
         try:
@@ -106,17 +115,13 @@ def parse(data: bytes, parser: Callable[[bytes], T]) -> T:
             raise InvalidRunError("invalid UTF-8", f"byte {error.start}") from None
     try:
         return _with_enough_stack(parser, data)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError as error:
+    except REFUSALS as error:
         marked = mark_lone_surrogates(data)
         if marked is data:
             raise _not_json(data, str(error)) from None
     try:
         return _with_enough_stack(parser, marked)
-    except msgspec.ValidationError:
-        raise
-    except msgspec.DecodeError as error:
+    except REFUSALS as error:
         raise _not_json(data, str(error)) from None
 
 
@@ -144,12 +149,27 @@ def _too_deep() -> InvalidRunError:
 
 def _not_json(data: bytes, reason: str) -> InvalidRunError:
     """Name the usual causes by themselves, so that they are told apart where errors are grouped."""
-    if not data.strip(b" \t\r\n"):
+    if not data.strip(SPACE):
         return InvalidRunError("empty")
     if data.startswith(BYTE_ORDER_MARK):
         return InvalidRunError("begins with a byte order mark")
     if b"\0" in data:
         return InvalidRunError("NUL byte", f"byte {data.index(0)}")
-    if "truncated" in reason:
+    if _is_incomplete(data):
         return InvalidRunError("incomplete JSON", f"ends at byte {len(data)}")
     return InvalidRunError("not valid JSON", reason.removeprefix("JSON is malformed: "))
+
+
+def _is_incomplete(data: bytes) -> bool:
+    """Whether text ends within a string, a list or an object."""
+    closing = []
+    for token in _STRING_OR_BRACKET.finditer(data):
+        bracket = token[0]
+        if token[1] is not None:
+            if token[1] != b'"':
+                return True
+        elif bracket in b"[{":
+            closing.append(b"]" if bracket == b"[" else b"}")
+        elif not closing or closing.pop() != bracket:
+            return False
+    return bool(closing)

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Raw
 
 from ..errors import InvalidRunError, UsageError
-from .jsonescapes import unmark
+from .jsonescapes import MARK, unmark
 
 ABSENT = Raw(b"")
 _decode_string = msgspec.json.Decoder(str).decode
@@ -43,7 +43,7 @@ class DocumentDecoder:
         """Keys as they stand: the last of repeated ones counts, whatever they hold."""
         plain = own.keys() >= {fields[name] for name in names}
         self.plain = _decoder(own, str | None, None) if plain else None
-        """Keys as strings, None where missing; msgspec.DecodeError where one of them ever is
+        """Keys as strings, None where missing; one of ``REFUSALS`` where one of them ever is
         something else. Faster; None where a key is named as a field of events."""
 
 
@@ -61,9 +61,8 @@ def string(name: str, raw: Raw) -> str:
     """The string that a field holds; raises InvalidRunError where there is none."""
     if raw is ABSENT:
         raise InvalidRunError(f"`{name}` is missing")
-    try:
-        return _decode_string(raw)
-    except UnicodeDecodeError:
-        return str(json.loads(unmark(bytes(raw))))  # msgspec has no lone surrogates, Python does
-    except msgspec.DecodeError:
-        raise InvalidRunError(f"`{name}` is not a string") from None
+    text = bytes(raw)
+    if not text.startswith(b'"'):
+        raise InvalidRunError(f"`{name}` is not a string")
+    # msgspec has no lone surrogates, Python does.
+    return str(json.loads(unmark(text))) if MARK in text else _decode_string(text)

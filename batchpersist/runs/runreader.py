@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import re
 
-import msgspec
-
 from ..errors import InvalidRunError
 from ..models import Keys, RunKeys
 from .identifiers import check_run_id, check_task_id
 from .jsonescapes import unmark
-from .jsontext import MAX_DEPTH, canonical, parse
+from .jsontext import MAX_DEPTH, REFUSALS, SPACE, canonical, parse
 from .rundocument import ABSENT, Document, DocumentDecoder, string
 
 RUN_COMPLETED = "run:completed"
@@ -22,6 +20,10 @@ _PLAIN_TYPE = b'"run:completed"'
 
 _MAYBE_EVENT = re.compile(rb"[:\\]").search
 """In a type's text: a colon, or an escape that may stand for one."""
+
+
+_KINDS = {b"[": "a list", b'"': "a string", b"t": "true", b"f": "false", b"n": "null"}
+"""What JSON text is, by its first character."""
 
 
 class RunReader:
@@ -80,7 +82,7 @@ class RunReader:
                 run = self._decoder.plain(data)
             elif run.type is not ABSENT and _MAYBE_EVENT(bytes(run.type)):
                 return None
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        except REFUSALS:
             return None
         keys = RunKeys(*self._decoder.keys(run))
         return None if None in keys else (keys, data)
@@ -103,11 +105,11 @@ class RunReader:
         return None
 
     def _document(self, data: bytes) -> Document:
-        try:
-            document: Document = parse(data, self._decoder.raw)
-        except msgspec.ValidationError as error:
-            canonical(data)  # the decoder gave up at the first character, before looking for errors
-            raise InvalidRunError("not a JSON object", str(error)) from None
+        text = data.lstrip(SPACE)
+        if not text.startswith(b"{"):
+            canonical(data)  # it may not be JSON at all
+            raise InvalidRunError("not a JSON object", f"it is {_KINDS.get(text[:1], 'a number')}")
+        document: Document = parse(data, self._decoder.raw)
         return document
 
     def _payload(self, event: Document) -> tuple[RunKeys, bytes]:

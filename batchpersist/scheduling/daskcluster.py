@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import dask
 from distributed import Client, KilledWorker, LocalCluster, WorkerPlugin
+from distributed import TimeoutError as DaskTimeoutError  # until Python 3.11 not the built-in one
 
 from .. import __version__
 from ..errors import UsageError
@@ -136,7 +137,7 @@ def _connected(address: str) -> Iterator[Client]:
     with client:
         try:
             client.wait_for_workers(1, timeout=CONNECT_SECONDS)
-        except TimeoutError:
+        except DaskTimeoutError:
             raise UsageError(f"the scheduler at {address} has no workers") from None
         yield client
 

@@ -104,7 +104,7 @@ class EntryReader:
         try:
             if canonical(b'{"":[%b]}' % block) == b'{\n  "": [\n    %b\n  ]\n}' % block:
                 return list(map(self._keys_of, parse(b"[%b]" % block, self._decode)))
-        except (InvalidRunError, msgspec.ValidationError, UnicodeDecodeError):
+        except InvalidRunError:
             pass
         return None
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import msgspec
 
 from ..errors import InvalidRunError
+from ..runs.jsontext import REFUSALS, SPACE
 from .pieces import Document
 
-_SPACE = b" \t\r\n"
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 _BETWEEN = re.compile(rb"[ \t\r\n,]*")
 _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
@@ -23,14 +23,14 @@ def documents(path: str) -> Iterator[Document]:
     """
     with open(path, "rb", buffering=0) as file:
         data = file.read()
-    text = data.lstrip(_SPACE)
+    text = data.lstrip(SPACE)
     if not text:
         raise InvalidRunError("the file is empty")
     start = len(data) - len(text)
     if text.startswith(b"["):
         yield from _elements(data, start)
     else:
-        yield 1 + data.count(b"\n", 0, start), start, text.rstrip(_SPACE)
+        yield 1 + data.count(b"\n", 0, start), start, text.rstrip(SPACE)
 
 
 def _elements(data: bytes, start: int) -> Iterator[Document]:
@@ -38,7 +38,7 @@ def _elements(data: bytes, start: int) -> Iterator[Document]:
     text = _SURROGATE.sub(rb"\\u0020", data) if b"\\u" in data else data
     try:
         elements = _list_decoder.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except REFUSALS as error:
         raise InvalidRunError("the list is not valid JSON", str(error)) from None
     line, counted = 1, 0
     offset = start + 1

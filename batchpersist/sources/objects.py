@@ -184,7 +184,7 @@ def _file_system(bucket: str) -> FileSystem:
 
     try:
         return FileSystem.from_uri(bucket)[0]
-    except pa.ArrowInvalid as error:
+    except (pa.ArrowException, ValueError) as error:
         raise UsageError(f"{bucket}: {error}") from None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from io import BufferedReader
 from typing import IO, cast
 
-from ..errors import SourceUnreadableError
+from ..errors import SourceUnreadableError, unreadable_as
 from .ndjson import BLOCK
 
 
@@ -26,7 +26,7 @@ def gzip_blocks(path: str) -> Iterator[bytes]:
             while block := stream.read1(BLOCK):
                 yield block
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise _damaged(error) from error
+            raise _damaged(str(error)) from error
 
 
 def zstd_blocks(path: str) -> Iterator[bytes]:
@@ -44,16 +44,19 @@ def zstd_blocks(path: str) -> Iterator[bytes]:
             while block := stream.read(BLOCK):
                 yield block
                 done += len(block)
-        except OSError as error:
+        except (pa.ArrowException, OSError) as error:
             damage = error
         else:
             return
     yield _rest(open_stream, done)
-    raise damage if damage.errno else _damaged(damage) from damage
+    with unreadable_as(_damaged):
+        raise damage
 
 
 def _rest(open_stream: Callable[[], IO[bytes]], done: int) -> bytes:
     """What a read that failed had decompressed before it met the damage, byte by byte."""
+    import pyarrow as pa
+
     rest = bytearray()
     with open_stream() as stream:
         while done:
@@ -61,7 +64,7 @@ def _rest(open_stream: Callable[[], IO[bytes]], done: int) -> bytes:
         try:
             while byte := stream.read(1):
                 rest += byte
-        except OSError:
+        except (pa.ArrowException, OSError):
             pass
     return bytes(rest)
 
@@ -78,5 +81,5 @@ def _check_not_empty(path: str) -> None:
         raise SourceUnreadableError("the compressed file is empty")
 
 
-def _damaged(error: Exception) -> SourceUnreadableError:
-    return SourceUnreadableError("the compressed file is damaged or cut short", str(error))
+def _damaged(reason: str) -> SourceUnreadableError:
+    return SourceUnreadableError("the compressed file is damaged or cut short", reason)

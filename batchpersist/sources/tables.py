@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from ..errors import SourceUnreadableError
+from ..errors import SourceUnreadableError, unreadable_as
 from ..models import Keys
 from .rows import row_texts
 
@@ -31,7 +30,7 @@ def line_blocks(batches: Iterator[pa.RecordBatch], keys: Keys) -> Iterator[bytes
     Raises SourceUnreadableError where the table is damaged or has neither form.
     """
     for batch in batches:
-        with _damage_told():
+        with unreadable_as(_damaged):
             texts = row_texts(batch, keys)
         yield b"".join([_line(text) for text in texts])
 
@@ -52,7 +51,7 @@ def parquet_batches(path: str) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
     with (
-        _damage_told(),
+        unreadable_as(_damaged),
         open(path, "rb") as source,
         pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False) as file,
     ):
@@ -67,7 +66,7 @@ def arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
         magic = file.read(len(_FILE_MAGIC))
     if magic.startswith(_FEATHER_1_MAGIC):
         raise SourceUnreadableError("Feather version 1 is not read: write it as version 2")
-    with _damage_told(), pa.OSFile(os.fsencode(path)) as source:
+    with unreadable_as(_damaged), pa.OSFile(os.fsencode(path)) as source:
         for batch in _file_batches(source) if magic == _FILE_MAGIC else _stream_batches(source):
             # Decoding trusts the offsets inside a batch: wrong ones would end the process.
             batch.validate(full=True)
@@ -91,17 +90,8 @@ def _stream_batches(source: pa.NativeFile) -> Iterator[pa.RecordBatch]:
     # A reader takes the file's end for the stream's, even where a copy broke off between two batches.
     source.seek(-len(_END_OF_STREAM), os.SEEK_END)
     if source.read() != _END_OF_STREAM:
-        raise SourceUnreadableError("the table is damaged or cut short", "no end of stream marker")
+        raise _damaged("no end of stream marker")
 
 
-@contextmanager
-def _damage_told() -> Iterator[None]:
-    """Raise the library's many exceptions for a damaged table as our one."""
-    import pyarrow as pa
-
-    try:
-        yield
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise SourceUnreadableError("the table is damaged or cut short", str(error)) from error
+def _damaged(reason: str) -> SourceUnreadableError:
+    return SourceUnreadableError("the table is damaged or cut short", reason)
