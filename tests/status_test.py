@@ -12,7 +12,9 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import datetime, timezone
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 from click.testing import CliRunner, Result
@@ -29,6 +31,8 @@ from batchpersist.models import Progress
 from batchpersist.operations.retry import retry_batch
 from batchpersist.operations.status import BatchStatus, batch_statuses
 from batchpersist.options import BatchOptions
+from batchpersist.planning.plan import Selection
+from batchpersist.report.sentences import IN_THE_FUTURE
 
 ROOT = Layout("out", ".runs")
 
@@ -266,3 +270,47 @@ def test_news_that_cannot_be_written_stop_nothing(tmp_path: Path, caplog: pytest
     news.note(Progress("scan", 1, None, 0))
     news.note(Progress("settle", 1, None, 0))
     assert len(caplog.records) == 1
+
+
+# A batch that ran by a wrong clock
+
+
+@pytest.fixture
+def dated_2099(folder: Path) -> str:
+    """The id of a batch that was started in 2099, by its machine's clock; then four more ran."""
+    with patch("batchpersist.batches.batchsession.datetime", wraps=datetime) as clock:
+        clock.now.return_value = datetime(2099, 1, 1, tzinfo=timezone.utc)
+        ahead = run_batch(["runs.jsonl"], BatchOptions())
+    return str(ahead.metrics["batch_id"])
+
+
+def test_latest_is_the_batch_that_ended_last_whatever_the_clock_said(dated_2099: str) -> None:
+    last = run_batch(["runs.jsonl"], BatchOptions()).metrics["batch_id"]
+    assert dated_2099 > last
+    assert find_batch(ROOT).batch_id == last
+    assert [status.record.batch_id for status in batch_statuses(ROOT)] == [dated_2099, last]
+    assert invoke("latest").stdout.splitlines()[0].split() == ["batch", last]
+    report = CliRunner().invoke(cli, ["report"], catch_exceptions=False)
+    assert report.stdout.startswith(f"Batch {last}")
+
+
+def test_a_batch_by_a_wrong_clock_is_pruned_in_its_turn(dated_2099: str) -> None:
+    ids = [run_batch(["runs.jsonl"], BatchOptions(keep_batches=2)).metrics["batch_id"] for _ in range(3)]
+    assert [status.record.batch_id for status in batch_statuses(ROOT)] == ids[-2:]
+
+
+def test_a_start_in_the_future_is_reported(dated_2099: str) -> None:
+    assert f"{dated_2099}: {IN_THE_FUTURE}" in invoke().stdout.splitlines()
+    assert IN_THE_FUTURE in invoke(dated_2099).stdout
+    assert json.loads(invoke("--json").stdout.splitlines()[0])["starts_in_the_future"] is True
+    assert IN_THE_FUTURE in CliRunner().invoke(cli, ["report"], catch_exceptions=False).stdout
+    run_batch(["runs.jsonl"], BatchOptions(keep_batches=1))
+    assert IN_THE_FUTURE not in invoke().stdout + invoke("latest").stdout
+
+
+def test_a_batch_that_is_continued_becomes_the_latest(folder: Path) -> None:
+    stopped = run_batch(["runs.jsonl"], BatchOptions(), stop=lambda: True).metrics["batch_id"]
+    other = run_batch(["runs.jsonl"], BatchOptions(selection=Selection(limit=1))).metrics["batch_id"]
+    assert find_batch(ROOT).batch_id == other
+    assert run_batch(["runs.jsonl"], BatchOptions()).metrics["batch_id"] == stopped
+    assert find_batch(ROOT).batch_id == stopped

@@ -33,6 +33,8 @@ class BatchRecord(msgspec.Struct, kw_only=True):
 
     schema_version: int = 1
     batch_id: str
+    sequence: int = 0
+    """Orders the batches of a root, whatever their clocks said: new at the start and at the end of each."""
     state: State
     job: str
     """Equal for the same work: the same command again continues a batch that did not finish."""
@@ -156,13 +158,28 @@ def batch_name(batch_id: str) -> str:
 
 
 def list_batches(layout: Layout) -> list[BatchFolder]:
-    """All batches of a root that left a record, oldest first. Raises OSError."""
+    """All batches of a root that left a record, oldest first. Raises OSError.
+
+    Their sequence numbers order them: an id has the time of a clock, which may have been wrong. A batch
+    whose record cannot be read comes first.
+    """
     try:
         names = os.listdir(layout.batches)
     except FileNotFoundError:
         return []
     folders = [BatchFolder(os.path.join(layout.batches, name)) for name in sorted(names)]
-    return [folder for folder in folders if not os.path.islink(folder.path) and folder.has_record]
+    folders = [folder for folder in folders if not os.path.islink(folder.path) and folder.has_record]
+    return sorted(folders, key=_sequence)
+
+
+def next_sequence(layout: Layout) -> int:
+    """A sequence number that is above those of all batches of a root. Raises OSError."""
+    return 1 + max(map(_sequence, list_batches(layout)), default=0)
+
+
+def _sequence(folder: BatchFolder) -> int:
+    record = read_if_any(folder)
+    return record.sequence if record is not None else 0
 
 
 def read_if_any(folder: BatchFolder) -> BatchRecord | None:
@@ -193,8 +210,7 @@ def find_batch(layout: Layout, name: str = LATEST) -> BatchFolder:
 def drop_oldest(layout: Layout, keep: int, needed: Collection[str]) -> None:
     """Remove all but the ``keep`` latest batches of this shard, if it is one; what cannot be removed stays.
 
-    So do those that are ``needed``, the current one for one: a clock that was set back makes it seem old.
-    Those of others are left alone: they may be at work.
+    So do those that are ``needed``. Those of others are left alone: they may be at work.
     """
     own = [batch for batch in list_batches(layout) if shard_of(batch) == layout.shard]
     for batch in own[:-keep]:

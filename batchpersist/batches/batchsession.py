@@ -24,7 +24,16 @@ from ..moments import moment_of, utc_text
 from ..options import BatchOptions
 from ..settling.journal import Journal, QuarantineEntry, encode_entry
 from ..sources import absolute
-from .batchfolder import BatchFolder, BatchRecord, State, batch_name, drop_oldest, list_batches, read_if_any
+from .batchfolder import (
+    BatchFolder,
+    BatchRecord,
+    State,
+    batch_name,
+    drop_oldest,
+    list_batches,
+    next_sequence,
+    read_if_any,
+)
 from .deadbatches import clear_dead_batches
 from .resuming import settled_before
 
@@ -52,6 +61,7 @@ class BatchSession:
             self.started_at = moment_of(before.started_at)
         self.record = BatchRecord(
             batch_id=before.batch_id if before else _new_id(self.started_at),
+            sequence=next_sequence(layout),
             state="running",
             job=job,
             parts=before.parts + 1 if before else 1,
@@ -127,6 +137,8 @@ class BatchSession:
         with contextlib.suppress(OSError):
             os.unlink(self.folder.progress)
         try:
+            # Shards end in another order than they began in.
+            self.record.sequence = next_sequence(self._layout)
             self.folder.write_record(self.record)
             drop_oldest(self._layout, self._options.keep_batches, self._needed)
         except OSError:
@@ -163,5 +175,5 @@ def _job(layout: Layout, options: BatchOptions, sources: Sequence[str]) -> str:
 
 
 def _new_id(moment: datetime) -> str:
-    """Ids sort by the time of the batches' start."""
+    """Named for the start by this machine's clock, for people; ``BatchRecord.sequence`` orders batches."""
     return f"{moment:%Y%m%dT%H%M%S}{moment.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"

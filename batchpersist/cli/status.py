@@ -14,7 +14,7 @@ import msgspec
 from ..batches.batchfolder import find_batch
 from ..layout import Layout
 from ..operations.status import BatchStatus, batch_statuses, status_of
-from ..report.sentences import number
+from ..report.sentences import IN_THE_FUTURE, number
 from ..report.wording import duration, printable
 from .completing import complete_batch
 from .options import Sectioned, declare, places, showing
@@ -74,6 +74,8 @@ def _show_all(statuses: list[BatchStatus], runs_dir: str, as_json: bool) -> None
         for status in statuses:
             if status.state == "running":
                 say(f"{status.record.batch_id} is running: {_progress(status)}")
+            if status.starts_in_the_future:
+                say(f"{status.record.batch_id}: {IN_THE_FUTURE}")
 
 
 def _watch(layout: Layout, statuses: list[BatchStatus], seconds: float, as_json: bool) -> None:
@@ -163,6 +165,7 @@ def _print_details(status: BatchStatus) -> None:
         if record.retry_of
         else "",
         "folder": status.folder.path,
+        "note": IN_THE_FUTURE if status.starts_in_the_future else "",
         "next": _NEXT.get(status.state, _CONTINUED),
     }
     for name, value in details.items():
@@ -182,6 +185,7 @@ def _as_dict(status: BatchStatus) -> dict[str, Any]:
     return {
         **msgspec.to_builtins(record),
         "state": status.state,
+        "starts_in_the_future": status.starts_in_the_future,
         "progress": news,
         "result": msgspec.to_builtins(status.result),
         "folder": status.folder.path,

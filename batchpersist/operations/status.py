@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta, timezone
 from typing import Literal
 
 import msgspec
@@ -11,6 +12,10 @@ from ..batches.batchfolder import BatchFolder, BatchRecord, State, batch_name, l
 from ..batches.progressfile import ProgressRecord, read_progress
 from ..layout import Layout
 from ..locking.batchlock import holder_of
+from ..moments import moment_of
+
+CLOCK_SKEW = timedelta(minutes=2)
+"""By which the clocks of two machines may well differ."""
 
 
 class _Counts(msgspec.Struct):
@@ -44,6 +49,12 @@ class BatchStatus:
     result: Result | None
     """Where it came to its end."""
     folder: BatchFolder
+
+    @property
+    def starts_in_the_future(self) -> bool:
+        """The clock that the batch was started by, or this machine's, is wrong."""
+        ahead = moment_of(self.record.started_at) - datetime.now(timezone.utc)
+        return ahead > CLOCK_SKEW
 
 
 def batch_statuses(layout: Layout) -> list[BatchStatus]:

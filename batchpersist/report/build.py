@@ -10,6 +10,7 @@ from .alone import from_table
 from .document import BatchDocument, Latency
 from .ended import from_metrics
 from .inputs import BatchInputs
+from .sentences import IN_THE_FUTURE
 from .shardrows import ShardRow, rows_of
 from .shardtimes import throughput, workers
 from .tables import pieces, read_table
@@ -30,6 +31,8 @@ def build_document(inputs: BatchInputs) -> BatchDocument:
     if inputs.status is not None and inputs.layout is not None:
         document.exit_code, document.host = inputs.status.record.exit_code, inputs.status.record.host
         document.runs_dir = inputs.layout.runs_dir
+        if inputs.status.starts_in_the_future:
+            document.notes.append(IN_THE_FUTURE)
     if inputs.outcomes is not None:
         _look_into(document, inputs, inputs.outcomes)
     return document

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+IN_THE_FUTURE = "The recorded start lies in the future: the clock was wrong then, or is wrong now."
+
 _OPENINGS = {
     "finished": "Done",
     "stopped": "Stopped by the failure policy",
