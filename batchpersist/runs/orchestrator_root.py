@@ -1,0 +1,88 @@
+"""The runs root as the orchestrator itself keeps it: what lies where, how to recognise it (docs/formats.md).
+
+Below a root, a task's folder holds for each run, by the run's id:
+
+    <task>/cli/<run>/run-summary.json    the completed run with all its members; none: it has not completed
+    <task>/<run>/manifest.json           its manifest, which older versions wrote alone
+
+Everything else is the orchestrator's own business, and some of it is secret. A root has no name of its own
+(it may be a copy), so what tells it from other folders is its structure. Nothing here opens a file, and
+nothing raises: a folder that cannot be listed is taken for an empty one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+
+CLI = "cli"
+"""In a task's folder: the folder of the run folders."""
+
+SUMMARY = "run-summary.json"
+
+MANIFEST = "manifest.json"
+
+LOCAL_MCP = "local-mcp"
+"""Beside the tasks' folders, but not a task: links for old programs, and the control host."""
+
+NOT_RUNS = frozenset({CLI, "mcp", "metrics", "metrics.pending"})
+"""Folders in a task's folder that are not called after a run."""
+
+SIGNS = (SUMMARY, ".heartbeat")
+"""Files of a run folder that neither batchpersist nor a task called ``cli`` puts at this place."""
+
+SECRETS = frozenset({"control_auth.json", "delegation_tokens.json", ".resume-token"})
+"""Files that nobody but the orchestrator may open."""
+
+
+def summary_of(run: str) -> str:
+    """Where a run's summary is, from its task's folder."""
+    return f"{CLI}/{run}/{SUMMARY}"
+
+
+def manifest_of(run: str) -> str:
+    """Where a run's manifest is, from its task's folder."""
+    return f"{run}/{MANIFEST}"
+
+
+def folders(path: str) -> Iterator[str]:
+    """The names of the folders in a folder, in no order, without hidden ones and links."""
+    with suppress(OSError), os.scandir(path) as entries:
+        for entry in entries:
+            if entry.name[0] != "." and entry.is_dir(follow_symlinks=False):
+                yield entry.name
+
+
+def tasks_in(root: str) -> Iterator[str]:
+    """The names of what may be tasks' folders in a root, in no order."""
+    return (name for name in folders(root) if name != LOCAL_MCP)
+
+
+def runs_in(task: str) -> set[str]:
+    """The ids that runs may have in a task's folder: those of its run folders, and of its manifests."""
+    return {*folders(f"{task}/{CLI}"), *(name for name in folders(task) if name not in NOT_RUNS)}
+
+
+def is_run_folder(path: str) -> bool:
+    """Whether a folder within ``cli`` is a run folder."""
+    return any(os.path.lexists(f"{path}/{sign}") for sign in SIGNS)
+
+
+def is_task_folder(path: str) -> bool:
+    """Whether a folder is a task's in a root: it has run folders."""
+    cli = f"{path}/{CLI}"
+    return not os.path.islink(cli) and any(is_run_folder(f"{cli}/{run}") for run in folders(cli))
+
+
+def is_root(path: str) -> bool:
+    """Whether a folder is a root: one of the folders in it is a task's."""
+    return any(is_task_folder(f"{path}/{task}") for task in tasks_in(path))
+
+
+def root_above(names: Sequence[str]) -> int | None:
+    """How many of a file's folders lead to a root, if the file is what shows that there is one.
+
+    ``names``: the folders from the topmost down, and the file. For storage that is listed as a whole.
+    """
+    return len(names) - 4 if names[-1] in SIGNS and len(names) >= 4 and names[-3] == CLI else None
