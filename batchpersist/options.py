@@ -19,6 +19,7 @@ from .scheduling.executors import POOL_RUNS
 from .scheduling.policy import FailurePolicy
 from .scheduling.retries import RetryPolicy
 from .settling.settleoptions import SettleOptions
+from .snapshots.length import NODE_LIMIT, check_limit
 
 WORK = (
     "sources",
@@ -70,6 +71,8 @@ class BatchOptions:
     None: it may take as long as it will."""
     max_memory: int | None = None
     """Bytes (peak RSS) that each process of the batch may take; None: as many as it needs."""
+    max_snapshot_size: int | None = NODE_LIMIT
+    """UTF-16 units of a snapshot: one that would have more is not written, its runs fail. None: no limit."""
     run_timeout: float | None = None
     """Seconds after which a worker that shows no sign of life is killed; None: it is waited for."""
     retries: RetryPolicy = field(default_factory=RetryPolicy)
@@ -99,6 +102,7 @@ class BatchOptions:
             if seconds is not None and not math.isfinite(seconds):
                 raise UsageError(f"a number of seconds is needed, not {seconds}")
         MemoryBound(self.max_memory)  # refuses what is too little for anything
+        check_limit(self.max_snapshot_size)
         if self.keep_batches < 1:
             raise UsageError(f"at least this batch must be kept, not {self.keep_batches}")
         if self.workers < 1:
@@ -166,6 +170,7 @@ class BatchOptions:
             force=self.force,
             cache=self.reads_catalogue,
             memory=self.memory,
+            max_snapshot_size=self.max_snapshot_size,
             sweep=sweep,
             beats=beats,
             take_stamps=self.keeps_catalogue,
@@ -200,6 +205,7 @@ class BatchOptions:
             "max_failures": str(self.failures),
             "max_duration": self.max_duration,
             "max_memory": self.max_memory,
+            "max_snapshot_size": self.max_snapshot_size,
             "run_timeout": self.run_timeout,
             "retries": self.retries.rounds,
             "wait_for_space": self.retries.space_seconds,

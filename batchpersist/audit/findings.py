@@ -34,8 +34,10 @@ class Kind(str, Enum):
     UNSAFE_NAME = "unsafe-name"
     ORPHANED_TEMPORARY = "orphaned-temporary"
     STALE_LOCK = "stale-lock"
+    SNAPSHOT_TOO_LONG = "snapshot-too-long"
     UNREADABLE = "unreadable"
     INVALID_SOURCE = "invalid-source"
+    SNAPSHOT_NEAR_LIMIT = "snapshot-near-limit"
     OTHER_LAYOUT = "other-layout"
     FOREIGN_FILE = "foreign-file"
 
@@ -43,7 +45,7 @@ class Kind(str, Enum):
     def weight(self) -> Weight:
         if self in (Kind.UNREADABLE, Kind.INVALID_SOURCE):
             return Weight.UNCHECKED
-        if self in (Kind.OTHER_LAYOUT, Kind.FOREIGN_FILE):
+        if self in (Kind.SNAPSHOT_NEAR_LIMIT, Kind.OTHER_LAYOUT, Kind.FOREIGN_FILE):
             return Weight.INFORMATION
         return Weight.DIFFERENCE
 

@@ -78,6 +78,7 @@ class Look:
         """``only``: the runs to look at; None: all of the share."""
         self._share = share
         self._task_id = share.task_id
+        self._options = options
         self._layout = options.layout
         self._keys = options.keys
         self._check = RunCheck(options.keys)
@@ -125,7 +126,7 @@ class Look:
 
     def _look_at_snapshot(self, baseline: Baseline, seen: set[str]) -> bool:
         """Look at the runs that have an entry, and add them to ``seen``; False: not all could be read."""
-        snapshot = Snapshot(baseline, self._layout, self._task_id, self._keys)
+        snapshot = Snapshot(baseline, self._options, self._task_id)
         for finding in snapshot.findings:
             self._of_the_task(finding)
         if snapshot.history is None:

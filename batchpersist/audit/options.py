@@ -11,6 +11,7 @@ from ..layout import Layout
 from ..locking.locks import LockPolicy
 from ..models import DEFAULT_KEYS, Keys
 from ..scheduling.executors import POOL_RUNS
+from ..snapshots.length import NODE_LIMIT, check_limit
 
 PAUSE_SECONDS = 2.0
 """Between two looks: longer than an orchestrator tries for a task's lock (about 1.5 s) before it gives up."""
@@ -32,6 +33,8 @@ class AuditOptions:
     """Seconds before the second look, which has to confirm what the first one found."""
     stale_seconds: float = LockPolicy.stale_seconds
     """A younger lock file is never called stale."""
+    max_snapshot_size: int | None = NODE_LIMIT
+    """UTF-16 units of a snapshot: a longer one is a finding, and a repair writes none. None: no limit."""
 
     def __post_init__(self) -> None:
         """Raises UsageError for what could not be carried out."""
@@ -39,6 +42,7 @@ class AuditOptions:
             object.__setattr__(self, name, os.path.abspath(getattr(self, name)))
         if self.workers < 1:
             raise UsageError(f"at least one worker is needed, not {self.workers}")
+        check_limit(self.max_snapshot_size)
         if os.path.realpath(self.out_dir) == os.path.realpath(self.runs_dir):
             raise UsageError(f"out-dir and runs-dir must be two folders: {self.out_dir}")
 

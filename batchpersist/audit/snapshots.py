@@ -6,22 +6,26 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from ..errors import SnapshotError
-from ..layout import Layout
-from ..models import Keys
 from ..runs.jsontext import string
 from ..snapshots.baseline import Baseline
 from ..snapshots.history import History
+from ..snapshots.length import utf16_units
 from ..snapshots.merge import is_sorted
 from ..snapshots.otherforms import OtherTaskError
 from .files import WrongFileTypeError, check_is_file
 from .findings import Finding, Kind
+from .options import AuditOptions
+
+_NEAR = 0.8
+"""The part of the limit from which on an audit warns."""
 
 
 class Snapshot:
     """A task's history, read from one open file: whatever others write meanwhile, it stays as it is."""
 
-    def __init__(self, baseline: Baseline, layout: Layout, task_id: str, keys: Keys) -> None:
+    def __init__(self, baseline: Baseline, options: AuditOptions, task_id: str) -> None:
         """``baseline``: fresh, and for the caller to close. Raises nothing: what fails is a finding."""
+        layout = options.layout
         self.path = layout.snapshot(task_id)
         self.findings: list[Finding] = []
         self.history: History | None = None
@@ -29,7 +33,7 @@ class Snapshot:
         self._task_id = task_id
         try:
             check_is_file(self.path)
-            self.history = baseline.load(layout, task_id, keys, cache=False)
+            self.history = baseline.load(layout, task_id, options.keys, cache=False)
         except WrongFileTypeError as error:
             self._found(Kind.WRONG_FILE_TYPE, error.message)
         except OtherTaskError as error:
@@ -42,6 +46,7 @@ class Snapshot:
             self.path = layout.legacy_state(task_id)  # not ours to judge
         elif self.history is not None:
             self.findings += self._judge(self.history)
+            self.findings += self._judge_length(baseline, options.max_snapshot_size)
 
     def _found(self, kind: Kind, detail: str = "") -> None:
         self.findings.append(Finding(kind, self._task_id, "", self.path, detail))
@@ -61,6 +66,16 @@ class Snapshot:
                 yield whole._replace(kind=Kind.OTHER_LAYOUT)
         for run_id, times in repeated_runs(run_ids).items():
             yield whole._replace(kind=Kind.DUPLICATE_RUN, run_id=run_id, detail=f"{times} entries")
+
+    def _judge_length(self, baseline: Baseline, limit: int | None) -> Iterator[Finding]:
+        """Of a snapshot with so few bytes that it cannot be near the limit, the units are not counted."""
+        if limit is None or baseline.version is None or baseline.version.size < limit * _NEAR:
+            return
+        units = sum(map(utf16_units, baseline.content()))
+        if units >= limit * _NEAR:
+            kind = Kind.SNAPSHOT_TOO_LONG if units > limit else Kind.SNAPSHOT_NEAR_LIMIT
+            detail = f"{units:,} UTF-16 units, {units / limit:.0%} of {limit:,}"
+            yield Finding(kind, self._task_id, "", self.path, detail)
 
 
 def repeated_runs(run_ids: Sequence[str]) -> dict[str, int]:

@@ -48,6 +48,7 @@ AUDIT = (
     *reading.TASKS,
     *working.WORKERS,
     *working.STALE,
+    *working.SNAPSHOT_SIZE,
     *POOL_THRESHOLD,
     *PAUSE,
     *COMBINED,
@@ -78,6 +79,7 @@ def audit_options(given: dict[str, Any]) -> AuditOptions:
         pool_runs=given["pool_threshold"],
         pause=given["pause"],
         stale_seconds=given["lock_stale"],
+        max_snapshot_size=given["max_snapshot_size"],
     )
 
 

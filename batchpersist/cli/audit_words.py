@@ -27,8 +27,10 @@ MEANING = {
     Kind.UNSAFE_NAME: "an id that must not be part of a path",
     Kind.ORPHANED_TEMPORARY: "a temporary file that a dead process left",
     Kind.STALE_LOCK: "a lock that a dead process left",
+    Kind.SNAPSHOT_TOO_LONG: "a snapshot that Node.js cannot read: nothing more is recorded for its task",
     Kind.UNREADABLE: "could not be read, so it was not checked",
     Kind.INVALID_SOURCE: "a line or file of the source that is no completed run",
+    Kind.SNAPSHOT_NEAR_LIMIT: "a snapshot that is soon too long for Node.js: archive older runs of its task",
     Kind.OTHER_LAYOUT: "the right content, but not laid out as JSON.stringify does it",
     Kind.FOREIGN_FILE: "neither a file of the orchestrator's nor of batchpersist's, as far as they are known",
 }

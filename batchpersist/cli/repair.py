@@ -38,6 +38,7 @@ REPAIR = (
     *working.WORKERS,
     *working.DURABILITY,
     *working.LOCKS,
+    *working.SNAPSHOT_SIZE,
     *POOL_THRESHOLD,
     *PAUSE,
     *showing.DISPLAY,

@@ -26,6 +26,7 @@ SETTLING = (
     *working.UNCHANGED,
     *working.TRYING,
     *working.MEMORY,
+    *working.SNAPSHOT_SIZE,
     *POOL_THRESHOLD,
 )
 """How the runs of a batch are settled, wherever they come from."""
@@ -77,6 +78,7 @@ def settling_options(given: dict[str, Any]) -> dict[str, Any]:
         "verify_unchanged": given["verify_unchanged"],
         "max_duration": given["max_duration"],
         "max_memory": given["max_memory"],
+        "max_snapshot_size": given["max_snapshot_size"],
         "run_timeout": given["run_timeout"],
         "retries": RetryPolicy(rounds=given["retries"], space_seconds=given["wait_for_space"]),
         "resume": not given["no_resume"],

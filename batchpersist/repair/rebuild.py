@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
@@ -21,14 +20,13 @@ from ..snapshots.commit import ATTEMPTS
 from ..snapshots.composition import Composition, RunsLeftOutError
 from ..snapshots.entries import Entries
 from ..snapshots.history import History
+from ..snapshots.length import limited
 from ..snapshots.snapshottext import ENTRY_LEVELS
 from .collecting import Collection
 from .keeping import Keeper
 from .options import RepairOptions
 from .salvage import Salvaged, salvage
 from .strays import Strays, same_file
-
-_BLOCK = 1 << 20
 
 
 @dataclass
@@ -88,7 +86,7 @@ class Rebuild:
         try:
             group.sync_data()
             if baseline.version is not None:
-                self._keeper.keep(self._target, _content(baseline), whole=history is not None)
+                self._keeper.keep(self._target, baseline.content(), whole=history is not None)
             with TaskLock(self._layout, self._task_id, self._options.lock):
                 done = baseline.is_current() and self._publish(staged, group)
         finally:
@@ -196,7 +194,8 @@ class Rebuild:
             return None
         make_dirs(self._layout.task_dir(self._task_id), group, follow=False)
         try:
-            return stage(self._target, composition.chunks(), group, mode=baseline.mode)
+            chunks = limited(composition.chunks(), self._options.audit.max_snapshot_size, self._target)
+            return stage(self._target, chunks, group, mode=baseline.mode)
         except RunsLeftOutError:  # no entry may be left out, nor a manifest that was there a moment ago
             raise next(iter(failures.values())) from None
 
@@ -209,10 +208,3 @@ class Rebuild:
         staged.publish(group)
         found = version_of(self._target)
         return found is not None and written is not None and found.is_renamed(written)
-
-
-def _content(baseline: Baseline) -> Iterator[bytes]:
-    offset = 0
-    while block := baseline.read(_BLOCK, offset):
-        yield block
-        offset += len(block)

@@ -57,6 +57,7 @@ class Group:
                 force=options.force,
                 cache=options.cache,
                 memory=options.memory,
+                max_size=options.max_snapshot_size,
             )
             self._sides.append(SnapshotSide(rows, refs, store, layout, options.lock, outcome))
         if work is not Work.SNAPSHOT:

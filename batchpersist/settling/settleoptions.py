@@ -8,6 +8,7 @@ from typing import Literal
 from ..locking.locks import LockPolicy
 from ..memory import UNBOUNDED, MemoryBound
 from ..models import DEFAULT_KEYS, Durability, Keys
+from ..snapshots.length import NODE_LIMIT
 
 
 @dataclass(frozen=True)
@@ -35,5 +36,7 @@ class SettleOptions:
     """The folder for signs of life (``heartbeat``); None: nobody watches."""
     memory: MemoryBound = UNBOUNDED
     """Of a worker."""
+    max_snapshot_size: int | None = NODE_LIMIT
+    """UTF-16 units of a snapshot, at most; None: no limit."""
     take_stamps: bool = False
     """Tell in which state of its files each run stands, for the next batch's sake."""

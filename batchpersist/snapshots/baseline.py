@@ -20,6 +20,8 @@ from .history import History, empty_history, read_history
 from .historycache import recall
 from .otherforms import NotASnapshotError
 
+_BLOCK = 1 << 20
+
 
 class Baseline:
     """The state of a task's files at one moment, as far as a commit builds on it.
@@ -51,6 +53,13 @@ class Baseline:
     def read(self, size: int, offset: int) -> bytes:
         """Bytes of the snapshot that was opened, whether or not it could be loaded; else none."""
         return os.pread(self._file.fileno(), size, offset) if self.version and self._file else b""
+
+    def content(self) -> Iterator[bytes]:
+        """All of that, in blocks."""
+        offset = 0
+        while block := self.read(_BLOCK, offset):
+            yield block
+            offset += len(block)
 
     def load(
         self, layout: Layout, task_id: str, keys: Keys, *, cache: bool = True, earlier: Baseline | None = None

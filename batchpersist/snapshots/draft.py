@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from ..files.atomic import StagedFile, amend, make_dirs, stage
@@ -16,6 +16,7 @@ from . import historycache
 from .baseline import Baseline
 from .composition import Composition, RunsLeftOutError, TextOf
 from .entries import check_entries
+from .length import NODE_LIMIT, SnapshotTooLongError, limited, utf16_units
 from .merge import RunIdsAndTimes
 
 
@@ -33,6 +34,8 @@ class CommitOptions:
     """What is known of a long snapshot is noted down, and relied upon."""
     memory: MemoryBound = UNBOUNDED
     """SnapshotError for a snapshot that does not fit."""
+    max_size: int | None = NODE_LIMIT
+    """UTF-16 units of a snapshot; SnapshotTooLongError for more. None: as many as it needs."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Draft:
         self._group = group
         self._baseline = Baseline(recording.options.memory)
         self._file: StagedFile | None = None
+        self._measure: Callable[[bytes], int] = len
+        """What a chunk adds to the length: its bytes, and only near the limit its UTF-16 units."""
         try:
             self._compose(earlier)
             self._write(earlier)
@@ -137,20 +142,36 @@ class Draft:
     def _write(self, earlier: Draft | None) -> None:
         # What stands in a legacy state only has not been written as a snapshot yet.
         compare = self._baseline.mode is not None and not self._recording.options.force
+        limit = self._recording.options.max_size
+        if limit is not None and self._history.entries.end > limit:
+            self._measure = utf16_units
         while self._composition.compose(compare=compare):
-            with contextlib.suppress(RunsLeftOutError):
+            try:
                 self._file = self._amended(earlier) or self._staged()
                 return
+            except RunsLeftOutError:
+                continue
+            except SnapshotTooLongError:
+                if self._measure is utf16_units:
+                    raise
+                self._measure = utf16_units
 
     def _staged(self) -> StagedFile:
         recording = self._recording
         make_dirs(recording.options.layout.task_dir(recording.task_id), self._group, follow=False)
-        return stage(recording.target, self._composition.chunks(), self._group, mode=self._baseline.mode)
+        chunks = self._limited(self._composition.chunks())
+        return stage(recording.target, chunks, self._group, mode=self._baseline.mode)
+
+    def _limited(self, chunks: Iterator[bytes], before: int = 0) -> Iterator[bytes]:
+        limit = self._recording.options.max_size
+        return limited(chunks, limit, self._recording.target, measure=self._measure, before=before)
 
     def _amended(self, earlier: Draft | None) -> StagedFile | None:
         """The earlier attempt's file with another end, where that is less than a new file."""
         if earlier is None or earlier._file is None or earlier._baseline.mode != self._baseline.mode:
             return None
+        if self._measure is not len:
+            return None  # what is kept was not counted
         keep = self._composition.shared_with(earlier._composition)
         if not keep:
             return None
@@ -160,6 +181,6 @@ class Draft:
             file,
             self._composition.head(),
             written.offsets[keep],
-            self._composition.chunks(earlier._composition, keep),
+            self._limited(self._composition.chunks(earlier._composition, keep), written.offsets[keep]),
             self._group,
         )

@@ -1,6 +1,6 @@
 """What was found out about a long snapshot, kept for whoever adds to it next.
 
-A snapshot of a gigabyte takes seconds to read and validate, and all that a commit needs of
+A snapshot of 500 MB takes seconds to read and validate, and all that a commit needs of
 it is the keys of its entries and their places: some hundred bytes for 2.6 KB. The process
 that wrote a snapshot knows them, and notes them down beside the version of the file.
 

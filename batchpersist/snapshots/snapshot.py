@@ -13,6 +13,7 @@ from ..models import DEFAULT_KEYS, Durability, Keys, RunKeys, Side
 from ..runs.runreader import RunReader
 from ..runs.summaries import Summary, read_summary
 from .commit import CommitOptions, StagedSnapshot
+from .length import NODE_LIMIT
 from .merge import RunIdsAndTimes
 
 __all__ = ["StagedSnapshot", "TaskStateStore"]
@@ -38,11 +39,15 @@ class TaskStateStore:
         force: bool = False,
         cache: bool = True,
         memory: MemoryBound = UNBOUNDED,
+        max_size: int | None = NODE_LIMIT,
     ) -> None:
         """``force``: write a run's entry even where it stands already with the same text. ``cache``:
         note down below the runs-dir what is known of long snapshots, so that the next run added
-        to one need not read it again. ``memory``: SnapshotError for a snapshot that does not fit."""
-        self._options = CommitOptions(Layout(out_dir, runs_dir), keys, lock, durability, force, cache, memory)
+        to one need not read it again. ``memory``: SnapshotError for a snapshot that does not fit.
+        ``max_size``: SnapshotError for a snapshot that would have more UTF-16 units; None: no limit. By
+        default what Node.js can read."""
+        layout = Layout(out_dir, runs_dir)
+        self._options = CommitOptions(layout, keys, lock, durability, force, cache, memory, max_size)
         self._reader = RunReader(keys)
 
     def record_run(self, summary: Summary) -> Side:

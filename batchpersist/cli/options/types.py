@@ -80,6 +80,17 @@ class Size(click.ParamType):  # type: ignore[type-arg]
             self.fail(str(error), param, ctx)
 
 
+class SizeOrNone(Size):
+    """A number such as 400M, or ``none`` for no limit."""
+
+    name = "SIZE|none"
+
+    def convert(  # type: ignore[override]
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        return None if value == "none" else super().convert(value, param, ctx)
+
+
 class Shard(click.ParamType):  # type: ignore[type-arg]
     """A share of the tasks: which one of how many."""
 

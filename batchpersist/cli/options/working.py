@@ -8,8 +8,9 @@ from ...locking.locks import LockPolicy
 from ...models import Durability
 from ...scheduling.executors import usable_cpus
 from ...scheduling.retries import RetryPolicy
+from ...snapshots.length import NODE_LIMIT
 from .sections import section
-from .types import Size
+from .types import Size, SizeOrNone
 
 _option = section("How it is done")
 
@@ -98,6 +99,16 @@ MEMORY = (
         type=Size(),
         show_default="as much as it needs",
         help="What each process may take at its peak; what cannot be done with it is refused.",
+    ),
+)
+
+SNAPSHOT_SIZE = (
+    _option(
+        "--max-snapshot-size",
+        type=SizeOrNone(),
+        default=NODE_LIMIT,
+        show_default=f"{NODE_LIMIT}, all that Node.js can read",
+        help="UTF-16 units of a snapshot; one that would be longer is not written, or found by audit.",
     ),
 )
 
