@@ -221,7 +221,7 @@ class _Batch:
             options.selection,
             workers=self._crew.parallelism(index.rows),
             partition=options.shard,
-            mark=partial(mark_twins, layout=self._layout),
+            mark=partial(mark_twins, layout=self._layout, own=options.own_paths),
             split_tasks=options.commit == "task",
             most_runs=SHARD_RUNS if options.failures.limit is None else WATCHED_SHARD_RUNS,
             wanted=(lambda rows: unsettled.narrow(index, rows, self._watch)) if unsettled else None,

@@ -117,24 +117,34 @@ class BatchOptions:
     @property
     def metrics_path(self) -> str:
         """Where the metrics go."""
-        return self._for_shard(self.metrics or os.path.join(self.out_dir, "metrics.json"))
+        return _for_shard(self._metrics, self.shard)
 
     @property
     def outcomes_path(self) -> str | None:
         """Where the outcome table goes."""
-        return None if self.outcomes is None else self._for_shard(self.outcomes)
+        return None if self.outcomes is None else _for_shard(self.outcomes, self.shard)
 
     @property
     def textfile_path(self) -> str | None:
         """Where the figures for the monitoring go."""
-        return None if self.prometheus_textfile is None else self._for_shard(self.prometheus_textfile)
+        textfile = self.prometheus_textfile
+        return None if textfile is None else _for_shard(textfile, self.shard)
 
-    def _for_shard(self, path: str) -> str:
-        """All shards are given the same options, and none may write over what another one wrote."""
-        if self.shard is None:
-            return path
-        stem, suffix = os.path.splitext(path)
-        return f"{stem}-{self.shard.name}{suffix}"
+    @property
+    def own_paths(self) -> list[str]:
+        """The roots, and the files that this batch and the other shards of it write for themselves."""
+        files = list(filter(None, (self._metrics, self.outcomes, self.prometheus_textfile)))
+        of = self.shard.of if self.shard else 0
+        shards = [Partition(number, of) for number in range(1, of + 1)]
+        return [
+            self.out_dir,
+            self.runs_dir,
+            *(_for_shard(path, each) for path in files for each in (None, *shards)),
+        ]
+
+    @property
+    def _metrics(self) -> str:
+        return self.metrics or os.path.join(self.out_dir, "metrics.json")
 
     def layout(self) -> Layout:
         """The two roots, and what of them this batch works on."""
@@ -214,3 +224,11 @@ class BatchOptions:
             "keep_batches": self.keep_batches,
             "wait": self.wait,
         }
+
+
+def _for_shard(path: str, shard: Partition | None) -> str:
+    """All shards are given the same options, and none may write over what another one wrote."""
+    if shard is None:
+        return path
+    stem, suffix = os.path.splitext(path)
+    return f"{stem}-{shard.name}{suffix}"

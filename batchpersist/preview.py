@@ -90,7 +90,7 @@ def preview_batch(
             workers=workers,
             partition=options.shard,
             memory=options.memory,
-            mark=partial(mark_twins, layout=options.layout()),
+            mark=partial(mark_twins, layout=options.layout(), own=options.own_paths),
         )
         plan = planned(split_tasks=options.commit == "task")
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.

@@ -41,7 +41,8 @@ def look_around(options: AuditOptions) -> Rooms:
     layout, rooms = options.layout, Rooms()
     tasks: set[str] = set()
     for entry in list_folder(layout.out_dir, follow=True):
-        if entry.name != METRICS and _is_task(entry, rooms, options):
+        is_metrics = entry.name == METRICS and not entry.is_dir(follow_symlinks=False)
+        if not is_metrics and _is_task(entry, rooms, options):
             tasks.add(entry.name)
     for entry in list_folder(layout.runs_dir, follow=True):
         if entry.name == OWN_FOLDER:

@@ -1,22 +1,32 @@
-"""Ids that differ, but not to a file system that folds case: the second one is refused (docs/formats.md)."""
+"""Ids whose place is taken, by another id where a file system folds case, or by a file of the batch's own.
+
+The second of two such ids is refused, and so is one in whose place the metrics go (docs/formats.md).
+"""
 
 from __future__ import annotations
 
 import os
-import unicodedata
 from collections.abc import Iterable
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ..errors import UnsafeIdentifierError, failure_of
 from ..layout import Layout
+from ..runs.identifiers import folded
 from ..sources import Reject, decoded
+from .ownplaces import own_path_at, own_places
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 TWIN = "twin"
-"""Column: ``task`` or ``run``, where that id is refused, and the id that it would be confused with."""
+"""Column: where ids are refused, the cause (of ``_CAUSES``), and what has their place: an id or a path."""
+
+_FOLDED = "id differs from another only in its case, which the file system does not keep apart"
+_CAUSES = {
+    "task": f"task {_FOLDED}",
+    "run": f"run {_FOLDED}",
+    "own": "its ids have their place where the batch writes a file of its own; name another for that",
+}
 
 
 def folds_case(path: str) -> bool:
@@ -30,22 +40,29 @@ def folds_case(path: str) -> bool:
         return False
 
 
-def mark_twins(rows: pa.Table, layout: Layout) -> pa.Table:
-    """The rows of an index, with the column ``TWIN`` where one of the roots folds case.
+def mark_twins(rows: pa.Table, layout: Layout, own: Iterable[str] = ()) -> pa.Table:
+    """The rows of an index, with the column ``TWIN`` where ids may be refused.
 
     Of several ids that such a file system takes for one, the one that has its folder already may stay,
-    else the first in the rows. Nothing is written: a root is judged by batchpersist's own folder in it, or
-    by its own name. Raises OSError.
+    else the first in the rows. ``own``: paths that the batch itself writes to. Nothing is written: a root
+    is judged by batchpersist's own folder in it, or by its own name. Raises OSError.
     """
-    if not (folds_case(layout.own_dir) or folds_case(layout.out_dir)):
-        return rows
     import pyarrow as pa
+    import pyarrow.compute as pc
 
+    folds = folds_case(layout.own_dir) or folds_case(layout.out_dir)
+    places = own_places(layout, own)
+    if not folds and places.keys().isdisjoint(map(folded, pc.unique(rows["task_id"]).to_pylist())):
+        return rows
     tasks = _Ids([*_names(layout.out_dir), *_names(layout.runs_dir)])
     runs: dict[str, _Ids] = {}
     marks: list[tuple[str, str] | None] = []
     keys = zip(rows["task_id"].cast("string").to_pylist(), rows["run_id"].to_pylist(), strict=True)
     for task_id, run_id in keys:
+        path = own_path_at(task_id, run_id, places)
+        if path is not None or not folds:
+            marks.append(("own", path) if path is not None else None)
+            continue
         if task_id not in runs:
             runs[task_id] = _Ids(_names(layout.task_runs_dir(task_id)))
         twin = tasks.twin(task_id)
@@ -53,7 +70,7 @@ def mark_twins(rows: pa.Table, layout: Layout) -> pa.Table:
         marks.append(("task" if twin else "run", other) if other else None)
     kinds = [mark and mark[0] for mark in marks], [mark and mark[1] for mark in marks]
     values = [pa.array(kind, pa.string()) for kind in kinds]
-    return rows.append_column(TWIN, pa.StructArray.from_arrays(values, ["id", "other"]))
+    return rows.append_column(TWIN, pa.StructArray.from_arrays(values, ["cause", "other"]))
 
 
 def take_twins(rows: pa.Table) -> tuple[pa.Table, list[Reject]]:
@@ -62,7 +79,7 @@ def take_twins(rows: pa.Table) -> tuple[pa.Table, list[Reject]]:
 
     if TWIN not in rows.column_names:
         return rows, []
-    marked = pc.is_valid(pc.struct_field(rows[TWIN], "id"))
+    marked = pc.is_valid(pc.struct_field(rows[TWIN], "cause"))
     refused = rows.filter(marked).select(["origin", "file", "line", TWIN]).to_pylist()
     rejects = [
         Reject(decoded(row["origin"], row["file"]).name, row["line"], failure_of(_error(row[TWIN])))
@@ -72,30 +89,19 @@ def take_twins(rows: pa.Table) -> tuple[pa.Table, list[Reject]]:
 
 
 def _error(twin: dict[str, str]) -> UnsafeIdentifierError:
-    return UnsafeIdentifierError(
-        f"{twin['id']} id differs from another only in its case, which the file system does not keep apart",
-        ascii(twin["other"]),
-    )
+    return UnsafeIdentifierError(_CAUSES[twin["cause"]], ascii(twin["other"]))
 
 
 class _Ids:
     """Ids seen so far."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._first = {_folded(name): name for name in names}
+        self._first = {folded(name): name for name in names}
 
     def twin(self, name: str) -> str | None:
         """An earlier id that is the same file name."""
-        first = self._first.setdefault(_folded(name), name)
+        first = self._first.setdefault(folded(name), name)
         return first if first != name else None
-
-
-@lru_cache(maxsize=1 << 16)
-def _folded(name: str) -> str:
-    """As a file system may compare names: Unicode's caseless matching, which is at least as coarse."""
-    if name.isascii():
-        return name.lower()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _names(folder: str) -> list[str]:

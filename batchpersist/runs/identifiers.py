@@ -9,6 +9,7 @@ no difference.
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import lru_cache
 
 from ..errors import UnsafeIdentifierError
@@ -50,6 +51,14 @@ def check_task_id(task_id: str) -> None:
 def check_run_id(run_id: str) -> None:
     """Raise UnsafeIdentifierError, which names the rule, unless the id can be the name of a run's folder."""
     _check("run id", run_id, MAX_NAME_BYTES)
+
+
+@lru_cache(maxsize=1 << 16)
+def folded(name: str) -> str:
+    """As a file system may compare names: Unicode's caseless matching, which is at least as coarse."""
+    if name.isascii():
+        return name.lower()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
 
 
 def _check(kind: str, value: str, max_bytes: int) -> None:

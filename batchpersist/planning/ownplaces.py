@@ -1,0 +1,49 @@
+"""Ids that would have their place where the batch writes a file of its own: a task ``metrics.json``, say."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+from ..layout import Layout
+from ..runs.identifiers import folded
+
+OwnPlaces = dict[str, dict[str, str]]
+"""Folded task id -> folded run id ("": whatever the run is) -> the path that is there."""
+
+
+def own_places(layout: Layout, paths: Iterable[str]) -> OwnPlaces:
+    """Which tasks and runs the paths are in the way of, whether or not the file system folds case."""
+    places: OwnPlaces = {}
+    for path in paths:
+        ids = _ids_at(layout, path)
+        if ids is not None:
+            places.setdefault(ids[0], {})[ids[1]] = path
+    return places
+
+
+def own_path_at(task_id: str, run_id: str, places: OwnPlaces) -> str | None:
+    """The path that the ids' own place is; None where there is none."""
+    of_task = places.get(folded(task_id), {})
+    return of_task.get("", of_task.get(folded(run_id)))
+
+
+def _ids_at(layout: Layout, path: str) -> tuple[str, str] | None:
+    """The folded ids of the task, or run, that has a folder, file or lock at a path."""
+    match _names_below(layout.out_dir, path):
+        case [task_id] | [task_id, "runs.json" | "state.json"]:
+            return task_id, ""
+    match _names_below(layout.runs_dir, path):
+        case [name]:
+            return name.removesuffix(".acquire").removesuffix(".lock"), ""
+        case [task_id, run_id] | [task_id, run_id, "manifest.json"]:
+            return task_id, run_id
+    return None
+
+
+def _names_below(root: str, path: str) -> list[str]:
+    """Folded names of the folders from a root to a path; none where it is not below the root."""
+    folder, name = os.path.split(os.path.abspath(path))
+    path = os.path.join(os.path.realpath(folder), name)
+    names = os.path.relpath(folded(path), folded(os.path.realpath(root))).split(os.sep)
+    return [] if names[0] in (os.pardir, os.curdir) else names
