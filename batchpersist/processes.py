@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
-import time
 
-_CLOCK_MARGIN = 1.0
-"""Seconds a process must have started after ``acquired_at`` to count as another one: more than the
-kernel's clock tick and the clock's slow corrections add up to."""
+_START_MARGIN = 2.0
+"""Seconds a process must have started after a moment to count as another one: as long as the orchestrator
+waits (docs/formats.md, "Task lock")."""
 
 
 def is_running(pid: int, moment: float | None) -> bool:
@@ -22,7 +22,7 @@ def is_running(pid: int, moment: float | None) -> bool:
     except (OSError, OverflowError):
         return True
     started = process_start(pid)
-    return moment is None or started is None or started <= moment + _CLOCK_MARGIN
+    return moment is None or started is None or started <= moment + _START_MARGIN
 
 
 def has_ended(pid: int) -> bool:
@@ -40,17 +40,25 @@ def has_ended(pid: int) -> bool:
 
 
 def process_start(pid: int) -> float | None:
-    """When the process started, in seconds since the epoch; None where that cannot be told.
+    """When the process started, in whole seconds since the epoch as ``ps`` has it; None: that is unknown.
 
-    From field 22 of ``/proc/<pid>/stat``, clock ticks since boot (proc_pid_stat(5)). The clock is
-    asked for the time since boot because ``btime`` in ``/proc/stat`` is cut to whole seconds.
+    That is up to two seconds too early: the time of boot that it counts from is cut to seconds as well.
+    None for a thread's id, too, which can be signalled as if it were a process. From field 22 of
+    ``/proc/<pid>/stat``, clock ticks since boot (proc_pid_stat(5)).
     """
     try:
+        if str(pid) not in os.listdir("/proc"):
+            return None
         with open(f"/proc/{pid}/stat", "rb") as file:
             stat = file.read()
         # Field 2, the name, stands in parentheses and may itself hold spaces and parentheses.
         after_name = stat[stat.rindex(b")") + 1 :].split()
         since_boot = int(after_name[22 - 3]) / os.sysconf("SC_CLK_TCK")
-        return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME) + since_boot
-    except (OSError, ValueError, IndexError, AttributeError):  # no such file, form or clock here
+        return math.floor(_boot_time() + since_boot)
+    except (OSError, ValueError, IndexError):  # no such file or form here
         return None
+
+
+def _boot_time() -> int:
+    with open("/proc/stat", "rb") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith(b"btime "))

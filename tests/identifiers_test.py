@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchpersist.errors import InvalidRunError, UnsafeIdentifierError
-from batchpersist.runs.identifiers import check_run_id, check_task_id
+from batchpersist.runs.identifiers import JAVASCRIPT_WHITESPACE, check_run_id, check_task_id
 
 CHECKS = (check_task_id, check_run_id)
 
@@ -36,7 +36,8 @@ SAFE = (
     "NULL",
     "nul-1",
     "x.CON",
-    "CON\u0131N$",  # a dotless i is not the letter I
+    "CON\u0130N$",  # an I with a dot is not the letter I
+    "CON\x85.x",  # white space to Python only
     "CON-.txt",
 )
 
@@ -51,11 +52,13 @@ UNSAFE = {
     ),
     "contains a lone surrogate": ("a\ud800", "\udfffb"),
     "begins with a dot": (".", "..", ".hidden", ".batchpersist", "...a"),
-    "ends with a dot or a space": ("a.", "a ", "run-2024.", " "),
+    "ends with a dot or a space": ("a.", "a ", "run-2024.", " ", "CON "),
     "is a Windows device name": (
         *("CON", "prn", "Aux", "NUL", "com1", "COM9", "LPT1", "lpt9", "CONIN$", "conout$"),
         *("COM\xb9", "com\xb2", "LPT\xb3"),
-        *("NUL.txt", "nul.tar.gz", "CON ", "CON .txt", "CON   .x", "com1.a.b", "CONIN$.x"),
+        "con\u0131n$",  # JavaScript's upper case of a dotless i is the letter I
+        *("con\u00a0.txt", "lpt1\u3000", "aux\ufeff.x", "nul \u2003"),
+        *("NUL.txt", "nul.tar.gz", "CON .txt", "CON   .x", "com1.a.b", "CONIN$.x"),
     ),
 }
 
@@ -117,7 +120,7 @@ def obviously_safe(value: str, longest: int) -> bool:
     """docs/formats.md, "Identifiers", sentence by sentence."""
     devices = {"CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"}
     devices |= {f"{port}{digit}" for port in ("COM", "LPT") for digit in "123456789\xb9\xb2\xb3"}
-    stem = value.split(".", maxsplit=1)[0].rstrip(" ")
+    stem = value.split(".", maxsplit=1)[0].rstrip(JAVASCRIPT_WHITESPACE)
     return not (
         value == ""
         or any(ord(character) <= 0x1F or ord(character) == 0x7F for character in value)
@@ -125,7 +128,7 @@ def obviously_safe(value: str, longest: int) -> bool:
         or any(0xD800 <= ord(character) <= 0xDFFF for character in value)
         or value[0] == "."
         or value[-1] in ". "
-        or (stem[:-1].isascii() and stem.upper() in devices)
+        or stem.upper() in devices
         or len(value.encode()) > longest
     )
 
@@ -140,6 +143,9 @@ PIECES = st.sampled_from(
         "1",
         "\xb2",
         "\u0131",
+        "\u00a0",
+        "\ufeff",
+        "\x85",
         ".",
         " ",
         "-",

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Callable
+from datetime import datetime
 
 import pytest
 from contenders import dead_pid
@@ -22,13 +26,34 @@ def test_the_start_of_a_process_is_told_whatever_its_name(name: str) -> None:
         start = process_start(process.pid)
         after = time.time()
         process.communicate(b"\n")
-    tick = 0.1
     assert start is not None
-    assert before - tick <= start <= after + tick
+    assert before - 2.1 <= start <= after
+
+
+def test_the_start_is_the_one_that_ps_tells(tool: Callable[[str], str]) -> None:
+    command = [tool("ps"), "-p", str(os.getpid()), "-o", "lstart="]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env={"LC_ALL": "C"}).stdout
+    told = datetime.strptime(shown.strip(), "%a %b %d %H:%M:%S %Y").timestamp()
+    start = process_start(os.getpid())
+    assert start is not None
+    assert start <= told
 
 
 def test_the_start_of_no_process_cannot_be_told() -> None:
     assert process_start(dead_pid()) is None
+
+
+def test_a_threads_id_is_no_processs_and_may_be_running_all_the_same() -> None:
+    end = threading.Event()
+    thread = threading.Thread(target=end.wait)
+    thread.start()
+    try:
+        assert thread.native_id is not None
+        assert process_start(thread.native_id) is None
+        assert is_running(thread.native_id, 0.0)
+    finally:
+        end.set()
+        thread.join()
 
 
 def test_a_process_that_nobody_has_asked_for_its_end_has_ended_and_may_run_all_the_same() -> None:

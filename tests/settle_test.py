@@ -224,7 +224,7 @@ def test_locked_tasks_are_waited_for_together_and_the_free_ones_not_at_all(
 ) -> None:
     (tmp_path / "runs").mkdir()
     for task in "ac":
-        owner = {"kind": "codex-lock-owner", "token": "t", "pid": 1, "host": "another"}
+        owner = {"schema_version": 1, "kind": "codex-lock-owner", "token": "t", "pid": 1, "host": "another"}
         (tmp_path / f"runs/{task}.lock").write_text(json.dumps(owner))
     slept: list[float] = []
 

@@ -16,7 +16,7 @@ from batchpersist.layout import Layout
 from batchpersist.locking import stalelock
 from batchpersist.locking.lockowner import Owner, this_process
 from batchpersist.locking.locks import LockPolicy, TaskLock
-from batchpersist.locking.stalelock import clear_stale
+from batchpersist.locking.stalelock import clear_abandoned, clear_stale
 
 STALE = 300.0
 CONTENDERS = 6
@@ -49,7 +49,9 @@ def test_where_nothing_stands_the_path_is_free(tmp_path: Path) -> None:
     assert not (tmp_path / "mutex").exists()
 
 
-@pytest.mark.parametrize("garbage", [b"", b"1234\n", b'{"kind":"codex-lock-ow', b"\xff" * 100_000])
+@pytest.mark.parametrize(
+    "garbage", [b"", b"1234\n", b'{"kind":"codex-lock-ow', b"\xff" * 100_000, b"6f1c7f0e-1f0e"]
+)
 def test_what_is_no_record_is_cleared_only_when_old(tmp_path: Path, garbage: bytes) -> None:
     plant(tmp_path / "lock", garbage, age=STALE - 10)
     assert not cleared(tmp_path / "lock")
@@ -218,10 +220,31 @@ def test_control_the_same_contest_has_several_winners_with_a_naive_break(tmp_pat
     assert max(winners(tmp_path, 20, take_naively)) > 1
 
 
+@pytest.mark.parametrize("host", ['"another"', "null", '""'])
 @pytest.mark.parametrize("pid", ['"12"', "1.5", "null"])
-def test_an_odd_record_of_another_host_is_never_broken(tmp_path: Path, pid: str) -> None:
-    path = tmp_path / "t.lock"
-    path.write_text(f'{{"kind": "codex-lock-owner", "token": "t", "pid": {pid}, "host": "another"}}')
-    os.utime(path, (0, 0))
-    assert not clear_stale(str(path), str(tmp_path / "mutex"), 300)
-    assert path.exists()
+def test_an_odd_record_is_never_broken(tmp_path: Path, pid: str, host: str) -> None:
+    record = (
+        f'{{"kind": "codex-lock-owner", "schema_version": 1, "token": "t", "pid": {pid}, "host": {host}}}'
+    )
+    plant(tmp_path / "t.lock", record.encode(), age=1e9)
+    assert not cleared(tmp_path / "t.lock")
+    assert (tmp_path / "t.lock").exists()
+
+
+def test_a_lock_is_old_by_a_clock_of_whole_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_800_000_000_000_999_999
+    monkeypatch.setattr(time, "time_ns", lambda: now)
+    limit = int(STALE * 1e9)
+    assert not stalelock.is_old(stalelock.Seen(1, 1, now - limit - 999_999, b""), STALE)
+    assert stalelock.is_old(stalelock.Seen(1, 1, now - limit - 1_000_500, b""), STALE)
+
+
+@pytest.mark.parametrize("changes", [{"host": ""}, {"host": "another"}, {"pid": os.getpid()}])
+def test_only_a_worker_that_is_dead_for_certain_has_abandoned_its_lock(
+    tmp_path: Path, changes: dict[str, object]
+) -> None:
+    dead = dead_pid()
+    plant(tmp_path / "lock", owner(**{"pid": dead, **changes}).encode(), age=0)
+    assert not clear_abandoned(str(tmp_path / "lock"), str(tmp_path / "mutex"), {dead, os.getpid()})
+    plant(tmp_path / "lock", owner(pid=dead).encode(), age=0)
+    assert clear_abandoned(str(tmp_path / "lock"), str(tmp_path / "mutex"), {dead})

@@ -19,9 +19,10 @@ from batchpersist.cli.main import cli
 from batchpersist.errors import LockHeldError, UsageError
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
+from batchpersist.locking.lockowner import OwnerState as Owner
 from batchpersist.locking.locks import LockPolicy, TaskLock
 from batchpersist.operations import tasklocks
-from batchpersist.operations.tasklocks import LockState, Owner, list_locks, unlock
+from batchpersist.operations.tasklocks import LockState, list_locks, unlock
 
 ORCHESTRATOR = Path(__file__).with_name("orchestrator_lock.mjs")
 ROOT = Layout("out", ".runs")
@@ -42,7 +43,7 @@ def dead_pid() -> int:
     return process.pid
 
 
-def leave(name: str, pid: int, *, host: str = "", age: float = 0, **more: Any) -> Path:
+def leave(name: str, pid: Any, *, host: str = "", age: float = 0, **more: Any) -> Path:
     """A lock file as somebody left it."""
     record = {
         "schema_version": 1, "kind": "codex-lock-owner", "token": "his", "task_id": "t", "pid": pid,
@@ -74,7 +75,9 @@ def test_owners_are_told_apart_and_stale_means_what_the_contract_says(dead_pid: 
     leave("dead.lock", dead_pid)
     leave("stale.lock", dead_pid, age=301)
     leave("far.lock", dead_pid, host="another", age=301)
-    leave("half.lock", dead_pid, host="another", token=None, age=301)
+    leave("odd.lock", "12", age=301)
+    leave("undated.lock", os.getpid(), acquired_at="yesterday", age=301)
+    leave("nobody's.lock", dead_pid, host=" ", age=301)
     leave_text("empty.lock", "")
     leave_text("old-empty.lock", "", age=301)
     leave("gated.lock.acquire", dead_pid)
@@ -87,7 +90,9 @@ def test_owners_are_told_apart_and_stale_means_what_the_contract_says(dead_pid: 
         "dead.lock": (Owner.DEAD, False),
         "stale.lock": (Owner.DEAD, True),
         "far.lock": (Owner.ELSEWHERE, False),
-        "half.lock": (Owner.ELSEWHERE, False),
+        "odd.lock": (Owner.NO_PID, False),
+        "undated.lock": (Owner.UNDATED, False),
+        "nobody's.lock": (Owner.NO_HOST, False),
         "empty.lock": (Owner.UNKNOWN, False),
         "old-empty.lock": (Owner.UNKNOWN, True),
         "gated.lock.acquire": (Owner.DEAD, False),
@@ -96,6 +101,12 @@ def test_owners_are_told_apart_and_stale_means_what_the_contract_says(dead_pid: 
     }
     assert (mine.task_id, mine.is_gate, mine.pid) == ("mine", False, os.getpid())
     assert states()["gated.lock.acquire"].task_id == "gated"
+    why = {name: state.kept_because for name, state in states().items()}
+    assert why["stale.lock"] == why["old-empty.lock"] == ""
+    assert why["dead.lock"] == why["empty.lock"] == "it was refreshed within 300 s"
+    assert why["far.lock"] == "its owner may be alive on another host"
+    assert why["odd.lock"] == "its record names no process, so that its owner may be alive"
+    assert why["undated.lock"] == "a process has its owner's pid, and the record has no readable time"
     assert states()["stale.lock"].age_seconds == pytest.approx(301, abs=60)
 
 
@@ -111,8 +122,9 @@ def test_the_list_for_a_person_and_for_programs(dead_pid: int) -> None:
     )
     assert lines[2].split() == [
         "billing", "lock", f"{dead_pid}@{socket.gethostname()}", "2026-01-01T00:00:00.000Z",
-        "7", "min", "dead", "yes",
+        "7", "min", "dead", "yes", "-",
     ]  # fmt: skip
+    assert lines[3].endswith("its owner may be alive on another host")
     assert lines[-1] == "2 locks in .runs, 1 stale."
     assert "\x1b" not in result.stdout
     assert [item["message_type"] for item in objects] == ["batch_lock", "lock", "lock"]
@@ -149,7 +161,7 @@ def test_a_live_owner_keeps_it_unless_forced() -> None:
     result = invoke("unlock", "task")
     assert result.exit_code == 11
     assert "task.lock is left alone: held by" in result.stderr
-    assert "who is alive" in result.stderr
+    assert "; its owner is alive" in result.stderr
     assert list(states()) == ["task.lock"]
     events = [json.loads(line) for line in invoke("unlock", "task", "--force", "--json").stdout.splitlines()]
     assert [(event["message_type"], event["owner"]) for event in events] == [("unlocked", "alive")]
@@ -160,8 +172,8 @@ def test_a_live_owner_keeps_it_unless_forced() -> None:
 @pytest.mark.parametrize(
     ("file", "age", "refused"),
     [
-        ({"host": "another"}, 1000, "who may be alive"),
-        ("", 10, "but may only be about to"),
+        ({"host": "another"}, 1000, "its owner may be alive on another host"),
+        ("", 10, "it was refreshed within 300 s"),
         ("", 301, None),
         ("nonsense", 301, None),
     ],
@@ -192,7 +204,7 @@ def test_a_live_gate_is_waited_for_and_then_respected() -> None:
 
 def test_no_folder_is_removed_and_nothing_outside_the_root(folder: Path) -> None:
     Path(".runs/task.lock").mkdir()
-    with pytest.raises(LockHeldError, match="no lock"):
+    with pytest.raises(LockHeldError, match="not a lock"):
         unlock(ROOT, "task", force=True)
     (folder / "x.lock").touch()
     for name in ("../x", "", "a/b", "x.lock"):

@@ -17,7 +17,7 @@ from .options import Sectioned, declare, places, showing, working
 from .output import emit, print_table, say
 from .words import span
 
-_COLUMNS = ("task", "what", "owner", "since", "age", "owner is", "stale")
+_COLUMNS = ("task", "what", "owner", "since", "age", "owner is", "stale", "kept because")
 
 
 @click.group("locks", short_help="Show who holds which lock, and take one from the dead.")
@@ -28,7 +28,7 @@ def command() -> None:
 @command.command("list", cls=Sectioned, short_help="List all locks, with their owners.")
 @declare(places.RUNS_DIR, working.STALE, showing.JSON)
 def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
-    """List all locks: who holds each, since when, whether the owner is alive, and whether it is stale.
+    """List all locks: who holds each, since when, whether it is stale, and if not, why it is kept.
 
     Changes nothing. age: since the lock was refreshed last; stale: whoever tries for it clears it.
     """
@@ -92,8 +92,11 @@ def _row(state: LockState) -> tuple[str, ...]:
         span(state.age_seconds),
         state.owner.value,
         "yes" if state.stale else "no",
+        state.kept_because or "-",
     )
 
 
 def _holder(state: LockState) -> str:
-    return printable(f"{state.pid}@{state.host}") if state.pid is not None else "-"
+    if state.pid is None and not state.host:
+        return "-"
+    return printable(f"{state.pid or '?'}@{state.host or '?'}")

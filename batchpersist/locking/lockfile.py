@@ -14,11 +14,9 @@ from typing import NamedTuple
 
 from ..files.opening import open_unfollowed
 from ..files.temporaries import temporary_beside
-from .lockowner import Owner, parse
+from .lockowner import LONGEST_RECORD, Owner, parse
 
 _CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
-_LIMIT = 1 << 16
-"""Bytes read of a lock file: far more than an owner record has."""
 
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 """What link(2) says where the file system cannot link (EXDEV: our folder is mounted from elsewhere)."""
@@ -53,7 +51,7 @@ def look(path: str) -> Seen | None:
         raise
     try:
         info = os.fstat(fd)
-        content = os.read(fd, _LIMIT) if stat.S_ISREG(info.st_mode) else None
+        content = os.read(fd, LONGEST_RECORD + 1) if stat.S_ISREG(info.st_mode) else None
     finally:
         os.close(fd)
     return Seen(info.st_dev, info.st_ino, info.st_mtime_ns, content)
@@ -153,4 +151,5 @@ def holder(path: str) -> str:
     owner = parse(seen.content)
     if owner is None:
         return "someone who left no owner record"
-    return f"{owner.pid}@{owner.host} since {owner.acquired_at or 'an unknown time'}"
+    who = f"{owner.pid or 'an unknown process'}@{owner.host or 'an unknown host'}"
+    return f"{who} since {owner.acquired_at or 'an unknown time'}"

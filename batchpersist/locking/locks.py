@@ -158,7 +158,7 @@ class TaskLock:
                 obstacle = self._take(source, owner)
             if obstacle is None:
                 _keepalive.add(owner.token, self._path, self._policy.stale_seconds)
-                self._held = (owner.pid, owner.token)
+                self._held = (os.getpid(), owner.token)
         except BaseException:
             self._held = None
             for path in (self._path, self._gate):

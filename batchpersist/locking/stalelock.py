@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Collection
 
 from ..processes import has_ended
 from .lockfile import Seen, look
-from .lockowner import is_gone, names_another_host, parse
+from .lockowner import CLEARED_WHEN_OLD, OwnerState, parse, state_of, state_of_owner
 
 
 def clear_stale(path: str, mutex: str, stale_seconds: float) -> bool:
@@ -44,9 +43,11 @@ def clear_abandoned(path: str, mutex: str, pids: Collection[int]) -> bool:
     """
     judged = look(path)
     owner = parse(judged.content) if judged is not None and judged.content is not None else None
-    if owner is None or owner.pid not in pids or not (is_gone(owner) or has_ended(owner.pid)):
+    if owner is None or owner.pid is None or owner.pid not in pids:
         return False
-    return owner.host == socket.gethostname() and remove_judged(path, mutex, judged)
+    state = state_of_owner(owner)
+    dead = state is OwnerState.DEAD or (state is OwnerState.ALIVE and has_ended(owner.pid))
+    return dead and remove_judged(path, mutex, judged)
 
 
 def remove_judged(path: str, mutex: str, judged: Seen | None) -> bool:
@@ -70,7 +71,14 @@ def remove_judged(path: str, mutex: str, judged: Seen | None) -> bool:
 
 def is_stale(seen: Seen, stale_seconds: float) -> bool:
     """By the rules of docs/formats.md, "Task lock", as far as is certain."""
-    if seen.content is None or time.time() - seen.mtime_ns / 1e9 <= stale_seconds:
-        return False
-    owner = parse(seen.content)
-    return not names_another_host(seen.content) if owner is None else is_gone(owner)
+    return is_old(seen, stale_seconds) and owner_state(seen) in CLEARED_WHEN_OLD
+
+
+def is_old(seen: Seen, stale_seconds: float) -> bool:
+    """Whether a lock file was not refreshed for longer, by a clock of whole milliseconds, as JavaScript's."""
+    return time.time_ns() // 1_000_000 - seen.mtime_ns / 1_000_000 > stale_seconds * 1000
+
+
+def owner_state(seen: Seen) -> OwnerState:
+    """What the file tells of its owner."""
+    return OwnerState.NO_LOCK if seen.content is None else state_of(seen.content)

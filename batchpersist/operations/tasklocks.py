@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 import os
-import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from enum import Enum
 from functools import partial
 
 from ..errors import LockHeldError, UnsafeIdentifierError, UsageError
 from ..layout import Layout
 from ..locking import lockfile, lockowner
 from ..locking.lockfile import Seen
+from ..locking.lockowner import CLEARED_WHEN_OLD, OwnerState
 from ..locking.locks import LockPolicy
-from ..locking.stalelock import is_stale, remove_judged
+from ..locking.stalelock import is_old, owner_state, remove_judged
 from ..runs.identifiers import check_task_id
 
 _LOCK, _GATE = ".lock", ".lock.acquire"
 
 
-class Owner(str, Enum):
-    """What can be told of the one who left a lock file."""
-
-    ALIVE = "alive"
-    DEAD = "dead"
-    """It was a process of this host, and is no more."""
-    ELSEWHERE = "on another host"
-    """Whether it lives cannot be told from here."""
-    UNKNOWN = "left no record"
-    NO_LOCK = "no lock file"
-    """A link or a folder stands in a lock's place."""
+_WHY_KEPT = {
+    OwnerState.ALIVE: "its owner is alive",
+    OwnerState.ELSEWHERE: "its owner may be alive on another host",
+    OwnerState.NO_HOST: "its record names no host, so that its owner may be alive",
+    OwnerState.NO_PID: "its record names no process, so that its owner may be alive",
+    OwnerState.UNDATED: "a process has its owner's pid, and the record has no readable time",
+    OwnerState.UNJUDGED: "its text is too long or too deep to be read",
+    OwnerState.NO_LOCK: "a link or a folder stands there, which is not a lock",
+}
 
 
 @dataclass(frozen=True)
@@ -41,9 +38,11 @@ class LockState:
     task_id: str
     path: str
     is_gate: bool
-    owner: Owner
+    owner: OwnerState
     stale: bool
     """Whoever tries for it would clear it (docs/formats.md, "Task lock")."""
+    kept_because: str
+    """Why it is not stale, in words; empty: it is."""
     age_seconds: float
     """Since its owner refreshed it last."""
     pid: int | None
@@ -119,19 +118,13 @@ def _clear(layout: Layout, path: str, force: bool, stale_seconds: float) -> list
     if judged is None:
         return []
     state = _judge(path, judged, stale_seconds)
-    if state.owner is Owner.NO_LOCK:
-        raise LockHeldError(path, "a link or a folder stands there, which is no lock")
-    if not (force or state.stale or state.owner is Owner.DEAD):
-        raise LockHeldError(path, f"held by {lockfile.holder(path)}, {_objection(state)}")
+    if state.owner is OwnerState.NO_LOCK:
+        raise LockHeldError(path, state.kept_because)
+    if not (force or state.stale or state.owner is OwnerState.DEAD):
+        raise LockHeldError(path, f"held by {lockfile.holder(path)}; {state.kept_because}")
     if not remove_judged(path, layout.break_mutex, judged):
         raise LockHeldError(path, "it changed while it was looked at")
     return [state]
-
-
-def _objection(state: LockState) -> str:
-    if state.owner is Owner.UNKNOWN:
-        return f"but may only be about to: it is {state.age_seconds:.0f} s old"
-    return "who may be alive" if state.owner is Owner.ELSEWHERE else "who is alive"
 
 
 def _state(path: str, stale_seconds: float) -> LockState | None:
@@ -145,24 +138,19 @@ def _state(path: str, stale_seconds: float) -> LockState | None:
 def _judge(path: str, seen: Seen, stale_seconds: float) -> LockState:
     name = os.path.basename(path)
     record = None if seen.content is None else lockowner.parse(seen.content)
+    owner = owner_state(seen)
+    kept_because = _WHY_KEPT.get(owner, "")
+    if owner in CLEARED_WHEN_OLD and not is_old(seen, stale_seconds):
+        kept_because = f"it was refreshed within {stale_seconds:g} s"
     return LockState(
         task_id=name.removesuffix(_GATE).removesuffix(_LOCK),
         path=path,
         is_gate=name.endswith(_GATE),
-        owner=_owner(seen, record),
-        stale=is_stale(seen, stale_seconds),
+        owner=owner,
+        stale=not kept_because,
+        kept_because=kept_because,
         age_seconds=0.0 if seen.content is None else max(0.0, time.time() - seen.mtime_ns / 1e9),
         pid=record.pid if record else None,
         host=record.host if record else "",
         acquired_at=record.acquired_at if record else "",
     )
-
-
-def _owner(seen: Seen, record: lockowner.Owner | None) -> Owner:
-    if seen.content is None:
-        return Owner.NO_LOCK
-    if record is None:
-        return Owner.ELSEWHERE if lockowner.names_another_host(seen.content) else Owner.UNKNOWN
-    if record.host != socket.gethostname():
-        return Owner.ELSEWHERE
-    return Owner.DEAD if lockowner.is_gone(record) else Owner.ALIVE

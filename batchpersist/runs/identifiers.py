@@ -1,9 +1,9 @@
-r"""Which taskIds and runIds may become part of a path (docs/formats.md, "Identifiers").
+"""Which taskIds and runIds may become part of a path (docs/formats.md, "Identifiers").
 
 The rules hold on every system alike, so that a tree made on one can be copied to any
-other. Device names follow Microsoft's "Naming Files, Paths, and Namespaces": the
-superscript digits 1 to 3 count as digits, and an extension, or spaces before it, makes
-no difference.
+other. Device names are found as the orchestrator finds them: an extension, or white space before
+it, makes no difference, nor does case; both are JavaScript's. As Microsoft's "Naming Files, Paths, and
+Namespaces" has it, the superscript digits 1 to 3 count as digits besides.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ LONGEST_SUFFIX = ".lock.acquire"
 LOCK_SUFFIXES = (".lock", ".lock.acquire")
 """A task ``a.lock`` would have its folder where the lock of the task ``a`` belongs, for ever held."""
 
-_DEVICE = r"(?ai:CON|PRN|AUX|NUL|COM[1-9\xb9\xb2\xb3]|LPT[1-9\xb9\xb2\xb3]|CONIN\$|CONOUT\$) *(?:\.|\Z)"
+JAVASCRIPT_WHITESPACE = (
+    "\t\n\v\f\r \u00a0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a"
+    "\u2028\u2029\u202f\u205f\u3000\ufeff"
+)
+"""What JavaScript's ``trim`` takes away, not quite what Python's ``strip`` does."""
+
+_DEVICES = frozenset(
+    ["CON", "PRN", "AUX", "NUL", "CONIN$", "CONOUT$"]
+    + [port + digit for port in ("COM", "LPT") for digit in "123456789\xb9\xb2\xb3"]
+)
 
 _RULES = (
     ("is empty", r"\A\Z"),
@@ -32,12 +41,12 @@ _RULES = (
     ("contains a lone surrogate", r"[\ud800-\udfff]"),
     ("begins with a dot", r"\A\."),
     ("ends with a dot or a space", r"[. ]\Z"),
-    ("is a Windows device name", rf"\A{_DEVICE}"),
 )
 _broken_rule = re.compile("|".join(f"({pattern})" for _, pattern in _RULES)).search
 
 # Nearly all ids look like this, and keep all rules at a tenth of the cost of trying each.
-_plain = re.compile(rf"(?!{_DEVICE})[A-Za-z0-9][A-Za-z0-9_.-]{{0,99}}(?<!\.)").fullmatch
+_ascii_device = "|".join(re.escape(name) for name in sorted(_DEVICES) if name.isascii())
+_plain = re.compile(rf"(?!(?ai:{_ascii_device})(?:\.|\Z))[A-Za-z0-9][A-Za-z0-9_.-]{{0,99}}(?<!\.)").fullmatch
 
 
 @lru_cache(maxsize=4096)
@@ -67,6 +76,8 @@ def _check(kind: str, value: str, max_bytes: int) -> None:
     broken = _broken_rule(value)
     if broken is not None and broken.lastindex is not None:
         raise UnsafeIdentifierError(f"{kind} {_RULES[broken.lastindex - 1][0]}", _shown(value))
+    if value.partition(".")[0].rstrip(JAVASCRIPT_WHITESPACE).upper() in _DEVICES:
+        raise UnsafeIdentifierError(f"{kind} is a Windows device name", _shown(value))
     if len(value.encode()) > max_bytes:
         raise UnsafeIdentifierError(f"{kind} is longer than {max_bytes} bytes", _shown(value))
 

@@ -84,7 +84,13 @@ class Roots:
         task = run["taskId"]
         token = str(uuid.uuid4())
         with open(self.lock(task), "x") as lock:
-            owner = {"kind": "codex-lock-owner", "token": token, "pid": os.getpid(), "host": "x"}
+            owner = {
+                "schema_version": 1,
+                "kind": "codex-lock-owner",
+                "token": token,
+                "pid": os.getpid(),
+                "host": "x",
+            }
             lock.write(json.dumps(owner))
         try:
             persist_snapshot(run, self.out)
