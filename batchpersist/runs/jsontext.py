@@ -11,13 +11,13 @@ import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from decimal import Decimal
 from typing import TypeVar
 
 import msgspec
 
 from ..errors import InvalidRunError
 from .jsonescapes import mark_lone_surrogates, needs_respelling, respell
+from .spelling import as_doubles, javascript_number, spell_as_javascript
 
 A = TypeVar("A")
 T = TypeVar("T")
@@ -59,6 +59,22 @@ def canonical(data: bytes) -> bytes:
     return respell(text) if needs_respelling(data) else text
 
 
+def reads_alike(one: bytes, other: bytes) -> bool:
+    """Whether JavaScript reads the same from two JSON documents in UTF-8, whatever their layout.
+
+    That is whether ``JSON.stringify(JSON.parse(text))`` is the same for both: numbers compare as
+    doubles, of repeated names the last value counts, and the order of names does count. Equal
+    bytes are alike whatever they are; otherwise InvalidRunError is raised as by ``canonical``.
+    """
+    if one == other:
+        return True
+    return as_doubles(_as_javascript(one)) == as_doubles(_as_javascript(other))
+
+
+def _as_javascript(data: bytes) -> bytes:
+    return spell_as_javascript(canonical(data))
+
+
 def nest(text: bytes, levels: int) -> bytes:
     """Canonical text as it stands ``levels`` deep in another: all lines but the first indented."""
     return text.replace(b"\n", b"\n" + b"  " * levels)
@@ -82,15 +98,6 @@ def encode(value: object) -> bytes:
     if "e" in text:
         text = _STRING_OR_EXPONENT.sub(_respell_exponent, text)
     return canonical(text.encode("utf-8", "backslashreplace"))  # surrogates become their escapes
-
-
-def javascript_number(value: float) -> str:
-    """A finite float as JavaScript writes it: 1 for 1.0, 0.00001 for 1e-05, 1e-7 for 1e-07."""
-    text = repr(value)  # the shortest digits that give the number back, as in JavaScript
-    if "e" in text and 1e-6 <= abs(value) < 1e21:
-        text = format(Decimal(text), "f")
-    text = text.removesuffix(".0").replace("e-0", "e-")
-    return "0" if text == "-0" else text
 
 
 def _respell_exponent(found: re.Match[str]) -> str:

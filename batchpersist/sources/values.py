@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from ..errors import SourceUnreadableError
-from ..runs.jsontext import javascript_number
+from ..runs.spelling import javascript_number
 
 if TYPE_CHECKING:
     import pyarrow as pa

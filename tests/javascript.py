@@ -1,0 +1,53 @@
+"""A Node.js process that answers questions one after the other, for tests that ask many."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from types import TracebackType
+from typing import Any
+
+import pytest
+
+NODE = shutil.which("node")
+needs_node = pytest.mark.skipif(NODE is None, reason="NODE IS MISSING: NOTHING IS COMPARED with JavaScript")
+
+_LOOP = """
+const answer = (%s);
+const lines = require("node:readline").createInterface({ input: process.stdin });
+(async () => {
+  for await (const line of lines) {
+    process.stdout.write(JSON.stringify(await answer(JSON.parse(line))) + "\\n");
+  }
+})();
+"""
+
+
+class JavaScript:
+    """A function in JavaScript: takes and gives what JSON holds. A context manager that ends the process."""
+
+    def __init__(self, function: str) -> None:
+        assert NODE is not None
+        self._process = subprocess.Popen(
+            [NODE, "-e", _LOOP % function], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+
+    def __call__(self, argument: object) -> Any:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(json.dumps(argument).encode() + b"\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def __enter__(self) -> JavaScript:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.close()
+        self._process.wait()
+        self._process.stdout.close()
