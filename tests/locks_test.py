@@ -4,7 +4,6 @@ import errno
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -376,12 +375,15 @@ def test_nobody_ever_sees_a_lock_file_without_its_record(layout: Layout) -> None
     assert seen == {True}
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="NODE IS MISSING: contention with it is NOT TESTED")
-def test_node_and_python_exclude_each_other(layout: Layout, counter: Path) -> None:
+@pytest.mark.parametrize("generation", ["published", "owner-records"])
+def test_the_orchestrator_and_batchpersist_exclude_each_other(
+    layout: Layout, counter: Path, orchestrator_package: Path, generation: str
+) -> None:
     rounds = 50
     os.makedirs(layout.runs_dir)
     wait = start_together(increment_locked, 2, layout, counter, rounds)
-    command = ["node", str(ORCHESTRATOR), layout.runs_dir, "task", str(counter), str(rounds)]
+    command = ["node", str(ORCHESTRATOR), str(orchestrator_package), generation]
+    command += [layout.runs_dir, "task", str(counter), str(rounds)]
     nodes = [subprocess.Popen(command) for _ in range(2)]
     codes = [node.wait(60) for node in nodes]
     wait()

@@ -1,84 +1,31 @@
-// The orchestrator's side of the task lock (docs/formats.md), for contending with batchpersist.
-// node orchestrator_lock.mjs RUNS_DIR TASK_ID COUNTER_FILE ROUNDS
-// Takes the lock ROUNDS times and each time increments the number in COUNTER_FILE, not atomically.
+// Contends for a task's lock: node orchestrator_lock.mjs PACKAGE GENERATION RUNS_DIR TASK_ID COUNTER_FILE ROUNDS
+//
+// Takes the lock ROUNDS times, as the `published` package does or with `owner-records`, and each time increments the
+// number in COUNTER_FILE, not atomically.
 import fs from "node:fs";
-import os from "node:os";
 import path from "node:path";
-import { randomUUID } from "node:crypto";
+import { setTimeout as sleep } from "node:timers/promises";
+import { acquire } from "./owner_lock.mjs";
 
-const [runsDir, taskId, counter, rounds] = process.argv.slice(2);
-const lock = path.join(runsDir, `${taskId}.lock`);
-const gate = `${lock}.acquire`;
-const STALE_MS = 300_000;
-// More patient than the orchestrator's 5 attempts, so that a busy machine cannot fail the test.
-const ATTEMPTS = 5000;
-const FIRST_DELAY_MS = 1;
-const MAX_DELAY_MS = 4;
-
-const sleep = (ms) => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, ms);
-
-function place(file, token) {
-  let fd;
-  try {
-    fd = fs.openSync(file, "wx");
-  } catch (error) {
-    if (error.code === "EEXIST") return false;
-    throw error;
-  }
-  fs.writeSync(fd, JSON.stringify({
-    schema_version: 1, kind: "codex-lock-owner", token, task_id: taskId, pid: process.pid,
-    host: os.hostname(), acquired_at: new Date().toISOString(), stale_ms: STALE_MS,
-  }) + "\n");
-  fs.closeSync(fd);
-  return true;
-}
-
-function read(file) {
-  try {
-    return fs.readFileSync(file, "utf8");
-  } catch (error) {
-    if (error.code === "ENOENT") return null;
-    throw error;
-  }
-}
-
-function carries(file, token) {
-  try {
-    return JSON.parse(read(file))?.token === token;
-  } catch {
-    return false;
-  }
-}
-
-function remove(file, token) {
-  if (!carries(file, token)) throw new Error(`${file} was lost while held`);
-  fs.unlinkSync(file);
-}
-
-function attempt(token) {
-  if (!place(gate, token)) return false;
-  try {
-    return place(lock, token);
-  } finally {
-    remove(gate, token);
-  }
-}
-
-function acquire(token) {
-  let delay = FIRST_DELAY_MS;
-  for (let number = 1; number <= ATTEMPTS; number += 1) {
-    if (attempt(token)) return;
-    sleep(delay);
-    delay = Math.min(2 * delay, MAX_DELAY_MS);
-  }
-  throw new Error(`locked out by ${read(lock)}`);
-}
+const [packageFolder, generation, runsDir, taskId, counter, rounds] = process.argv.slice(2);
+const { acquireLockWithRetry } = await import(
+  path.join(packageFolder, "dist/orchestrator/src/persistence/lockFile.js")
+);
+const take = generation === "published" ? acquireLockWithRetry : acquire;
 
 for (let round = 0; round < Number(rounds); round += 1) {
-  const token = randomUUID();
-  acquire(token);
+  const lock = await take({
+    taskId,
+    lockPath: path.join(runsDir, `${taskId}.lock`),
+    // More patient than the orchestrator's 5 attempts, so that a busy machine cannot fail the test.
+    retry: { maxAttempts: 5000, initialDelayMs: 1, backoffFactor: 2, maxDelayMs: 4, staleMs: 300_000 },
+    ensureDirectory: async () => {},
+    createError: () => new Error("locked out"),
+  });
   const number = Number(fs.readFileSync(counter, "utf8"));
-  sleep(0.5);
+  await sleep(1);
   fs.writeFileSync(counter, String(number + 1));
-  remove(lock, token);
+  const text = fs.existsSync(lock.lockPath) ? fs.readFileSync(lock.lockPath, "utf8") : "";
+  if (!text.includes(lock.ownerToken)) throw new Error(`${lock.lockPath} was lost while held`);
+  await lock.release();
 }

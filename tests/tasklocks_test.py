@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -231,12 +230,15 @@ def test_a_lock_that_changes_while_it_is_looked_at_is_left_alone(
     assert "another's" in Path(".runs/task.lock").read_text()
 
 
-@pytest.mark.skipif(not shutil.which("node"), reason="NO NODE: unlocking beside an orchestrator is not tried")
+@pytest.mark.parametrize("generation", ["published", "owner-records"])
 @pytest.mark.parametrize("force", [False, True])
-def test_beside_a_live_orchestrator_its_locks_are_safe_but_from_force(force: bool, folder: Path) -> None:
+def test_beside_a_live_orchestrator_its_locks_are_safe_but_from_force(
+    force: bool, generation: str, folder: Path, orchestrator_package: Path
+) -> None:
     counter = folder / "counter"
     counter.write_text("0")
-    command = ["node", str(ORCHESTRATOR), ".runs", "task", str(counter), "300"]
+    command = ["node", str(ORCHESTRATOR), str(orchestrator_package), generation]
+    command += [".runs", "task", str(counter), "300"]
     refused = removed = 0
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as orchestrator:
         while orchestrator.poll() is None:

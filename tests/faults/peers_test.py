@@ -1,4 +1,7 @@
-"""Beside live orchestrators (orchestrator.mjs): no update of either side lost, no live lock broken."""
+"""Beside live orchestrators: no update of either side lost, no live lock broken.
+
+They are the published package (``orchestrator.mjs``), with its own lock or with that of newer ones.
+"""
 
 from __future__ import annotations
 
@@ -19,8 +22,9 @@ from contenders import dead_pid
 from model import Run, persist, stringify
 
 HERE = Path(__file__).parent
+ORCHESTRATOR = HERE.with_name("orchestrator.mjs")
+GENERATIONS = {"published": (), "owner-records": ("--owner-records",)}
 TASKS = ["billing", "search", "mail"]
-Tool = Callable[[str], str]
 Tally = Callable[[str, int], None]
 Pair = tuple[str, str]
 
@@ -65,8 +69,8 @@ class Place:
         ]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
 
-    def orchestrator(self, node: str, *words: str) -> subprocess.Popen[str]:
-        command = [node, str(HERE / "orchestrator.mjs"), str(self.out), str(self.runs), *words]
+    def orchestrator(self, package: Path, *words: str) -> subprocess.Popen[str]:
+        command = ["node", str(ORCHESTRATOR), str(package), str(self.out), str(self.runs), *words]
         return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def snapshots(self) -> dict[str, str]:
@@ -96,9 +100,11 @@ class Told:
         return [pair for report in self.reports for pair in report["lockedOut"]]
 
 
-def contend(place: Place, node: str, orchestrators: int, *words: str, variant: str | None = None) -> Told:
+def contend(
+    place: Place, package: Path, generation: str, orchestrators: int, *words: str, variant: str | None = None
+) -> Told:
     """A batch, and orchestrators that record runs into its tasks for as long as it runs."""
-    peers = [place.orchestrator(node) for _ in range(orchestrators)]
+    peers = [place.orchestrator(package, *GENERATIONS[generation]) for _ in range(orchestrators)]
     sent: list[Run] = []
     ended = threading.Event()
 
@@ -175,6 +181,7 @@ def busy_place(folder: Path, runs: int) -> Place:
     )
 
 
+@pytest.mark.parametrize("generation", GENERATIONS)
 @pytest.mark.parametrize(
     "words",
     [
@@ -185,7 +192,12 @@ def busy_place(folder: Path, runs: int) -> Place:
     ids=" ".join,
 )
 def test_both_sides_record_into_the_same_tasks(
-    tmp_path: Path, tool: Tool, full: bool, tally: Tally, words: tuple[str, ...]
+    tmp_path: Path,
+    orchestrator_package: Path,
+    full: bool,
+    tally: Tally,
+    words: tuple[str, ...],
+    generation: str,
 ) -> None:
     rounds, runs, orchestrators = (15, 300, 6) if full else (1, 60, 3)
     during = 0
@@ -193,7 +205,7 @@ def test_both_sides_record_into_the_same_tasks(
         if number >= rounds and during:  # on a busy machine the short form may need another round
             break
         place = busy_place(tmp_path / str(number), runs)
-        told = contend(place, tool("node"), orchestrators, *words)
+        told = contend(place, orchestrator_package, generation, orchestrators, *words)
         assert place.snapshots() == contents(place, told)
         assert told.metrics["counts"]["snapshot_locked"] == len(told.locked)
         assert len(told.recorded) + len(told.locked_out) == len(told.sent)
@@ -207,26 +219,30 @@ def test_both_sides_record_into_the_same_tasks(
             when for report in told.reports for _, _, when in report["recorded"] if began < when < ended
         ]
         during += len(meanwhile)
-        tally("orchestrators: their updates during a batch", len(meanwhile))
-        tally("orchestrators: their updates in all", len(told.recorded))
-        tally("orchestrators: their lock-outs", len(told.locked_out))
-        tally("orchestrators: the batches' updates", runs - len(told.locked))
-        tally("orchestrators: the batches' lock-outs", len(told.locked))
+        tally(f"{generation} orchestrators: their updates during a batch", len(meanwhile))
+        tally(f"{generation} orchestrators: their updates in all", len(told.recorded))
+        tally(f"{generation} orchestrators: their lock-outs", len(told.locked_out))
+        tally(f"{generation} orchestrators: the batches' updates", runs - len(told.locked))
+        tally(f"{generation} orchestrators: the batches' lock-outs", len(told.locked))
     assert during, "nothing was recorded while the batch ran"
 
 
-def test_a_batch_that_takes_no_lock_is_found_to_lose_updates(tmp_path: Path, tool: Tool) -> None:
+@pytest.mark.parametrize("generation", GENERATIONS)
+def test_a_batch_that_takes_no_lock_is_found_to_lose_updates(
+    tmp_path: Path, orchestrator_package: Path, generation: str
+) -> None:
     place = busy_place(tmp_path, 60)
-    told = contend(place, tool("node"), 3, "-j", "1", "--commit", "run", variant="lockless")
+    words = ("-j", "1", "--commit", "run")
+    told = contend(place, orchestrator_package, generation, 3, *words, variant="lockless")
     assert place.snapshots() != contents(place, told)
 
 
 @pytest.mark.parametrize("variant", [None, "breaks-locks"])
 def test_a_live_lock_is_not_broken_however_old_it_looks(
-    tmp_path: Path, tool: Tool, variant: str | None
+    tmp_path: Path, orchestrator_package: Path, variant: str | None
 ) -> None:
     place = Place(tmp_path, arrivals=[a_run("mail", "batch", 1)])
-    peer = place.orchestrator(tool("node"), "--hold")
+    peer = place.orchestrator(orchestrator_package, "--owner-records", "--hold")
     assert peer.stdin is not None
     peer.stdin.write(json.dumps(a_run("mail", "peer", 1)) + "\n")
     peer.stdin.flush()
@@ -275,9 +291,9 @@ def locks_of_all_kinds() -> dict[str, tuple[bytes, bool, bool]]:
 
 
 @pytest.mark.parametrize("suffix", [".lock", ".lock.acquire"])
-@pytest.mark.parametrize("program", ["batch", "orchestrator"])
+@pytest.mark.parametrize("program", ["batch", *GENERATIONS])
 def test_which_locks_are_broken_and_which_lock_out(
-    tmp_path: Path, tool: Tool, program: str, suffix: str
+    tmp_path: Path, orchestrator_package: Path, program: str, suffix: str
 ) -> None:
     kinds = locks_of_all_kinds()
     runs = [{"taskId": kind, "runId": "r", "timestamp": "2026-01-01"} for kind in kinds]
@@ -294,13 +310,17 @@ def test_which_locks_are_broken_and_which_lock_out(
         counted = json.loads((place.out / "metrics.json").read_bytes())["counts"]["snapshot_locked"]
         assert counted == len(locked)
     else:
-        peer = place.orchestrator(tool("node"), "--attempts", "2")
+        peer = place.orchestrator(orchestrator_package, *GENERATIONS[program], "--attempts", "2")
         assert peer.stdin is not None
         peer.stdin.write("".join(json.dumps(run) + "\n" for run in runs))
         peer.stdin.close()
         locked = {task for task, _ in report_of(peer)["lockedOut"]}
     stands = {kind for kind, (_, _, may_break) in kinds.items() if not may_break}
-    assert locked == stands
-    assert set(place.snapshots()) == kinds.keys() - stands
+    respected = stands
+    if program == "published":  # it clears by age alone, and knows no gate
+        respected = {kind for kind, (_, old, _) in kinds.items() if not old} if suffix == ".lock" else set()
+        stands = respected if suffix == ".lock" else set(kinds)
+    assert locked == respected
+    assert set(place.snapshots()) == kinds.keys() - respected
     assert place.locks() == sorted(kind + suffix for kind in stands)
     assert all((place.runs / (kind + suffix)).read_bytes() == kinds[kind][0] for kind in stands)

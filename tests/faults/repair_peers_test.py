@@ -13,21 +13,19 @@ from pathlib import Path
 import pytest
 from drift import Tree, a_run, left_over
 from model import Run, stringify
-from peers_test import report_of
+from peers_test import ORCHESTRATOR, report_of
 
 from batchpersist.audit import AuditOptions, Finding, Weight, audit_root, root
 from batchpersist.models import Durability
 from batchpersist.repair import RepairOptions, repair_root
 
-HERE = Path(__file__).parent
 TASKS = ["billing", "mail", "search"]
-Tool = Callable[[str], str]
 
 
 @contextmanager
-def orchestrators(tree: Tree, node: str, count: int) -> Iterator[list[Run]]:
+def orchestrators(tree: Tree, package: Path, count: int) -> Iterator[list[Run]]:
     """Record runs into all tasks all the time; all of these, once the block has ended."""
-    words = [node, str(HERE / "orchestrator.mjs"), str(tree.out), str(tree.runs)]
+    words = ["node", str(ORCHESTRATOR), str(package), str(tree.out), str(tree.runs)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     peers = [subprocess.Popen(words, **pipes) for _ in range(count)]  # type: ignore[call-overload]
     sent: list[Run] = []
@@ -71,11 +69,11 @@ def differences(tree: Tree, pause: float) -> list[Finding]:
 
 
 def test_an_audit_beside_an_orchestrator_finds_what_differs_and_nothing_else(
-    tmp_path: Path, tool: Tool, full: bool
+    tmp_path: Path, orchestrator_package: Path, full: bool
 ) -> None:
     tree = Tree(tmp_path).fill(range(50), TASKS)
     tree.manifest("mail", "mail-0").unlink()
-    with orchestrators(tree, tool("node"), 2) as recorded:
+    with orchestrators(tree, orchestrator_package, 2) as recorded:
         for _ in range(10 if full else 1):
             found = differences(tree, pause=2.0)
             assert [(finding.kind.value, finding.run_id) for finding in found] == [
@@ -85,25 +83,30 @@ def test_an_audit_beside_an_orchestrator_finds_what_differs_and_nothing_else(
 
 
 def test_one_look_alone_does_find_others(
-    tmp_path: Path, tool: Tool, tally: Callable[[str, int], None], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    orchestrator_package: Path,
+    tally: Callable[[str, int], None],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tree = Tree(tmp_path).fill(range(50), TASKS)
     monkeypatch.setattr(root, "confirm", lambda looks, *_: looks)
     audits = 0
-    with orchestrators(tree, tool("node"), 2):
+    with orchestrators(tree, orchestrator_package, 2):
         while not differences(tree, pause=0.0):
             audits += 1
             assert audits < 500
     tally("audits of one look beside orchestrators until the first false difference", audits + 1)
 
 
-def test_a_repair_beside_an_orchestrator_loses_no_update(tmp_path: Path, tool: Tool, full: bool) -> None:
+def test_a_repair_beside_an_orchestrator_loses_no_update(
+    tmp_path: Path, orchestrator_package: Path, full: bool
+) -> None:
     rounds = 10 if full else 2
     tree = Tree(tmp_path).fill(range(30), TASKS)
     options = RepairOptions(
         AuditOptions(str(tree.out), str(tree.runs), pause=0.5), prefer="manifest", durability=Durability.NONE
     )
-    with orchestrators(tree, tool("node"), 2) as recorded:
+    with orchestrators(tree, orchestrator_package, 2) as recorded:
         for number in range(rounds):
             for task in TASKS:
                 tree.manifest(task, f"{task}-{number}").unlink()
