@@ -46,6 +46,8 @@ class Preview:
     unchanged: int
     unreadable: int
     """Runs whose payload or snapshot cannot be read: a batch would fail them."""
+    incomplete: int
+    """Run folders of the orchestrator without a summary; not among the discovered ones."""
     interrupted: bool
 
     @property
@@ -114,6 +116,7 @@ def preview_batch(
         changed=counts[Standing.CHANGED],
         unchanged=counts[Standing.UNCHANGED],
         unreadable=counts[Standing.UNREADABLE],
+        incomplete=index.totals.incomplete,
         interrupted=stop(),
     )
 

@@ -54,6 +54,7 @@ def metrics_of(rows, shards, *, rejects=(), filtered=0, discovered=None, info=IN
         other_events=4,
         other_manifests=5,
         ignored_files=6,
+        incomplete=7,
         bytes_read=7000,
     )
     table, totals = builder.table(), builder.totals
@@ -95,7 +96,8 @@ def test_what_is_told_of_the_batch_itself():
     assert metrics["version"] == "1.2.3"
     assert (metrics["state"], metrics["interrupted"]) == ("interrupted", True)
     assert metrics["config"] == {"workers": 2, "since": None}
-    assert metrics["passed_over"] == {"other_events": 4, "other_manifests": 5, "ignored_files": 6}
+    passed_over = {"other_events": 4, "other_manifests": 5, "ignored_files": 6, "incomplete": 7}
+    assert metrics["passed_over"] == passed_over
 
 
 def test_bytes_are_those_written():

@@ -142,7 +142,8 @@ def test_every_format_of_a_folder_in_the_order_of_names(bucket: Bucket) -> None:
     report = run_batch([bucket.uri("logs")], options())
     counts = report.metrics["counts"]
     assert (counts["discovered"], counts["persisted"], counts["invalid"]) == (13, 12, 1)
-    assert report.metrics["passed_over"] == {"other_events": 0, "other_manifests": 1, "ignored_files": 1}
+    passed_over = {name: count for name, count in report.metrics["passed_over"].items() if count}
+    assert passed_over == {"other_manifests": 1, "ignored_files": 1}
     check_persisted()
     name = bucket.uri().partition("?")[0]
     sources = list(dict.fromkeys(report.outcomes.sort_by("timestamp")["source"].to_pylist()))
@@ -171,6 +172,30 @@ def test_the_order_is_that_of_the_same_local_folder(bucket: Bucket, tmp_path: Pa
             key: f"run-{number}" for number, key in enumerate(keys)
         }
     assert orders[0] == orders[1]
+
+
+ROOT = Path(__file__).parents[1] / "fixtures" / "orchestrator-root" / "source"
+
+
+def test_a_root_of_the_orchestrator_is_recognised(bucket: Bucket, tmp_path: Path) -> None:
+    for path in ROOT.rglob("*"):
+        if path.is_file():  # a link's is its target's
+            bucket.put(f"backup/.runs/{path.relative_to(ROOT).as_posix()}", path.read_bytes())
+    bucket.put("backup/.runs/0101-alpha/cli/.old/run-summary.json", LINES[0])
+    bucket.put("backup/log.jsonl", LINES[0])
+    counts = {"discovered": 4, "invalid": 0, "incomplete": 1, "other_events": 1, "ignored_files": 0}
+    local = [piece.name.removeprefix(f"{ROOT}/") for piece in pieces(str(ROOT))]
+    for number, source in enumerate((".runs", ".runs/0102-beta/cli", ".runs/local-mcp/", "")):
+        remote = bucket.uri(f"backup/{source}")
+        report = run_batch([remote], options(f"root{number}"))
+        found = report.metrics["counts"] | report.metrics["passed_over"]
+        if number == 0:
+            assert {name: found[name] for name in counts} == counts
+            assert [piece.name.partition("/.runs/")[2] for piece in pieces(remote)] == local
+        elif number == 1:
+            assert (found["persisted"], found["incomplete"], found["invalid"]) == (1, 1, 0)
+        elif number == 3:  # hidden
+            assert (found["persisted"], found["incomplete"], found["invalid"]) == (1, 0, 0)
 
 
 def pieces(source: str) -> list[Any]:

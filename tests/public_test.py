@@ -95,4 +95,4 @@ def test_python_m_is_the_command() -> None:
     words = [sys.executable, "-m", "batchpersist", "run"]
     result = subprocess.run(words, capture_output=True, text=True, check=False)
     assert result.returncode == 2
-    assert result.stderr.startswith("Usage: batchpersist run [OPTIONS] SOURCES...")
+    assert result.stderr.startswith("Usage: batchpersist run [OPTIONS] [SOURCES]...")

@@ -30,6 +30,7 @@ class Scan:
     other_events: int = 0
     other_manifests: int = 0
     ignored_files: int = 0
+    incomplete: int = 0
     bytes_read: int = 0
 
     @property
@@ -58,6 +59,7 @@ def scan(spool_dir: Path, *sources: Path | str, part_bytes: int = 8 << 20, keys:
         result.other_events += scanned.other_events
         result.other_manifests += scanned.other_manifests
         result.ignored_files += scanned.ignored_files
+        result.incomplete += scanned.incomplete
         result.bytes_read += scanned.bytes_read
     return result
 

@@ -25,6 +25,7 @@ def metrics(**counts: int) -> dict[str, Any]:
     zero = dict.fromkeys((*names, "not_attempted", "snapshot_locked"), 0)
     return {
         "counts": {**zero, **counts},
+        "passed_over": {"incomplete": 0},
         "timing": {"wall_seconds": 2.04, "runs_per_second": 1234.5},
         "errors": [],
         "errors_omitted": 0,
@@ -116,7 +117,7 @@ def test_causes_come_first_with_an_example_each_and_are_not_endless() -> None:
 def test_a_dry_run_says_that_nothing_was_written() -> None:
     preview = Preview(
         discovered=9, invalid=1, filtered=2, other_shards=0, superseded=1, selected=5, tasks=2, shards=1,
-        bytes=12345, new=3, changed=1, unchanged=1, unreadable=0, interrupted=False,
+        bytes=12345, new=3, changed=1, unchanged=1, unreadable=0, incomplete=0, interrupted=False,
     )  # fmt: skip
     assert list(preview_lines(preview)) == [
         "5 runs of 2 tasks (12.3 kB) in 1 shard; "

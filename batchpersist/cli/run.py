@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -10,9 +11,10 @@ import click
 from ..batch import run_batch
 from ..errors import UsageError
 from ..preview import preview_batch
+from ..runs.orchestrator_root import is_root
 from .executing import executing
 from .options import Sectioned, declare
-from .output import emit
+from .output import emit, say
 from .persisting import Job, conduct
 from .run_options import RUN, batch_options
 from .words import preview_lines
@@ -25,16 +27,32 @@ from .words import preview_lines
 def command(sources: tuple[str, ...], **given: Any) -> None:
     """Persist the completed runs in SOURCES: files, folders, or - for standard input.
 
+    Without SOURCES: those in the runs-dir, if this is a root in which the orchestrator itself has run.
+
     Reads .json, .jsonl and .ndjson (also .gz and .zst), .parquet, .arrow and .feather; a folder of
     run manifests is a source too. Exit codes: 0 all persisted, 1 unexpected error, 2 usage,
     3 some runs failed or were invalid, 4 stopped by the failure policy, 10 a source is missing,
     11 another batch holds the root, 12 out of time (--max-duration), 130/143 interrupted.
     """
+    sources = sources or _root(given)
     if given["dry_run"]:
         nothing_written = {"log_file": None, "on_failure": None}
         conduct("run", given | nothing_written, partial(_preview, sources), reads_only=True)
     else:
         conduct("run", given, partial(_persist, sources))
+
+
+def _root(given: Mapping[str, Any]) -> tuple[str]:
+    """The runs-dir as the source; says so. UsageError where it is not a root of the orchestrator."""
+    root = given["runs_dir"]
+    if not is_root(root):
+        raise click.UsageError(
+            f"Missing argument 'SOURCES...': they may be left out only where the runs-dir is a root in which"
+            f" the orchestrator has run, with folders <task>/cli/<run>, and {root} is not."
+        )
+    if not given["quiet"]:
+        say(f"No sources are named: reading the orchestrator's root {root}", err=True)
+    return (root,)
 
 
 def _persist(sources: tuple[str, ...], job: Job) -> int:

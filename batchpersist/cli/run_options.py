@@ -32,7 +32,7 @@ SETTLING = (
 """How the runs of a batch are settled, wherever they come from."""
 
 RUN = (
-    *reading.SOURCES,
+    *reading.SOURCES_OR_ROOT,
     *places.ROOTS,
     *places.REPORTS,
     *reading.KEYS,

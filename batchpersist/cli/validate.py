@@ -68,6 +68,7 @@ def _lines(found: Validation) -> Iterator[str]:
         f"{found.filtered:,} filtered out" if found.filtered else "",
         f"{number(found.other_events, 'other event')} passed over" if found.other_events else "",
         f"{number(found.ignored_files, 'file')} of no readable format" if found.ignored_files else "",
+        f"{number(found.incomplete, 'incomplete run')} passed over" if found.incomplete else "",
     ]
     opening = "Interrupted: so far " if found.interrupted else ""
     yield f"{opening}{', '.join(part for part in parts if part)}."
@@ -79,7 +80,7 @@ def _describe(reject: Reject) -> str:
 
 def _as_dict(found: Validation) -> dict[str, Any]:
     names = ("discovered", "invalid", "filtered", "superseded", "selected", "tasks", "bytes_read")
-    passed_over = ("other_events", "other_manifests", "ignored_files")
+    passed_over = ("other_events", "other_manifests", "ignored_files", "incomplete")
     return {
         **{name: getattr(found, name) for name in names},
         "passed_over": {name: getattr(found, name) for name in passed_over},

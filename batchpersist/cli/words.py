@@ -7,7 +7,7 @@ from typing import Any
 
 from ..models import place_of
 from ..preview import Preview
-from ..report.sentences import number, outcome, what_next
+from ..report.sentences import incomplete, number, outcome, what_next
 from ..report.wording import size
 
 SHOWN_CAUSES = 5
@@ -16,6 +16,8 @@ SHOWN_CAUSES = 5
 def summary_lines(metrics: dict[str, Any], state: str, metrics_path: str) -> Iterator[str]:
     """Lines for a person; the last one says it all. ``metrics`` as in docs/metrics.md."""
     yield from _causes(metrics["errors"], metrics["errors_omitted"])
+    if words := incomplete(metrics["passed_over"]):
+        yield words
     counts, timing = metrics["counts"], metrics["timing"]
     tasks = len(metrics["tasks"]) + metrics["tasks_omitted"]
     yield (
@@ -34,6 +36,8 @@ def preview_lines(preview: Preview) -> Iterator[str]:
         f"{preview.superseded:,} superseded by a later line"
         + (f", {preview.other_shards:,} left to other shards" if preview.other_shards else "")
     )
+    if words := incomplete({"incomplete": preview.incomplete}):
+        yield words
     unreadable = f", {preview.unreadable:,} that cannot be read" if preview.unreadable else ""
     opening = "Interrupted dry run" if preview.interrupted else "Dry run"
     found = f"{preview.new:,} new, {preview.changed:,} changed, {preview.unchanged:,} unchanged{unreadable}"

@@ -88,6 +88,7 @@ def build_metrics(
             "other_events": scan.other_events,
             "other_manifests": scan.other_manifests,
             "ignored_files": scan.ignored_files,
+            "incomplete": scan.incomplete,
         },
         "bytes": {
             "read": scan.bytes_read,

@@ -36,6 +36,7 @@ class ScanTotals:
     other_events: int = 0
     other_manifests: int = 0
     ignored_files: int = 0
+    incomplete: int = 0
     bytes_read: int = 0
     """Those of sources that the catalogue spared included."""
     other_rejects: int = 0
@@ -113,6 +114,7 @@ class IndexBuilder:
         totals.other_events += part.other_events
         totals.other_manifests += part.other_manifests
         totals.ignored_files += part.ignored_files
+        totals.incomplete += part.incomplete
         totals.bytes_read += part.bytes_read
 
     def add_rejects(self, rejects: Sequence[Reject]) -> None:

@@ -13,6 +13,7 @@ from ..memory import UNBOUNDED, MemoryBound
 from ..models import Failure, Keys
 from ..runs.runreader import RunReader
 from ..sources import (
+    FOLDERS,
     PART_BYTES,
     Copy,
     Format,
@@ -50,7 +51,7 @@ def scan_part(part: Part, keys: Keys, spool_dir: str, memory: MemoryBound = UNBO
     scan = _Scan(part, keys, spool_dir, memory)
     pieces = iter(part.pieces)
     for piece in pieces:
-        if piece.format is Format.FOLDER:
+        if piece.format in FOLDERS:
             scan.scanned.more = list(unfold(part.number, chain((piece,), pieces)))
         elif (long := scan.take(piece)) is not None:
             rest = (Part(part.number, Pieces.of([piece])) for piece in pieces)
@@ -83,6 +84,7 @@ class _Scan:
             starts_file=part.starts_file,
             other_manifests=part.other_manifests,
             ignored_files=part.ignored_files,
+            incomplete=part.incomplete,
         )
 
     def take(self, piece: Piece) -> Copy | None:

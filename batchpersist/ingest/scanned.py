@@ -43,6 +43,7 @@ class ScannedPart:
     other_events: int = 0
     other_manifests: int = 0
     ignored_files: int = 0
+    incomplete: int = 0
     bytes_read: int = 0
     """Of the sources, as stored (compressed, where they are)."""
     tallies: list[Tally] = field(default_factory=list)

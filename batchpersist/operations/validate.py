@@ -30,6 +30,7 @@ class Validation:
     other_events: int
     other_manifests: int
     ignored_files: int
+    incomplete: int
     bytes_read: int
     rejects: list[Reject]
     """What is invalid, in source order."""
@@ -79,6 +80,7 @@ def validate_sources(
         other_events=totals.other_events,
         other_manifests=totals.other_manifests,
         ignored_files=totals.ignored_files,
+        incomplete=totals.incomplete,
         bytes_read=totals.bytes_read,
         rejects=index.rejects,
         interrupted=index.cut_short,

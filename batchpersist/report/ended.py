@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from ..figures.counts import Counts
 from .document import BatchDocument, Level, Metrics, Task, Verdict
-from .sentences import outcome, what_next
+from .sentences import incomplete, outcome, what_next
 
 SLOWEST = 15
 """Tasks that are listed for their time."""
@@ -30,6 +30,7 @@ def from_metrics(metrics: Metrics) -> BatchDocument:
         timing=metrics.timing,
         errors=metrics.errors,
         errors_omitted=metrics.errors_omitted,
+        notes=[words] if (words := incomplete(metrics.passed_over)) else [],
     )
     give_tasks(document, metrics.tasks, metrics.tasks_omitted)
     return document

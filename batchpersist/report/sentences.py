@@ -49,6 +49,12 @@ def what_next(counts: Mapping[str, int], state: str) -> str:
     return "Nothing failed."
 
 
+def incomplete(passed_over: Mapping[str, int]) -> str:
+    """How many runs of the orchestrator have no summary; empty where all have one."""
+    found = passed_over.get("incomplete", 0)
+    return f"{number(found, 'run folder')} without a run-summary.json (incomplete)." if found else ""
+
+
 def number(count: int, noun: str) -> str:
     """``1 run``, ``2,000 runs``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

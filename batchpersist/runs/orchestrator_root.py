@@ -6,8 +6,7 @@ Below a root, a task's folder holds for each run, by the run's id:
     <task>/<run>/manifest.json           its manifest, which older versions wrote alone
 
 Everything else is the orchestrator's own business, and some of it is secret. A root has no name of its own
-(it may be a copy), so what tells it from other folders is its structure. Nothing here opens a file, and
-nothing raises: a folder that cannot be listed is taken for an empty one.
+(it may be a copy), so what tells it from other folders is its structure. Nothing here opens a file.
 """
 
 from __future__ import annotations
@@ -47,21 +46,29 @@ def manifest_of(run: str) -> str:
 
 
 def folders(path: str) -> Iterator[str]:
-    """The names of the folders in a folder, in no order, without hidden ones and links."""
-    with suppress(OSError), os.scandir(path) as entries:
+    """The names of the folders in a folder, in no order, without hidden ones and links.
+
+    A folder that does not exist is empty. Raises OSError where one cannot be listed.
+    """
+    with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
         for entry in entries:
             if entry.name[0] != "." and entry.is_dir(follow_symlinks=False):
                 yield entry.name
 
 
 def tasks_in(root: str) -> Iterator[str]:
-    """The names of what may be tasks' folders in a root, in no order."""
+    """The names of what may be tasks' folders in a root, in no order. Raises as ``folders`` does."""
     return (name for name in folders(root) if name != LOCAL_MCP)
 
 
 def runs_in(task: str) -> set[str]:
-    """The ids that runs may have in a task's folder: those of its run folders, and of its manifests."""
-    return {*folders(f"{task}/{CLI}"), *(name for name in folders(task) if name not in NOT_RUNS)}
+    """The ids that runs may have in a task's folder: those of its run folders, and of its manifests.
+
+    Raises as ``folders`` does.
+    """
+    in_task = set(folders(task))
+    in_cli = set(folders(f"{task}/{CLI}")) if CLI in in_task else set()
+    return in_task - NOT_RUNS | in_cli
 
 
 def is_run_folder(path: str) -> bool:
@@ -70,14 +77,18 @@ def is_run_folder(path: str) -> bool:
 
 
 def is_task_folder(path: str) -> bool:
-    """Whether a folder is a task's in a root: it has run folders."""
+    """Whether a folder is a task's in a root: it has run folders. No: it cannot be listed, perhaps."""
     cli = f"{path}/{CLI}"
-    return not os.path.islink(cli) and any(is_run_folder(f"{cli}/{run}") for run in folders(cli))
+    with suppress(OSError):
+        return any(is_run_folder(f"{cli}/{run}") for run in folders(cli)) and not os.path.islink(cli)
+    return False
 
 
 def is_root(path: str) -> bool:
-    """Whether a folder is a root: one of the folders in it is a task's."""
-    return any(is_task_folder(f"{path}/{task}") for task in tasks_in(path))
+    """Whether a folder is a root: one of the folders in it is a task's. No: it cannot be listed, perhaps."""
+    with suppress(OSError):
+        return any(is_task_folder(f"{path}/{task}") for task in tasks_in(path))
+    return False
 
 
 def root_above(names: Sequence[str]) -> int | None:
@@ -86,3 +97,18 @@ def root_above(names: Sequence[str]) -> int | None:
     ``names``: the folders from the topmost down, and the file. For storage that is listed as a whole.
     """
     return len(names) - 4 if names[-1] in SIGNS and len(names) >= 4 and names[-3] == CLI else None
+
+
+def run_of(names: Sequence[str]) -> str | None:
+    """The id of the run that a file belongs to, which lies there as ``names`` say, from its root down.
+
+    None for whatever is the orchestrator's own business.
+    """
+    task, *rest = names
+    run = None
+    if len(rest) > 2 and rest[0] == CLI:
+        run = rest[1]
+    elif len(rest) == 2 and rest[1] == MANIFEST and rest[0] not in NOT_RUNS:
+        run = rest[0]
+    is_own = task == LOCAL_MCP or task.startswith(".") or run is None or run.startswith(".")
+    return None if is_own else run

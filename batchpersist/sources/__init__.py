@@ -10,11 +10,12 @@ from .copying import Copy, copy_lines, ensure_copy, is_spooled, place
 from .discover import STANDARD_INPUT, absolute, discover, is_there, unfold
 from .objects import fetch, is_remote
 from .parts import PART_BYTES, Part, Reject, range_part
-from .pieces import Format, Piece, Pieces
+from .pieces import FOLDERS, Format, Piece, Pieces
 from .reading import read_piece
 from .sourcefile import SourceFile, decoded, encoded_piece, source_names
 
 __all__ = [
+    "FOLDERS",
     "PART_BYTES",
     "STANDARD_INPUT",
     "Copy",

@@ -13,7 +13,7 @@ from ..errors import SourceMissingError, UsageError
 from .copying import is_spooled
 from .objects import is_folder, is_object_there, is_remote, objects
 from .parts import PART_BYTES, Part, Reject, range_part
-from .pieces import SUFFIXES, Format, Piece, Pieces, format_of
+from .pieces import FOLDERS, SUFFIXES, Format, Piece, Pieces, format_of
 from .walk import Finding, Passed, entries, folder, found_file, walk
 
 STANDARD_INPUT = "-"
@@ -159,7 +159,7 @@ class _Batch:
     def add(self, finding: Finding) -> None:
         if isinstance(finding, Piece):
             self.pieces.append(finding)
-            if finding.format is Format.FOLDER:
+            if finding.format in FOLDERS:
                 self.files += len(finding.names) or FOLDER_FILES
             else:
                 self.files += 1
@@ -175,5 +175,6 @@ class _Batch:
             Pieces.of(self.pieces),
             other_manifests=self._passed[Passed.OTHER_MANIFEST],
             ignored_files=self._passed[Passed.IGNORED_FILE],
+            incomplete=self._passed[Passed.INCOMPLETE],
             rejects=tuple(self._rejects),
         )

@@ -7,17 +7,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ..errors import SourceUnreachableError, SourceUnreadableError, UsageError, failure_of
+from ..runs.orchestrator_root import CLI, SECRETS, root_above, run_of
 from .parts import Reject
 from .pieces import Piece, format_of
 from .spool import Spool
-from .walk import Finding, Passed, is_doubtful
+from .walk import Finding, Passed, is_doubtful, look_for_run
 
 if TYPE_CHECKING:
     from pyarrow import NativeFile
@@ -79,13 +80,52 @@ def objects(source: str) -> Iterator[Finding]:
     except SourceUnreadableError as error:
         yield Reject(_name(split, split.path), 0, failure_of(error))
         return
-    files = [info for info in found if info.type is FileType.File]
-    for names, info in sorted((info.path[len(base) + 1 :].split("/"), info) for info in files):
-        if any(name.startswith(".") for name in names):
+    files = {tuple(info.path.split("/")): info for info in found if info.type is FileType.File}
+    depth = base.count("/") + 1
+
+    def look_at(names: Names, doubtful: bool) -> Finding | None:
+        if names not in files:
+            return None
+        key = "/".join([*filter(None, [split.path.strip("/")]), *map(_quoted, names[depth:])])
+        return _finding(split, key, files[names], doubtful=doubtful)
+
+    def look_for(task: Names, run: str, has_folder: bool) -> Iterator[Finding]:
+        return look_for_run(
+            run, lambda file, doubtful: look_at((*task, *file.split("/")), doubtful), lambda _run: has_folder
+        )
+
+    for (names, is_run), has_folder in sorted(_units(files, depth).items()):
+        if is_run:
+            yield from look_for(names[:-1], names[-1], has_folder)
+        elif names[-1] in SECRETS:
+            yield Passed.IGNORED_FILE
+        elif (doubtful := is_doubtful(names[-1], names[depth:-1])) is None:
+            yield Passed.OTHER_MANIFEST
+        elif (found := look_at(names, doubtful)) is not None:
+            yield found
+
+
+Names = tuple[str, ...]
+"""The bucket, the folders in it, and a file."""
+
+
+def _units(files: Iterable[Names], depth: int) -> dict[tuple[Names, bool], bool]:
+    """What there is to look at: files, and (True) runs in roots of the orchestrator, as task and run id.
+
+    For a run: whether it has a run folder. ``depth``: of the source.
+    """
+    roots = {names[:above] for names in files if (above := root_above(names)) is not None}
+    units: dict[tuple[Names, bool], bool] = {}
+    for names in files:
+        root = next((length for length in range(len(names)) if names[:length] in roots), None)
+        if any(name.startswith(".") for name in names[depth:root]):
             continue
-        key = "/".join([*filter(None, [split.path.strip("/")]), *map(_quoted, names)])
-        doubtful = is_doubtful(names[-1], names[:-1])
-        yield Passed.OTHER_MANIFEST if doubtful is None else _finding(split, key, info, doubtful=doubtful)
+        if root is None:
+            units[names, False] = False
+        elif (run := run_of(names[root:])) is not None:
+            unit = ((*names[: root + 1], run), True)
+            units[unit] = units.get(unit, False) or names[root + 1] == CLI
+    return units
 
 
 def fetch(piece: Piece, spool_dir: str) -> Piece:

@@ -41,6 +41,8 @@ class Part:
     """Passed over on the way."""
     ignored_files: int = 0
     """Of no readable suffix, or not a file at all."""
+    incomplete: int = 0
+    """Run folders of the orchestrator without a summary."""
     rejects: tuple[Reject, ...] = ()
     """Folders that could not be listed, and files that cannot even be named."""
 

@@ -29,10 +29,15 @@ class Format(Enum):
     """In the spool."""
     FOLDER = auto()
     """All that is below it, or some files in it."""
+    TASK = auto()
+    """A task's folder in a root of the orchestrator: its runs, or some of them."""
 
     __hash__ = object.__hash__
     """Of each member there is one; Enum's own is a call of Python, for each look into a table by format."""
 
+
+FOLDERS = {Format.FOLDER, Format.TASK}
+"""What is to be walked before it is read."""
 
 SUFFIXES = {
     ".json": Format.JSON,
@@ -78,7 +83,8 @@ class Piece(NamedTuple):
     parents: tuple[str, ...] = ()
     """Of a folder: the names from the source (excluded) down to it (included)."""
     names: tuple[str, ...] = ()
-    """Of a folder: some of its files, that nobody has looked at yet; empty: all that is in it."""
+    """Of a folder: some of its files (of a task's: runs), that nobody has looked at yet; empty: all that is
+    in it."""
 
     def cut(self, size: int) -> Iterator[Piece]:
         """Ranges of ``size`` bytes that cover it."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import stat
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from itertools import groupby, islice
 
 from ..errors import failure_of
+from ..runs import orchestrator_root
+from ..runs.orchestrator_root import CLI, LOCAL_MCP, SECRETS, SUMMARY, manifest_of, summary_of
 from ..stamps import lasting_stamp, moment, state
 from .parts import Reject
-from .pieces import Format, Piece, format_of
+from .pieces import FOLDERS, Format, Piece, format_of
 
 
 class Passed(Enum):
@@ -20,6 +23,8 @@ class Passed(Enum):
 
     OTHER_MANIFEST = auto()
     IGNORED_FILE = auto()
+    INCOMPLETE = auto()
+    """A run folder of the orchestrator without a summary."""
 
 
 Finding = Piece | Reject | Passed
@@ -39,7 +44,7 @@ def entries(folder: Piece, limit: int) -> Iterator[Finding]:
     After ``limit`` findings come, unseen, the files that are left, some at a time.
     """
     try:
-        listed = _Folder(folder)
+        listed = _open(folder)
     except OSError as error:
         yield Reject(printable(folder.name), 0, failure_of(error))
     else:
@@ -55,7 +60,7 @@ def walk(pieces: Iterable[Piece], limit: int = sys.maxsize) -> Iterator[Finding]
     folders may be nested deeper than Python's calls.
     """
     left: Iterator[Finding] = iter(pieces)
-    stack: list[tuple[_Folder, Iterator[Finding]]] = []
+    stack: list[tuple[_Folder | _Task, Iterator[Finding]]] = []
     found = 0
     while found < limit:
         finding = next(stack[-1][1] if stack else left, None)
@@ -64,9 +69,9 @@ def walk(pieces: Iterable[Piece], limit: int = sys.maxsize) -> Iterator[Finding]
                 return
             stack.pop()
             continue
-        if isinstance(finding, Piece) and finding.format is Format.FOLDER:
+        if isinstance(finding, Piece) and finding.format in FOLDERS:
             try:
-                listed = _Folder(finding)
+                listed = _open(finding)
             except OSError as error:
                 finding = Reject(printable(finding.name), 0, failure_of(error))
             else:
@@ -83,14 +88,28 @@ _NO_SOURCES = frozenset({"runs.json", "state.json", "metrics.json"})
 """What batchpersist and the orchestrator leave in an out-dir: passed over where they hold no run."""
 
 
+def _open(piece: Piece) -> _Folder | _Task:
+    """List a folder, as what it turns out to be. Raises OSError where it cannot be listed."""
+    if piece.format is Format.TASK:
+        return _Task(piece)
+    listed = _Folder(piece)
+    return _Task(piece._replace(format=Format.TASK)) if listed.is_task else listed
+
+
 class _Folder:
-    """One folder under way. At a million files in it, only their names are held."""
+    """One folder under way. At a million files in it, only their names are held.
+
+    Of a root of the orchestrator only the tasks' folders are taken, of a run folder only the summary.
+    """
 
     def __init__(self, piece: Piece) -> None:
         self._piece = piece
         self._path, self._name = piece.path.rstrip("/"), piece.name.rstrip("/")
         self._folders: set[str] = set()
-        self._entries = iter(piece.names or self._list())
+        self._folder_format = Format.FOLDER
+        self.is_task = self._is_run = False
+        """Of a root of the orchestrator."""
+        self._entries = iter(piece.names or self._recognise(self._list()))
 
     def _list(self) -> list[str]:
         names = []
@@ -107,6 +126,26 @@ class _Folder:
         names.sort()
         return names
 
+    def _recognise(self, names: list[str]) -> list[str]:
+        """What to take of the names in a folder, which may be the orchestrator's.
+
+        A look into each folder in it costs too much, unless the folder was named itself, or a name in it
+        raises the suspicion.
+        """
+        parent, own_name = os.path.split(self._path)
+        is_named = not self._piece.parents
+        if CLI in self._folders and orchestrator_root.is_task_folder(self._path):
+            self.is_task = True
+        elif (is_named or LOCAL_MCP in self._folders) and orchestrator_root.is_root(self._path):
+            self._folder_format = Format.TASK
+            return [name for name in names if name in self._folders and name != LOCAL_MCP]
+        elif os.path.basename(parent) == CLI and orchestrator_root.is_run_folder(self._path):
+            self._is_run = True
+            return [SUMMARY]
+        elif is_named and own_name == LOCAL_MCP and orchestrator_root.is_root(parent):
+            return []
+        return names
+
     def findings(self) -> Iterator[Finding]:
         """What its entries are, in order."""
         path, name, parents = self._path, self._name, self._piece.parents
@@ -114,14 +153,20 @@ class _Folder:
         for entry in self._entries:
             if entry in self._folders:
                 yield self._folder(entry)
+            elif self._is_run:
+                found = _look_at(Format.JSON, f"{path}/{entry}", f"{name}/{entry}", below=below + len(entry))
+                yield Passed.INCOMPLETE if found is None else found
+            elif entry in SECRETS:
+                yield Passed.IGNORED_FILE
             elif (doubtful := is_doubtful(entry, parents)) is None:
                 yield Passed.OTHER_MANIFEST
             else:
                 yield found_file(f"{path}/{entry}", f"{name}/{entry}", doubtful, below + len(entry))
 
     def _folder(self, entry: str) -> Piece:
-        piece = folder(f"{self._path}/{entry}", f"{self._name}/{entry}")
-        return piece._replace(parents=(*self._piece.parents, entry))
+        parents = (*self._piece.parents, entry)
+        path, name = f"{self._path}/{entry}", f"{self._name}/{entry}"
+        return Piece(self._folder_format, path, name, 0, 0, parents=parents)
 
     def rest(self) -> Iterator[Piece]:
         """What has not been taken yet: folders, and files unseen."""
@@ -131,6 +176,53 @@ class _Folder:
             else:
                 while names := tuple(islice(entries, UNSEEN_FILES)):
                     yield self._piece._replace(names=names)
+
+
+class _Task:
+    """A task's folder under way, in a root of the orchestrator: its runs are looked for by their names."""
+
+    def __init__(self, piece: Piece) -> None:
+        self._piece = piece
+        self._path, self._name = piece.path.rstrip("/"), piece.name.rstrip("/")
+        self._runs = iter(piece.names or sorted(orchestrator_root.runs_in(self._path)))
+        self._found: deque[Finding] = deque()
+        """Of the last run."""
+
+    def findings(self) -> Iterator[Finding]:
+        """What there is of its runs, in the order of their names."""
+        for run in self._runs:
+            self._found.extend(look_for_run(run, self._file, self._has_run_folder))
+            while self._found:
+                yield self._found.popleft()
+
+    def _has_run_folder(self, run: str) -> bool:
+        return os.path.lexists(f"{self._path}/{CLI}/{run}")
+
+    def _file(self, file: str, doubtful: bool) -> Finding | None:
+        below = sum(len(parent) + 1 for parent in self._piece.parents) + 1 + len(file)
+        return _look_at(Format.JSON, f"{self._path}/{file}", f"{self._name}/{file}", doubtful, below)
+
+    def rest(self) -> Iterator[Finding]:
+        """What has not been taken yet: runs that nobody has looked for."""
+        yield from self._found
+        while names := tuple(islice(self._runs, UNSEEN_FILES)):
+            yield self._piece._replace(names=names)
+
+
+def look_for_run(
+    run: str, look_at: Callable[[str, bool], Finding | None], has_folder: Callable[[str], bool]
+) -> Iterator[Finding]:
+    """What there is of a run in a task's folder: its summary, or else its manifest.
+
+    ``look_at`` is given a path from the task's folder, and whether the file is doubtful.
+    """
+    found = look_at(summary_of(run), False)
+    if found is None:
+        if has_folder(run):
+            yield Passed.INCOMPLETE
+        found = look_at(manifest_of(run), True)  # those of old versions may be of another schema
+    if found is not None:
+        yield found
 
 
 def is_doubtful(entry: str, parents: Sequence[str]) -> bool | None:
@@ -151,9 +243,17 @@ def found_file(path: str, name: str, doubtful: bool = False, below: int = 0) -> 
     kind = format_of(name)
     if kind is None:
         return Passed.IGNORED_FILE
+    found = _look_at(kind, path, name, doubtful, below)
+    return Piece(kind, path, name, 0, 0, doubtful, below=below) if found is None else found
+
+
+def _look_at(kind: Format, path: str, name: str, doubtful: bool = False, below: int = 0) -> Finding | None:
+    """None where there is no such file."""
     before = moment()
     try:
         status = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
     except OSError:
         return Piece(kind, path, name, 0, 0, doubtful, below=below)
     if not stat.S_ISREG(status.st_mode):

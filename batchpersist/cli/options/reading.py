@@ -16,6 +16,9 @@ _option = section("What is read")
 
 SOURCES = (click.argument("sources", nargs=-1, required=True, type=click.Path(), metavar="SOURCES..."),)
 
+SOURCES_OR_ROOT = (click.argument("sources", nargs=-1, type=click.Path(), metavar="[SOURCES]..."),)
+"""For a command that finds sources of its own where none are named."""
+
 KEYS = (
     _option(
         "--task-key",
