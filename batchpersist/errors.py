@@ -81,6 +81,20 @@ class LockHeldError(BatchPersistError):
         return f"{self.path} is left alone: {self.reason}"
 
 
+class FlockMissingError(BatchPersistError, OSError):
+    """The file system of a lock file has no flock, so that nobody can be held off."""
+
+    exit_code = 11
+
+    def __str__(self) -> str:
+        name = errno.errorcode.get(self.errno or 0, self.errno)
+        return (
+            f"cannot lock {self.filename}: [{name}] {self.strerror}; the file system has no flock, or its"
+            " lock service is down (mount Lustre with -o flock, start rpc.statd for NFS 3, or choose a"
+            " --runs-dir elsewhere)"
+        )
+
+
 class BatchMissingError(BatchPersistError):
     """There is no such batch, or nothing is left of it."""
 

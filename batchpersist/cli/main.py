@@ -50,7 +50,7 @@ class _CodedError(click.ClickException):
     """An error of the batch itself, on its way to ``Error: ...`` and its exit code."""
 
     def __init__(self, error: BatchPersistError | OSError) -> None:
-        words = str(failure_of(error) if isinstance(error, OSError) else error)
+        words = str(error if isinstance(error, BatchPersistError) else failure_of(error))
         from ..report.wording import printable  # seldom needed
 
         super().__init__(printable(words))

@@ -8,9 +8,8 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from filelock import FileLock, Timeout
-
 from ..errors import UsageError
+from ..locking.kernellock import KernelLock, Timeout
 
 PREFIX = ".batchpersist-compare-"
 """With a dot in front: no source that is a folder reads what is in it."""
@@ -29,7 +28,7 @@ def scratch_folder(parent: str, *, keep: bool = False) -> Iterator[str]:
     _sweep(parent)
     folder = os.path.join(parent, PREFIX + secrets.token_hex(4))
     os.mkdir(folder, 0o700)
-    lock = FileLock(os.path.join(folder, _LOCK), thread_local=False)
+    lock = KernelLock(os.path.join(folder, _LOCK))
     try:
         with lock:
             yield folder
@@ -63,7 +62,7 @@ def _sweep(parent: str) -> None:
         if not os.path.isfile(path):  # kept by its owner's wish, or made this very moment
             continue
         try:
-            with FileLock(path, timeout=0):
+            with KernelLock(path, timeout=0):
                 remove(folder)
         except (Timeout, OSError):
             continue

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 
 import msgspec
-from filelock import FileLock, Timeout
 
 from ..errors import BatchLockedError
 from ..files import atomic
@@ -23,6 +22,7 @@ from ..layout import LOCK_SUFFIX, Layout
 from ..models import Durability
 from ..moments import utc_text
 from ..runs.partition import shards_in
+from .kernellock import KernelLock, Timeout, flock
 
 POLL_SECONDS = 0.2
 """Between two looks at a lock that is waited for."""
@@ -53,7 +53,7 @@ class BatchLock:
     ``description``: what a person would call the batch. ``wait``: seconds to wait for the other
     batch to end (0: none), as long as ``keep_waiting``, told who that is, says so.
 
-    An flock (``filelock.FileLock``) on ``layout.batch_lock``: it ends with the process, however that
+    An flock on ``layout.batch_lock``: it ends with the process, however that
     dies, and reaches as far as the file system takes flock (on NFS: all its clients). The lock file
     itself may stay behind and means nothing. Whoever takes one first looks at those of its rivals, all
     of them behind one gate.
@@ -74,14 +74,13 @@ class BatchLock:
         self._keep_waiting = keep_waiting
         self._pid = 0
         self._started = ""
-        # Not thread-local: a batch may be ended by another thread than the one that began it.
-        self._lock = FileLock(self._path, thread_local=False)
+        self._lock = KernelLock(self._path)
 
     def acquire(self) -> None:
         """Take the lock; the folder is made where it is missing.
 
-        Raises BatchLockedError (who holds it, since when), OSError, and RuntimeError when this object
-        holds the lock already.
+        Raises BatchLockedError (who holds it, since when), FlockMissingError, OSError, and RuntimeError
+        when this object holds the lock already.
         """
         if self._lock.is_locked:
             raise RuntimeError(f"batch lock is held already: {self._path}")
@@ -103,7 +102,7 @@ class BatchLock:
     def _try(self) -> str | None:
         """Take the lock; or else the path of the one that stands in the way."""
         try:
-            with FileLock(self._layout.batch_gate, timeout=GATE_SECONDS):
+            with KernelLock(self._layout.batch_gate, GATE_SECONDS):
                 for rival in self._rivals():
                     if _holder_at(rival) is not None:
                         return rival
@@ -198,7 +197,7 @@ def _holder_at(path: str) -> BatchHolder | None:
     except FileNotFoundError:
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, path)
     except BlockingIOError:
         return _read_holder(path)
     finally:

@@ -56,11 +56,11 @@ def remove_judged(path: str, mutex: str, judged: Seen | None) -> bool:
     Guarded by the flock on ``mutex``. False: it is another one, or gone, or somebody holds the mutex.
     Raises OSError.
     """
-    from filelock import FileLock, Timeout  # slow to import, seldom needed
+    from .kernellock import KernelLock, Timeout  # slow to import, seldom needed
 
     try:
         os.makedirs(os.path.dirname(mutex), exist_ok=True)
-        with FileLock(mutex, timeout=0):
+        with KernelLock(mutex, timeout=0):
             if look(path) != judged:
                 return False
             os.unlink(path)

@@ -100,13 +100,15 @@ def ensure_copy(file: SourceFile, keys: Keys, spool_dir: str, alive: Callable[[]
 def _locked(path: str, alive: Callable[[], None]) -> Iterator[int]:
     """Hold a lock that ends with its process; gives the file's descriptor.
 
-    Not ``filelock``'s: that makes the folder again which an ended batch has removed.
+    Not a ``KernelLock``: that makes the folder again which an ended batch has removed.
     """
+    from ..locking.kernellock import flock  # slow to import, seldom needed
+
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
     try:
         while True:
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, path)
                 break
             except BlockingIOError:
                 alive()
