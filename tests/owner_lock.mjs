@@ -70,7 +70,7 @@ function isStale(file) {
 }
 
 function remove(file, token) {
-  if (ownerIn(look(file)?.text)?.token === token) fs.unlinkSync(file);
+  if (ownerIn(look(file)?.text)?.token === token) fs.rmSync(file, { force: true });
 }
 
 function attempt(lock, taskId, token) {
