@@ -3,9 +3,9 @@ from .audit import AuditReport as AuditReport
 from .audit import audit_root as audit_root
 from .batch import run_batch as run_batch
 from .batches.batchreport import BatchReport as BatchReport
-from .compare.comparing import Comparison as Comparison
-from .compare.comparing import compare_batches as compare_batches
 from .compare.options import CompareOptions as CompareOptions
+from .compare.run import Comparison as Comparison
+from .compare.run import compare_batches as compare_batches
 from .errors import BatchLockedError as BatchLockedError
 from .errors import BatchPersistError as BatchPersistError
 from .errors import InvalidRunError as InvalidRunError

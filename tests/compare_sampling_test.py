@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import accumulate, pairwise
+from random import Random
 
 import pytest
 
-from batchpersist.compare.sampling import FIRST, SLOWEST, STEP, Cost, Sample, choose_sample, duration
-from batchpersist.compare.variants import Variant
+from batchpersist.compare.options import Variant
+from batchpersist.compare.sampling import (
+    FIRST,
+    SLOWEST,
+    STEP,
+    Cost,
+    Sample,
+    choose_sample,
+    duration,
+    likely_seconds,
+)
 
 SLOW, FAST = Variant("sequential", 1), Variant("grouped", 1)
 RUN = 1000
@@ -45,10 +55,15 @@ class World:
         self.now += seconds
         return seconds
 
-    def choose(self, rounds: int = 6) -> Sample:
-        costs = {variant: Cost(self.written[variant]) for variant in (SLOW, FAST)}
+    def choose(self, *rounds: int, least: int = FIRST, variants: Sequence[Variant] = (SLOW, FAST)) -> Sample:
+        costs = {variant: Cost(self.written[variant]) for variant in variants}
         return choose_sample(
-            self.available, costs, rounds, trial=self.trial, left=lambda: self.max_time - self.now
+            self.available,
+            costs,
+            rounds or (6,),
+            trial=self.trial,
+            left=lambda: self.max_time - self.now,
+            least=least,
         )
 
     def rounds_take(self, rows: int, rounds: int = 6) -> float:
@@ -57,26 +72,25 @@ class World:
 
 def test_few_runs_are_all_compared_and_nothing_is_tried() -> None:
     world = World(FIRST, 1.0)
-    assert world.choose() == (FIRST, None)
+    assert world.choose() == (FIRST, 6, None)
     assert world.trials == []
 
 
 def test_all_are_compared_where_there_is_time() -> None:
     world = World(20_000, 36_000.0)
-    assert world.choose() == (20_000, None)
+    assert world.choose() == (20_000, 6, None)
 
 
 @pytest.mark.parametrize("available", [5_000, 50_000])
 @pytest.mark.parametrize("max_time", [60.0, 300.0, 1_200.0])
 def test_the_sample_is_about_as_large_as_the_time_allows(available: int, max_time: float) -> None:
     world = World(available, max_time)
-    rows, reason = world.choose()
+    rows, _, reason = world.choose()
     left = max_time - world.now
     if reason is None:
         assert rows == available
         assert world.rounds_take(rows) <= left
     else:
-        assert f"only the first {rows:,} are compared" in reason
         assert f"all {available:,}" in reason
         assert world.rounds_take(rows) <= left < world.rounds_take(3 * rows)
 
@@ -93,7 +107,7 @@ def test_what_the_reason_says_of_all_of_them_is_not_too_little_and_not_far_too_m
 
 def test_a_hopelessly_slow_one_is_found_out_at_little_cost() -> None:
     world = World(1_000_000, 120.0)
-    rows, reason = world.choose()
+    rows, _, reason = world.choose()
     assert reason is not None
     assert world.now < 0.2 * 120
     assert rows < 10_000
@@ -101,7 +115,7 @@ def test_a_hopelessly_slow_one_is_found_out_at_little_cost() -> None:
 
 def test_without_any_time_the_first_runs_are_compared_all_the_same() -> None:
     world = World(5_000, 0.1)
-    rows, reason = world.choose()
+    rows, _, reason = world.choose()
     assert rows == FIRST
     assert reason is not None
     assert [rows for _, rows in world.trials] == [1, 1, FIRST, FIRST]
@@ -118,7 +132,7 @@ def test_no_trial_is_much_larger_than_the_one_before() -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_noise_does_not_make_it_overrun_by_much(seed: int) -> None:
     world = World(20_000, 300.0, noise=lambda trial: 0.7 + 0.6 * ((trial * 7 + seed * 3) % 11) / 10)
-    rows, _ = world.choose()
+    rows, _, _ = world.choose()
     assert world.rounds_take(rows) <= 3 * (300.0 - world.now)
 
 
@@ -153,3 +167,47 @@ def test_noise_in_a_trial_is_not_taken_for_bytes_that_nobody_writes_so_slowly() 
 )
 def test_durations_in_the_unit_that_a_person_would_choose(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+def test_fewer_rounds_are_preferred_to_fewer_runs() -> None:
+    """How many workers is a question about as many runs as a batch has."""
+    world = World(30_000, 22.0)
+    rows, rounds, reason = world.choose(6, 5, 4, 3, least=2_000, variants=(FAST,))
+    assert (rows, reason) == (30_000, None)
+    assert 3 <= rounds < 6
+    assert rounds * world.takes(FAST, rows) <= 22.0 - world.now < 6 * world.takes(FAST, rows)
+
+
+def test_a_sample_is_never_below_the_least() -> None:
+    world = World(30_000, 0.5)
+    rows, rounds, reason = world.choose(6, 3, least=2_000, variants=(FAST,))
+    assert (rows, rounds) == (2_000, 3)
+    assert reason is not None
+
+
+@pytest.mark.parametrize("per_byte", [0.0, 1e-9, 1e-8])
+def test_what_all_runs_would_take_follows_the_growth_that_was_measured(per_byte: float) -> None:
+    written_bytes = written(30_000, 10, "run")
+
+    def takes(rows: int) -> float:
+        return 0.3 + 2e-3 * rows + per_byte * written_bytes[rows - 1]
+
+    trials = [(rows, takes(rows)) for rows in (1, 100, 400, 900)]
+    assert likely_seconds(trials, written_bytes, 30_000) == pytest.approx(takes(30_000), rel=0.02)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_noise_in_the_trials_keeps_it_within_reason(seed: int) -> None:
+    random = Random(seed)
+    written_bytes = written(30_000, 10, "run")
+
+    def takes(rows: int) -> float:
+        return 0.3 + 2e-3 * rows + 2e-9 * written_bytes[rows - 1]
+
+    trials = [(rows, takes(rows) * random.uniform(0.85, 1.15)) for rows in (1, 100, 400, 1_600)]
+    guess = likely_seconds(trials, written_bytes, 30_000)
+    assert 0.5 * 2e-3 * 30_000 <= guess <= 0.3 + 2.5e-3 * 30_000 + written_bytes[-1] / SLOWEST
+
+
+def test_what_all_runs_would_take_of_one_measurement_alone_is_its_share() -> None:
+    assert likely_seconds([(50, 2.0)], written(50, 10, "run"), 50) == 2.0

@@ -12,8 +12,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from schemafields import fields_of, leaves
 
-from batchpersist.compare.advice import advise
-from batchpersist.report.comparison import Comparison
+from batchpersist.compare.document import Comparison, schema
+from batchpersist.compare.statistics import answer, recommend
 from batchpersist.report.comparisontext import render_comparison
 
 SCHEMA = json.loads((resources.files("batchpersist") / "compare.schema.json").read_text())
@@ -27,16 +27,20 @@ def example():
 def test_the_schema_is_a_schema_and_the_example_is_as_it_says():
     Draft202012Validator.check_schema(SCHEMA)
     Draft202012Validator(SCHEMA).validate(example())
-    assert list(example()) == SCHEMA["required"]
+    assert list(example()) == SCHEMA["$defs"]["Comparison"]["required"]
 
 
-@pytest.mark.parametrize("part", ["host", "sample", "rounds", "proof"])
+def test_the_schema_that_is_shipped_is_made_from_the_declaration():
+    assert json.loads(json.dumps(schema())) == SCHEMA, "python docs/make.py"
+
+
+@pytest.mark.parametrize("part", ["host", "history", "recommendation"])
 def test_it_refuses_what_it_does_not_know(part):
     document = example()
     document[part]["surprise"] = 1
     assert not Draft202012Validator(SCHEMA).is_valid(document)
     del document[part]["surprise"]
-    document["variants"][0]["surprise"] = 1
+    document["questions"][0]["variants"][0]["surprise"] = 1
     assert not Draft202012Validator(SCHEMA).is_valid(document)
 
 
@@ -47,9 +51,12 @@ def test_the_page_shows_what_is_printed_of_the_example():
     assert f"```text\n{render_comparison(msgspec.convert(example(), Comparison))}```" in PAGE
 
 
-def test_the_advice_of_the_example_follows_from_its_figures():
-    document = example()
-    assert document["advice"] == advise(document["variants"], cpus=document["host"]["cpus"], seed=0)
+def test_the_answers_of_the_example_follow_from_its_figures():
+    found = msgspec.convert(example(), Comparison)
+    for asked in found.questions:
+        assert asked.answer == answer(asked.question, asked.variants, found.host.cpus)
+    one_by_one = found.recommendation.one_by_one_seconds
+    assert found.recommendation == recommend(found.questions, found.runs, one_by_one)
 
 
 def test_the_page_explains_every_field_and_no_other():

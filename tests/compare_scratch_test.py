@@ -12,8 +12,14 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from batchpersist.compare.histories import copy_histories, history_size
-from batchpersist.compare.scratch import PREFIX, place_beside, remove, scratch_folder
+from batchpersist.compare.scratch import (
+    PREFIX,
+    copy_histories,
+    history_size,
+    place_beside,
+    remove,
+    scratch_folder,
+)
 from batchpersist.errors import UsageError
 from batchpersist.layout import Layout
 

@@ -20,17 +20,17 @@ from engine import run, tree
 from jsonschema import Draft202012Validator
 
 from batchpersist.cli.main import cli
-from batchpersist.compare import comparing
-from batchpersist.compare.comparing import compare_batches
-from batchpersist.compare.measuring import Measurement, measure
+from batchpersist.compare import run as comparing
+from batchpersist.compare.measure import Measurement, measure
 from batchpersist.compare.options import CompareOptions
+from batchpersist.compare.run import compare_batches
 from batchpersist.compare.scratch import PREFIX
 from batchpersist.errors import MeasurementError
 from batchpersist.options import BatchOptions
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
-QUICK = ("--runs", "2", "--warmup", "0")
-ALONE = ("--runs", "1", "--warmup", "0", "--modes", "grouped", "-j1")
+QUICK = ("--rounds", "2", "--warmup", "0")
+ALONE = ("--rounds", "1", "--warmup", "0", "--modes", "grouped", "-j1")
 ONE = CompareOptions(rounds=1, warmup=0, modes=("sequential", "grouped"), workers=(1,))
 
 
@@ -40,6 +40,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     lines = [json.dumps(run(f"task-{n % 3}", n)) for n in range(9)]
     (tmp_path / "runs.jsonl").write_text("\n".join(lines))
     return tmp_path
+
+
+def only_answer(document: dict[str, Any]) -> dict[str, Any]:
+    (answer,) = document["questions"]
+    return answer
 
 
 def invoke(*words: str, stdin: str | None = None) -> Result:
@@ -72,26 +77,44 @@ def stand_already(folder: Path) -> None:
     add_line(json.dumps(run("task-9", 1)))
 
 
-def test_exit_0_with_all_four_ways_and_the_answer_in_words(folder: Path) -> None:
+def test_exit_0_with_both_answers_and_the_command_to_use(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(comparing, "POOL_RUNS", 20)
     result = invoke(str(FIXTURES / "many-tasks" / "source"), *QUICK, "-j", "1,2", "-o", "new/compare.json")
     assert result.exit_code == 0, result.output
     document = json.loads(Path("new/compare.json").read_bytes())
     Draft202012Validator(SCHEMA).validate(document)
-    names = [variant["name"] for variant in document["variants"]]
-    assert names == ["sequential", "paired", "parallel-2", "grouped-1", "grouped-2"]
+    workers, mode = document["questions"]
+    assert (workers["question"], mode["question"]) == ("workers", "mode")
+    assert [variant["name"] for variant in workers["variants"]] == ["grouped-1", "grouped-2"]
+    names = [variant["name"] for variant in mode["variants"]]
+    assert names == ["sequential", "paired", "parallel-2", "grouped-1"]
     assert CliRunner().invoke(cli, ["report", "new/compare.json"]).stdout == result.stdout
     assert all(re.search(rf"^  {name} ", result.stdout, re.MULTILINE) for name in names)
-    assert "Proof: 10 trees of 35 files each are equal, byte for byte" in result.stdout
-    assert result.stdout.splitlines()[-1] == document["advice"]
+    assert "Proof: 8 trees of 35 files each are equal, byte for byte" in result.stdout
+    assert document["recommendation"]["command"] in result.stdout.splitlines()[-1]
+    assert result.stdout.splitlines()[-1].startswith("Recommended: batchpersist run SOURCES")
     assert sorted(path.name for path in folder.iterdir()) == ["new", "runs.jsonl"]
-    for variant in document["variants"]:
-        assert len(variant["walls"]) == document["rounds"]["measured"] == 2
-        assert variant["counts"]["persisted"] == document["sample"]["runs"] == 27
-        assert variant["sum_if_sequential"] >= variant["pair_seconds"] > 0
-        assert variant["syncs"] > 0
-    by_name = {variant["name"]: variant for variant in document["variants"]}
+    for answer in (workers, mode):
+        for variant in answer["variants"]:
+            assert len(variant["walls"]) == answer["rounds"]["measured"] == 2
+            assert variant["counts"]["persisted"] == answer["sample"]["runs"] == 27
+            assert variant["speedup"]["low"] is None, "two rounds have no interval"
+            assert variant["sum_if_sequential"] >= variant["pair_seconds"] > 0
+            assert variant["syncs"] > 0
+    by_name = {variant["name"]: variant for variant in mode["variants"]}
     assert by_name["sequential"]["bytes_written"] > by_name["grouped-1"]["bytes_written"]
     assert by_name["sequential"]["syncs"] > by_name["grouped-1"]["syncs"]
+
+
+def test_the_number_of_workers_is_not_asked_of_fewer_runs_than_a_pool_starts_for() -> None:
+    result = invoke("runs.jsonl", *QUICK, "-j", "1,2", "--modes", "sequential,grouped", "-o", "c.json")
+    assert result.exit_code == 0, result.output
+    (question,) = json.loads(Path("c.json").read_bytes())["unanswered"]
+    assert question["question"] == "workers"
+    assert "batchpersist run uses one process for fewer than 2,000 runs" in result.stdout
+    assert " -j " not in result.stdout.splitlines()[-1]
 
 
 def test_the_trees_are_those_that_a_run_writes() -> None:
@@ -101,7 +124,7 @@ def test_the_trees_are_those_that_a_run_writes() -> None:
     expected = {f"out/{name}": text for name, text in tree(Path("out")).items() if name != "metrics.json"}
     expected |= {f"runs/{name}": text for name, text in tree(Path(".runs")).items()}
     for name in ("reference", "grouped-1"):
-        assert tree(Path(found.scratch, name)) == expected
+        assert tree(Path(found.scratch, "mode", name)) == expected
 
 
 def test_the_real_root_is_read_and_never_touched(folder: Path) -> None:
@@ -111,14 +134,27 @@ def test_the_real_root_is_read_and_never_touched(folder: Path) -> None:
     found = compare_batches(["runs.jsonl"], ONE)
     assert (states(folder / "out"), states(folder / ".runs")) == before
     assert found.exit_code == 0
-    for variant in found.document["variants"]:
+    for variant in only_answer(found.document)["variants"]:
         assert (variant["counts"]["persisted"], variant["counts"]["unchanged"]) == (5, 5)
+    assert found.document["history"]["copied"] is True
+    assert found.document["history"]["tasks"] == 4
+
+
+def test_without_history_every_batch_begins_with_empty_roots(folder: Path) -> None:
+    stand_already(folder)
+    result = invoke("runs.jsonl", *ALONE, "--without-history", "-o", "c.json")
+    assert result.exit_code == 0, result.output
+    document = json.loads(Path("c.json").read_bytes())
+    assert document["history"]["copied"] is False
+    assert [variant["counts"]["persisted"] for variant in only_answer(document)["variants"]] == [10]
+    assert "Each batch begins without the history of 4 tasks" in result.stdout
+    assert "Each batch begins with a copy of the history of 4 tasks" in invoke("runs.jsonl", *ALONE).stdout
 
 
 def test_the_histories_are_those_of_the_real_root(folder: Path) -> None:
     stand_already(folder)
     found = compare_batches(["runs.jsonl"], CompareOptions(**{**vars(ONE), "keep_scratch": True}))
-    trees = tree(Path(found.scratch or "", "grouped-1"))
+    trees = tree(Path(found.scratch or "", "mode", "grouped-1"))
     CliRunner().invoke(cli, ["run", "runs.jsonl"], catch_exceptions=False)
     for name, text in tree(folder / "out").items():
         if name.endswith("runs.json"):
@@ -161,8 +197,9 @@ def test_exit_5_when_a_way_writes_something_else(monkeypatch: pytest.MonkeyPatch
     assert "The outputs DIFFER in 3 places:" in shown
     document = json.loads(Path("c.json").read_bytes())
     Draft202012Validator(SCHEMA).validate(document)
-    assert document["proof"]["equal"] is False
-    assert {found["variant"] for found in document["proof"]["differences"]} == {"grouped-1"}
+    proof = only_answer(document)["proof"]
+    assert proof["equal"] is False
+    assert {found["variant"] for found in proof["differences"]} == {"grouped-1"}
 
 
 def test_a_way_that_is_not_the_same_every_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,7 +213,7 @@ def test_a_way_that_is_not_the_same_every_time_is_found(monkeypatch: pytest.Monk
     monkeypatch.setattr(comparing, "measure", chmod)
     found = compare_batches(["runs.jsonl"], CompareOptions(**{**vars(ONE), "rounds": 2}))
     assert found.exit_code == 5
-    (difference,) = found.document["proof"]["differences"]
+    (difference,) = only_answer(found.document)["proof"]["differences"]
     assert (difference["variant"], difference["kind"], difference["round"]) == ("sequential", "mode", 1)
 
 
@@ -197,10 +234,12 @@ def test_an_engine_that_is_wrong_in_groups_is_found_out(
     monkeypatch.setenv("PYTHONPATH", str(site))
     found = compare_batches(["runs.jsonl"], ONE)
     assert found.exit_code == 5
-    wrong = found.document["proof"]["differences"]
+    wrong = only_answer(found.document)["proof"]["differences"]
     assert {difference["path"] for difference in wrong} == {f"out/task-{n}/runs.json" for n in range(3)}
     assert {difference["variant"] for difference in wrong} == {"grouped-1"}
-    assert found.document["variants"][1]["counts"]["persisted"] == 9, "it does not notice it itself"
+    assert only_answer(found.document)["variants"][1]["counts"]["persisted"] == 9, (
+        "it does not notice it itself"
+    )
 
 
 def test_exit_3_when_runs_fail_in_the_same_way_everywhere(folder: Path) -> None:
@@ -209,8 +248,8 @@ def test_exit_3_when_runs_fail_in_the_same_way_everywhere(folder: Path) -> None:
     add_line("no json")
     result = invoke("runs.jsonl", *QUICK, "-j", "1", "--modes", "sequential,grouped")
     assert result.exit_code == 3
-    assert "Failed: 3 runs everywhere" in result.stdout
-    assert "Invalid: 1 line of" in result.stdout
+    assert "Failed: 3 runs in each batch" in result.stdout
+    assert "Skipped 1 invalid line of the sources." in result.stdout
     assert "Proof: 4 trees" in result.stdout
 
 
@@ -220,7 +259,7 @@ def test_exit_3_when_runs_fail_in_the_same_way_everywhere(folder: Path) -> None:
         (("runs.jsonl", "--modes", "paired,fast"), "'fast' is none of sequential, paired, parallel, grouped"),
         (("runs.jsonl", "--workers", "1,x"), "'1,x' is not a list of numbers such as 1,2,4"),
         (("runs.jsonl", "--workers", "0"), "'0' is not a list of numbers"),
-        (("runs.jsonl", "--runs", "0"), "0 is not in the range x>=1"),
+        (("runs.jsonl", "--rounds", "0"), "0 is not in the range x>=1"),
         (("runs.jsonl", "--max-time", "0"), "not in the range x>0"),
         (("runs.jsonl", "--scratch", "absent"), "'absent' does not exist"),
         (("runs.jsonl", "--out-dir", "x", "--runs-dir", "x"), "two folders"),
@@ -262,7 +301,7 @@ def comparison(folder: Path) -> Iterator[subprocess.Popen[str]]:
     (folder / "many.jsonl").write_text("\n".join(lines))
     command = [sys.executable, "-m", "batchpersist", "compare", "many.jsonl", "--progress", "none"]
     process = subprocess.Popen(
-        [*command, "--runs", "500", "--durability", "file"],
+        [*command, "--rounds", "500", "--durability", "file"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -305,57 +344,30 @@ def test_what_a_killed_one_left_is_gone_after_the_next(
     assert list(folder.glob(f"{PREFIX}*")) == []
 
 
-def test_a_sample_where_the_time_is_short(folder: Path) -> None:
-    lines = [json.dumps(run(f"task-{n % 3}", 0) | {"runId": f"r{n}"}) for n in range(300)]
-    (folder / "more.jsonl").write_text("\n".join(lines))
-    result = invoke(
-        "more.jsonl",
-        "--runs",
-        "9",
-        "--warmup",
-        "0",
-        "--max-time",
-        "0.5",
-        "--modes",
-        "sequential,grouped",
-        "-j1",
-        "-o",
-        "c.json",
-    )
-    assert result.exit_code == 0, result.output
-    document = json.loads(Path("c.json").read_bytes())
-    assert (document["sample"]["runs"], document["sample"]["available"]) == (100, 300)
-    assert document["sample"]["reduced"]
-    assert f"A sample: {document['sample']['reason']}." in result.stdout
-    assert document["rounds"] == {
-        "measured": 1,
-        "reduced": True,
-        "reason": "a further one would not have fitted into 0.5 s",
-    }
-    assert "Fewer rounds: a further one" in result.stdout
-    assert all(variant["counts"]["persisted"] == 100 for variant in document["variants"])
-
-
 def test_standard_input_is_read_once_and_compared(folder: Path) -> None:
     result = invoke("-", *ALONE, "--json", stdin=(folder / "runs.jsonl").read_text())
     assert result.exit_code == 0
     document = json.loads(result.stdout)
     assert document["config"]["sources"] == ["-"]
-    assert document["sample"]["runs"] == 9
+    assert only_answer(document)["sample"]["runs"] == 9
 
 
 def test_a_selection_is_compared_and_no_more() -> None:
     words = ("--task", "task-[01]", "--since", "2026-01-01T00:02:00Z", "--limit", "3")
     document = json.loads(invoke("runs.jsonl", *ALONE, "--json", *words).stdout)
-    assert (document["sample"]["runs"], document["sample"]["tasks"]) == (3, 2)
-    assert {variant["counts"]["selected"] for variant in document["variants"]} == {3}
+    answer = only_answer(document)
+    assert (answer["sample"]["runs"], answer["sample"]["tasks"]) == (3, 2)
+    assert {variant["counts"]["selected"] for variant in answer["variants"]} == {3}
 
 
-def test_nothing_to_compare_is_no_error(folder: Path) -> None:
+def test_no_run_to_compare_is_an_error(folder: Path) -> None:
     (folder / "empty.jsonl").touch()
     result = invoke("empty.jsonl", *ALONE)
-    assert result.exit_code == 0
-    assert result.stdout.splitlines()[-1].startswith("There are no runs")
+    assert result.exit_code == 2
+    assert result.stderr.splitlines()[-1] == (
+        "Error: no run in the sources matches: there is nothing to compare"
+    )
+    assert sorted(path.name for path in folder.iterdir()) == ["empty.jsonl", "runs.jsonl"]
 
 
 def test_a_source_that_changes_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,14 +384,14 @@ def test_a_source_that_grows_meanwhile_does_no_harm(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(comparing, "measure", grow)
     found = compare_batches(["runs.jsonl"], ONE)
     assert found.exit_code == 0
-    assert found.document["sample"]["runs"] == 9
+    assert found.document["runs"] == 9
 
 
 def test_options_may_come_from_a_file_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("batchpersist.toml").write_text('workers = 1\n[compare]\nruns = 1\nwarmup = 0\nmodes = "grouped"')
+    Path("batchpersist.toml").write_text('workers = 1\n[compare]\nrounds = 1\nwarmup = 0\nmodes = "grouped"')
     monkeypatch.setenv("BATCHPERSIST_COMPARE_SEED", "7")
     config = json.loads(invoke("runs.jsonl", "--json").stdout)["config"]
-    assert (config["workers"], config["runs"], config["modes"], config["seed"]) == ([1], 1, ["grouped"], 7)
+    assert (config["workers"], config["rounds"], config["modes"], config["seed"]) == ([1], 1, ["grouped"], 7)
 
 
 def test_progress_goes_to_standard_error() -> None:

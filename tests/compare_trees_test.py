@@ -7,10 +7,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from batchpersist.compare.proof import LISTED, Proof
-from batchpersist.compare.trees import differences, digest_tree
+from batchpersist.compare.trees import LISTED, Proof, differences, digest_tree
 
 HISTORY = "".join(f'{{\n  "runId": "run-{number}"\n}},\n' for number in range(2_000))
 
@@ -124,7 +124,7 @@ def test_the_proof_keeps_the_first_tree_and_names_who_wrote_another(
     edit(tmp_path / "third" / "out/a/runs.json", '"run-7"', '"run-8"')
     proof.check(str(tmp_path / "third"), "grouped-2", 1)
     proof.check(str(tmp_path / "third"), "grouped-2", 2)
-    document = proof.as_dict()
+    document = msgspec.to_builtins(proof.as_document())
     assert not proof.is_equal
     assert (document["equal"], document["trees"], document["files"]) == (False, 4, 2)
     (found,) = document["differences"]
@@ -137,5 +137,5 @@ def test_very_many_differences_are_counted(tmp_path: Path, left: Path, right: Pa
     proof = Proof(str(tmp_path / "reference"))
     proof.check(str(left), "a", 0)
     proof.check(str(right), "b", 0)
-    assert len(proof.as_dict()["differences"]) == LISTED
-    assert proof.as_dict()["differences_omitted"] == 5
+    assert len(proof.as_document().differences) == LISTED
+    assert proof.as_document().differences_omitted == 5

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from reports import HOSTILE, document_of, failing_rows, leave_batch
 from settled import Row
 
+from batchpersist.compare.document import Comparison
 from batchpersist.ingest.scan import Reject
 from batchpersist.models import Failure
 from batchpersist.report.charts import draw_throughput, draw_workers
-from batchpersist.report.comparison import Comparison
 from batchpersist.report.document import BatchDocument, FailedRun, SideFailure, Verdict
 from batchpersist.report.page import render_batch_page, render_comparison_page
 from batchpersist.report.shardrows import ShardRow
@@ -70,9 +70,10 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def comparison(**proof: object) -> Comparison:
     document = json.loads(EXAMPLE.read_text())
-    for variant, text in zip(document["variants"], HOSTILE, strict=False):
+    asked = document["questions"][-1]
+    for variant, text in zip(asked["variants"], HOSTILE, strict=False):
         variant["name"] = text.replace("\x00", "")
-    document["proof"] |= proof
+    asked["proof"] |= proof
     return msgspec.convert(document, Comparison)
 
 

@@ -8,14 +8,14 @@ from typing import Any
 import click
 import msgspec
 
-from ..compare.comparing import Comparison, compare_batches
+from ..compare import document
 from ..compare.options import CompareOptions
+from ..compare.run import Comparison, compare_batches
 from ..errors import ComparisonStoppedError
 from ..figures.metrics import write_metrics
 from ..figures.reporting import check_file
 from ..locking.locks import LockPolicy
 from ..models import Durability
-from ..report import comparison as reported
 from ..report.comparisontext import render_comparison
 from ..runs.jsontext import encode
 from .options import Sectioned, comparing, declare, places, reading, showing, working
@@ -47,12 +47,13 @@ COMPARE = (
 )
 @declare(COMPARE)
 def command(sources: tuple[str, ...], **given: Any) -> None:
-    """Persist the runs in SOURCES in several ways below scratch folders, and compare.
+    """Measure several ways to persist the runs in SOURCES, and prove that the results are equal.
 
-    Measured are: sequential (snapshot, then manifest, a commit a run), paired (both at once),
-    parallel (pairs over a pool of workers) and grouped (a pool, and one commit a task: what
-    `batchpersist run` does). Nothing is written below OUT_DIR and RUNS_DIR; their histories are copied.
-    Exit codes: 0 the same was written, 1 unexpected error, 2 usage, 3 the same, but some runs failed or
+    Answers two questions. How many workers? Measured on as many runs as the time allows. Which mode?
+    Sequential (snapshot, then manifest, a commit a run), paired (both at once), parallel (pairs over a
+    pool of workers) or grouped (one commit a task, as `batchpersist run` does it), measured on a sample.
+    Ends with the command to use. Nothing is written below OUT_DIR and RUNS_DIR.
+    Exit codes: 0 equal results, 1 unexpected error, 2 usage or no runs, 3 equal, but some runs failed or
     were invalid, 5 something differs, 10 a source is missing, 130/143 interrupted.
     """
     options, output = _options(given), given["output"]
@@ -81,7 +82,7 @@ def _options(given: dict[str, Any]) -> CompareOptions:
         **{
             name: given[name]
             for name in (
-                *("out_dir", "runs_dir", "scratch", "keep_scratch", "modes", "workers"),
+                *("out_dir", "runs_dir", "scratch", "keep_scratch", "with_history", "modes", "workers"),
                 *("rounds", "warmup", "max_time", "seed", "force"),
             )
         },
@@ -92,7 +93,7 @@ def _show(found: Comparison, given: dict[str, Any]) -> None:
     if given["as_json"]:
         say(encode(found.document).decode())
     elif found.exit_code or not given["quiet"]:
-        comparison = msgspec.convert(found.document, reported.Comparison)
+        comparison = msgspec.convert(found.document, document.Comparison)
         say(render_comparison(comparison).rstrip("\n"), err=given["quiet"])
     if found.scratch is not None:
         say(f"Kept: {found.scratch}", err=True)

@@ -1,26 +1,68 @@
-"""All that a comparison can be told, and the ways that it compares."""
+"""The options of a comparison, the questions that it answers, and the variants that it measures."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 from ..errors import UsageError
 from ..locking.locks import LockPolicy
 from ..models import DEFAULT_KEYS, Durability, Keys
 from ..options import WORK, BatchOptions
 from ..planning.plan import Selection
-from .variants import Mode, Variant, variants_of
+
+Mode = Literal["sequential", "paired", "parallel", "grouped"]
+"""From the oldest to the newest; docs/compare.md says what each one does."""
 
 MODES: tuple[Mode, ...] = get_args(Mode)
 
+_POOLED: frozenset[Mode] = frozenset({"parallel", "grouped"})
+
+
+class Variant(NamedTuple):
+    """One way to do the job."""
+
+    mode: Mode
+    workers: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.mode}-{self.workers}" if self.mode in _POOLED else self.mode
+
+    @property
+    def commit(self) -> Literal["task", "run"]:
+        return "task" if self.mode == "grouped" else "run"
+
+    @property
+    def pair(self) -> Literal["concurrent", "sequential"]:
+        return "sequential" if self.mode == "sequential" else "concurrent"
+
+
+class Question(NamedTuple):
+    """What a comparison asks, and the variants whose figures answer it, the baseline first."""
+
+    name: Literal["mode", "workers"]
+    variants: list[Variant]
+
+
+def turns(variants: Sequence[Variant], rounds: int) -> Iterator[Sequence[Variant]]:
+    """The variants of each round.
+
+    Every round has all of them, so that a machine which slows down slows them all alike. Each round
+    begins with the next one, so that none always follows the same one.
+    """
+    for number in range(rounds):
+        first = number % len(variants)
+        yield [*variants[first:], *variants[:first]]
+
+
 _SHARED = (*WORK, "durability", "lock_attempts", "lock_stale", "force")
-"""Of a batch's configuration, what a comparison has as well."""
+"""What the configuration of a comparison has in common with that of a batch."""
 
 
 class Roots(NamedTuple):
-    """Where a measured batch writes to."""
+    """Where a measured batch writes."""
 
     out_dir: str
     runs_dir: str
@@ -29,25 +71,27 @@ class Roots(NamedTuple):
 
 @dataclass(frozen=True)
 class CompareOptions:
-    """The command's options, with its defaults but for ``workers``. Relative paths are the caller's."""
+    """The command's options and defaults, except for ``workers``. Relative paths are the caller's."""
 
     out_dir: str = "out"
-    """The real root of the snapshots: its histories are copied, nothing is written there."""
+    """The real out root. Its histories are copied; nothing is written there."""
     runs_dir: str = ".runs"
     scratch: str | None = None
-    """The folder in which the scratch folder is made; None: beside the runs-dir."""
+    """The folder in which the scratch folder is made; None: beside the runs root."""
     keep_scratch: bool = False
+    with_history: bool = True
+    """Measure on copies of the snapshots and manifests that exist already, not on empty roots."""
     modes: Sequence[Mode] = MODES
     workers: Sequence[int] = (1, 2)
-    """For the modes that have a pool."""
+    """The numbers of worker processes to compare."""
     rounds: int = 5
-    """In which each variant is measured once."""
+    """Each round measures each variant once."""
     warmup: int = 1
     """Rounds before these, which are not counted."""
     max_time: float = 600.0
-    """Seconds that the whole comparison should take at most: by it the sample is chosen."""
+    """Seconds that the whole comparison may take. It decides how many runs are measured."""
     seed: int = 0
-    """Of the resampling: the same figures give the same interval."""
+    """Of the resampling: equal figures give equal intervals."""
     keys: Keys = DEFAULT_KEYS
     selection: Selection = field(default_factory=Selection)
     durability: Durability = Durability.BATCH
@@ -55,7 +99,7 @@ class CompareOptions:
     force: bool = False
 
     def __post_init__(self) -> None:
-        """Raises UsageError for what could not be carried out."""
+        """Raises UsageError for options that cannot be carried out."""
         unknown = [mode for mode in self.modes if mode not in MODES]
         if unknown:
             raise UsageError(f"there is no mode {unknown[0]!r}; there are {', '.join(MODES)}")
@@ -64,22 +108,38 @@ class CompareOptions:
                 raise UsageError(f"at least one {name} is needed")
         if min(self.workers) < 1:
             raise UsageError(f"at least one worker is needed, not {min(self.workers)}")
-        if self.rounds < 1 or self.warmup < 0:
-            raise UsageError(f"at least one round is needed, not {self.rounds} behind {self.warmup}")
+        if self.rounds < 1:
+            raise UsageError(f"at least one round is needed, not {self.rounds}")
+        if self.warmup < 0:
+            raise UsageError(f"the number of warm-up rounds cannot be negative: {self.warmup}")
         if not self.max_time > 0:
-            raise UsageError(f"a comparison must be given some time, not {self.max_time:g} seconds")
-        self.batch_options(self.variants[0], Roots(self.out_dir, self.runs_dir), limit=None)
+            raise UsageError(f"a comparison needs some time, not {self.max_time:g} seconds")
+        self.batch_options(self.questions[0].variants[0], Roots(self.out_dir, self.runs_dir), limit=None)
 
     @property
-    def variants(self) -> list[Variant]:
-        """All that are measured; first the one that the others are compared with."""
-        return variants_of(self.modes, self.workers)
+    def questions(self) -> list[Question]:
+        """The questions, in the order in which they are answered.
+
+        *workers*: how many workers, in the best mode that has a pool, if several numbers are given.
+        *mode*: which mode, each measured once, if several are given. Grouped runs in one process
+        there: its sample is so small that ``batchpersist run`` would start no pool for it.
+        """
+        modes, counts = list(dict.fromkeys(self.modes)), sorted(set(self.workers))
+        pooled = [mode for mode in ("grouped", "parallel") if mode in modes]
+        questions = []
+        if pooled and len(counts) > 1:
+            questions.append(Question("workers", [Variant(pooled[0], count) for count in counts]))
+        if len(modes) > 1 or not questions:
+            variants = [Variant(mode, counts[-1] if mode == "parallel" else 1) for mode in modes]
+            if "paired" in modes:  # parallel with one worker does the same
+                variants = [variant for variant in variants if variant != ("parallel", 1)]
+            questions.append(Question("mode", variants))
+        return questions
 
     def batch_options(self, variant: Variant, roots: Roots, *, limit: int | None) -> BatchOptions:
-        """Of a batch that does the job in a variant's way, below other roots.
+        """The options of a batch that does the job in a variant's way, below other roots.
 
-        A pool is used however few the runs are: it is what
-        the variant's name says.
+        A variant with several workers always has a pool, however few the runs are.
         """
         selection = Selection(self.selection.tasks, self.selection.since, self.selection.until, limit)
         return BatchOptions(
@@ -99,14 +159,16 @@ class CompareOptions:
         )
 
     def as_config(self, sources: Sequence[str]) -> dict[str, Any]:
-        """As compare.json shows it."""
+        """The ``config`` of compare.json."""
         roots = Roots(self.out_dir, self.runs_dir)
-        shared = self.batch_options(self.variants[0], roots, limit=self.selection.limit).as_config(sources)
+        variant = self.questions[0].variants[0]
+        shared = self.batch_options(variant, roots, limit=self.selection.limit).as_config(sources)
         own = {
             "scratch": self.scratch,
+            "with_history": self.with_history,
             "modes": list(self.modes),
             "workers": list(self.workers),
-            "runs": self.rounds,
+            "rounds": self.rounds,
             "warmup": self.warmup,
             "seed": self.seed,
             "max_time": self.max_time,

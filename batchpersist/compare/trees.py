@@ -1,4 +1,4 @@
-"""The proof: one digest of all that a batch wrote, and what differs where two digests do."""
+"""The proof: one digest of all that a batch wrote, and what differs where two digests differ."""
 
 from __future__ import annotations
 
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from difflib import unified_diff
 from hashlib import blake2b
 from itertools import islice, zip_longest
-from typing import Any, BinaryIO
+from typing import BinaryIO, Literal
 
 from ..columns import utf8
 from ..layout import OWN_FOLDER
+from . import document
 
 _BLOCK = 1 << 20
 _LINES = 12
@@ -41,13 +42,13 @@ class Difference:
     """One thing that stands otherwise in another tree."""
 
     path: str
-    kind: str
-    """``missing``, ``extra``, ``content`` or ``mode``."""
+    kind: Literal["missing", "extra", "content", "mode"]
     diff: list[str]
     """In the form of a unified diff; empty for what is missing or extra."""
 
-    def as_dict(self, **place: Any) -> dict[str, Any]:
-        return {"path": utf8(self.path), "kind": self.kind, **place, "diff": self.diff}
+    def as_document(self, variant: str, number: int) -> document.Difference:
+        path = utf8(self.path)
+        return document.Difference(path=path, kind=self.kind, variant=variant, round=number, diff=self.diff)
 
 
 def tree(root: str) -> Iterator[Entry]:
@@ -138,3 +139,53 @@ def _shown(line: bytes) -> str:
     end = "" if line.endswith(b"\n") or len(line) == _WIDTH else "  (no newline at the end)"
     text = line.rstrip(b"\n").decode("utf-8", "backslashreplace")
     return _CONTROL(lambda found: f"\\x{ord(found[0]):02x}", text) + end
+
+
+LISTED = 100
+"""Differences in a document; the rest is counted."""
+
+
+class Proof:
+    """Looks at one tree after the other; the first one is kept, to be compared with."""
+
+    def __init__(self, reference: str) -> None:
+        """``reference``: where the first tree is to be kept."""
+        self._reference = reference
+        self._digest = ""
+        self._files = 0
+        self._trees = 0
+        self._wrong: set[str] = set()
+        self._differences: list[document.Difference] = []
+        self._omitted = 0
+
+    @property
+    def is_equal(self) -> bool:
+        return not self._wrong
+
+    def check(self, root: str, variant: str, number: int) -> None:
+        """Look at what ``variant`` wrote in round ``number``; the first time of all the tree is moved away.
+
+        What is otherwise is listed where a variant differs for the first time. Raises OSError.
+        """
+        digest, files = digest_tree(root)
+        self._trees += 1
+        if self._trees == 1:
+            self._digest, self._files = digest, files
+            os.rename(root, self._reference)
+        elif digest != self._digest and variant not in self._wrong:
+            self._wrong.add(variant)
+            found = differences(self._reference, root)
+            room = LISTED - len(self._differences)
+            self._differences += [each.as_document(variant, number) for each in islice(found, room)]
+            self._omitted += sum(1 for _ in found)
+
+    def as_document(self) -> document.Proof:
+        """As compare.json shows it."""
+        return document.Proof(
+            equal=self.is_equal,
+            digest=self._digest,
+            files=self._files,
+            trees=self._trees,
+            differences=self._differences,
+            differences_omitted=self._omitted,
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .comparison import PHASES, Variant
+from ..compare.document import PHASES, Variant
 from .figures import COLOURS, NARROW, figure
 from .wording import printable
 
@@ -26,18 +26,22 @@ def _lanes(axes: Axes, variants: Sequence[Variant]) -> None:
     axes.tick_params(axis="y", labelcolor=COLOURS["ink"])
 
 
-def draw_speedups(variants: Sequence[Variant]) -> Markup:
-    """Bars with confidence intervals."""
-    ends = max(variant.speedup.high for variant in variants)
+def draw_speedups(name: str, variants: Sequence[Variant]) -> Markup:
+    """Bars with confidence intervals, where there are any."""
+    ends = max(variant.speedup.high or variant.speedup.estimate for variant in variants)
 
     def draw(axes: Axes, width: int) -> None:
         for lane, variant in enumerate(variants):
             gain = variant.speedup
             axes.barh(lane, gain.estimate, height=0.56, color=COLOURS["accent"], linewidth=0, alpha=0.85)
-            spread = [[max(gain.estimate - gain.low, 0)], [max(gain.high - gain.estimate, 0)]]
-            axes.errorbar(gain.estimate, lane, xerr=spread, color=COLOURS["ink"], capsize=5, linewidth=1.6)
+            low, high = gain.low or gain.estimate, gain.high or gain.estimate
+            if low < high:
+                spread = [[max(gain.estimate - low, 0)], [max(high - gain.estimate, 0)]]
+                axes.errorbar(
+                    gain.estimate, lane, xerr=spread, color=COLOURS["ink"], capsize=5, linewidth=1.6
+                )
             axes.annotate(
-                f"{gain.estimate:.2f}×", (max(gain.high, gain.estimate), lane), (10, 0),
+                f"{gain.estimate:.2f}×", (max(high, gain.estimate), lane), (10, 0),
                 textcoords="offset points", va="center", weight="bold",
             )  # fmt: skip
         _lanes(axes, variants)
@@ -53,7 +57,9 @@ def draw_speedups(variants: Sequence[Variant]) -> Markup:
     label = (
         f"How many times as fast as {printable(variants[0].name)}, with 95% confidence intervals: {gains}."
     )
-    return figure("speedup", draw, height=LANE * len(variants) + 40, margins=(104, 16, 4, 30), label=label)
+    return figure(
+        f"{name}-speedup", draw, height=LANE * len(variants) + 40, margins=(104, 16, 4, 30), label=label
+    )
 
 
 def scaling_modes(variants: Sequence[Variant]) -> dict[str, list[Variant]]:
@@ -64,7 +70,7 @@ def scaling_modes(variants: Sequence[Variant]) -> dict[str, list[Variant]]:
     return {mode: measured for mode, measured in modes.items() if len(measured) > 1}
 
 
-def draw_scaling(variants: Sequence[Variant]) -> Markup | None:
+def draw_scaling(name: str, variants: Sequence[Variant]) -> Markup | None:
     """Lines over the number of workers beside the ideal one; None where only one number was measured."""
     modes = scaling_modes(variants)
     if not modes:
@@ -100,10 +106,10 @@ def draw_scaling(variants: Sequence[Variant]) -> Markup | None:
         for mode, measured in modes.items()
     )
     label = f"Speed over the number of workers, against the fewest measured: {gains}."
-    return figure("scaling", draw, height=280, margins=(58, 30, 14, 30), label=label)
+    return figure(f"{name}-scaling", draw, height=280, margins=(58, 30, 14, 30), label=label)
 
 
-def draw_phases(variants: Sequence[Variant]) -> Markup:
+def draw_phases(name: str, variants: Sequence[Variant]) -> Markup:
     """Stacked bars: each variant's seconds of work by phase, as shares."""
 
     def draw(axes: Axes, width: int) -> None:
@@ -123,4 +129,6 @@ def draw_phases(variants: Sequence[Variant]) -> Markup:
         axes.xaxis.set_major_formatter(lambda value, _place: f"{value:.0f}%")
 
     label = "Where each variant's time went, by phase, as shares. The table below has the seconds."
-    return figure("phases", draw, height=LANE * len(variants) + 38, margins=(104, 22, 4, 30), label=label)
+    return figure(
+        f"{name}-phases", draw, height=LANE * len(variants) + 38, margins=(104, 22, 4, 30), label=label
+    )

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import msgspec
 
+from ..compare.document import Comparison
 from ..errors import UsageError
 from ..runs.jsontext import encode
 from .build import build_document
-from .comparison import Comparison
 from .comparisontext import render_comparison
 from .document import BatchDocument
 from .inputs import BatchInputs

@@ -11,10 +11,10 @@ from typing import Any, TypeVar
 import msgspec
 
 from ..batches.batchfolder import LATEST, BatchFolder, find_batch
+from ..compare.document import Comparison
 from ..errors import BatchMissingError, UsageError
 from ..layout import Layout
 from ..operations.status import BatchStatus, status_of
-from .comparison import Comparison
 from .document import Metrics
 
 T = TypeVar("T")

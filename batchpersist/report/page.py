@@ -13,9 +13,9 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..compare.document import PHASES, Comparison
 from ..extras import require
-from . import wording
-from .comparison import PHASES, Comparison
+from . import comparisontext, wording
 from .document import BatchDocument
 
 if TYPE_CHECKING:
@@ -42,12 +42,16 @@ def render_comparison_page(comparison: Comparison) -> str:
     require("report", "jinja2", "matplotlib")
     from . import comparisoncharts
 
-    pictures = {
-        "speedup": comparisoncharts.draw_speedups(comparison.variants),
-        "scaling": comparisoncharts.draw_scaling(comparison.variants),
-        "phases": comparisoncharts.draw_phases(comparison.variants),
-    }
-    return _page("comparison.html", comparison=comparison, pictures=pictures)
+    drawn = [
+        {
+            "speedup": comparisoncharts.draw_speedups(answer.question, answer.variants),
+            "scaling": comparisoncharts.draw_scaling(answer.question, answer.variants),
+            "phases": comparisoncharts.draw_phases(answer.question, answer.variants),
+        }
+        for answer in comparison.questions
+    ]
+    words = {"questions": comparisontext.QUESTIONS, "recommended": comparisontext.recommended(comparison)}
+    return _page("comparison.html", comparison=comparison, drawn=drawn, **words)
 
 
 def _page(template: str, **content: Any) -> str:
@@ -79,6 +83,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "count": wording.count,
         "duration": wording.duration,
+        "interval": comparisontext.interval,
         "moment": wording.moment,
         "size": wording.size,
     }

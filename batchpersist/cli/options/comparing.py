@@ -58,7 +58,7 @@ WAYS = (
         type=_Modes(),
         default=MODES,
         show_default=",".join(MODES),
-        help="The ways to do it, in this order: all are held against the first.",
+        help="The modes to compare, in this order; the first one is the baseline.",
     ),
     _option(
         "-j",
@@ -66,19 +66,18 @@ WAYS = (
         type=_Counts(),
         default=_default_workers,
         show_default="1,2,4 ... usable CPUs",
-        help="Numbers of workers for the modes that have a pool.",
+        help="The numbers of worker processes to compare.",
     ),
 )
 
 ROUNDS = (
     _option(
-        "--runs",
-        "rounds",
+        "--rounds",
         type=click.IntRange(min=1),
         default=CompareOptions.rounds,
         show_default=True,
         metavar="N",
-        help="Rounds: in each, every way is measured once.",
+        help="Measure each variant N times.",
     ),
     _option(
         "--warmup",
@@ -86,7 +85,7 @@ ROUNDS = (
         default=CompareOptions.warmup,
         show_default=True,
         metavar="N",
-        help="Rounds before that, which are not counted.",
+        help="Rounds before these, which are not counted.",
     ),
     _option(
         "--max-time",
@@ -94,7 +93,7 @@ ROUNDS = (
         default=CompareOptions.max_time,
         show_default=True,
         metavar="SECONDS",
-        help="For all of it: where that is too little, only the first runs are compared.",
+        help="Spend at most SECONDS; where that is too little, measure fewer rounds or runs.",
     ),
     _option(
         "--seed",
@@ -102,21 +101,30 @@ ROUNDS = (
         default=CompareOptions.seed,
         metavar="N",
         show_default=True,
-        help="Of the intervals' resampling.",
+        help="Seed of the intervals' resampling.",
     ),
 )
 
 SCRATCH = (
     _option(
+        "--without-history",
+        "with_history",
+        flag_value=False,
+        default=True,
+        help="Begin with empty roots, not with copies of the snapshots and manifests that exist.",
+    ),
+    _option(
         "--scratch",
         type=click.Path(exists=True, file_okay=False),
         metavar="DIR",
-        help="Where the trees are written, for a while.  [default: beside the runs-dir]",
+        help="Write the measured trees below DIR.  [default: beside the runs-dir]",
     ),
-    _option("--keep-scratch", is_flag=True, help="Leave the last tree of each there."),
+    _option("--keep-scratch", is_flag=True, help="Keep the last tree of each variant there."),
 )
 
 DOCUMENT = (
-    _option("--json", "as_json", is_flag=True, help="Print the document (docs/compare.md), not the table."),
+    _option(
+        "--json", "as_json", is_flag=True, help="Print the document (docs/compare.md) instead of the tables."
+    ),
     _option("-o", "--output", metavar="FILE", help="Write the document to a file as well."),
 )

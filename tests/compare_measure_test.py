@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from engine import run
 
-from batchpersist.compare.measuring import measure
+from batchpersist.compare.measure import measure
 from batchpersist.errors import ComparisonStoppedError, MeasurementError
 from batchpersist.options import BatchOptions
 
@@ -127,7 +127,7 @@ def measuring(tmp_path: Path, job: BatchOptions) -> Iterator[Callable[[], subpro
 
     def start() -> subprocess.Popen[bytes]:
         program = (
-            "import sys; from batchpersist.compare.measuring import measure;"
+            "import sys; from batchpersist.compare.measure import measure;"
             "from batchpersist import BatchOptions;"
             "roots = dict(out_dir=sys.argv[2] + '/out', runs_dir=sys.argv[2] + '/runs');"
             "options = BatchOptions(**roots, commit='run', workers=2, pool_runs=0);"

@@ -6,33 +6,42 @@ from collections import Counter
 
 import pytest
 
-from batchpersist.compare.options import CompareOptions, Roots
-from batchpersist.compare.variants import Variant, turns, variants_of
+from batchpersist.compare.options import CompareOptions, Roots, Variant, turns
 from batchpersist.errors import UsageError
 from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Durability, Keys
 from batchpersist.planning.plan import Selection
 
 
-def names(modes: tuple[str, ...], workers: tuple[int, ...]) -> list[str]:
-    return [variant.name for variant in variants_of(modes, workers)]  # type: ignore[arg-type]
+def questions(modes: tuple[str, ...], workers: tuple[int, ...]) -> dict[str, list[str]]:
+    options = CompareOptions(modes=modes, workers=workers)  # type: ignore[arg-type]
+    return {question.name: [variant.name for variant in question.variants] for question in options.questions}
 
 
-def test_modes_with_a_pool_come_with_each_number_of_workers() -> None:
-    assert names(("sequential", "paired", "parallel", "grouped"), (1, 2, 4)) == [
-        "sequential",
-        "paired",
-        "parallel-2",
-        "parallel-4",
-        "grouped-1",
-        "grouped-2",
-        "grouped-4",
-    ]
+def test_both_questions_are_asked_and_each_mode_is_measured_once() -> None:
+    found = questions(("sequential", "paired", "parallel", "grouped"), (2, 1, 4))
+    assert found == {
+        "workers": ["grouped-1", "grouped-2", "grouped-4"],
+        "mode": ["sequential", "paired", "parallel-4", "grouped-1"],
+    }
+    assert list(found) == ["workers", "mode"]
+
+
+def test_the_number_of_workers_is_not_asked_where_only_one_is_given() -> None:
+    assert questions(("sequential", "grouped"), (2,)) == {"mode": ["sequential", "grouped-1"]}
+
+
+def test_the_mode_is_not_asked_where_only_one_is_given() -> None:
+    assert questions(("parallel",), (1, 2)) == {"workers": ["parallel-1", "parallel-2"]}
+
+
+def test_a_single_variant_is_measured_all_the_same() -> None:
+    assert questions(("grouped",), (1,)) == {"mode": ["grouped-1"]}
 
 
 def test_parallel_with_one_worker_is_paired_unless_that_is_not_there() -> None:
-    assert names(("parallel",), (1, 2)) == ["parallel-1", "parallel-2"]
-    assert names(("grouped", "sequential"), (2, 2)) == ["grouped-2", "sequential"]
+    assert questions(("paired", "parallel"), (1,)) == {"mode": ["paired"]}
+    assert questions(("sequential", "parallel"), (1,)) == {"mode": ["sequential", "parallel-1"]}
 
 
 @pytest.mark.parametrize(
@@ -67,7 +76,7 @@ def test_what_each_tells_the_engine(variant: Variant, told: tuple[str, str, int]
 
 
 def test_each_has_its_turn_once_a_round_and_not_always_behind_the_same_one() -> None:
-    variants = variants_of(("sequential", "paired", "grouped"), (1,))
+    variants = CompareOptions(modes=("sequential", "paired", "grouped"), workers=(1,)).questions[0].variants
     rounds = list(turns(variants, 7))
     assert all(Counter(turn) == Counter(variants) for turn in rounds)
     assert [turn[0].name for turn in rounds[:4]] == ["sequential", "paired", "grouped-1", "sequential"]
@@ -81,7 +90,7 @@ def test_each_has_its_turn_once_a_round_and_not_always_behind_the_same_one() -> 
         ({"workers": ()}, "at least one number of workers"),
         ({"workers": (2, 0)}, "at least one worker is needed, not 0"),
         ({"rounds": 0}, "at least one round"),
-        ({"warmup": -1}, "at least one round"),
+        ({"warmup": -1}, "cannot be negative: -1"),
         ({"max_time": 0}, "some time"),
         ({"max_time": float("nan")}, "some time"),
         ({"out_dir": "x", "runs_dir": "./x"}, "two folders"),
