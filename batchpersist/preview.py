@@ -48,6 +48,8 @@ class Preview:
     """Runs whose payload or snapshot cannot be read: a batch would fail them."""
     incomplete: int
     """Run folders of the orchestrator without a summary; not among the discovered ones."""
+    unknown_suffixes: dict[str, int]
+    """Files of folders that a batch would not read: how many have which suffix."""
     interrupted: bool
 
     @property
@@ -117,6 +119,7 @@ def preview_batch(
         unchanged=counts[Standing.UNCHANGED],
         unreadable=counts[Standing.UNREADABLE],
         incomplete=index.totals.incomplete,
+        unknown_suffixes=index.totals.unknown_suffixes,
         interrupted=stop(),
     )
 

@@ -131,7 +131,9 @@ def _stretches(part: Part, sources: KnownSources | None) -> Iterator[Stretch]:
         stretch = list(islice(pieces, len(numbers)))
         part = replace(part, pieces=Pieces.of(stretch if unknown else []))
         yield Stretch(part, None if unknown else numbers)
-        part = replace(part, other_manifests=0, ignored_files=0, incomplete=0, rejects=())
+        part = replace(
+            part, other_manifests=0, ignored_files=0, unknown_suffixes={}, incomplete=0, rejects=()
+        )
 
 
 def _nothing_scanned(part: Part) -> ScannedPart:
@@ -140,6 +142,7 @@ def _nothing_scanned(part: Part) -> ScannedPart:
         other_manifests=part.other_manifests,
         ignored_files=part.ignored_files,
         incomplete=part.incomplete,
+        unknown_suffixes=part.unknown_suffixes,
     )
 
 

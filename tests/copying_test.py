@@ -94,7 +94,7 @@ def test_who_makes_a_copy_shows_signs_of_life(file: SourceFile, spool: str) -> N
 def test_what_cannot_be_copied_to_its_end_leaves_no_copy(file: SourceFile, spool: str) -> None:
     whole = Path(file.path).read_bytes()
     Path(file.path).write_bytes(whole[:-9])
-    with pytest.raises(SourceUnreadableError, match="damaged or cut short"):
+    with pytest.raises(SourceUnreadableError, match="cut short"):
         ensure(file, spool)
     assert [name for name in os.listdir(spool) if not name.endswith(".lock")] == []
     Path(file.path).write_bytes(whole)
@@ -174,12 +174,13 @@ def test_an_earlier_copy_is_never_replaced(file: SourceFile, spool: str) -> None
     (piece,) = next(discover([file.path])).pieces
     piece = piece._replace(identity=b"known".ljust(16))
     first, _ = copy_lines(piece, DEFAULT_KEYS, spool)
-    Path(file.path).write_bytes(gzip.compress(b"other\n"))
+    other = os.urandom(5000).hex().encode() + b"\n"  # longer: it may have grown
+    Path(file.path).write_bytes(gzip.compress(other))
     second, failure = copy_lines(piece, DEFAULT_KEYS, spool)
     assert (first.path, first.format) == (file.path, Format.GZIP_LINES)
     assert (second.format, failure) == (Format.COPIED_LINES, None)
     assert Path(place(file.path, file.format, spool)).read_bytes() == TEXT
-    assert Path(second.path).read_bytes() == b"other\n"
+    assert Path(second.path).read_bytes() == other
 
 
 def test_room_is_wanted_for_copies_that_are_not_there(file: SourceFile, spool: str) -> None:

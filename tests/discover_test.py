@@ -46,7 +46,7 @@ def test_standard_input_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_named_file_of_unknown_suffix_is_refused_with_the_readable_ones(tmp_path: Path) -> None:
     path = put(tmp_path / "runs.csv", b"")
-    with pytest.raises(UsageError, match=r"runs\.csv.*\.jsonl\.zst.*\.parquet"):
+    with pytest.raises(UsageError, match=r"runs\.csv.*\.jsonl.*\.zst.*\.parquet"):
         discover([str(path)])
 
 

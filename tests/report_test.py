@@ -86,7 +86,7 @@ def test_what_may_be_the_batch_its_id_its_folder_or_any_of_its_files() -> None:
 def test_the_document_has_the_figures_of_the_metrics() -> None:
     metrics = persist()
     document = json.loads(report("--format", "json"))
-    for name in ("batch_id", "counts", "bytes", "errors", "passed_over", "started_at", "config"):
+    for name in ("batch_id", "counts", "bytes", "errors", "passed_over", "unknown_suffixes", "config"):
         assert document[name] == metrics[name], name
     assert document["kind"] == "batch"
     assert document["latency"]["pair"][-1] == document["latency"]["runs"] == 9

@@ -11,7 +11,7 @@ from scans import put, run, scan, text
 
 from batchpersist.sources import walk as walking
 from batchpersist.sources.pieces import Format, Piece
-from batchpersist.sources.walk import Finding, Passed, entries, folder, walk
+from batchpersist.sources.walk import Finding, Passed, UnknownSuffix, entries, folder, walk
 from batchpersist.stamps import NO_STAMP
 
 
@@ -142,10 +142,12 @@ def test_a_link_to_itself_spoils_nothing_else(tmp_path: Path) -> None:
 
 
 def test_other_suffixes_and_what_is_no_file_are_counted(tmp_path: Path) -> None:
-    for name in ("t.lock", "README.md", "manifest.json.tmp-ab12", "a/json"):
+    for name in ("t.lock", "README.md", "manifest.json.tmp-ab12", "a/json", "agent.log.1.gz"):
         put(tmp_path / name, b"")
     os.mkfifo(tmp_path / "pipe.jsonl")
-    assert list(walk([folder(str(tmp_path), "src")])) == [Passed.IGNORED_FILE] * 5
+    expected = [".md", "(none)", ".log.gz", ".tmp", ".lock"]
+    found = list(walk([folder(str(tmp_path), "src")]))
+    assert found == [*map(UnknownSuffix, expected[:4]), Passed.IGNORED_FILE, UnknownSuffix(".lock")]
 
 
 @pytest.mark.skipif(os.sep != "/", reason="names are bytes")

@@ -76,7 +76,10 @@ class Job:
         for line in lines:
             self.log.info(line)
         if self.given["as_json"]:
-            figures = {name: report.metrics[name] for name in ("counts", "passed_over", "bytes", "timing")}
+            figures = {
+                name: report.metrics[name]
+                for name in ("counts", "passed_over", "unknown_suffixes", "bytes", "timing")
+            }
             emit("summary", state=report.state, **figures, metrics=metrics, exit_code=code)
         else:
             self.print(lines, code)

@@ -29,10 +29,11 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
 
     Without SOURCES: those in the runs-dir, if this is a root in which the orchestrator itself has run.
 
-    Reads .json, .jsonl and .ndjson (also .gz and .zst), .parquet, .arrow and .feather; a folder of
-    run manifests is a source too. Exit codes: 0 all persisted, 1 unexpected error, 2 usage,
-    3 some runs failed or were invalid, 4 stopped by the failure policy, 10 a source is missing,
-    11 another batch holds the root, 12 out of time (--max-duration), 130/143 interrupted.
+    Reads .json, .jsonl and .ndjson (also .gz, .zst, .xz and .bz2, and rotated, such as .jsonl.1 or
+    .jsonl-20260131.gz), .parquet, .arrow and .feather; a folder of run manifests is a source too. Exit codes:
+    0 all persisted, 1 unexpected error, 2 usage, 3 some runs failed or were invalid, 4 stopped by the failure
+    policy, 10 a source is missing, 11 another batch holds the root, 12 out of time (--max-duration),
+    130/143 interrupted.
     """
     sources = sources or _root(given)
     if given["dry_run"]:

@@ -10,7 +10,7 @@ import click
 
 from ..models import place_of
 from ..operations.validate import Validation, validate_sources
-from ..report.sentences import number
+from ..report.sentences import number, skipped
 from ..report.wording import printable
 from ..sources import Reject
 from .options import Sectioned, declare, reading, showing, working
@@ -61,13 +61,14 @@ def _lines(found: Validation) -> Iterator[str]:
     yield from map(_describe, found.rejects)
     for message, count in found.causes():
         yield f"{count:,} x {printable(message)}"
+    if found.unknown_suffixes:
+        yield skipped(found.unknown_suffixes)
     parts = [
         f"{number(found.selected, 'run')} of {number(found.tasks, 'task')} valid",
         f"{found.invalid:,} invalid" if found.invalid else "",
         f"{found.superseded:,} superseded by a later line" if found.superseded else "",
         f"{found.filtered:,} filtered out" if found.filtered else "",
         f"{number(found.other_events, 'other event')} passed over" if found.other_events else "",
-        f"{number(found.ignored_files, 'file')} of no readable format" if found.ignored_files else "",
         f"{number(found.incomplete, 'incomplete run')} passed over" if found.incomplete else "",
     ]
     opening = "Interrupted: so far " if found.interrupted else ""
@@ -84,5 +85,6 @@ def _as_dict(found: Validation) -> dict[str, Any]:
     return {
         **{name: getattr(found, name) for name in names},
         "passed_over": {name: getattr(found, name) for name in passed_over},
+        "unknown_suffixes": found.unknown_suffixes,
         "causes": [{"message": message, "count": count} for message, count in found.causes()],
     }

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..models import place_of
 from ..preview import Preview
-from ..report.sentences import incomplete, number, outcome, what_next
+from ..report.sentences import incomplete, number, outcome, skipped, what_next
 from ..report.wording import size
 
 SHOWN_CAUSES = 5
@@ -24,6 +24,7 @@ def summary_lines(metrics: dict[str, Any], state: str, metrics_path: str) -> Ite
         f"{number(counts['selected'], 'run')} of {number(tasks, 'task')} in {timing['wall_seconds']:.1f} s "
         f"({timing['runs_per_second']:,.0f} runs/s); details in {metrics_path}"
     )
+    yield from _skipped(metrics["unknown_suffixes"])
     yield f"{outcome(counts, state)} {what_next(counts, state)}"
 
 
@@ -38,10 +39,17 @@ def preview_lines(preview: Preview) -> Iterator[str]:
     )
     if words := incomplete({"incomplete": preview.incomplete}):
         yield words
+    yield from _skipped(preview.unknown_suffixes)
     unreadable = f", {preview.unreadable:,} that cannot be read" if preview.unreadable else ""
     opening = "Interrupted dry run" if preview.interrupted else "Dry run"
     found = f"{preview.new:,} new, {preview.changed:,} changed, {preview.unchanged:,} unchanged{unreadable}"
     yield f"{opening}: {found}. Nothing was written."
+
+
+def _skipped(suffixes: Mapping[str, int]) -> Iterator[str]:
+    """No line where no file was skipped."""
+    if sentence := skipped(suffixes):
+        yield sentence
 
 
 def _causes(errors: list[dict[str, Any]], omitted: int) -> Iterator[str]:

@@ -90,6 +90,7 @@ def build_metrics(
             "ignored_files": scan.ignored_files,
             "incomplete": scan.incomplete,
         },
+        "unknown_suffixes": dict(sorted(scan.unknown_suffixes.items())),
         "bytes": {
             "read": scan.bytes_read,
             "snapshots": totals.snapshot_bytes,

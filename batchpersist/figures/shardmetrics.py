@@ -52,6 +52,9 @@ def merge_parts(parts: Sequence[ShardPart]) -> dict[str, Any]:
         "config": _config(parts),
         "counts": asdict(counts),
         "passed_over": _by_name(max, [document.passed_over for document in documents]),
+        "unknown_suffixes": dict(
+            sorted(_by_name(max, [document.unknown_suffixes for document in documents]).items())
+        ),
         "bytes": _by_name(sum, [document.bytes for document in documents]),
         "timing": _timing(parts, counts),
         "errors": errors,

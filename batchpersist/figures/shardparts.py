@@ -34,6 +34,7 @@ class _Metrics(msgspec.Struct):
     config: dict[str, Any]
     counts: dict[str, int]
     passed_over: dict[str, int]
+    unknown_suffixes: dict[str, int]
     bytes: dict[str, int]
     timing: dict[str, Any]
     errors: list[dict[str, Any]]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from ..columns import adopt, columns_of, where
 from ..memory import UNBOUNDED, MemoryBound
+from ..sources import OTHER_SUFFIXES
 from .joining import in_one_piece
 from .rows import row_schema
 from .scan import Reject, ScannedPart
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 
 _ROWS_AT_ONCE = 1 << 16
+
+_NAMED_SUFFIXES = 20
 
 
 @dataclass
@@ -37,6 +40,8 @@ class ScanTotals:
     other_manifests: int = 0
     ignored_files: int = 0
     incomplete: int = 0
+    unknown_suffixes: dict[str, int] = field(default_factory=dict)
+    """Of ``ignored_files``: how many have which suffix. A few suffixes; the others are counted as one."""
     bytes_read: int = 0
     """Those of sources that the catalogue spared included."""
     other_rejects: int = 0
@@ -115,6 +120,10 @@ class IndexBuilder:
         totals.other_manifests += part.other_manifests
         totals.ignored_files += part.ignored_files
         totals.incomplete += part.incomplete
+        for suffix, files in part.unknown_suffixes.items():
+            known = totals.unknown_suffixes
+            name = suffix if suffix in known or len(known) < _NAMED_SUFFIXES else OTHER_SUFFIXES
+            known[name] = known.get(name, 0) + files
         totals.bytes_read += part.bytes_read
 
     def add_rejects(self, rejects: Sequence[Reject]) -> None:

@@ -24,6 +24,7 @@ from ..sources import (
     copy_lines,
     encoded_piece,
     fetch,
+    is_copy,
     is_remote,
     is_spooled,
     range_part,
@@ -85,6 +86,7 @@ class _Scan:
             other_manifests=part.other_manifests,
             ignored_files=part.ignored_files,
             incomplete=part.incomplete,
+            unknown_suffixes=part.unknown_suffixes,
         )
 
     def take(self, piece: Piece) -> Copy | None:
@@ -104,7 +106,7 @@ class _Scan:
             self.scanned.rejects.append(Reject(piece.name, 0, failure_of(error)))
             return None
         lines, failure = self._lines(piece, local)
-        if lines is not piece and lines.format is not Format.JSON and lines.stop > LONGEST_COPY:
+        if lines is not piece and not lines.format.is_json and lines.stop > LONGEST_COPY:
             return Copy(lines, failure)
         self._read(lines, failure)
         return None
@@ -125,7 +127,7 @@ class _Scan:
         scanned, line = self.scanned, 0
         self._rows.begin(*encoded_piece(piece))
         try:
-            if piece.format is Format.JSON:  # read whole
+            if piece.format.is_json:  # read whole
                 self._check_size(piece.stop)
             for line, offset, text in read_piece(piece, self._spool_dir):
                 if text:
@@ -135,7 +137,7 @@ class _Scan:
         if failure is not None:
             scanned.rejects.append(Reject(piece.name, line, failure))
         scanned.source, scanned.line_count = piece.name, line
-        if not is_spooled(piece.format) and piece.format is not Format.COPIED_LINES:
+        if not is_spooled(piece.format) and not is_copy(piece.format):
             scanned.bytes_read += piece.stop - piece.start
 
     def _take_text(self, piece: Piece, line: int, offset: int, text: bytes) -> None:

@@ -44,6 +44,7 @@ class ScannedPart:
     other_manifests: int = 0
     ignored_files: int = 0
     incomplete: int = 0
+    unknown_suffixes: dict[str, int] = field(default_factory=dict)
     bytes_read: int = 0
     """Of the sources, as stored (compressed, where they are)."""
     tallies: list[Tally] = field(default_factory=list)

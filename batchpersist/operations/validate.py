@@ -31,6 +31,8 @@ class Validation:
     other_manifests: int
     ignored_files: int
     incomplete: int
+    unknown_suffixes: dict[str, int]
+    """Of ``ignored_files``: how many have which suffix."""
     bytes_read: int
     rejects: list[Reject]
     """What is invalid, in source order."""
@@ -81,6 +83,7 @@ def validate_sources(
         other_manifests=totals.other_manifests,
         ignored_files=totals.ignored_files,
         incomplete=totals.incomplete,
+        unknown_suffixes=totals.unknown_suffixes,
         bytes_read=totals.bytes_read,
         rejects=index.rejects,
         interrupted=index.cut_short,

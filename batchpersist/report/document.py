@@ -89,6 +89,7 @@ class Metrics(msgspec.Struct, kw_only=True):
     config: dict[str, Any]
     counts: Counts
     passed_over: dict[str, int]
+    unknown_suffixes: dict[str, int]
     bytes: dict[str, int]
     timing: Timing
     errors: list[Cause]
@@ -198,6 +199,7 @@ class BatchDocument(msgspec.Struct, kw_only=True):
     config: dict[str, Any] = {}
     counts: Counts | None = None
     passed_over: dict[str, int] = {}
+    unknown_suffixes: dict[str, int] = {}
     bytes: dict[str, int] = {}
     timing: Timing | None = None
     throughput: Throughput | None = None

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 from ..figures.counts import Counts
 from .document import BatchDocument, Level, Metrics, Task, Verdict
-from .sentences import incomplete, outcome, what_next
+from .sentences import incomplete, outcome, skipped, what_next
 
 SLOWEST = 15
 """Tasks that are listed for their time."""
@@ -26,11 +26,12 @@ def from_metrics(metrics: Metrics) -> BatchDocument:
         config=metrics.config,
         counts=metrics.counts,
         passed_over=metrics.passed_over,
+        unknown_suffixes=metrics.unknown_suffixes,
         bytes=metrics.bytes,
         timing=metrics.timing,
         errors=metrics.errors,
         errors_omitted=metrics.errors_omitted,
-        notes=[words] if (words := incomplete(metrics.passed_over)) else [],
+        notes=[*filter(None, (incomplete(metrics.passed_over), skipped(metrics.unknown_suffixes)))],
     )
     give_tasks(document, metrics.tasks, metrics.tasks_omitted)
     return document

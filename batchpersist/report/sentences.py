@@ -55,6 +55,17 @@ def incomplete(passed_over: Mapping[str, int]) -> str:
     return f"{number(found, 'run folder')} without a run-summary.json (incomplete)." if found else ""
 
 
+def skipped(suffixes: Mapping[str, int]) -> str:
+    """Which files of folders were not read, the most frequent suffix first; "" where there are none."""
+    if not suffixes:
+        return ""
+    named = sorted(suffixes.items(), key=lambda suffix: (-suffix[1], suffix[0]))
+    listed = ", ".join(f"{suffix} ({files:,})" for suffix, files in named)
+    files = sum(suffixes.values())
+    kind = "an unknown suffix" if files == 1 else "unknown suffixes"
+    return f"Skipped {number(files, 'file')} with {kind}: {listed}."
+
+
 def number(count: int, noun: str) -> str:
     """``1 run``, ``2,000 runs``."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

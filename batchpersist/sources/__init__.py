@@ -6,8 +6,9 @@
 position, where the file itself cannot. ``SourceFile`` is what an index keeps of it, to read it again.
 """
 
-from .copying import Copy, copy_lines, ensure_copy, is_spooled, place
+from .copying import Copy, copy_lines, ensure_copy, is_copy, is_spooled, place
 from .discover import STANDARD_INPUT, absolute, discover, is_there, unfold
+from .filenames import OTHER_SUFFIXES
 from .objects import fetch, is_remote
 from .parts import PART_BYTES, Part, Reject, range_part
 from .pieces import FOLDERS, Format, Piece, Pieces
@@ -16,6 +17,7 @@ from .sourcefile import SourceFile, decoded, encoded_piece, source_names
 
 __all__ = [
     "FOLDERS",
+    "OTHER_SUFFIXES",
     "PART_BYTES",
     "STANDARD_INPUT",
     "Copy",
@@ -32,6 +34,7 @@ __all__ = [
     "encoded_piece",
     "ensure_copy",
     "fetch",
+    "is_copy",
     "is_remote",
     "is_spooled",
     "is_there",

@@ -17,14 +17,20 @@ from typing import NamedTuple
 from ..errors import ItemError, SourceUnreadableError, failure_of
 from ..models import Failure, Keys
 from ..stamps import NO_STAMP
-from . import streams, tables
+from . import content, streams, tables
 from .pieces import Format, Piece
 from .sourcefile import SourceFile
 from .spool import Spool
 
 _STREAMS = {
+    Format.GZIP_JSON: streams.gzip_blocks,
     Format.GZIP_LINES: streams.gzip_blocks,
+    Format.ZSTD_JSON: streams.zstd_blocks,
     Format.ZSTD_LINES: streams.zstd_blocks,
+    Format.XZ_JSON: streams.xz_blocks,
+    Format.XZ_LINES: streams.xz_blocks,
+    Format.BZIP2_JSON: streams.bzip2_blocks,
+    Format.BZIP2_LINES: streams.bzip2_blocks,
     Format.STANDARD_INPUT: streams.standard_input_blocks,
 }
 _TABLES = {Format.PARQUET: tables.parquet_batches, Format.ARROW: tables.arrow_batches}
@@ -39,7 +45,9 @@ class Copy(NamedTuple):
     """What has become of a piece."""
 
     lines: Piece
-    """All that could be copied: a piece of the same file, if the copy has its place, or else of the copy."""
+    """All that could be copied: a piece of the same file, if the copy has its place, or else of the copy.
+
+    Lines that are whole, or a JSON text if it is whole."""
     failure: Failure | None
     """Why the rest could not."""
 
@@ -47,6 +55,11 @@ class Copy(NamedTuple):
 def is_spooled(format: Format) -> bool:
     """A file of this format cannot be read by position, so that its documents are copied."""
     return format in _STREAMS or format in _TABLES
+
+
+def is_copy(format: Format) -> bool:
+    """A piece of this format is a file in the spool."""
+    return format in (Format.COPIED_LINES, Format.COPIED_JSON)
 
 
 def place(path: str, format: Format, spool_dir: str) -> str:
@@ -62,14 +75,24 @@ def copy_lines(piece: Piece, keys: Keys, spool_dir: str) -> Copy:
     A line that a failure cuts short is not among the lines. A copy takes its place if it is whole, and there
     is none yet; an earlier one stays, for there are rows that point into it.
     """
-    path, whole, error = _copied(piece.path, piece.format, keys, spool_dir)
-    failure = None if error is None else failure_of(error)
-    if path is not None and failure is None and piece.identity != NO_STAMP:
+    path, whole, error = _copied(piece.path, piece.format, keys, spool_dir, expected=piece.stop)
+    if error is not None and piece.format.is_json:
+        whole = 0
+    failure = None if error is None or _is_being_compressed(piece, error) else failure_of(error)
+    lasting = error is None and piece.identity != NO_STAMP
+    if path is not None and lasting:
         with suppress(OSError):  # there is one already, or the file system has no such links
             os.link(path, place(piece.path, piece.format, spool_dir))
             os.unlink(path)
             return Copy(piece._replace(start=0, stop=whole), None)
-    return Copy(Piece(Format.COPIED_LINES, path or piece.path, piece.name, 0, whole), failure)
+    copied = Format.COPIED_JSON if piece.format.is_json else Format.COPIED_LINES
+    return Copy(Piece(copied, path or piece.path, piece.name, 0, whole), failure)
+
+
+def _is_being_compressed(piece: Piece, error: Exception) -> bool:
+    """The file ends early, for it is just being made of another in its folder, which is read, too."""
+    cut_short = isinstance(error, ItemError) and error.message in (streams.CUT_SHORT, streams.EMPTY)
+    return cut_short and bool(piece.below) and os.path.exists(os.path.splitext(piece.path)[0])
 
 
 def ensure_copy(file: SourceFile, keys: Keys, spool_dir: str, alive: Callable[[], None]) -> None:
@@ -119,9 +142,17 @@ def _locked(path: str, alive: Callable[[], None]) -> Iterator[int]:
 
 
 def _copied(
-    source: str, format: Format, keys: Keys, spool_dir: str, alive: Callable[[], None] = lambda: None
+    source: str,
+    format: Format,
+    keys: Keys,
+    spool_dir: str,
+    alive: Callable[[], None] = lambda: None,
+    expected: int = 0,
 ) -> tuple[str | None, int, Exception | None]:
-    """A new file in the spool, if it could be made; the bytes of its whole lines; and what ended it early."""
+    """A new file in the spool, if it could be made; the bytes of its whole lines; and what ended it early.
+
+    ``expected``: the bytes that the source had when it was found.
+    """
     path, whole = None, 0
     try:
         with Spool(spool_dir) as spool:
@@ -132,13 +163,28 @@ def _copied(
                 spool.add(block)
                 if b"\n" in block:
                     whole = start + block.rindex(b"\n") + 1
+            _check_size(source, expected)
             whole = spool.size
     except (OSError, ItemError) as error:
-        return path, whole, error
+        return path, whole, _cause(error, source, expected)
     return path, whole, None
+
+
+def _cause(error: Exception, source: str, expected: int) -> Exception:
+    """That the source became shorter explains whatever else is wrong with it."""
+    try:
+        _check_size(source, expected)
+    except (OSError, ItemError) as shorter:
+        return shorter if isinstance(shorter, ItemError) else error
+    return error
+
+
+def _check_size(source: str, expected: int) -> None:
+    if expected:
+        content.check_size(os.stat(source).st_size, expected)
 
 
 def _blocks(source: str, format: Format, keys: Keys) -> Iterator[bytes]:
     if format in _TABLES:
         return tables.line_blocks(_TABLES[format](source), keys)
-    return _STREAMS[format](source)
+    return content.checked_text(_STREAMS[format](source))

@@ -11,10 +11,11 @@ from urllib.parse import urlsplit
 
 from ..errors import SourceMissingError, UsageError
 from .copying import is_spooled
+from .filenames import READABLE, format_of
 from .objects import is_folder, is_object_there, is_remote, objects
 from .parts import PART_BYTES, Part, Reject, range_part
-from .pieces import FOLDERS, SUFFIXES, Format, Piece, Pieces, format_of
-from .walk import Finding, Passed, entries, folder, found_file, walk
+from .pieces import FOLDERS, Format, Piece, Pieces
+from .walk import Finding, Passed, UnknownSuffix, entries, folder, found_file, walk
 
 STANDARD_INPUT = "-"
 
@@ -91,9 +92,8 @@ def _check_format(source: str) -> None:
     if source == STANDARD_INPUT or (is_folder(source) if is_remote(source) else os.path.isdir(source)):
         return
     if format_of(urlsplit(source).path if is_remote(source) else source) is None:
-        readable = " ".join(SUFFIXES)
         raise UsageError(
-            f"cannot tell the format of {source}: readable are folders, {readable}, and - for JSON lines"
+            f"cannot tell the format of {source}: readable are folders, {READABLE}, and - for JSON lines"
         )
     if not is_remote(source) and os.path.exists(source) and not os.path.isfile(source):
         raise UsageError(f"not a regular file: {source}; pipe it into - instead")
@@ -151,7 +151,7 @@ class _Batch:
         self.size = 0
         self.files = 0
         self._rejects: list[Reject] = []
-        self._passed: Counter[Passed] = Counter()
+        self._passed: Counter[Passed | UnknownSuffix] = Counter()
 
     def __bool__(self) -> bool:
         return bool(self.pieces or self._rejects or self._passed)
@@ -170,11 +170,15 @@ class _Batch:
             self._passed[finding] += 1
 
     def part(self, number: int) -> Part:
+        suffixes = {
+            found.suffix: files for found, files in self._passed.items() if isinstance(found, UnknownSuffix)
+        }
         return Part(
             number,
             Pieces.of(self.pieces),
             other_manifests=self._passed[Passed.OTHER_MANIFEST],
-            ignored_files=self._passed[Passed.IGNORED_FILE],
+            ignored_files=self._passed[Passed.IGNORED_FILE] + sum(suffixes.values()),
+            unknown_suffixes=suffixes,
             incomplete=self._passed[Passed.INCOMPLETE],
             rejects=tuple(self._rejects),
         )

@@ -6,6 +6,8 @@ import os
 import sys
 from collections.abc import Iterable, Iterator
 
+from ..errors import SourceUnreadableError
+from . import content
 from .pieces import Document
 
 BLOCK = 256 << 10
@@ -17,13 +19,25 @@ _BLANK = b" \t\r"
 def documents(path: str, start: int, stop: int) -> Iterator[Document]:
     """The lines that start in the bytes ``start:stop`` of a file, without the space around them.
 
-    They are numbered from the first of them. A line starts at the file's start and after each
-    newline; the last line of the range is read to its end, however far that is. Ranges that
+    They are numbered from the first of them. A line starts at the file's start (behind a byte order mark) and
+    after each newline; the last line of the range is read to its end, however far that is. Ranges that
     cover a file thus share out its lines. Memory: a block and the longest line.
+
+    Raises SourceChangedError where the file ends before ``stop``, behind the lines that it still has; and
+    SourceUnreadableError where it holds no text: its first range does so, the others are empty.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
+        head = os.pread(descriptor, content.HEAD, 0)
+        try:
+            content.check(content.TEXT, head)
+        except SourceUnreadableError:
+            if start:
+                return
+            raise
         first = _first_line(descriptor, start, stop)
+        if not start and head.startswith(content.BYTE_ORDER_MARK):
+            first = len(content.BYTE_ORDER_MARK)
         if first is not None:
             yield from _documents(_read(descriptor, first), first, stop)
     finally:
@@ -56,6 +70,7 @@ def _split_lines(blocks: Iterable[bytes], offset: int, stop: int) -> Iterator[tu
     last = b"".join(pending)
     if last and offset < stop:
         yield offset, last
+    content.check_size(offset + len(last), stop)
 
 
 def _first_line(descriptor: int, start: int, stop: int) -> int | None:
@@ -68,6 +83,8 @@ def _first_line(descriptor: int, start: int, stop: int) -> int | None:
         if found >= 0:
             return at + found + 1
         at += len(block)
+    if at < stop - 1:
+        content.check_size(min(at, os.fstat(descriptor).st_size), stop)
     return None
 
 

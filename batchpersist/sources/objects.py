@@ -15,10 +15,12 @@ from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ..errors import SourceUnreachableError, SourceUnreadableError, UsageError, failure_of
 from ..runs.orchestrator_root import CLI, SECRETS, root_above, run_of
+from .content import check_size
+from .filenames import format_of, reading_order, unread_suffix
 from .parts import Reject
-from .pieces import Piece, format_of
+from .pieces import Piece
 from .spool import Spool
-from .walk import Finding, Passed, is_doubtful, look_for_run
+from .walk import Finding, Passed, UnknownSuffix, is_doubtful, look_for_run
 
 if TYPE_CHECKING:
     from pyarrow import NativeFile
@@ -94,7 +96,11 @@ def objects(source: str) -> Iterator[Finding]:
             run, lambda file, doubtful: look_at((*task, *file.split("/")), doubtful), lambda _run: has_folder
         )
 
-    for (names, is_run), has_folder in sorted(_units(files, depth).items()):
+    def place(unit: tuple[tuple[Names, bool], bool]) -> tuple[list[str], bool]:
+        (names, is_run), _ = unit
+        return list(map(reading_order, names)), is_run
+
+    for (names, is_run), has_folder in sorted(_units(files, depth).items(), key=place):
         if is_run:
             yield from look_for(names[:-1], names[-1], has_folder)
         elif names[-1] in SECRETS:
@@ -131,8 +137,9 @@ def _units(files: Iterable[Names], depth: int) -> dict[tuple[Names, bool], bool]
 def fetch(piece: Piece, spool_dir: str) -> Piece:
     """Copy an object into a file of its own, which the piece is then of.
 
-    Raises SourceUnreadableError where it cannot be read to its end, or was changed meanwhile, and OSError
-    where the copy cannot be written; then there is none.
+    Raises SourceUnreadableError where it cannot be read to its end, or was changed meanwhile,
+    SourceChangedError where it is shorter than in the listing, and OSError where the copy cannot be written;
+    then there is none.
     """
     split = urlsplit(piece.path)
     spool = Spool(spool_dir)
@@ -140,6 +147,7 @@ def fetch(piece: Piece, spool_dir: str) -> Piece:
         with spool:
             for block in read_blocks(_file_system(_bucket(split)), _path(split)):
                 spool.add(block)
+        check_size(spool.size, piece.stop)
     except BaseException:
         os.unlink(spool.path)
         raise
@@ -243,7 +251,7 @@ def _finding(split: SplitResult, key: str, info: FileInfo, *, doubtful: bool = F
     """``key``: quoted."""
     kind = format_of(unquote(key))
     if kind is None:
-        return Passed.IGNORED_FILE
+        return UnknownSuffix(unread_suffix(unquote(key)))
     path = split._replace(path=f"/{key}").geturl()
     return Piece(kind, path, _name(split, key), 0, info.size, doubtful)
 

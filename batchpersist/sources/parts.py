@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ..models import Failure
@@ -43,6 +43,8 @@ class Part:
     """Of no readable suffix, or not a file at all."""
     incomplete: int = 0
     """Run folders of the orchestrator without a summary."""
+    unknown_suffixes: dict[str, int] = field(default_factory=dict)
+    """Of ``ignored_files``: how many have which suffix."""
     rejects: tuple[Reject, ...] = ()
     """Folders that could not be listed, and files that cannot even be named."""
 

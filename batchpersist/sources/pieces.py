@@ -19,9 +19,17 @@ class Format(Enum):
 
     JSON = auto()
     """One document, or a list of documents."""
+    GZIP_JSON = auto()
+    ZSTD_JSON = auto()
+    XZ_JSON = auto()
+    BZIP2_JSON = auto()
+    COPIED_JSON = auto()
+    """In the spool."""
     LINES = auto()
     GZIP_LINES = auto()
     ZSTD_LINES = auto()
+    XZ_LINES = auto()
+    BZIP2_LINES = auto()
     PARQUET = auto()
     ARROW = auto()
     STANDARD_INPUT = auto()
@@ -35,30 +43,23 @@ class Format(Enum):
     __hash__ = object.__hash__
     """Of each member there is one; Enum's own is a call of Python, for each look into a table by format."""
 
+    @property
+    def is_json(self) -> bool:
+        """The text is one JSON value, to be read whole; else it is lines."""
+        return self in _JSON
+
 
 FOLDERS = {Format.FOLDER, Format.TASK}
 """What is to be walked before it is read."""
 
-SUFFIXES = {
-    ".json": Format.JSON,
-    ".jsonl": Format.LINES,
-    ".ndjson": Format.LINES,
-    ".jsonl.gz": Format.GZIP_LINES,
-    ".ndjson.gz": Format.GZIP_LINES,
-    ".jsonl.zst": Format.ZSTD_LINES,
-    ".ndjson.zst": Format.ZSTD_LINES,
-    ".parquet": Format.PARQUET,
-    ".arrow": Format.ARROW,
-    ".feather": Format.ARROW,
+_JSON = {
+    Format.JSON,
+    Format.GZIP_JSON,
+    Format.ZSTD_JSON,
+    Format.XZ_JSON,
+    Format.BZIP2_JSON,
+    Format.COPIED_JSON,
 }
-
-
-def format_of(name: str) -> Format | None:
-    """The format that a file's name tells, in any case of letters; None: not readable."""
-    name = name.lower()
-    last = name.rfind(".")
-    kind = SUFFIXES.get(name[last:])
-    return kind if kind is not None else SUFFIXES.get(name[name.rfind(".", 0, last) :])
 
 
 class Piece(NamedTuple):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from . import jsonfile, ndjson
-from .copying import place
-from .pieces import Document, Format, Piece
+from .copying import is_copy, place
+from .pieces import Document, Piece
 
 
 def read_piece(piece: Piece, spool_dir: str) -> Iterator[Document]:
@@ -14,9 +14,9 @@ def read_piece(piece: Piece, spool_dir: str) -> Iterator[Document]:
 
     Raises OSError or ItemError where the piece, or the rest of it, cannot be read.
     """
-    if piece.format is Format.JSON:
-        return jsonfile.documents(piece.path)
     path = place(piece.path, piece.format, spool_dir)
-    if not piece.stop and (path != piece.path or piece.format is Format.COPIED_LINES):
+    if not piece.stop and (path != piece.path or is_copy(piece.format)):
         return iter(())  # nothing was copied: perhaps there is no file
+    if piece.format.is_json:
+        return jsonfile.documents(path, piece.stop)
     return ndjson.documents(path, piece.start, piece.stop)

@@ -9,13 +9,15 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum, auto
 from itertools import groupby, islice
+from typing import NamedTuple
 
 from ..errors import failure_of
 from ..runs import orchestrator_root
 from ..runs.orchestrator_root import CLI, LOCAL_MCP, SECRETS, SUMMARY, manifest_of, summary_of
 from ..stamps import lasting_stamp, moment, state
+from .filenames import format_of, reading_order, unread_suffix
 from .parts import Reject
-from .pieces import FOLDERS, Format, Piece, format_of
+from .pieces import FOLDERS, Format, Piece
 
 
 class Passed(Enum):
@@ -23,11 +25,18 @@ class Passed(Enum):
 
     OTHER_MANIFEST = auto()
     IGNORED_FILE = auto()
+    """A pipe, a socket, a device, or a secret of the orchestrator."""
     INCOMPLETE = auto()
     """A run folder of the orchestrator without a summary."""
 
 
-Finding = Piece | Reject | Passed
+class UnknownSuffix(NamedTuple):
+    """A file that is not read, for its name says no known format."""
+
+    suffix: str
+
+
+Finding = Piece | Reject | Passed | UnknownSuffix
 
 UNSEEN_FILES = 5_000
 """In one piece: to look at them takes as long as to scan a part."""
@@ -39,7 +48,7 @@ def folder(path: str, name: str) -> Piece:
 
 
 def entries(folder: Piece, limit: int) -> Iterator[Finding]:
-    """What is in one folder, sorted by name; folders in it are pieces of their own.
+    """What is in one folder, in reading order (``filenames``); folders in it are pieces of their own.
 
     After ``limit`` findings come, unseen, the files that are left, some at a time.
     """
@@ -53,7 +62,7 @@ def entries(folder: Piece, limit: int) -> Iterator[Finding]:
 
 
 def walk(pieces: Iterable[Piece], limit: int = sys.maxsize) -> Iterator[Finding]:
-    """The pieces, and in place of a folder all that is below it, sorted by name at each level.
+    """The pieces, and in place of a folder all that is below it, in reading order at each level.
 
     After ``limit`` findings, what is left comes as folders, and as files in them that nobody has looked
     at, to be walked another time. Lists one folder at a time, as the caller proceeds. Keeps its own stack:
@@ -123,7 +132,7 @@ class _Folder:
                 elif entry.is_symlink() and os.path.isdir(entry.path):
                     continue
                 names.append(name)
-        names.sort()
+        names.sort(key=reading_order)
         return names
 
     def _recognise(self, names: list[str]) -> list[str]:
@@ -242,7 +251,7 @@ def found_file(path: str, name: str, doubtful: bool = False, below: int = 0) -> 
     """
     kind = format_of(name)
     if kind is None:
-        return Passed.IGNORED_FILE
+        return UnknownSuffix(unread_suffix(name))
     found = _look_at(kind, path, name, doubtful, below)
     return Piece(kind, path, name, 0, 0, doubtful, below=below) if found is None else found
 
