@@ -16,7 +16,6 @@ from ..sources import (
     FOLDERS,
     PART_BYTES,
     Copy,
-    Format,
     Part,
     Piece,
     Pieces,
