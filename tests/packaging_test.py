@@ -5,6 +5,8 @@ import re
 from importlib import metadata, resources
 from pathlib import Path
 
+from packaging.version import Version
+
 import batchpersist
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -14,6 +16,12 @@ def config(name: str) -> configparser.ConfigParser:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(ROOT / name)
     return parser
+
+
+def versions(requirements: str) -> dict[str, Version]:
+    """By name, of lines such as ``name>=1.2`` and ``name==1.2``."""
+    found = re.findall(r"^([\w-]+)(?:\[\w+\])?[>=]=([\d.]+)$", requirements, re.MULTILINE)
+    return {name: Version(version) for name, version in found}
 
 
 def test_the_version_stands_in_one_place_only() -> None:
@@ -58,6 +66,21 @@ def test_every_requirement_has_a_lower_bound_or_a_pin() -> None:
     requirements = [line for line in lines if line and not line.startswith(("#", "batchpersist["))]
     assert len(requirements) > 5
     assert [line for line in requirements if not re.search(r"[>=]=", line)] == []
+
+
+def test_the_lowest_versions_that_are_allowed_are_tried_each_time() -> None:
+    """All that the package itself needs in the quick form, which is one of the ordinary environments."""
+    setup, tox = config("setup.cfg"), config("tox.ini")
+    assert "lowest-quick" in tox["tox"]["envlist"].split(", ")
+    pins = tox["testenv:lowest{,-quick}"]["deps"].split("\n")
+    always = [pin for pin in pins if not pin.startswith(("!quick: ", "#"))]
+    needed = setup["options"]["install_requires"]
+    declared = versions(needed + "\n" + "\n".join(setup["options.extras_require"].values()))
+    assert versions(needed).keys() <= versions("\n".join(always)).keys()
+    tried = versions("\n".join(pins).replace("!quick: ", ""))
+    assert {name: tried[name] for name in tried if name in declared} == {
+        name: declared[name] for name in tried if name in declared
+    }
 
 
 def test_linters_are_the_same_for_tox_and_for_developers() -> None:
