@@ -1,0 +1,105 @@
+"""On a root that the orchestrator's own command wrote; and it goes on recording."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+STAGES = [
+    ("build", "echo built; mkdir -p dist && echo 1 > dist/app"),
+    ("test", "test -f dist/app && echo tested"),
+]
+PIPELINE = {
+    "id": "shell",
+    "title": "Shell commands",
+    "stages": [{"kind": "command", "id": name, "title": name, "command": line} for name, line in STAGES],
+}
+
+
+@dataclass
+class Repository:
+    """A git repository in which the orchestrator runs a pipeline of shell commands."""
+
+    folder: Path
+    package: Path
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir()
+        (self.folder / "codex.orchestrator.json").write_text(json.dumps({"pipelines": [PIPELINE]}))
+        subprocess.run(["git", "init", "-q"], cwd=self.folder, check=True)
+
+    def start(self, task: str) -> str:
+        """Have the command run the pipeline; the run's id."""
+        command = ["node", str(self.package / "bin/codex-orchestrator.js"), "start", "shell", "--task", task]
+        command += ["--runtime-mode", "cli", "--format", "json"]
+        # Nothing of the user's own set-up of it.
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CODEX", "MCP"))}
+        done = subprocess.run(
+            command,
+            cwd=self.folder,
+            env=kept | {"HOME": str(self.folder)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        result = json.loads(done.stdout[done.stdout.index("\n{\n") :])
+        assert result["status"] == "succeeded"
+        return str(result["run_id"])
+
+    def batchpersist(self, *words: str) -> tuple[int, str]:
+        """The exit code and all that was printed."""
+        done = subprocess.run(
+            [sys.executable, "-m", "batchpersist", *words],
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def snapshot(self, task: str) -> Any:
+        return json.loads((self.folder / "out" / task / "runs.json").read_bytes())
+
+    def run_ids(self, task: str) -> list[str]:
+        return [run["runId"] for run in self.snapshot(task)["runs"]]
+
+    def counts(self) -> dict[str, int]:
+        """Those of the last batch that are not 0."""
+        metrics = json.loads((self.folder / "out/metrics.json").read_bytes())
+        return {name: count for name, count in metrics["counts"].items() if count}
+
+
+@pytest.fixture
+def repository(tmp_path: Path, orchestrator_package: Path, tool: Any) -> Repository:
+    tool("git")
+    return Repository(tmp_path / "repository", orchestrator_package)
+
+
+def test_a_batch_records_what_the_command_ran_and_the_command_goes_on_recording(
+    repository: Repository,
+) -> None:
+    runs = {"0101-alpha": [repository.start("0101-alpha") for _ in range(2)]}
+    runs["0102-beta"] = [repository.start("0102-beta")]
+    kept = {task: repository.snapshot(task) for task in runs}
+    for task in runs:
+        (repository.folder / "out" / task / "runs.json").unlink()
+
+    assert repository.batchpersist("run", ".runs")[0] == 0
+    assert repository.counts() == {"discovered": 3, "selected": 3, "persisted": 3, "both_ok": 3}
+    for task, snapshot in kept.items():
+        assert repository.run_ids(task) == runs[task]
+        for before, after in zip(snapshot["runs"], repository.snapshot(task)["runs"], strict=True):
+            assert before.items() <= after.items()  # the summary has members that came later
+    assert repository.batchpersist("run", ".runs")[0] == 0
+    assert repository.counts() == {"discovered": 3, "selected": 3, "unchanged": 3, "both_ok": 3}
+
+    for task, ids in runs.items():
+        ids.append(repository.start(task))
+        assert repository.run_ids(task) == ids
