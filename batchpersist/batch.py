@@ -20,6 +20,7 @@ from .batches.batchreport import BatchReport, State
 from .batches.batchsession import BatchSession
 from .batches.losses import Losses
 from .batches.progressfile import ProgressFile
+from .batches.rootrecord import check_keys, remember
 from .batches.waiting import Waiter
 from .caching.catalogue import likely_rows
 from .caching.catalogueoutputs import without_known
@@ -94,6 +95,7 @@ def run_batch(
         BatchLock(layout, beginning, wait=options.wait, keep_waiting=keep_waiting) as lock,
         closing(crew),
     ):
+        check_keys(layout, options.keys)
         check_writable(options)
         session = BatchSession(layout, options, sources)
         lock.describe(session.name)
@@ -152,6 +154,8 @@ class _Batch:
         self._losses.discovered = index.totals.discovered - plan.other_shards
         self._losses.invalid = len(index.rejects)
         planning = clock.lap()
+        if plan.rows.num_rows:
+            remember(self._layout, self._options.keys)
         outcomes = OutcomeBuilder(plan.rows)
         settlement = Settlement(
             self._layout,

@@ -146,6 +146,10 @@ class InvalidRunError(ItemError):
     """The input is not a completed run (not JSON, not an object, a key missing ...)."""
 
 
+class MissingKeyError(InvalidRunError):
+    """A JSON object without a string under one of the keys: perhaps it has other names for them."""
+
+
 class UnsafeIdentifierError(InvalidRunError):
     """A taskId or runId that must not become part of a path."""
 
@@ -160,6 +164,10 @@ class SourceChangedError(ItemError):
 
 class SnapshotError(ItemError):
     """A task's snapshot cannot be read as one; the file is left as it is."""
+
+
+class EntryKeyError(SnapshotError):
+    """An entry of a snapshot lacks a string under one of the keys: perhaps it has other names for them."""
 
 
 class TaskStateLockError(ItemError):

@@ -80,6 +80,11 @@ class Layout:
         return os.path.join(self.own_dir, "batch.gate")
 
     @property
+    def root_record(self) -> str:
+        """What the root remembers of how it was written (``batches.rootrecord``)."""
+        return os.path.join(self.own_dir, "root.json")
+
+    @property
     def repairs(self) -> str:
         """Folder of the copies of what repairs have replaced."""
         return os.path.join(self.runs_dir, OWN_FOLDER, "repair")

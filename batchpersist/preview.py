@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from .batches.rootrecord import check_keys
 from .caching.catalogue import load_catalogue
 from .models import Event, Progress, Shard
 from .options import BatchOptions
@@ -74,6 +75,7 @@ def preview_batch(
     Takes no lock: beside a batch or the orchestrator the answer is of the moment. Raises
     SourceMissingError and UsageError.
     """
+    check_keys(options.layout(), options.keys)
     with closing(Crew(options.workers, options.pool_runs)) as crew, tempfile.TemporaryDirectory() as spool:
         catalogue = load_catalogue(options.layout(), options.keys) if options.reads_catalogue else None
         index = scan_sources(

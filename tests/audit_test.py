@@ -157,8 +157,8 @@ def test_other_names_of_the_keys(tmp_path: Path) -> None:
     tree.write("nightly", {"taskId": "nightly", "lastRunAt": run["at"], "runs": [run]})
     assert audit(tree, keys=Keys("job", "id", "at"))[1] == []
     assert short(audit(tree)[1]) == [
-        ("invalid-manifest", "nightly", "one"),
-        ("invalid-snapshot", "nightly", ""),
+        ("lacks-keys", "nightly", ""),
+        ("lacks-keys", "nightly", "one"),
     ]
 
 

@@ -195,7 +195,7 @@ def test_a_snapshot_that_cannot_be_read_fails_alone_and_is_left_as_it_is(
     assert snapshot_sides(outcome) == [FAILED, FAILED, PERSISTED, PERSISTED]
     assert manifest_sides(outcome) == [PERSISTED] * 4
     assert outcome.snapshot_failures.keys() == {0, 1}
-    assert outcome.snapshot_failures[0].type == "SnapshotError"
+    assert outcome.snapshot_failures[0].type == "NotASnapshotError"
     assert written(tmp_path) == EXPECTED | {"out/a/runs.json": b"{torn"}
 
 

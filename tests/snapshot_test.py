@@ -28,6 +28,7 @@ from batchpersist.locking.locks import LockPolicy, TaskLock
 from batchpersist.models import Durability, Keys, Side
 from batchpersist.runs.jsontext import MAX_DEPTH
 from batchpersist.snapshots import snapshot as snapshot_module
+from batchpersist.snapshots.otherforms import NotASnapshotError
 from batchpersist.snapshots.snapshot import TaskStateStore
 
 Run = dict[str, Any]
@@ -409,7 +410,7 @@ def test_several_tasks_that_fail_are_told_together(place: Place) -> None:
     with TaskLock(place.layout, "u"), pytest.raises(CommitErrors) as caught:
         place.store().record_runs([run("a", "1"), run("b", "1", task_id="u"), run("c", "1", task_id="v")])
     assert {task: type(error) for task, error in caught.value.errors.items()} == {
-        "t": SnapshotError,
+        "t": NotASnapshotError,
         "u": TaskStateLockError,
     }
     assert (place.root / "out" / "v" / "runs.json").exists()

@@ -74,7 +74,8 @@ def last_line(state: str, **counts: int) -> str:
             "stopped",
             {"discovered": 9, "selected": 9, "failed": 1, "not_attempted": 8},
             "Stopped by the failure policy: 0 persisted, 1 failed, 8 not attempted. "
-            "The same command again does what is left; what stands already is skipped.",
+            "Remove the cause, or allow more failures by --max-failures; then the same command does what is "
+            "left, and what stands already is skipped.",
         ),
         (
             "timed_out",

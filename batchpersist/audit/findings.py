@@ -30,6 +30,7 @@ class Kind(str, Enum):
     WRONG_ID = "wrong-id"
     INVALID_SNAPSHOT = "invalid-snapshot"
     INVALID_MANIFEST = "invalid-manifest"
+    LACKS_KEYS = "lacks-keys"
     WRONG_FILE_TYPE = "wrong-file-type"
     UNSAFE_NAME = "unsafe-name"
     ORPHANED_TEMPORARY = "orphaned-temporary"

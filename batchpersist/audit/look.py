@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from zlib import crc32
 
-from ..errors import ItemError, SnapshotError, UnsafeIdentifierError
+from ..errors import ItemError, MissingKeyError, SnapshotError, UnsafeIdentifierError
 from ..runs.identifiers import check_run_id
 from ..runs.jsontext import unnest
 from ..snapshots.baseline import Baseline
@@ -182,10 +182,13 @@ class Look:
         except UnsafeIdentifierError as error:
             self._found(Kind.UNSAFE_NAME, run_id, path, error.message)
             return False
-        if not self._check.belongs(entry, self._task_id):
+        try:
+            if self._check.belongs(entry, self._task_id):
+                return True
             self._found(Kind.WRONG_ID, run_id, path, f"an entry whose {self._keys.task} is not the task's")
-            return False
-        return True
+        except MissingKeyError as error:
+            self._found(Kind.LACKS_KEYS, run_id, path, str(error))
+        return False
 
     def _source(self, run_id: str) -> bytes | None:
         try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..errors import InvalidRunError, UnsafeIdentifierError
+from ..errors import InvalidRunError, MissingKeyError, UnsafeIdentifierError
 from ..layout import Layout
 from ..runs.identifiers import check_run_id
 from .files import WrongFileTypeError, list_folder, read_file
@@ -111,5 +111,6 @@ def finding_of(error: Exception, task_id: str, run_id: str, path: str) -> Findin
         return Finding(Kind.WRONG_FILE_TYPE, task_id, run_id, error.detail, error.message)
     if isinstance(error, OSError):
         return Finding(Kind.UNREADABLE, task_id, run_id, path, error.strerror or "")
-    kind = Kind.WRONG_ID if isinstance(error, WrongIdError) else Kind.INVALID_MANIFEST
+    kind = Kind.LACKS_KEYS if isinstance(error, MissingKeyError) else Kind.INVALID_MANIFEST
+    kind = Kind.WRONG_ID if isinstance(error, WrongIdError) else kind
     return Finding(kind, task_id, run_id, path, str(error))

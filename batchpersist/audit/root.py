@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
+from ..batches.rootrecord import check_keys, check_pairing
 from ..ingest.index import IndexBuilder
 from ..models import Event, Progress, place_of
 from ..planning.plan import Selection, make_plan
@@ -112,6 +113,8 @@ class Audit:
         whole_tasks: bool = False,
     ) -> None:
         """``whole_tasks``: never cut a task into shares. Raises as ``audit_root`` does."""
+        check_keys(options.layout, options.keys)
+        check_pairing(options.layout)
         self._options = options
         self._watch = watch
         self._stop = stop

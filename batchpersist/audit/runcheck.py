@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ..errors import InvalidRunError, UnsafeIdentifierError
+from ..errors import InvalidRunError, MissingKeyError, UnsafeIdentifierError
 from ..models import Keys, RunKeys
 from ..runs.jsontext import string
 from ..runs.runreader import RunReader
@@ -21,12 +21,14 @@ class RunCheck:
         self._task_mark = b"\n  %b: " % string(keys.task)
 
     def belongs(self, text: bytes, task_id: str) -> bool:
-        """Whether a run's canonical text says that it is of this task."""
+        """Whether a run's canonical text says that it is of this task. Raises MissingKeyError."""
         mark = self._task_mark
         if text.startswith(b"{%b%b," % (mark, string(task_id))) and text.count(mark) == 1:
             return True  # as nearly all begin, and for less than to decode it
         try:
             return self.read(text)[0].task_id == task_id
+        except MissingKeyError:
+            raise
         except InvalidRunError:
             return False
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from ..errors import SnapshotError
+from ..errors import EntryKeyError, SnapshotError
 from ..runs.jsontext import string
 from ..snapshots.baseline import Baseline
 from ..snapshots.history import History
@@ -18,6 +18,8 @@ from .options import AuditOptions
 
 _NEAR = 0.8
 """The part of the limit from which on an audit warns."""
+
+_KINDS: dict[type, Kind] = {OtherTaskError: Kind.WRONG_ID, EntryKeyError: Kind.LACKS_KEYS}
 
 
 class Snapshot:
@@ -36,10 +38,9 @@ class Snapshot:
             self.history = baseline.load(layout, task_id, options.keys, cache=False)
         except WrongFileTypeError as error:
             self._found(Kind.WRONG_FILE_TYPE, error.message)
-        except OtherTaskError as error:
-            self._found(Kind.WRONG_ID, error.detail)
         except SnapshotError as error:
-            self._found(Kind.INVALID_SNAPSHOT, str(error).replace(f"{self.path}: ", ""))
+            kind = _KINDS.get(type(error), Kind.INVALID_SNAPSHOT)
+            self._found(kind, str(error).replace(f"{self.path}: ", ""))
         except OSError as error:
             self._found(Kind.UNREADABLE, error.strerror or str(error))
         if self.history is not None and baseline.version is None:

@@ -23,6 +23,7 @@ MEANING = {
     Kind.WRONG_ID: "a file or an entry that says it belongs elsewhere",
     Kind.INVALID_SNAPSHOT: "cannot be read as a snapshot",
     Kind.INVALID_MANIFEST: "cannot be read as a completed run",
+    Kind.LACKS_KEYS: "valid JSON, but without the keys; --task-key, --run-key and --time-key name them",
     Kind.WRONG_FILE_TYPE: "something else stands in the place of a file or folder",
     Kind.UNSAFE_NAME: "an id that must not be part of a path",
     Kind.ORPHANED_TEMPORARY: "a temporary file that a dead process left",

@@ -13,6 +13,8 @@ from .audit_words import MEANING, sample_lines
 
 _NO_REMEDY = {
     Kind.CONTENT_DIFFERS: "left: say which is right by --prefer, or run the source again",
+    Kind.LACKS_KEYS: "left: it parses, and may have other names for them (--task-key, --run-key, --time-key)",
+    Kind.SNAPSHOT_TOO_LONG: "left: archive older runs of its task",
     Kind.WRONG_FILE_TYPE: "left: whoever put it there may need it",
     Kind.UNSAFE_NAME: "left: there is no place for it",
     Kind.UNREADABLE: "left: it could not be read",

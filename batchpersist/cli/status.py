@@ -25,6 +25,7 @@ _COLUMNS = ("batch", "state", "started", "runs", "failed", "invalid", "exit code
 _NEXT = {
     "running": "",
     "finished": "",
+    "stopped": "Remove the cause, or allow more failures by --max-failures; the same command continues it.",
     "failed": "An error ended it; the same command continues it.",
 }
 _CONTINUED = "The same command continues it."

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ..errors import MissingKeyError
 from ..models import place_of
 from ..operations.validate import Validation, validate_sources
 from ..report.sentences import number, skipped
@@ -17,6 +18,7 @@ from .options import Sectioned, declare, reading, showing, working
 from .output import emit
 from .persisting import UNATTENDED, Job, conduct
 from .run_options import POOL_THRESHOLD
+from .words import other_keys
 
 
 @click.command("validate", cls=Sectioned, short_help="Read sources, and name all that is no completed run.")
@@ -63,6 +65,9 @@ def _lines(found: Validation) -> Iterator[str]:
         yield f"{count:,} x {printable(message)}"
     if found.unknown_suffixes:
         yield skipped(found.unknown_suffixes)
+    lacking = [item.failure for item in found.rejects if item.failure.type == MissingKeyError.__name__]
+    if lacking and len(lacking) == found.discovered:
+        yield other_keys(found.discovered, lacking[0].detail)
     parts = [
         f"{number(found.selected, 'run')} of {number(found.tasks, 'task')} valid",
         f"{found.invalid:,} invalid" if found.invalid else "",

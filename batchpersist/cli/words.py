@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..errors import MissingKeyError
 from ..models import place_of
 from ..preview import Preview
 from ..report.sentences import incomplete, number, outcome, skipped, what_next
@@ -19,13 +20,17 @@ def summary_lines(metrics: dict[str, Any], state: str, metrics_path: str) -> Ite
     if words := incomplete(metrics["passed_over"]):
         yield words
     counts, timing = metrics["counts"], metrics["timing"]
+    lacking = [cause for cause in metrics["errors"] if cause["type"] == MissingKeyError.__name__]
+    if counts["discovered"] and sum(cause["count"] for cause in lacking) == counts["discovered"]:
+        yield other_keys(counts["discovered"], lacking[0]["samples"][0]["detail"])
     tasks = len(metrics["tasks"]) + metrics["tasks_omitted"]
     yield (
         f"{number(counts['selected'], 'run')} of {number(tasks, 'task')} in {timing['wall_seconds']:.1f} s "
         f"({timing['runs_per_second']:,.0f} runs/s); details in {metrics_path}"
     )
     yield from _skipped(metrics["unknown_suffixes"])
-    yield f"{outcome(counts, state)} {what_next(counts, state)}"
+    causes = {cause["type"] for cause in metrics["errors"]}
+    yield f"{outcome(counts, state)} {what_next(counts, state, causes)}"
 
 
 def preview_lines(preview: Preview) -> Iterator[str]:
@@ -63,6 +68,12 @@ def _causes(errors: list[dict[str, Any]], omitted: int) -> Iterator[str]:
     further = len(errors[SHOWN_CAUSES:]) + omitted
     if further:
         yield f"... and {number(further, 'more cause')}"
+
+
+def other_keys(count: int, options: str) -> str:
+    """Where all of the input lacks a key; ``options``: what would read an example, if that is known."""
+    options = options or "--task-key, --run-key and --time-key say what the keys are called there"
+    return f"{number(count, 'document')} found, and each lacks a key. {options}."
 
 
 def span(seconds: float) -> str:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from .. import __version__
+from ..batches.rootrecord import check_keys
 from ..errors import ComparisonStoppedError, MeasurementError, UsageError
 from ..figures.timing import seconds
 from ..files.syncfs import syncfs
@@ -138,6 +139,7 @@ class _Bench:
         self._stop = stop
         self._started = perf_counter()
         self.real = Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))
+        check_keys(self.real, options.keys)
         self._talk = os.path.join(scratch, "talk")
         os.mkdir(self._talk)
         self._sources = self._readable_again(sources)

@@ -10,7 +10,7 @@ from itertools import islice
 
 from ..audit.files import WrongFileTypeError, read_file
 from ..audit.runcheck import RunCheck, WrongIdError
-from ..errors import InvalidRunError, ItemError
+from ..errors import InvalidRunError, ItemError, MissingKeyError
 from ..files.atomic import StagedFile
 from ..files.durability import SyncGroup, open_group
 from ..files.versions import Version, version_of
@@ -72,6 +72,8 @@ class ManifestRepair:
         except WrongIdError:
             if self._is_in_its_place(path, data):
                 self._set_aside(path, data, before, whole=True)
+            return False
+        except MissingKeyError:  # it parses, and may be read with other keys
             return False
         except InvalidRunError:
             return self._mend_torn(run_id, path, data, before)

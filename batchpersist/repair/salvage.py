@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..audit.runcheck import RunCheck
-from ..errors import InvalidRunError
+from ..errors import InvalidRunError, MissingKeyError, SnapshotError
 from ..models import RunKeys
 from ..snapshots.window import Read
 
@@ -32,22 +32,32 @@ def salvage(read: Read, check: RunCheck) -> Iterator[Salvaged]:
 
     Of the layout that the orchestrator writes, all runs that are whole are found, also behind a damaged
     place; of any other, those before the first damage. Of the former no more than a run is held in memory.
+    Raises SnapshotError where there are none, but entries that lack a key: they may have other names for it.
     """
+    lacking: list[MissingKeyError] = []
     found = False
-    for offset, text in _laid_out(read):
-        with_keys = _run(text, check)
-        if with_keys is not None:
-            found = True
-            yield Salvaged(with_keys, offset, len(text))
-    if not found:
-        yield from _in_any_layout(read, check)
+    for run in _runs(_laid_out(read), check, lacking):
+        found = True
+        yield run
+    for documents in () if found else _lists(read):
+        if runs := list(_runs(documents, check, lacking)):
+            yield from runs  # else it was another list of that name
+            return
+    if lacking and not found:
+        raise SnapshotError("its entries lack a key, so that none can be salvaged", str(lacking[0]))
 
 
-def _run(text: bytes, check: RunCheck) -> RunKeys | None:
-    try:
-        return check.read(text)[0]
-    except InvalidRunError:
-        return None
+def _runs(
+    documents: Iterable[tuple[int, bytes]], check: RunCheck, lacking: list[MissingKeyError]
+) -> Iterator[Salvaged]:
+    """Those of the documents (each with its offset) that are runs; ``lacking``: why others are not."""
+    for offset, text in documents:
+        try:
+            yield Salvaged(check.read(text)[0], offset, len(text))
+        except MissingKeyError as error:
+            lacking[:] = [error]
+        except InvalidRunError:
+            continue
 
 
 def _laid_out(read: Read) -> Iterator[tuple[int, bytes]]:
@@ -82,19 +92,18 @@ def _laid_out(read: Read) -> Iterator[tuple[int, bytes]]:
         start = 0 if start >= 0 else -1
 
 
-def _in_any_layout(read: Read, check: RunCheck) -> Iterator[Salvaged]:
-    """One document after the other behind the list's bracket; read whole, as such a snapshot always is."""
+def _lists(read: Read) -> Iterator[Iterator[tuple[int, bytes]]]:
+    """The documents behind each bracket of a list of runs, in any layout; read whole, as such a snapshot
+    always is.
+    """
     data = b"".join(_blocks(read))
     text = data.decode("latin-1")  # a character a byte: places in the one are places in the other
     for opening in _LIST.finditer(text):
-        found = list(_documents(data, text, opening.end(), check))
-        if found:  # else it was another list of that name
-            yield from found
-            return
+        yield _documents(data, text, opening.end())
 
 
-def _documents(data: bytes, text: str, at: int, check: RunCheck) -> Iterator[Salvaged]:
-    """The runs among the documents from a place on, up to what is none."""
+def _documents(data: bytes, text: str, at: int) -> Iterator[tuple[int, bytes]]:
+    """The JSON documents from a place on, up to what is none, each with its offset."""
     decode = json.JSONDecoder().raw_decode
     while True:
         at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it may be empty
@@ -102,9 +111,7 @@ def _documents(data: bytes, text: str, at: int, check: RunCheck) -> Iterator[Sal
             _, end = decode(text, at)
         except (ValueError, RecursionError):
             return
-        keys = _run(data[at:end], check)
-        if keys is not None:
-            yield Salvaged(keys, at, end - at)
+        yield at, data[at:end]
         at = end
 
 

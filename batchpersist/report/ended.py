@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 
 from ..figures.counts import Counts
@@ -18,7 +18,7 @@ def from_metrics(metrics: Metrics) -> BatchDocument:
     document = BatchDocument(
         batch_id=metrics.batch_id,
         state=metrics.state,
-        verdict=verdict(metrics.counts, metrics.state),
+        verdict=verdict(metrics.counts, metrics.state, {cause.type for cause in metrics.errors}),
         parts=metrics.parts,
         started_at=metrics.started_at,
         finished_at=metrics.finished_at,
@@ -53,7 +53,7 @@ def went_well(metrics: Metrics) -> bool:
     return metrics.state == "finished" and not metrics.counts.failed and not metrics.counts.invalid
 
 
-def verdict(counts: Counts, state: str) -> Verdict:
+def verdict(counts: Counts, state: str, causes: Collection[str] = ()) -> Verdict:
     """In the words with which the batch itself ended."""
     figures = asdict(counts)
     level: Level = "good" if state == "finished" else "warning"
@@ -61,4 +61,4 @@ def verdict(counts: Counts, state: str) -> Verdict:
         level = "bad"
     elif counts.invalid:
         level = "warning"
-    return Verdict(level, outcome(figures, state), what_next(figures, state))
+    return Verdict(level, outcome(figures, state), what_next(figures, state, causes))

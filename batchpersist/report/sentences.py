@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+
+from ..snapshots.otherforms import NotASnapshotError, OtherTaskError
 
 IN_THE_FUTURE = "The recorded start lies in the future: the clock was wrong then, or is wrong now."
+
+DAMAGED = {NotASnapshotError.__name__, OtherTaskError.__name__}
+"""Types of failures of snapshots that no later batch can write either."""
 
 _OPENINGS = {
     "finished": "Done",
@@ -34,14 +39,31 @@ def _locked(counts: Mapping[str, int]) -> str:
     return f" ({locked:,} because {'its' if locked == 1 else 'their'} task was locked)" if locked else ""
 
 
-def what_next(counts: Mapping[str, int], state: str) -> str:
-    """What is left to do, if anything."""
+def what_next(counts: Mapping[str, int], state: str, causes: Collection[str] = ()) -> str:
+    """What is left to do, if anything; ``causes``: the types of what failed (``Failure.type``)."""
     if state == "timed_out" and not any(counts[name] for name in ("persisted", "unchanged", "failed")):
         return "The time was up before anything was settled; it must be enough to read the sources, and more."
+    if state == "stopped":
+        return (
+            "Remove the cause, or allow more failures by --max-failures; then the same command does what is "
+            "left, and what stands already is skipped."
+        )
     if state != "finished":
         return "The same command again does what is left; what stands already is skipped."
+    return _after_the_end(counts, causes)
+
+
+def _after_the_end(counts: Mapping[str, int], causes: Collection[str]) -> str:
+    """For a batch that took all of its work."""
+    if DAMAGED & set(causes):
+        return (
+            "`batchpersist repair` restores damaged snapshots; then run the same command again, "
+            "and what stands already is skipped."
+        )
     if counts["failed"]:
         return "Remove the cause and run the same command again; what stands already is skipped."
+    if counts["invalid"] and counts["invalid"] == counts["discovered"]:
+        return "No input was valid, so nothing was persisted."
     if counts["invalid"]:
         return "Invalid input was left out; everything else is persisted."
     if not counts["discovered"]:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from ..errors import InvalidRunError, UsageError
+from ..errors import MissingKeyError, UsageError
 from .jsonescapes import MARK, unmark
 
 ABSENT = Raw(b"")
@@ -58,11 +58,11 @@ def _decoder(names: dict[str, str], kind: Any, absent: Any) -> Callable[[bytes],
 
 
 def string(name: str, raw: Raw) -> str:
-    """The string that a field holds; raises InvalidRunError where there is none."""
+    """The string that a field holds; raises MissingKeyError where there is none."""
     if raw is ABSENT:
-        raise InvalidRunError(f"`{name}` is missing")
+        raise MissingKeyError(f"`{name}` is missing")
     text = bytes(raw)
     if not text.startswith(b'"'):
-        raise InvalidRunError(f"`{name}` is not a string")
+        raise MissingKeyError(f"`{name}` is not a string")
     # msgspec has no lone surrogates, Python does.
     return str(json.loads(unmark(text))) if MARK in text else _decode_string(text)

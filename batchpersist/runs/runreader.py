@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 
-from ..errors import InvalidRunError
+from ..errors import InvalidRunError, MissingKeyError
 from ..models import Keys, RunKeys
 from .identifiers import check_run_id, check_task_id
 from .jsonescapes import unmark
 from .jsontext import MAX_DEPTH, REFUSALS, SPACE, canonical, parse
+from .keynames import options_for
 from .rundocument import ABSENT, Document, DocumentDecoder, string
 
 RUN_COMPLETED = "run:completed"
@@ -92,14 +93,14 @@ class RunReader:
         if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
             canonical(data)  # it may be too deep, which only its formatted text shows
         if not bytes(document.type).startswith(b'"'):
-            return self._run_keys(document), data
+            return self._run_keys(document, data), data
         if document.payload is not ABSENT:
             return self._payload(document) if _is_completed(document) else None
         completed = _is_completed(document)
         if all(raw is not ABSENT for raw in self._decoder.keys(document)):
             # Events are named subject:verb; any other type is an unknown field of a run.
             of_a_run = completed or ":" not in string("type", document.type)
-            return (self._run_keys(document), data) if of_a_run else None
+            return (self._run_keys(document, data), data) if of_a_run else None
         if completed:
             raise InvalidRunError(f"`{RUN_COMPLETED}` event without a payload")
         return None
@@ -116,10 +117,14 @@ class RunReader:
         payload = unmark(bytes(event.payload))
         if not payload.startswith(b"{"):
             raise InvalidRunError(f"the payload of a `{RUN_COMPLETED}` event is not a JSON object")
-        return self._run_keys(self._document(payload)), payload
+        return self._run_keys(self._document(payload), payload), payload
 
-    def _run_keys(self, run: Document) -> RunKeys:
-        keys = _checked(RunKeys(*map(string, self._names, self._decoder.keys(run))))
+    def _run_keys(self, run: Document, text: bytes) -> RunKeys:
+        try:
+            keys = RunKeys(*map(string, self._names, self._decoder.keys(run)))
+        except MissingKeyError as error:
+            raise MissingKeyError(error.message, options_for(text)) from None
+        _checked(keys)
         if not keys.timestamp.isascii():
             _check_encodable(self._names[2], keys.timestamp)
         return keys

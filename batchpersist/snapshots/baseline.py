@@ -18,7 +18,7 @@ from ..memory import UNBOUNDED, MemoryBound
 from ..models import Keys
 from .history import History, empty_history, read_history
 from .historycache import recall
-from .otherforms import NotASnapshotError
+from .otherforms import NotAFileError, NotASnapshotError
 
 _BLOCK = 1 << 20
 
@@ -109,7 +109,7 @@ class Baseline:
         version = self._versions[path] = version_from(status)
         if not stat.S_ISREG(status.st_mode):
             os.close(descriptor)
-            raise NotASnapshotError("the snapshot is not a regular file")
+            raise NotAFileError("the snapshot is not a regular file")
         self.mode = stat.S_IMODE(status.st_mode)
         self._file = os.fdopen(descriptor, "rb", buffering=0)
         return self._file, version
@@ -147,8 +147,9 @@ class Baseline:
 
 @contextmanager
 def _naming(path: str) -> Iterator[None]:
-    """Name the file in what is said of it; for those outside there is one kind of SnapshotError."""
+    """Name the file in what is said of it."""
     try:
         yield
     except SnapshotError as error:
-        raise SnapshotError(error.message, f"{path}: {error.detail}" if error.detail else path) from error
+        detail = f"{path}: {error.detail}" if error.detail else path
+        raise type(error)(error.message, detail) from error

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import InvalidRunError, SnapshotError
+from ..errors import EntryKeyError, InvalidRunError, SnapshotError
 from ..memory import UNBOUNDED, MemoryBound
 from ..models import Keys
 from ..runs.jsontext import canonical, nest, parse, string
@@ -115,7 +115,7 @@ class EntryReader:
         run_id, timestamp = (_string_after(_mark(name), text) for name in self._names)
         if run_id is None or timestamp is None:
             name = self._names[0 if run_id is None else 1]
-            raise SnapshotError("an entry of the snapshot lacks a key", f"entry {number}: {name}")
+            raise EntryKeyError("an entry of the snapshot lacks a key", f"entry {number}: {name}")
         return run_id, timestamp
 
 

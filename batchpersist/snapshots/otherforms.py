@@ -18,6 +18,10 @@ class NotASnapshotError(SnapshotError):
     """Not this task's snapshot at all: it does not parse, is another task's, or has no list of runs."""
 
 
+class NotAFileError(NotASnapshotError):
+    """A folder or a pipe, say, stands in its place."""
+
+
 class OtherTaskError(NotASnapshotError):
     """A snapshot, but another task's."""
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from dataclasses import astuple
 from typing import Any
 
 import click
 
-from ...models import Keys
+from ...batches.rootrecord import root_keys
+from ...layout import Layout
+from ...models import DEFAULT_KEYS, Keys
 from ...planning.plan import Selection
 from .sections import section
 from .types import Moment
@@ -23,22 +27,19 @@ KEYS = (
     _option(
         "--task-key",
         metavar="NAME",
-        default="taskId",
-        show_default=True,
+        show_default="as the root was written, else taskId",
         help="The runs' name for the task's id.",
     ),
     _option(
         "--run-key",
         metavar="NAME",
-        default="runId",
-        show_default=True,
+        show_default="as the root was written, else runId",
         help="The runs' name for their own id.",
     ),
     _option(
         "--time-key",
         metavar="NAME",
-        default="timestamp",
-        show_default=True,
+        show_default="as the root was written, else timestamp",
         help="The runs' name for the completion time.",
     ),
 )
@@ -56,8 +57,14 @@ SELECTION = (
 
 
 def keys_of(given: Mapping[str, Any]) -> Keys:
-    """The library's keys from a command's options, as click parsed them."""
-    return Keys(given["task_key"], given["run_key"], given["time_key"])
+    """The library's keys from a command's options, as click parsed them.
+
+    What is not given is as the root remembers it. Raises UsageError where it cannot be read.
+    """
+    runs_dir = given.get("runs_dir")
+    known = DEFAULT_KEYS if runs_dir is None else root_keys(Layout("", os.path.abspath(runs_dir)))
+    names = zip((given["task_key"], given["run_key"], given["time_key"]), astuple(known), strict=True)
+    return Keys(*(default if name is None else name for name, default in names))
 
 
 def selection_of(given: Mapping[str, Any]) -> Selection:
