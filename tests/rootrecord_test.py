@@ -76,7 +76,7 @@ def test_retry_compare_status_and_report_work_on_a_root_with_other_keys(written:
     for words in (["retry"], ["status"], ["report"]):
         assert command(*words).exit_code == 0
     compared = command(
-        "compare", "s.jsonl", "--runs", "1", "--warmup", "0", "--workers", "1", "--progress", "none"
+        "compare", "s.jsonl", "--rounds", "1", "--warmup", "0", "-j", "1", "--progress", "none"
     )
     assert compared.exit_code == 0, compared.output
 
