@@ -13,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from contenders import dead_pid
 
+from batchpersist.cli.main import cli
 from batchpersist.errors import FlockMissingError
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock, holder_of
@@ -113,6 +115,31 @@ def test_every_use_of_flock_names_its_file(
         assert caught.value.filename == path
         assert caught.value.exit_code == 11
         assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
+    assert stale.exists()
+
+
+def test_a_stale_lock_that_cannot_be_cleared_fails_its_snapshot_and_nothing_else(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stale = root / "runs/t.lock"
+    stale.touch()
+    os.utime(stale, (0, 0))
+    flock = fcntl.flock
+
+    def flock_but_not_the_mutex(descriptor: int, operation: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}").endswith("break.lock"):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock_but_not_the_mutex)
+    monkeypatch.chdir(root)
+    (root / "source.jsonl").write_text(RUN + RUN.replace('"t"', '"other"').replace('"r"', '"s"'))
+    result = CliRunner().invoke(cli, ["run", "source.jsonl", "--runs-dir", "runs", "-j", "1"])
+    assert result.exit_code == 3
+    assert "[ENOLCK] No locks available" in result.output
+    assert "break.lock" in result.output
+    assert (root / "out/other/runs.json").exists()
+    assert (root / "runs/t/r/manifest.json").exists()
     assert stale.exists()
 
 

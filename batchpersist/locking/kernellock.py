@@ -32,6 +32,10 @@ class KernelLock(FileLock):
         with _naming(self.lock_file):
             super()._acquire()
 
+    def _release(self) -> None:
+        with _naming(self.lock_file):
+            super()._release()
+
 
 def flock(descriptor: int, operation: int, path: str) -> None:
     """``fcntl.flock`` on an open file. Raises FlockMissingError, which names its ``path``, and OSError."""
