@@ -96,3 +96,18 @@ def test_audit(tmp_path: Path) -> None:
     assert rows == ["cat", "audit -j 1", "audit -j 2", "audit -j 2, with the source"]
     assert re.search(r"^peak memory of one process: \d+ MB$", printed, re.MULTILINE)
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
+
+
+def test_root(tmp_path: Path) -> None:
+    printed = benchmark("root.py", "--runs", 40, "--tasks", 4, "--repeat", 1, where=tmp_path)
+    assert "\n40 runs of 4 tasks, 856 files\n" in printed
+    rows = re.findall(
+        r"^(\S.*?) {2,}\d+\.\d\d {2,}\d+\.\d\d {2,}\d+\.\d\d {2,}\d+\.\d\d$", printed, re.MULTILINE
+    )
+    assert rows == [
+        "find and cat of the summaries",
+        "run, the first night",
+        "run, the next night",
+        "validate",
+    ]
+    assert list(tmp_path.iterdir()) == [], "nothing is left behind"

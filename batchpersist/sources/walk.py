@@ -193,6 +193,7 @@ class _Task:
     def __init__(self, piece: Piece) -> None:
         self._piece = piece
         self._path, self._name = piece.path.rstrip("/"), piece.name.rstrip("/")
+        self._below = sum(len(parent) + 1 for parent in piece.parents) + 1
         self._runs = iter(piece.names or sorted(orchestrator_root.runs_in(self._path)))
         self._found: deque[Finding] = deque()
         """Of the last run."""
@@ -208,7 +209,7 @@ class _Task:
         return os.path.lexists(f"{self._path}/{CLI}/{run}")
 
     def _file(self, file: str, doubtful: bool) -> Finding | None:
-        below = sum(len(parent) + 1 for parent in self._piece.parents) + 1 + len(file)
+        below = self._below + len(file)
         return _look_at(Format.JSON, f"{self._path}/{file}", f"{self._name}/{file}", doubtful, below)
 
     def rest(self) -> Iterator[Finding]:
