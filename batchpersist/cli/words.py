@@ -17,8 +17,6 @@ SHOWN_CAUSES = 5
 def summary_lines(metrics: dict[str, Any], state: str, metrics_path: str) -> Iterator[str]:
     """Lines for a person; the last one says it all. ``metrics`` as in docs/metrics.md."""
     yield from _causes(metrics["errors"], metrics["errors_omitted"])
-    if words := incomplete(metrics["passed_over"]):
-        yield words
     counts, timing = metrics["counts"], metrics["timing"]
     lacking = [cause for cause in metrics["errors"] if cause["type"] == MissingKeyError.__name__]
     if counts["discovered"] and sum(cause["count"] for cause in lacking) == counts["discovered"]:
@@ -28,7 +26,7 @@ def summary_lines(metrics: dict[str, Any], state: str, metrics_path: str) -> Ite
         f"{number(counts['selected'], 'run')} of {number(tasks, 'task')} in {timing['wall_seconds']:.1f} s "
         f"({timing['runs_per_second']:,.0f} runs/s); details in {metrics_path}"
     )
-    yield from _skipped(metrics["unknown_suffixes"])
+    yield from _left_out(metrics["passed_over"]["incomplete"], metrics["unknown_suffixes"])
     causes = {cause["type"] for cause in metrics["errors"]}
     yield f"{outcome(counts, state)} {what_next(counts, state, causes)}"
 
@@ -42,19 +40,16 @@ def preview_lines(preview: Preview) -> Iterator[str]:
         f"{preview.superseded:,} superseded by a later line"
         + (f", {preview.other_shards:,} left to other shards" if preview.other_shards else "")
     )
-    if words := incomplete({"incomplete": preview.incomplete}):
-        yield words
-    yield from _skipped(preview.unknown_suffixes)
+    yield from _left_out(preview.incomplete, preview.unknown_suffixes)
     unreadable = f", {preview.unreadable:,} that cannot be read" if preview.unreadable else ""
     opening = "Interrupted dry run" if preview.interrupted else "Dry run"
     found = f"{preview.new:,} new, {preview.changed:,} changed, {preview.unchanged:,} unchanged{unreadable}"
     yield f"{opening}: {found}. Nothing was written."
 
 
-def _skipped(suffixes: Mapping[str, int]) -> Iterator[str]:
-    """No line where no file was skipped."""
-    if sentence := skipped(suffixes):
-        yield sentence
+def _left_out(run_folders: int, suffixes: Mapping[str, int]) -> Iterator[str]:
+    """No line where nothing was left out."""
+    yield from filter(None, (incomplete(run_folders), skipped(suffixes)))
 
 
 def _causes(errors: list[dict[str, Any]], omitted: int) -> Iterator[str]:

@@ -31,7 +31,12 @@ def from_metrics(metrics: Metrics) -> BatchDocument:
         timing=metrics.timing,
         errors=metrics.errors,
         errors_omitted=metrics.errors_omitted,
-        notes=[*filter(None, (incomplete(metrics.passed_over), skipped(metrics.unknown_suffixes)))],
+        notes=[
+            *filter(
+                None,
+                (incomplete(metrics.passed_over.get("incomplete", 0)), skipped(metrics.unknown_suffixes)),
+            )
+        ],
     )
     give_tasks(document, metrics.tasks, metrics.tasks_omitted)
     return document

@@ -71,10 +71,11 @@ def _after_the_end(counts: Mapping[str, int], causes: Collection[str]) -> str:
     return "Nothing failed."
 
 
-def incomplete(passed_over: Mapping[str, int]) -> str:
-    """How many runs of the orchestrator have no summary; empty where all have one."""
-    found = passed_over.get("incomplete", 0)
-    return f"{number(found, 'run folder')} without a run-summary.json (incomplete)." if found else ""
+def incomplete(run_folders: int) -> str:
+    """How many run folders of the orchestrator have no summary; "" where all have one."""
+    return (
+        f"{number(run_folders, 'run folder')} without a run-summary.json (incomplete)." if run_folders else ""
+    )
 
 
 def skipped(suffixes: Mapping[str, int]) -> str:
