@@ -26,6 +26,7 @@ def metrics(**counts: int) -> dict[str, Any]:
     return {
         "counts": {**zero, **counts},
         "passed_over": {"incomplete": 0},
+        "unknown_suffixes": {},
         "timing": {"wall_seconds": 2.04, "runs_per_second": 1234.5},
         "errors": [],
         "errors_omitted": 0,
@@ -115,10 +116,19 @@ def test_causes_come_first_with_an_example_each_and_are_not_endless() -> None:
     assert lines[5] == "... and 5 more causes"
 
 
+def test_what_was_left_out_stands_before_the_verdict() -> None:
+    found = metrics(selected=1) | {"passed_over": {"incomplete": 2}, "unknown_suffixes": {".txt": 1}}
+    assert list(summary_lines(found, "finished", "m.json"))[1:-1] == [
+        "2 run folders without a run-summary.json (incomplete).",
+        "Skipped 1 file with an unknown suffix: .txt (1).",
+    ]
+
+
 def test_a_dry_run_says_that_nothing_was_written() -> None:
     preview = Preview(
         discovered=9, invalid=1, filtered=2, other_shards=0, superseded=1, selected=5, tasks=2, shards=1,
-        bytes=12345, new=3, changed=1, unchanged=1, unreadable=0, incomplete=0, interrupted=False,
+        bytes=12345, new=3, changed=1, unchanged=1, unreadable=0, incomplete=0, unknown_suffixes={},
+        interrupted=False,
     )  # fmt: skip
     assert list(preview_lines(preview)) == [
         "5 runs of 2 tasks (12.3 kB) in 1 shard; "
