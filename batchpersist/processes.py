@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
 
 _START_MARGIN = 2.0
 """Seconds a process must have started after a moment to count as another one: as long as the orchestrator
@@ -31,34 +35,48 @@ def has_ended(pid: int) -> bool:
     Some systems' first process never asks. To the lock protocol it counts as alive all the same,
     as it does to the orchestrator (``is_gone``).
     """
+    import psutil
+
     try:
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read()
-        return stat[stat.rindex(b")") + 2 :][:1] == b"Z" and len(os.listdir(f"/proc/{pid}/task")) == 1
-    except (OSError, ValueError):
+        process = psutil.Process(pid)
+        return bool(process.status() == psutil.STATUS_ZOMBIE) and _has_no_threads(process)
+    except (psutil.Error, OSError, ValueError, OverflowError):
         return False
+
+
+def _has_no_threads(zombie: psutil.Process) -> bool:
+    """Beside its first, which has ended: Linux alone tells of a process that its other threads go on."""
+    import psutil
+
+    try:
+        return bool(zombie.num_threads() <= 1)
+    except psutil.Error:
+        return True
+
+
+def running_in_group(group: int) -> list[int]:
+    """The processes of a group that have not ended."""
+    import psutil
+
+    return [pid for pid in psutil.pids() if _group_of(pid) == group and not has_ended(pid)]
+
+
+def _group_of(pid: int) -> int | None:
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return None
 
 
 def process_start(pid: int) -> float | None:
     """When the process started, in whole seconds since the epoch as ``ps`` has it; None: that is unknown.
 
-    That is up to two seconds too early: the time of boot that it counts from is cut to seconds as well.
-    None for a thread's id, too, which can be signalled as if it were a process. From field 22 of
-    ``/proc/<pid>/stat``, clock ticks since boot (proc_pid_stat(5)).
+    That is up to two seconds too early: the time of boot that Linux counts from is cut to seconds as well.
+    None for a thread's id, too, which can be signalled as if it were a process.
     """
+    import psutil
+
     try:
-        if str(pid) not in os.listdir("/proc"):
-            return None
-        with open(f"/proc/{pid}/stat", "rb") as file:
-            stat = file.read()
-        # Field 2, the name, stands in parentheses and may itself hold spaces and parentheses.
-        after_name = stat[stat.rindex(b")") + 1 :].split()
-        since_boot = int(after_name[22 - 3]) / os.sysconf("SC_CLK_TCK")
-        return math.floor(_boot_time() + since_boot)
-    except (OSError, ValueError, IndexError):  # no such file or form here
+        return math.floor(psutil.Process(pid).create_time()) if psutil.pid_exists(pid) else None
+    except (psutil.Error, OSError, ValueError, OverflowError):
         return None
-
-
-def _boot_time() -> int:
-    with open("/proc/stat", "rb") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith(b"btime "))

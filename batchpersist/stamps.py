@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import struct
-import sys
 import time
 from hashlib import blake2b
 
@@ -18,9 +17,6 @@ STAMP_BYTES = 16
 
 NO_STAMP = bytes(STAMP_BYTES)
 """Equal to no file's stamp."""
-
-_COARSE_CLOCK = 5
-"""Linux's CLOCK_REALTIME_COARSE, which Python does not name: the time as of the last tick."""
 
 _LONGEST_TICK = 20_000_000
 _COARSEST_TIMES = 2_000_000_000
@@ -32,9 +28,25 @@ _ROUNDED = 10_000_000
 _pack = struct.Struct("=QQqqq").pack
 
 
+def _coarse_clock() -> int | None:
+    """Linux's CLOCK_REALTIME_COARSE, which Python does not name: the time as of the last tick.
+
+    None on other systems, where another clock has its number, or none: it is known by what it tells.
+    """
+    clock, before = 5, time.time_ns()
+    try:
+        told = time.clock_gettime_ns(clock)
+    except (OSError, AttributeError):
+        return None
+    return clock if before - _LONGEST_TICK <= told <= time.time_ns() else None
+
+
+_COARSE_CLOCK = _coarse_clock()
+
+
 def moment() -> int:
     """A time (nanoseconds since the epoch) that no later change of a file is stamped before."""
-    if sys.platform == "linux":
+    if _COARSE_CLOCK is not None:
         return time.clock_gettime_ns(_COARSE_CLOCK)
     return time.time_ns() - _LONGEST_TICK
 

@@ -14,7 +14,6 @@ from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import closing
 from multiprocessing import forkserver
-from multiprocessing.process import BaseProcess
 from unittest.mock import Mock
 
 import pytest
@@ -24,7 +23,7 @@ from batchpersist.processes import has_ended, is_running
 from batchpersist.scheduling import crew as crews
 from batchpersist.scheduling.crew import Crew
 from batchpersist.scheduling.executors import SerialExecutor
-from batchpersist.scheduling.pool import process_pool
+from batchpersist.scheduling.pool import PoolContext, process_pool
 
 
 def fail() -> None:
@@ -127,7 +126,7 @@ def test_a_worker_that_a_broken_pool_has_overlooked_does_not_keep_the_crew_waiti
     """One that was being started when the pool found another one dead, and looked through those it knew."""
     with closing(Crew(2, pool_runs=0)) as crew:
         with monkeypatch.context() as patched:
-            patched.setattr(BaseProcess, "terminate", lambda _worker: None)
+            patched.setattr("batchpersist.scheduling.pool._Worker.terminate", lambda _worker: None)
             sleeping = crew.submit(0, time.sleep, 600)
             lost = crew.submit(0, os._exit, 1)
             with pytest.raises(BrokenExecutor):
@@ -223,19 +222,23 @@ def test_a_pool_that_cannot_start_is_given_up(monkeypatch: pytest.MonkeyPatch) -
             crew.replace_pool()
 
 
-@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
-def test_a_worker_survives_a_signal_that_is_not_from_its_parent(name: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_worker_survives_a_signal_that_is_meant_for_its_parent(number: int) -> None:
     with process_pool(1) as pool:
         worker = pool.submit(pid_and_folder).result()[0]
-        subprocess.run(["kill", f"-{name}", str(worker)], check=True)
+        os.kill(worker, number)
         assert pool.submit(pid_and_folder).result()[0] == worker
 
 
-def test_a_worker_obeys_its_parents_sigterm() -> None:
-    with process_pool(1) as pool:
-        os.kill(pool.submit(pid_and_folder).result()[0], signal.SIGTERM)
+def test_a_worker_that_its_parent_terminates_ends() -> None:
+    context = PoolContext()
+    with process_pool(1, context) as pool:
+        pool.submit(pid_and_folder).result()
+        [worker] = context.started()
+        sleeping = pool.submit(time.sleep, 600)
+        worker.terminate()
         with pytest.raises(BrokenProcessPool):
-            pool.submit(time.sleep, 30).result()
+            sleeping.result()
 
 
 def test_workers_work_in_the_folder_that_the_parent_is_in(

@@ -9,6 +9,7 @@ from time import perf_counter
 
 from ..batch import run_batch
 from ..errors import BatchPersistError, failure_of
+from ..scheduling.pool import stop_fork_server
 
 
 def main(folder: str) -> None:
@@ -27,5 +28,6 @@ def main(folder: str) -> None:
         wall = perf_counter() - begun
         figures = {name: report.metrics[name] for name in ("counts", "bytes", "timing")}
         result = {"wall": wall, "defects": report.defects, **figures}
+    stop_fork_server()  # so that its processor time, and the workers', counts as this process's children's
     with open(os.path.join(folder, "result.json"), "w", encoding="utf-8") as file:
         json.dump(result, file)

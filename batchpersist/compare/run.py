@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import platform
-import re
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median, median_low
 from time import perf_counter
@@ -19,7 +19,6 @@ from .. import __version__
 from ..batches.rootrecord import check_keys
 from ..errors import ComparisonStoppedError, MeasurementError, UsageError
 from ..figures.timing import seconds
-from ..files.syncfs import syncfs
 from ..layout import Layout
 from ..models import Event, Progress
 from ..moments import utc_text
@@ -209,11 +208,7 @@ class _Bench:
 
     def _flush_disk(self) -> None:
         """So that no batch pays for what an earlier one left to be written."""
-        fd = os.open(self.scratch, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            syncfs(fd, self.scratch)
-        finally:
-            os.close(fd)
+        os.sync()
 
 
 class _Asking:
@@ -393,21 +388,15 @@ def _host(path: str) -> document.Host:
     )
 
 
-_OCTAL = re.compile(r"\\([0-7]{3})").sub
-"""How /proc/self/mounts spells blanks and the like."""
-
-
 def file_system(path: str) -> str:
     """The kind of file system that a path is on, e.g. ``ext4``; ``unknown`` where nothing tells."""
+    import psutil
+
     path = os.path.join(os.path.realpath(path), "")
     found = ("", "unknown")
-    try:
-        with open("/proc/self/mounts", encoding="utf-8", errors="surrogateescape") as mounts:
-            for line in mounts:
-                _, point, kind = line.split(" ")[:3]
-                point = os.path.join(_OCTAL(lambda found: chr(int(found[1], 8)), point), "")
-                if path.startswith(point) and len(point) >= len(found[0]):
-                    found = (point, kind)
-    except OSError:
-        pass
+    with suppress(OSError, psutil.Error):
+        for mounted in psutil.disk_partitions(all=True):
+            point = os.path.join(mounted.mountpoint, "")
+            if path.startswith(point) and len(point) >= len(found[0]):
+                found = (point, mounted.fstype)
     return found[1]

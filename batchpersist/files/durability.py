@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -75,7 +76,7 @@ class _FileByFile(SyncGroup):
 
     def written(self, fd: int) -> None:
         # Not fdatasync: it may leave out the permission bits, and saves nothing for a new file.
-        _counted(os.fsync, fd)
+        _counted(sync_file, fd)
 
     def created(self, directory: str) -> None:
         self._folders.add(os.path.dirname(directory))
@@ -177,6 +178,25 @@ def _trusted_file_systems(roots: Sequence[str]) -> _FileSystems | None:
     return None
 
 
+_FULL_SYNC: int | None = getattr(fcntl, "F_FULLFSYNC", None)
+"""macOS: its fsync leaves the data in the drive's cache."""
+
+_NO_FULL_SYNC = {errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOTTY, errno.ENOSYS}
+"""What a file system answers that knows no such sync."""
+
+
+def sync_file(fd: int) -> None:
+    """Write a file, or a folder, through to the medium. Raises OSError."""
+    if _FULL_SYNC is not None:
+        try:
+            fcntl.fcntl(fd, _FULL_SYNC)
+            return
+        except OSError as error:
+            if error.errno not in _NO_FULL_SYNC:
+                raise
+    os.fsync(fd)
+
+
 def nearest_folder(path: str) -> str:
     """``path``, or the nearest folder above it that exists: it will be made on the same file system."""
     path = os.path.abspath(path)
@@ -188,7 +208,7 @@ def nearest_folder(path: str) -> str:
 def _fsync(name: str, fd: int) -> None:
     """Sync and close; an OSError names ``name``."""
     try:
-        _counted(os.fsync, fd)
+        _counted(sync_file, fd)
     except OSError as error:
         raise OSError(error.errno, error.strerror, name) from error
     finally:

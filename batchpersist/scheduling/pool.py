@@ -7,15 +7,24 @@ import signal
 import time
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
 from typing import Any
 
 from ..processes import has_ended, is_running
-from .worker import DRAIN_SECONDS, begin_worker
+from .worker import DRAIN_SECONDS, END_SIGNAL, begin_worker
 
 _PRELOADED = [f"batchpersist.{name}" for name in ("scheduling.orphans", "settling.settle", "ingest.scan")]
+
+
+class _Worker(ForkServerProcess):
+    def terminate(self) -> None:
+        """By the signal that it obeys; SIGTERM may have been sent to the whole process group, by others."""
+        if self.pid is not None and self.is_alive():
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, END_SIGNAL)
 
 
 class PoolContext(ForkServerContext):
@@ -30,7 +39,7 @@ class PoolContext(ForkServerContext):
         self._workers: list[BaseProcess] = []
 
     def Process(self, *args: Any, **more: Any) -> BaseProcess:  # type: ignore[override]  # as pools call it
-        worker = super().Process(*args, **more)
+        worker = _Worker(*args, **more)
         self._workers.append(worker)
         return worker
 
@@ -59,6 +68,13 @@ def start_fork_server() -> None:
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def stop_fork_server() -> None:
+    """End it, and its helper, once all pools are shut down, and wait for that."""
+    for server in (forkserver._forkserver, resource_tracker._resource_tracker):
+        with suppress(ChildProcessError):
+            server._stop()  # type: ignore[union-attr]  # nothing public ends them
 
 
 def await_end(pids: Iterable[int]) -> None:

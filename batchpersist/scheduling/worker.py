@@ -10,6 +10,9 @@ from typing import Any
 
 from ..locking.locks import drain
 
+END_SIGNAL = signal.SIGUSR1
+"""Sent by the parent alone: whoever sent it to the whole process group would end the parent."""
+
 DRAIN_SECONDS = 5.0
 """For a worker that is to end to finish the commit it is in: well over what a lock is held for."""
 
@@ -23,22 +26,21 @@ def begin_worker(folder: str) -> None:
 def _obey_only_the_parent() -> None:
     """A signal to the whole process group is the parent's to answer: a worker settles what it has begun.
 
-    SIGTERM still ends a worker when the parent sends it (the executor does so to the
-    members of a broken pool), and workers do not outlive their parent.
+    The parent ends a worker by ``END_SIGNAL`` (the executor does so to the members of a broken
+    pool), and workers do not outlive their parent.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {END_SIGNAL})
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_await_parents_signal, args=(parent.pid,), daemon=True).start()
+        threading.Thread(target=_await_parents_signal, daemon=True).start()
         threading.Thread(target=_await_parents_end, args=(parent,), daemon=True).start()
 
 
-def _await_parents_signal(parent: int | None) -> None:
-    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != parent:
-        pass
-    _end(128 + signal.SIGTERM)
+def _await_parents_signal() -> None:
+    signal.sigwait({END_SIGNAL})
+    _end(128 + END_SIGNAL)
 
 
 def _await_parents_end(parent: Any) -> None:

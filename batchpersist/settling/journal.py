@@ -16,6 +16,7 @@ from hashlib import blake2b
 
 import msgspec
 
+from ..files.durability import sync_file
 from ..models import Durability, Failure, Side, Work
 
 DIGEST_BYTES = 16
@@ -100,7 +101,7 @@ class Journal:
         try:
             _write(self._descriptor, line + b"\n")
             if time.monotonic() - self._synced >= SYNC_SECONDS:
-                os.fdatasync(self._descriptor)
+                sync_file(self._descriptor)
                 self._synced = time.monotonic()
         except OSError as error:
             _log.warning("the journal ends here, %s: %s", self._path, error)
