@@ -144,6 +144,8 @@ class Progress(NamedTuple):
     """None while it is not known."""
     failed: int
     """Runs that failed or were invalid so far; in an audit, differences."""
+    resumed: int = 0
+    """Of ``done``: those that an earlier part of the batch had settled. They do not count for a rate."""
 
 
 def place_of(source: str, line: int) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from . import __version__
 from .batches.batchsession import BatchSession
@@ -24,6 +25,9 @@ from .scheduling.retries import Retrying
 from .scheduling.watchdog import Watchdog
 from .settling.settle import settle_shard
 from .settling.settleoptions import SettleOptions
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Settlement:
@@ -48,7 +52,8 @@ class Settlement:
         self._watch = watch
         self._stop = stop
         self._rounds: list[Settling] = []
-        self._done = 0
+        self._done = self._resumed = 0
+        self._settled_before: pa.Array | None = None
         self.defects = 0
         """Shards that failed by an error of this package's own."""
 
@@ -58,6 +63,8 @@ class Settlement:
         settle_all = self._settle_all(plan)
         copies = partial(missing_copies, plan.rows, self._session.folder.spool)
         retrying = Retrying(settle_all, self._options.retries, roots, plan, self._stop, copies)
+        if self._session.settled is not None:
+            self._settled_before = self._session.settled.both(plan.rows)
         for item in retrying.run(plan.shards):
             self._session.settle(item.outcome, plan.rows)
             outcomes.add(item.outcome)
@@ -98,5 +105,8 @@ class Settlement:
     def _tell_progress(self, outcome: ShardOutcome, plan: Plan) -> None:
         """A split task's runs count by their manifests, and none of them twice."""
         if outcome.shard.work is not Work.SNAPSHOT and len(self._rounds) == 1:
-            self._done += outcome.shard.stop - outcome.shard.start
-        self._watch(Progress("settle", self._done, plan.rows.num_rows, self._losses.count))
+            runs = outcome.shard.stop - outcome.shard.start
+            self._done += runs
+            if self._settled_before is not None:
+                self._resumed += self._settled_before.slice(outcome.shard.start, runs).true_count
+        self._watch(Progress("settle", self._done, plan.rows.num_rows, self._losses.count, self._resumed))

@@ -76,7 +76,8 @@ def test_json_lines_carry_a_message_type_and_every_failure(capsys: pytest.Captur
     captured = capsys.readouterr()
     events = [json.loads(line) for line in captured.out.splitlines()]
     assert captured.err == ""
-    assert events[0] == {"message_type": "status", "phase": "settle", "done": 0, "total": 100, "failed": 1}
+    told = {"phase": "settle", "done": 0, "total": 100, "failed": 1, "resumed": 0}
+    assert events[0] == {"message_type": "status", **told}
     assert len(events) < 50, "a status now and then, not one a shard"
     assert events[-1] == {
         "message_type": "error",

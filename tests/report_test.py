@@ -99,9 +99,30 @@ def test_the_document_has_the_figures_of_the_metrics() -> None:
 
 def test_metrics_that_were_carried_away_tell_what_they_can() -> None:
     persist()
+    os.rename(".runs", "gone")
     told = report("out/metrics.json", "--runs-dir", "elsewhere")
     assert "Done: 9 persisted, 1 invalid." in told
     assert "Note: Only the metrics are there" in told
+    places = f"{os.path.abspath('elsewhere')} or {os.path.abspath('.runs')}"
+    assert f"The batch's folder is not below {places}; --runs-dir names its runs root." in told
+    result = CliRunner().invoke(cli, ["report", "out/metrics.json", "-o", "report.json"])
+    assert "Note: Only the metrics are there" in result.stderr
+
+
+@pytest.mark.parametrize("metrics", ["m.json", "out/../m.json", "{}/m.json"])
+@pytest.mark.parametrize("runs_dir", ["other/runs", "{}/other/runs"])
+def test_metrics_lead_to_the_roots_that_they_name(tmp_path: Path, metrics: str, runs_dir: str) -> None:
+    """From whatever folder they are looked at."""
+    metrics, runs_dir = metrics.format(tmp_path), runs_dir.format(tmp_path)
+    Path("runs.jsonl").write_text(json.dumps(run("t", 1)))
+    os.mkdir("out")
+    assert invoke("run", "runs.jsonl", "--runs-dir", runs_dir, "--metrics", metrics).exit_code == 0
+    whole = report("--runs-dir", "other/runs")
+    assert report("m.json") == whole
+    os.mkdir("below")
+    os.chdir("below")
+    assert report("../m.json") == whole
+    assert "Note:" not in whole
 
 
 def test_an_outcome_table_alone_is_counted_as_its_batch_counted_it(tmp_path: Path) -> None:

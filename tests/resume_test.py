@@ -17,10 +17,12 @@ from engine import run, tree
 
 from batchpersist.batch import run_batch
 from batchpersist.batches.batchfolder import BatchFolder, find_batch, list_batches
+from batchpersist.cli.words import summary_lines
 from batchpersist.errors import BatchMissingError
 from batchpersist.figures.metrics import stable
 from batchpersist.layout import Layout
-from batchpersist.models import Continuing, Durability, Event, Failure
+from batchpersist.models import Continuing, Durability, Event, Failure, Progress
+from batchpersist.operations.status import batch_statuses
 from batchpersist.options import BatchOptions
 from batchpersist.planning.plan import Selection
 from batchpersist.scheduling.policy import FailurePolicy
@@ -133,6 +135,24 @@ def test_a_killed_batch_is_continued_and_what_it_had_settled_is_left_alone(
     assert metrics["counts"]["persisted"] + metrics["counts"]["unchanged"] == len(RUNS)
     assert metrics["counts"]["persisted"] >= len(settled)
     assert folder.read_record().state == "finished"
+
+
+def test_what_was_done_before_counts_for_no_rate(tmp_path: Path, source: Path) -> None:
+    folder = interrupt(tmp_path, source)
+    first = folder.read_metrics()
+    settled = first["counts"]["both_ok"]
+    assert 0 < settled < len(RUNS)
+    assert f"{settled:,} of {len(RUNS):,} runs of " in "\n".join(summary_lines(first, "interrupted", ""))
+    report, seen = go_on(tmp_path, source)
+    done = len(RUNS) - settled
+    timing = report.metrics["timing"]
+    assert timing["runs_per_second"] == pytest.approx(done / timing["wall_seconds"], rel=1e-3)
+    assert f"{done:,} of {len(RUNS):,} runs of " in "\n".join(summary_lines(report.metrics, "finished", ""))
+    *_, last = [event for event in seen if isinstance(event, Progress) and event.phase == "settle"]
+    assert (last.done, last.resumed) == (len(RUNS), settled)
+    [told] = [status for status in batch_statuses(options(tmp_path).layout()) if status.result]
+    assert told.result is not None
+    assert told.result.counts.resumed == settled
 
 
 def test_a_continued_batch_tells_what_an_undisturbed_one_tells(tmp_path: Path, source: Path) -> None:

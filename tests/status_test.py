@@ -189,7 +189,8 @@ def test_a_table_of_all_and_one_in_full() -> None:
     assert (details["sources"], details["in"]) == ("runs.jsonl", os.getcwd())
     objects = [json.loads(line) for line in invoke("--json").stdout.splitlines()]
     assert [item["state"] for item in objects] == ["finished", "interrupted"]
-    assert objects[0]["result"]["counts"] == {"selected": 9, "failed": 0, "invalid": 1, "not_attempted": 0}
+    counts = {"selected": 9, "failed": 0, "invalid": 1, "not_attempted": 0, "resumed": 0}
+    assert objects[0]["result"]["counts"] == counts
 
 
 def test_a_retry_is_told_to_programs_as_to_people() -> None:
@@ -262,6 +263,19 @@ def test_news_are_written_once_a_second_and_for_each_phase(
     assert record is not None
     assert record.runs_per_second == pytest.approx(20 / 1.8)
     assert record.seconds_left == pytest.approx(80 / (20 / 1.8))
+
+
+def test_runs_that_were_settled_before_count_for_no_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moment = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: moment[0])
+    news = ProgressFile(str(tmp_path / "progress.json"))
+    moment[0] += 2.0
+    news.note(Progress("settle", 60, 100, 0, resumed=40))
+    record = read_progress(str(tmp_path / "progress.json"))
+    assert record is not None
+    assert (record.runs_per_second, record.seconds_left) == (10.0, 4.0)
 
 
 def test_news_that_cannot_be_written_stop_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

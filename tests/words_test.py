@@ -22,7 +22,7 @@ def metrics(**counts: int) -> dict[str, Any]:
         "unchanged",
         "failed",
     )
-    zero = dict.fromkeys((*names, "not_attempted", "snapshot_locked"), 0)
+    zero = dict.fromkeys((*names, "not_attempted", "snapshot_locked", "resumed"), 0)
     return {
         "counts": {**zero, **counts},
         "passed_over": {"incomplete": 0},
@@ -38,6 +38,24 @@ def metrics(**counts: int) -> dict[str, Any]:
 def cause(count: int, **sample: Any) -> dict[str, Any]:
     first = {"source": "a.jsonl", "line": 7, "task_id": "t", "run_id": "r", "detail": "", **sample}
     return {"stage": "snapshot", "type": "E", "message": "task is locked", "count": count, "samples": [first]}
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({"selected": 1}, "1 run of 2 tasks in 2.0 s"),
+        ({"selected": 4000, "not_attempted": 1000}, "3,000 of 4,000 runs of 2 tasks in 2.0 s"),
+        (
+            {"selected": 4000, "not_attempted": 1000, "resumed": 2000},
+            "1,000 of 4,000 runs of 2 tasks in 2.0 s",
+        ),
+    ],
+)
+def test_only_what_was_settled_in_the_time_told_is_told_beside_it(
+    counts: dict[str, int], expected: str
+) -> None:
+    [line] = [line for line in summary_lines(metrics(**counts), "finished", "m.json") if "runs/s" in line]
+    assert line.startswith(expected)
 
 
 def last_line(state: str, **counts: int) -> str:

@@ -30,6 +30,8 @@ class ProgressRecord(msgspec.Struct, kw_only=True):
     """None while it is not known."""
     failed: int
     """Runs that failed or were invalid so far."""
+    resumed: int = 0
+    """Of ``done``: those that an earlier part of the batch had settled."""
     phase_started_at: float
     updated_at: float
 
@@ -37,7 +39,7 @@ class ProgressRecord(msgspec.Struct, kw_only=True):
     def runs_per_second(self) -> float:
         """Of this phase, by the clock of the batch; 0 where it is too early to tell."""
         seconds = self.updated_at - self.phase_started_at
-        return self.done / seconds if seconds >= SOONEST_RATE else 0.0
+        return (self.done - self.resumed) / seconds if seconds >= SOONEST_RATE else 0.0
 
     @property
     def seconds_left(self) -> float | None:

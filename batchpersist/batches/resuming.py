@@ -112,12 +112,16 @@ class SettledBefore:
             side: pc.if_else(replaced, blank, pc.fill_null(states, blank)) for side, states in found.items()
         }
 
-    def count(self, rows: pa.Table) -> int:
-        """How many rows had settled on both sides."""
+    def both(self, rows: pa.Table) -> pa.Array:
+        """Of each row, whether it had settled on both sides."""
         import pyarrow.compute as pc
 
-        both = [pc.not_equal(states, Side.NOT_ATTEMPTED.value) for states in self.states(rows).values()]
-        return int(pc.sum(pc.and_(*both)).as_py() or 0)
+        sides = [pc.not_equal(states, Side.NOT_ATTEMPTED.value) for states in self.states(rows).values()]
+        return pc.and_(*sides)
+
+    def count(self, rows: pa.Table) -> int:
+        """How many rows had settled on both sides."""
+        return int(self.both(rows).true_count)
 
     def _places(self, side: str, keys: pa.Array) -> pa.Array:
         import pyarrow.compute as pc

@@ -68,7 +68,7 @@ class Bar(Silent):
         if event.phase != self._phase:
             self._start(event)
         self._bar.total = event.total
-        self._bar.n = event.done
+        self._bar.n, self._bar.initial = event.done, event.resumed  # what it starts from counts for no rate
         self._bar.set_postfix({_trouble(event): event.failed}, refresh=False)
         self._bar.update(0)
 

@@ -11,7 +11,7 @@ from ..files import atomic
 from ..layout import Layout
 from ..models import Durability
 from ..report.formats import FORMATS, format_of, render
-from ..report.inputs import find_inputs
+from ..report.inputs import BatchInputs, find_inputs
 from .options import Sectioned, declare, places
 from .output import say
 
@@ -48,6 +48,8 @@ def command(what: str, runs_dir: str, kind: str | None, output: str | None) -> N
         say(text.removesuffix("\n"))
     else:
         _write(output, text)
+        if isinstance(inputs, BatchInputs) and inputs.note is not None:
+            say(f"Note: {inputs.note}", err=True)
 
 
 def _write(path: str, text: str) -> None:

@@ -14,7 +14,7 @@ import msgspec
 from ..batches.batchfolder import find_batch
 from ..layout import Layout
 from ..operations.status import BatchStatus, batch_statuses, status_of
-from ..report.sentences import IN_THE_FUTURE, number
+from ..report.sentences import IN_THE_FUTURE, work_done
 from ..report.wording import duration, printable
 from .completing import complete_batch
 from .options import Sectioned, declare, places, showing
@@ -139,7 +139,7 @@ def _outcome(status: BatchStatus) -> Iterator[str]:
     yield status.state
     if status.result is not None:
         counts = status.result.counts
-        yield f"{number(counts.selected, 'run')} in {duration(status.result.timing.wall_seconds)}"
+        yield f"{work_done(msgspec.structs.asdict(counts))} in {duration(status.result.timing.wall_seconds)}"
         for name in ("failed", "invalid", "not_attempted"):
             if figure := getattr(counts, name):
                 yield f"{figure:,} {name.replace('_', ' ')}"

@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import MissingKeyError
 from ..models import place_of
 from ..preview import Preview
-from ..report.sentences import incomplete, number, outcome, skipped, what_next
+from ..report.sentences import incomplete, number, outcome, skipped, what_next, work_done
 from ..report.wording import size
 
 SHOWN_CAUSES = 5
@@ -23,7 +23,7 @@ def summary_lines(metrics: dict[str, Any], state: str, metrics_path: str) -> Ite
         yield other_keys(counts["discovered"], lacking[0]["samples"][0]["detail"])
     tasks = len(metrics["tasks"]) + metrics["tasks_omitted"]
     yield (
-        f"{number(counts['selected'], 'run')} of {number(tasks, 'task')} in {timing['wall_seconds']:.1f} s "
+        f"{work_done(counts)} of {number(tasks, 'task')} in {timing['wall_seconds']:.1f} s "
         f"({timing['runs_per_second']:,.0f} runs/s); details in {metrics_path}"
     )
     yield from _left_out(metrics["passed_over"]["incomplete"], metrics["unknown_suffixes"])

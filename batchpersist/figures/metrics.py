@@ -96,7 +96,7 @@ def build_metrics(
             "snapshots": totals.snapshot_bytes,
             "manifests": pc.sum(table["manifest_bytes"]).as_py() or 0,
         },
-        "timing": {**build_timing(table, totals, phases), "cached_sources": scan.cached_sources},
+        "timing": {**build_timing(table, totals, phases, resumed), "cached_sources": scan.cached_sources},
         "errors": errors,
         "errors_omitted": errors_omitted,
         "tasks": tasks,

@@ -18,7 +18,7 @@ from .counts import Counts
 from .groups import MAX_ERRORS, MAX_TASKS, SAMPLES
 from .metrics import SCHEMA_VERSION
 from .shardparts import ShardPart, worst_state
-from .timing import SIDES, percentiles, seconds
+from .timing import SIDES, percentiles, rate, seconds
 
 _OF_ALL = ("invalid", "other_shards", "discovered")
 """Counts that do not add up over shards."""
@@ -111,8 +111,7 @@ def _timing(parts: Sequence[ShardPart], counts: Counts) -> dict[str, Any]:
         merged[name] = seconds(merged[name])
     phases = _by_name(sum, [timing["phases"] for timing in timings])
     merged["phases"] = {name: seconds(value) for name, value in phases.items()}
-    wall = merged["wall_seconds"]
-    merged["runs_per_second"] = round(counts.attempted / wall, 1) if wall > 0 else 0.0
+    merged["runs_per_second"] = rate(counts.attempted, counts.resumed, merged["wall_seconds"])
     merged |= _percentiles(parts)
     return {name: merged[name] for name in timings[0]}
 

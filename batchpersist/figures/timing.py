@@ -43,16 +43,23 @@ class Stopwatch:
         return time.perf_counter() - self._started
 
 
-def build_timing(table: pa.Table, totals: SettleTotals, phases: Phases) -> dict[str, Any]:
-    """The ``timing`` of the metrics, from the outcome table and what its shards told beside it."""
+def rate(attempted: int, resumed: int, wall: float) -> float:
+    """Runs a second of those that were settled in this time: what an earlier part of a batch did is not."""
+    return round((attempted - resumed) / wall, 1) if wall > 0 else 0.0
+
+
+def build_timing(table: pa.Table, totals: SettleTotals, phases: Phases, resumed: int) -> dict[str, Any]:
+    """The ``timing`` of the metrics, from the outcome table and what its shards told beside it.
+
+    ``resumed``: attempted runs that an earlier part of the batch had settled.
+    """
     attempted = _attempted(table)
-    rate = attempted.true_count / phases.wall if phases.wall > 0 else 0.0
     return {
         "wall_seconds": seconds(phases.wall),
         "scan": seconds(phases.scan),
         "plan": seconds(phases.plan),
         "settle": seconds(phases.settle),
-        "runs_per_second": round(rate, 1),
+        "runs_per_second": rate(attempted.true_count, resumed, phases.wall),
         **{side: percentiles(table[f"{side}_seconds"].filter(attempted)) for side in SIDES},
         "pair_seconds": seconds(totals.pair_seconds),
         "sum_if_sequential": seconds(totals.sum_if_sequential),

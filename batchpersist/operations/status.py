@@ -23,6 +23,7 @@ class _Counts(msgspec.Struct):
     failed: int
     invalid: int
     not_attempted: int
+    resumed: int = 0
 
 
 class _Timing(msgspec.Struct):

@@ -41,10 +41,8 @@ def build_document(inputs: BatchInputs) -> BatchDocument:
 def _opened(inputs: BatchInputs) -> BatchDocument:
     if inputs.metrics is not None:
         document = from_metrics(inputs.metrics)
-        if inputs.outcomes is None:
-            document.notes.append(
-                "Only the metrics are there: the failed runs, and the course of the work, are missing."
-            )
+        if inputs.note is not None:
+            document.notes.append(inputs.note)
         return document
     if inputs.status is not None:
         return from_journal(inputs.status)

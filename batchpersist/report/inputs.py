@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -31,6 +32,19 @@ class BatchInputs:
     """Path of the outcome table."""
     rejects: str | None = None
     shards: str | None = None
+    looked_below: tuple[str, ...] = ()
+    """Runs roots that have no folder of the batch, where there are but its metrics."""
+
+    @property
+    def note(self) -> str | None:
+        """What is missing, and what helps, where there are but the metrics."""
+        if self.metrics is None or self.outcomes is not None:
+            return None
+        note = "Only the metrics are there: the failed runs, and the course of the work, are missing."
+        if not self.looked_below:
+            return note
+        places = " or ".join(self.looked_below)
+        return f"{note} The batch's folder is not below {places}; --runs-dir names its runs root."
 
     @property
     def layout(self) -> Layout | None:
@@ -43,7 +57,8 @@ class BatchInputs:
 def find_inputs(what: str, layout: Layout) -> BatchInputs | Comparison:
     """``what``: ``latest``, a batch id or the beginning of one, or the path of a batch's folder, of a
     metrics.json, an outcome table or a comparison. A file of a batch's folder stands for the batch;
-    so does a metrics.json elsewhere, if the root still has the batch's folder.
+    so does a metrics.json elsewhere, if the root still has the batch's folder: that of ``layout``, or
+    the one that the document names.
 
     Raises BatchMissingError where there is no such thing, UsageError where a file is none of these
     (with what is wrong in it), OSError.
@@ -70,8 +85,30 @@ def _from_path(path: str, layout: Layout) -> BatchInputs | Comparison:
     if document.get("kind") == "comparison":
         return _read(path, Comparison)
     metrics = _read(path, Metrics)
-    kept = BatchFolder(layout.batch(metrics.batch_id))
-    return _from_folder(kept) if os.path.isfile(kept.metrics) else BatchInputs(metrics=metrics)
+    roots = tuple(dict.fromkeys((layout.runs_dir, *_named_roots(metrics, path))))
+    for root in roots:
+        kept = BatchFolder(Layout("", root).batch(metrics.batch_id))
+        if os.path.isfile(kept.metrics):
+            return _from_folder(kept)
+    return BatchInputs(metrics=metrics, looked_below=roots)
+
+
+def _named_roots(metrics: Metrics, path: str) -> Iterator[str]:
+    """Where the runs root may be that a document names, which is at ``path``.
+
+    What it names by a relative path lies beside itself, if it is where it was written to, or else beside
+    the current folder.
+    """
+    named, written, path = (
+        metrics.config.get("runs_dir"),
+        metrics.config.get("metrics"),
+        os.path.abspath(path),
+    )
+    if not isinstance(named, str):
+        return
+    if isinstance(written, str) and path.endswith(os.sep + os.path.normpath(written)):
+        yield os.path.join(path.removesuffix(os.path.normpath(written)), named)
+    yield os.path.abspath(named)
 
 
 def _from_folder(folder: BatchFolder) -> BatchInputs:

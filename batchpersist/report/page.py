@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
+from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from ..compare.document import PHASES, Comparison
 from ..extras import require
 from . import comparisontext, wording
 from .document import BatchDocument
+from .sentences import work_done
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -87,7 +89,13 @@ def _environment() -> Environment:
         "moment": wording.moment,
         "size": wording.size,
     }
-    environment.globals |= {"phases": PHASES, "share": wording.share, "percent": _percent, "words": _words}
+    environment.globals |= {
+        "work_done": lambda counts: work_done(asdict(counts)),
+        "phases": PHASES,
+        "share": wording.share,
+        "percent": _percent,
+        "words": _words,
+    }
     return environment
 
 

@@ -39,6 +39,12 @@ def _locked(counts: Mapping[str, int]) -> str:
     return f" ({locked:,} because {'its' if locked == 1 else 'their'} task was locked)" if locked else ""
 
 
+def work_done(counts: Mapping[str, int]) -> str:
+    """The runs that were settled in the time told beside them, not before it; of how many, if of more."""
+    done = counts["selected"] - counts["not_attempted"] - counts["resumed"]
+    return number(done, "run") if done == counts["selected"] else f"{done:,} of {counts['selected']:,} runs"
+
+
 def what_next(counts: Mapping[str, int], state: str, causes: Collection[str] = ()) -> str:
     """What is left to do, if anything; ``causes``: the types of what failed (``Failure.type``)."""
     if state == "timed_out" and not any(counts[name] for name in ("persisted", "unchanged", "failed")):
