@@ -109,8 +109,15 @@ def test_metrics_that_were_carried_away_tell_what_they_can() -> None:
     assert "Note: Only the metrics are there" in result.stderr
 
 
-@pytest.mark.parametrize("metrics", ["m.json", "out/../m.json", "{}/m.json"])
-@pytest.mark.parametrize("runs_dir", ["other/runs", "{}/other/runs"])
+@pytest.mark.parametrize(
+    ("metrics", "runs_dir"),
+    [
+        ("m.json", "other/runs"),
+        ("out/../m.json", "other/runs"),
+        ("m.json", "{}/other/runs"),
+        ("{}/m.json", "{}/other/runs"),
+    ],
+)
 def test_metrics_lead_to_the_roots_that_they_name(tmp_path: Path, metrics: str, runs_dir: str) -> None:
     """From whatever folder they are looked at."""
     metrics, runs_dir = metrics.format(tmp_path), runs_dir.format(tmp_path)
