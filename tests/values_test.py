@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime as dt
-from decimal import Decimal
+import math
+from decimal import ROUND_FLOOR, Context, Decimal, localcontext
 from typing import Any
+from uuid import UUID
 
 import msgspec
 import pyarrow as pa
@@ -12,12 +14,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchpersist.errors import SourceUnreadableError
-from batchpersist.sources.values import json_values
+from batchpersist.errors import InvalidRunError, SourceUnreadableError
+from batchpersist.sources.values import NoForm, json_values
 
 
 def texts(column: pa.Array) -> list[str]:
-    return [msgspec.json.encode(value).decode() for value in json_values(column)]
+    return [msgspec.json.encode(value).decode() for value in json_values(column, "c")]
+
+
+def forms(column: pa.Array) -> list[Any]:
+    """The values; None where the row would be invalid."""
+    return [None if isinstance(value, NoForm) else value for value in json_values(column, "c")]
 
 
 @pytest.mark.parametrize(
@@ -66,9 +73,7 @@ UTC = dt.timezone.utc
         (pa.array([True, False, None]), ["true", "false", "null"]),
         (pa.array([Decimal("1.10"), Decimal("-1234567890123456789.5")]), ["1.10", "-1234567890123456789.50"]),
         (pa.array([dt.date(2025, 1, 31)]), ['"2025-01-31"']),
-        (pa.array([2**31 - 1, -(2**31)], pa.date32()), None),
-        (pa.array([2**63 - 1, -(2**63)], pa.timestamp("ms")), None),
-        (pa.array([2**63 - 1, -(2**63)], pa.timestamp("ns", "UTC")), None),
+        (pa.array([-1, 86_399_999], pa.int64()).view(pa.date64()), ['"1969-12-31"', '"1970-01-01"']),
         (pa.array([dt.time(12, 30, 1)]), ['"12:30:01.000000"']),
         (pa.array(["a", "b", "a", None]).dictionary_encode(), ['"a"', '"b"', '"a"', "null"]),
         (pa.array([b"\xc3\xa4", None]), ['"ä"', "null"]),
@@ -81,11 +86,9 @@ UTC = dt.timezone.utc
         (pa.array([{"a": None, "b": {"c": None}}, None]), ['{"b":{}}', "null"]),
     ],
 )  # fmt: skip
-def test_each_type_has_its_form(column: pa.Array, expected: list[str] | None) -> None:
-    found = texts(column)
-    if expected is not None:  # far beyond any calendar, it is enough that there is one
-        assert found == expected
-    assert texts(column.slice(1)) == found[1:]
+def test_each_type_has_its_form(column: pa.Array, expected: list[str]) -> None:
+    assert texts(column) == expected
+    assert texts(column.slice(1)) == expected[1:]
 
 
 @pytest.mark.parametrize("zone", [None, "UTC", "Europe/Berlin"])
@@ -95,14 +98,138 @@ def test_each_type_has_its_form(column: pa.Array, expected: list[str] | None) ->
 def test_timestamps_are_iso_in_utc_with_milliseconds(zone: str | None, unit: str, value: int) -> None:
     expected = "1970-01-01T00:00:01.000Z" if unit == "s" else "1970-01-01T00:00:01.999Z"
     column = pa.array([7, value, None], pa.timestamp(unit, zone)).slice(1)
-    assert json_values(column) == [expected, None]
+    assert json_values(column, "c") == [expected, None]
 
 
-@given(st.datetimes(dt.datetime(1000, 1, 1), dt.datetime(9999, 12, 31)))
+@given(st.datetimes())
 def test_timestamps_are_those_of_python(moment: dt.datetime) -> None:
     moment = moment.replace(microsecond=moment.microsecond // 1000 * 1000)
     expected = moment.isoformat(timespec="milliseconds") + "Z"
-    assert json_values(pa.array([moment], pa.timestamp("us"))) == [expected]
+    assert json_values(pa.array([moment], pa.timestamp("us")), "c") == [expected]
+
+
+PER_SECOND = {"s": 1, "ms": 1000, "us": 10**6, "ns": 10**9}
+INT64 = st.integers(-(2**63), 2**63 - 1)
+EDGES = [8_640_000_000_000_000, 253_402_300_800_000, 0, -62_135_596_800_000, -62_167_219_200_000]
+"""In milliseconds: JavaScript's last moment, the years 10000, 1970, 1 and 0."""
+
+
+def slow_text(moment: Decimal) -> str | None:
+    """Seconds since 1970 as toISOString words them, by counting leap years; None out of its range."""
+    milliseconds = int((moment * 1000).to_integral_value(ROUND_FLOOR))
+    if abs(milliseconds) > 8_640_000_000_000_000:
+        return None
+    days, rest = milliseconds // 86_400_000, milliseconds % 86_400_000
+    year = 1970 + days // (366 if days > 0 else 365) - 1
+    while _days_before(year + 1) <= days:
+        year += 1
+    is_leap = _days_before(year + 1) - _days_before(year) == 366
+    day = dt.date(2000 if is_leap else 2001, 1, 1) + dt.timedelta(days - _days_before(year))
+    clock = (dt.datetime(1, 1, 1) + dt.timedelta(milliseconds=rest)).time().isoformat("milliseconds")
+    shown = f"{year:04}" if 0 <= year <= 9999 else f"{year:+07}"
+    return f"{shown}-{day.month:02}-{day.day:02}T{clock}Z"
+
+
+def _days_before(year: int) -> int:
+    """Days from 1970 to the start of a year: a leap year every 4, not every 100, but every 400."""
+
+    def leap_years(last: int) -> int:
+        return last // 4 - last // 100 + last // 400
+
+    return 365 * (year - 1970) + leap_years(year - 1) - leap_years(1969)
+
+
+@given(
+    st.sampled_from(sorted(PER_SECOND)),
+    st.sampled_from([None, "UTC", "+05:30", "America/New_York"]),
+    st.lists(st.none() | INT64 | st.tuples(st.sampled_from(EDGES), st.integers(-2000, 2000)), max_size=5),
+)
+def test_a_timestamp_is_right_or_invalid_in_all_units_and_zones(
+    unit: str, zone: str | None, drawn: list[Any]
+) -> None:
+    values = [
+        edge[0] * PER_SECOND[unit] // 1000 + edge[1] if isinstance(edge, tuple) else edge for edge in drawn
+    ]
+    values = [value for value in values if value is None or abs(value) < 2**63]
+    with localcontext(Context(prec=60)):
+        expected = [
+            value if value is None else slow_text(Decimal(value) / PER_SECOND[unit]) for value in values
+        ]
+    assert forms(pa.array(values, pa.int64()).cast(pa.timestamp(unit, zone))) == expected
+
+
+@given(st.datetimes())
+def test_the_slow_form_of_a_timestamp_is_that_of_python(moment: dt.datetime) -> None:
+    seconds = Decimal((moment - dt.datetime(1970, 1, 1)) // dt.timedelta(milliseconds=1)) / 1000
+    assert slow_text(seconds) == moment.isoformat(timespec="milliseconds") + "Z"
+
+
+@pytest.mark.parametrize(
+    ("unit", "value", "expected"),
+    [  # expected: what node prints for new Date(...).toISOString()
+        ("ms", 8_640_000_000_000_000, "+275760-09-13T00:00:00.000Z"),
+        ("ms", -8_640_000_000_000_000, "-271821-04-20T00:00:00.000Z"),
+        ("ms", 253_402_300_800_000, "+010000-01-01T00:00:00.000Z"),
+        ("ms", -62_167_219_200_001, "-000001-12-31T23:59:59.999Z"),
+        ("s", -62_167_219_200, "0000-01-01T00:00:00.000Z"),
+        ("s", 1_767_225_600_000, "+057971-02-25T00:00:00.000Z"),
+        ("us", -1, "1969-12-31T23:59:59.999Z"),
+        ("ns", 2**63 - 1, "2262-04-11T23:47:16.854Z"),
+        ("ms", 8_640_000_000_000_001, None),
+        ("s", 2**62, None),
+    ],
+)
+def test_timestamps_beyond_four_digits_are_those_of_javascript(
+    unit: str, value: int, expected: str | None
+) -> None:
+    assert forms(pa.array([value], pa.timestamp(unit))) == [expected]
+
+
+@given(st.integers(-(2**31), 2**31 - 1))
+def test_a_date_is_right_or_invalid(days: int) -> None:
+    expected = slow_text(Decimal(days * 86_400))
+    day = expected and expected.partition("T")[0]
+    assert forms(pa.array([days], pa.date32())) == [day]
+    assert forms(pa.array([days * 86_400_000], pa.int64()).view(pa.date64())) == [day]
+
+
+@given(st.sampled_from(sorted(PER_SECOND)), st.integers(-(2**31), 2**31 - 1), st.booleans())
+def test_a_time_is_right_or_invalid(unit: str, drawn: int, within: bool) -> None:
+    per_second, is_short = PER_SECOND[unit], unit in ("s", "ms")
+    value = drawn % (86_400 * per_second) if within else drawn * (1 if is_short else 10**6)
+    column = pa.array([value], pa.int32() if is_short else pa.int64())
+    found = forms(column.view(pa.time32(unit) if is_short else pa.time64(unit)))
+    if not 0 <= value < 86_400 * per_second:
+        assert found == [None]
+        return
+    hours, minutes, seconds = found[0].split(":")
+    with localcontext(Context(prec=30)):
+        assert (int(hours) * 60 + int(minutes)) * 60 + Decimal(seconds) == Decimal(value) / per_second
+    assert len(seconds.partition(".")[2]) == {"s": 0, "ms": 3, "us": 6, "ns": 9}[unit]
+
+
+@pytest.mark.parametrize(
+    ("column", "reason"),
+    [
+        (pa.array([1.0, math.nan]), "`c` holds NaN or infinity, which JSON does not have"),
+        (pa.array([[0.5], [math.inf]]), "`c` holds NaN or infinity, which JSON does not have"),
+        (pa.array([{"a": {"b": 1.5}}, {"a": {"b": -math.inf}}]), "`c.a.b` holds NaN or infinity, which"),
+        (pa.array([b"a", b"\xff"]), "`c` holds bytes that are no UTF-8"),
+        (pa.array([0, 2**62], pa.timestamp("s")), "`c` holds a time that is out of the range of dates"),
+        (pa.array([0, 2**30], pa.date32()), "`c` holds a date that is out of range"),
+    ],
+)
+def test_a_value_without_a_form_names_its_column(column: pa.Array, reason: str) -> None:
+    encode = msgspec.json.Encoder(enc_hook=NoForm.refuse).encode
+    right, wrong = json_values(column, "c")
+    assert encode(right)
+    with pytest.raises(InvalidRunError, match=f"^column {reason}"):
+        encode(wrong)
+
+
+def test_a_uuid_is_its_text() -> None:
+    column = pa.array([UUID(int=5).bytes, None], pa.uuid())
+    assert json_values(column, "c") == ["00000000-0000-0000-0000-000000000005", None]
 
 
 @pytest.mark.parametrize(
@@ -115,8 +242,8 @@ def test_timestamps_are_those_of_python(moment: dt.datetime) -> None:
     ],
 )
 def test_other_types_are_refused(column: pa.Array) -> None:
-    with pytest.raises(SourceUnreadableError, match="without a form in JSON"):
-        json_values(column)
+    with pytest.raises(SourceUnreadableError, match=r"column `c` has type .*, without a form in JSON"):
+        json_values(column, "c")
 
 
 KINDS = st.recursive(
@@ -154,4 +281,4 @@ def test_nested_columns_hold_what_went_in(data: st.DataObject) -> None:
     values = data.draw(st.lists(of_kind(kind), max_size=6))
     start = data.draw(st.integers(0, 6))
     column = pa.array(values, kind).slice(start)
-    assert json_values(column) == [without_nulls(value) for value in values[start:]]
+    assert json_values(column, "c") == [without_nulls(value) for value in values[start:]]

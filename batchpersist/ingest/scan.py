@@ -28,6 +28,7 @@ from ..sources import (
     is_spooled,
     range_part,
     read_piece,
+    refusal,
     unfold,
 )
 from .rows import RowColumns
@@ -148,7 +149,8 @@ class _Scan:
             if piece.doubtful and _lacks_keys(text, self._keys):
                 scanned.other_manifests += 1
             else:
-                scanned.rejects.append(Reject(piece.name, line, failure_of(error)))
+                known = refusal(text) if is_spooled(piece.format) or is_copy(piece.format) else None
+                scanned.rejects.append(Reject(piece.name, line, failure_of(known or error)))
             return
         if found is None:
             scanned.other_events += 1

@@ -13,6 +13,7 @@ from .objects import fetch, is_remote
 from .parts import PART_BYTES, Part, Reject, range_part
 from .pieces import FOLDERS, Format, Piece, Pieces
 from .reading import read_piece
+from .rows import refusal
 from .sourcefile import SourceFile, decoded, encoded_piece, source_names
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "place",
     "range_part",
     "read_piece",
+    "refusal",
     "source_names",
     "unfold",
 ]

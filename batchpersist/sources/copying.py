@@ -18,7 +18,9 @@ from ..errors import ItemError, SourceUnreadableError, failure_of
 from ..models import Failure, Keys
 from ..stamps import NO_STAMP
 from . import content, streams, tables
+from .objects import is_remote
 from .pieces import Format, Piece
+from .rows import folders_of
 from .sourcefile import SourceFile
 from .spool import Spool
 
@@ -75,7 +77,9 @@ def copy_lines(piece: Piece, keys: Keys, spool_dir: str) -> Copy:
     A line that a failure cuts short is not among the lines. A copy takes its place if it is whole, and there
     is none yet; an earlier one stays, for there are rows that point into it.
     """
-    path, whole, error = _copied(piece.path, piece.format, keys, spool_dir, expected=piece.stop)
+    path, whole, error = _copied(
+        SourceFile(piece.path, piece.name, piece.format), keys, spool_dir, expected=piece.stop
+    )
     if error is not None and piece.format.is_json:
         whole = 0
     failure = None if error is None or _is_being_compressed(piece, error) else failure_of(error)
@@ -108,7 +112,7 @@ def ensure_copy(file: SourceFile, keys: Keys, spool_dir: str, alive: Callable[[]
         if os.fstat(begun).st_size >= _DEATHS:
             raise SourceUnreadableError("workers died as they copied the source", file.path)
         os.write(begun, b"x")
-        path, _, error = _copied(file.path, file.format, keys, spool_dir, alive)
+        path, _, error = _copied(file, keys, spool_dir, alive)
         os.ftruncate(begun, 0)
         if error is None and path is not None:
             os.rename(path, final)
@@ -142,8 +146,7 @@ def _locked(path: str, alive: Callable[[], None]) -> Iterator[int]:
 
 
 def _copied(
-    source: str,
-    format: Format,
+    source: SourceFile,
     keys: Keys,
     spool_dir: str,
     alive: Callable[[], None] = lambda: None,
@@ -157,16 +160,16 @@ def _copied(
     try:
         with Spool(spool_dir) as spool:
             path = spool.path
-            for block in _blocks(source, format, keys):
+            for block in _blocks(source, keys):
                 alive()
                 start = spool.size
                 spool.add(block)
                 if b"\n" in block:
                     whole = start + block.rindex(b"\n") + 1
-            _check_size(source, expected)
+            _check_size(source.path, expected)
             whole = spool.size
     except (OSError, ItemError) as error:
-        return path, whole, _cause(error, source, expected)
+        return path, whole, _cause(error, source.path, expected)
     return path, whole, None
 
 
@@ -184,7 +187,8 @@ def _check_size(source: str, expected: int) -> None:
         content.check_size(os.stat(source).st_size, expected)
 
 
-def _blocks(source: str, format: Format, keys: Keys) -> Iterator[bytes]:
-    if format in _TABLES:
-        return tables.line_blocks(_TABLES[format](source), keys)
-    return content.checked_text(_STREAMS[format](source))
+def _blocks(source: SourceFile, keys: Keys) -> Iterator[bytes]:
+    if source.format not in _TABLES:
+        return content.checked_text(_STREAMS[source.format](source.path))
+    folders = folders_of(source.name if is_remote(source.name) else source.path)
+    return tables.line_blocks(_TABLES[source.format](source.path), keys, folders)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import SourceUnreadableError, unreadable_as
 from ..models import Keys
+from . import content
 from .rows import row_texts
 
 if TYPE_CHECKING:
@@ -24,14 +25,14 @@ _FEATHER_1_MAGIC = b"FEA1"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-def line_blocks(batches: Iterator[pa.RecordBatch], keys: Keys) -> Iterator[bytes]:
+def line_blocks(batches: Iterator[pa.RecordBatch], keys: Keys, folders: Mapping[str, str]) -> Iterator[bytes]:
     """Each row as a line of JSON; see ``row_texts`` for its form.
 
     Raises SourceUnreadableError where the table is damaged or has neither form.
     """
     for batch in batches:
         with unreadable_as(_damaged):
-            texts = row_texts(batch, keys)
+            texts = row_texts(batch, keys, folders)
         yield b"".join([_line(text) for text in texts])
 
 
@@ -50,11 +51,10 @@ def _line(text: bytes) -> bytes:
 def parquet_batches(path: str) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
-    with (
-        unreadable_as(_damaged),
-        open(path, "rb") as source,
-        pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False) as file,
-    ):
+    with unreadable_as(_damaged), open(path, "rb") as source:
+        content.check(content.PARQUET, source.read(content.HEAD))
+        # Nanoseconds, Arrow's default for INT96, hold no more than the years 1677 to 2262, and wrap around.
+        file = pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False, coerce_int96_timestamp_unit="ms")
         yield from file.iter_batches(batch_size=ROWS, use_threads=False)
 
 
@@ -63,7 +63,9 @@ def arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
     with open(path, "rb") as file:
-        magic = file.read(len(_FILE_MAGIC))
+        head = file.read(content.HEAD)
+    content.check(content.ARROW, head)
+    magic = head[: len(_FILE_MAGIC)]
     if magic.startswith(_FEATHER_1_MAGIC):
         raise SourceUnreadableError("Feather version 1 is not read: write it as version 2")
     with unreadable_as(_damaged), pa.OSFile(os.fsencode(path)) as source:
@@ -94,4 +96,6 @@ def _stream_batches(source: pa.NativeFile) -> Iterator[pa.RecordBatch]:
 
 
 def _damaged(reason: str) -> SourceUnreadableError:
-    return SourceUnreadableError("the table is damaged or cut short", reason)
+    return SourceUnreadableError(
+        "the table is damaged, cut short, or has a type or compression that Arrow does not read", reason
+    )
