@@ -59,10 +59,7 @@ class Rounds(_Part):
 
 
 class Speedup(_Part):
-    """How many times as fast as the question's first variant, with the bounds of the 95% interval.
-
-    There are no bounds where fewer than three rounds were measured.
-    """
+    """How many times as fast as the first variant, with the 95% interval; no interval below three rounds."""
 
     estimate: float
     low: float | None
