@@ -176,6 +176,19 @@ def utf8(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
+def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
+    """A Parquet file, or some of its columns. Raises OSError and ArrowException.
+
+    Not by ``pyarrow.parquet.read_table``: that starts threads whatever it is told, waits for ever where
+    none can be started, and now and then ends the process as the interpreter does.
+    """
+    import pyarrow.parquet as pq
+
+    # By Arrow's own means only where the name is UTF-8.
+    with open(path, "rb") as file, pq.ParquetFile(file, pre_buffer=False) as table:
+        return table.read(columns, use_threads=False)
+
+
 def _strings(texts: Any) -> pa.Array:
     import pyarrow as pa
 

@@ -102,12 +102,20 @@ class BatchMissingError(BatchPersistError):
 
 
 class WorkersCannotStartError(BatchPersistError):
-    """Processes of a pool end before they do anything."""
+    """Processes of a pool cannot be started, or end before they do anything."""
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(reason)
+        self.reason = reason
+        """Where the system has refused something: how it says so."""
 
     def __str__(self) -> str:
+        if self.reason:
+            return f"worker processes cannot start: {self.reason}; one worker needs none (--workers 1)"
         return (
-            "worker processes cannot start; a program that has several workers must call run_batch "
-            'below `if __name__ == "__main__":`, since each worker imports it'
+            "worker processes cannot start: they end before they do anything. Perhaps a limit of "
+            "processes, threads or memory is reached; one worker needs none (--workers 1). A program "
+            'must call run_batch below `if __name__ == "__main__":`, since each worker imports it'
         )
 
 

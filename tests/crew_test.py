@@ -199,7 +199,7 @@ def test_a_pool_that_breaks_as_a_process_is_started_is_broken(monkeypatch: pytes
         worker = crew.submit(0, pid_and_folder).result()[0]
         assert crew._pool is not None
         monkeypatch.setattr(crew._pool, "submit", Mock(side_effect=OSError(errno.EMFILE, "no more files")))
-        with pytest.raises(OSError, match="no more files"):
+        with pytest.raises(WorkersCannotStartError, match="no more files"):
             crew.submit(0, pid_and_folder)
 
         def break_meanwhile(_call: object) -> None:

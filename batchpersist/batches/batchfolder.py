@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from ..columns import read_parquet
 from ..errors import BatchMissingError
 from ..files import atomic
 from ..layout import Layout
@@ -139,17 +140,12 @@ class BatchFolder:
             metrics: dict[str, Any] = json.load(file)
             return metrics
 
-    def read_table(
-        self, path: str, columns: list[str] | None = None, filters: list[Any] | None = None
-    ) -> pa.Table:
-        """``outcomes``, ``rejects`` or ``shards``, or some of its columns; ``filters`` are Arrow's, of rows.
+    def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
+        """``outcomes``, ``rejects`` or ``shards``, or some of its columns.
 
         Raises OSError; FileNotFoundError as above.
         """
-        import pyarrow.parquet as pq
-
-        with open(path, "rb") as file:  # by Arrow's own means only where the name is UTF-8
-            return pq.read_table(file, columns=columns, filters=filters)
+        return read_parquet(path, columns)
 
 
 def batch_name(batch_id: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import signal
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ import click
 
 from .. import __version__
 from ..errors import BatchPersistError, exit_code_of, failure_of
+from ..limits import refusal_in
 from .configuration import Setting, read_configuration
 from .defaults import default_map, name_variables, settings_of
 from .output import say, silence
@@ -30,6 +32,13 @@ _COMMANDS = {
     "status": "status",
     "validate": "validate",
 }
+
+
+_WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""For what comes with pyarrow, and starts threads that nobody here needs as it is loaded.
+
+Where they cannot be started, NumPy's OpenBLAS sends this process a SIGINT, and Arrow's jemalloc complains.
+"""
 
 
 class LazyGroup(click.Group):
@@ -84,6 +93,10 @@ class _Main(LazyGroup):
             return super().invoke(ctx)
         except (BatchPersistError, OSError) as error:
             raise _CodedError(error) from error
+        except Exception as error:
+            if isinstance(refusal := refusal_in(error), OSError):
+                raise _CodedError(refusal) from error
+            raise
         except KeyboardInterrupt:  # a command that has nothing to bring to an end
             raise click.exceptions.Exit(128 + signal.SIGINT) from None
 
@@ -116,6 +129,8 @@ def cli(config: str | None, profile: str | None) -> None:
 
 def main() -> None:
     """Entry point of the console script; exits with the code that docs and README list."""
+    for name, value in _WITHOUT_THREADS.items():
+        os.environ.setdefault(name, value)
     try:
         cli(prog_name="batchpersist")
     except OSError as error:  # of a full disk, say, that the help was to be printed to

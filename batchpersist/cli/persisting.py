@@ -13,6 +13,7 @@ import click
 from .. import __version__
 from ..batches.batchreport import BatchReport
 from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
+from ..limits import refusal_in
 from ..models import Begun, Event
 from . import onfailure
 from .allocating import keep_little
@@ -131,7 +132,7 @@ def _conducted(job: Job, work: Callable[[Job], int]) -> int:
     try:
         code = work(job)
     except Exception as error:
-        return _failed(job, error)
+        return _failed(job, refusal_in(error))
     job.end(code)
     return code
 

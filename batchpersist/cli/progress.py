@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+from contextlib import suppress
 from typing import Any, Protocol
 
 from ..models import Begun, Continuing, Event, Progress, Retry, RunFailure, Waiting, place_of
@@ -77,8 +78,16 @@ class Bar(Silent):
 
         self.close()
         self._phase = event.phase
+        # One process and one thread draw it: neither tqdm's own thread nor its semaphore is needed.
+        tqdm.monitor_interval = 0
+        tqdm.set_lock(threading.RLock())
         self._bar = tqdm(
-            total=event.total, desc=event.phase, unit=f" {_unit(event)}", file=sys.stderr, dynamic_ncols=True
+            total=event.total,
+            desc=event.phase,
+            unit=f" {_unit(event)}",
+            file=sys.stderr,
+            dynamic_ncols=True,
+            miniters=1,
         )
 
     def _print(self, line: str) -> None:
@@ -100,7 +109,8 @@ class Lines(Silent):
         self._latest: Progress | None = None
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, args=(seconds,), daemon=True)
-        self._thread.start()
+        with suppress(RuntimeError):  # no thread is to be had: the batch goes on without these lines
+            self._thread.start()
 
     def _progress(self, event: Progress) -> None:
         self._latest = event
@@ -113,7 +123,8 @@ class Lines(Silent):
 
     def close(self) -> None:
         self._closed.set()
-        self._thread.join()
+        with suppress(RuntimeError):  # it was not started
+            self._thread.join()
 
 
 class JsonLines:

@@ -81,7 +81,8 @@ def count(
 ) -> Counts:
     """Count an outcome table; the keywords tell what came before it. Not checked yet."""
     pairs = table.select(["status", "snapshot", "manifest"])
-    groups = pairs.group_by(pairs.column_names).aggregate([([], "count_all")]).to_pylist()
+    groups = pairs.group_by(pairs.column_names, use_threads=False)
+    groups = groups.aggregate([([], "count_all")]).to_pylist()
     by_status = dict.fromkeys((name.lower() for name in Status.__members__), 0)
     by_failure = dict.fromkeys(((False, False), (True, False), (False, True), (True, True)), 0)
     locked = 0

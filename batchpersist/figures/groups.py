@@ -34,7 +34,7 @@ def by_task(table: pa.Table, commit_seconds: Mapping[str, float]) -> tuple[list[
     columns = {name.lower(): pc.equal(codes, status.value) for name, status in Status.__members__.items()}
     columns["runs"] = pc.not_equal(codes, Status.SUPERSEDED.value)
     rows = pa.table({"task_id": table["task_id"], **columns})
-    tasks = rows.group_by("task_id").aggregate([(name, "sum") for name in columns])
+    tasks = rows.group_by("task_id", use_threads=False).aggregate([(name, "sum") for name in columns])
     tasks = tasks.rename_columns([name.removesuffix("_sum") for name in tasks.column_names])
     tasks = tasks.set_column(0, "task_id", tasks["task_id"].cast(pa.string()))  # so that it can be sorted
     tasks = tasks.append_column("failing", pc.greater(tasks["failed"], 0))
@@ -58,7 +58,7 @@ def by_cause(table: pa.Table, rejects: Sequence[Reject]) -> tuple[list[dict[str,
     import pyarrow.compute as pc
 
     failures = pa.concat_tables([_rejected(rejects), _failed(table, "snapshot"), _failed(table, "manifest")])
-    groups = failures.group_by(list(_CAUSE), use_threads=False)  # one thread keeps the rows in order
+    groups = failures.group_by(list(_CAUSE), use_threads=False)  # which also keeps the rows in order
     causes = groups.aggregate([("row", "count"), ("row", "list")])
     order = [(name, "ascending") for name in ("type", "message", "stage")]
     listed = causes.sort_by([("row_count", "descending"), *order]).slice(0, MAX_ERRORS)

@@ -130,17 +130,16 @@ def _percentiles(parts: Sequence[ShardPart]) -> dict[str, dict[str, float | None
 def _attempted(part: ShardPart) -> Any:
     """The seconds of a shard's attempted runs, from its batch's folder; None where that is gone."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     config = part.metrics.config
     folder = BatchFolder(Layout(config["out_dir"], config["runs_dir"]).batch(part.metrics.batch_id))
     try:
-        table = folder.read_table(
-            folder.outcomes,
-            columns=[f"{side}_seconds" for side in SIDES],
-            filters=[("status", "in", ["persisted", "unchanged", "failed"])],
-        )
+        table = folder.read_table(folder.outcomes, ["status", *(f"{side}_seconds" for side in SIDES)])
     except (OSError, pa.ArrowException):
         return None
+    attempted = pa.array(["persisted", "unchanged", "failed"])
+    table = table.filter(pc.is_in(table["status"].cast(pa.string()), attempted)).drop_columns("status")
     return table if table.num_rows == part.counts.attempted else None
 
 

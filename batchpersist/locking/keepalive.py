@@ -48,11 +48,19 @@ class Keepalive:
         lease = _Lease(path, max(stale_seconds / 4, _SHORTEST))
         with self._changed:
             if not self._running:
-                threading.Thread(target=self._run, name="batchpersist-keepalive", daemon=True).start()
-                self._running = True
+                self._running = self._start()
             elif time.monotonic() + lease.interval < self._next_round:
                 self._changed.notify()
             self._leases[token] = lease
+
+    def _start(self) -> bool:
+        """False where there is no thread to be had: the next lock tries again. The lock holds all the
+        same, for nobody breaks an old one whose owner lives."""
+        try:
+            threading.Thread(target=self._run, name="batchpersist-keepalive", daemon=True).start()
+        except RuntimeError:
+            return False
+        return True
 
     def drop(self, token: str) -> None:
         """Refresh the lock with this token no more; harmless where it is not known."""

@@ -59,6 +59,6 @@ def _commit_seconds(table: pa.Table) -> dict[str, float]:
     import pyarrow.compute as pc
 
     rows = table.select(["task_id", "snapshot_seconds"]).filter(pc.is_valid(table["snapshot_seconds"]))
-    longest = rows.group_by("task_id").aggregate([("snapshot_seconds", "max")])
+    longest = rows.group_by("task_id", use_threads=False).aggregate([("snapshot_seconds", "max")])
     tasks = longest["task_id"].cast(pa.string()).to_pylist()
     return dict(zip(tasks, longest["snapshot_seconds_max"].to_pylist(), strict=True))

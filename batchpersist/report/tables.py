@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..columns import read_parquet
 from ..errors import UsageError, unreadable_as
 
 if TYPE_CHECKING:
@@ -17,11 +18,8 @@ PIECE_ROWS = 131_072
 
 def read_table(path: str) -> pa.Table:
     """A Parquet file, whole. Raises UsageError where it is none, OSError."""
-    import pyarrow.parquet as pq
-
-    # By Arrow's own means only where the name is UTF-8.
-    with unreadable_as(partial(_not_parquet, path)), open(path, "rb") as file:
-        return pq.read_table(file)
+    with unreadable_as(partial(_not_parquet, path)):
+        return read_parquet(path)
 
 
 def pieces(path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
@@ -35,12 +33,12 @@ def pieces(path: str, columns: Sequence[str]) -> Iterator[pa.Table]:
     with (
         unreadable_as(partial(_not_parquet, path)),
         open(path, "rb") as file,
-        pq.ParquetFile(file) as table,
+        pq.ParquetFile(file, pre_buffer=False) as table,
     ):
         missing = set(columns) - set(table.schema_arrow.names)
         if missing:
             raise UsageError(f"not an outcome table, for it has no {', '.join(sorted(missing))}: {path}")
-        for batch in table.iter_batches(PIECE_ROWS, columns=list(columns)):
+        for batch in table.iter_batches(PIECE_ROWS, columns=list(columns), use_threads=False):
             yield pa.Table.from_batches([batch])
 
 

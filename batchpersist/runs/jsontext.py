@@ -16,6 +16,7 @@ from typing import TypeVar
 import msgspec
 
 from ..errors import InvalidRunError
+from ..limits import require_thread
 from .jsonescapes import mark_lone_surrogates, needs_respelling, respell
 from .spelling import as_doubles, javascript_number, spell_as_javascript
 
@@ -142,6 +143,7 @@ def _with_enough_stack(function: Callable[[A], T], argument: A) -> T:
         return function(argument)
     except RecursionError:
         pass
+    require_thread()
     with ThreadPoolExecutor(max_workers=1) as pool:  # a thread begins with a stack of its own
         future = pool.submit(function, argument)
     try:

@@ -9,10 +9,11 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExec
 from contextlib import suppress
 from typing import Any, TypeVar
 
-from ..errors import WorkersCannotStartError
+from ..errors import WorkersCannotStartError, failure_of
+from ..limits import no_thread
 from .executors import POOL_RUNS, ElasticExecutor, SerialExecutor
 from .pool import PoolContext, await_end, process_pool, start_fork_server
-from .worker import DRAIN_SECONDS
+from .worker import DRAIN_SECONDS, NO_THREADS
 
 T = TypeVar("T")
 
@@ -65,7 +66,10 @@ class Crew:
         return self.workers if self._is_parallel(runs) else 1
 
     def submit(self, runs: int, call: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Have the executor make a call, ``runs`` runs of the batch being known. Raises BrokenExecutor."""
+        """Have the executor make a call, ``runs`` runs of the batch being known.
+
+        Raises BrokenExecutor, and WorkersCannotStartError where the system refuses what a pool needs.
+        """
         if self._given is not None:
             return self._given.submit(call, *args)
         if not self._is_parallel(runs):
@@ -108,10 +112,13 @@ class Crew:
             future = self._pool.submit(call, *args)
         except (EOFError, ConnectionError, BrokenExecutor):
             return None
-        except OSError:  # a pool that breaks meanwhile closes what a new process is to be given
+        except OSError as error:  # a pool that breaks meanwhile closes what a new process is to be given
             if not self._is_broken():
-                raise
+                raise WorkersCannotStartError(str(failure_of(error))) from error
             return None
+        except RuntimeError as error:  # its own thread cannot be started
+            self._abandon_pool()
+            raise WorkersCannotStartError(str(failure_of(no_thread()))) from error
         # A pool that finds out just now that it is broken may pass over a call that comes just now: for ever.
         return None if self._is_broken() else future
 
@@ -143,6 +150,8 @@ class Crew:
         return True
 
     def _restart(self) -> None:
+        if any(worker.exitcode == NO_THREADS for worker in self._context.started()):
+            raise WorkersCannotStartError(str(failure_of(no_thread())))
         for pause in RESTART_PAUSES:
             self._abandon_pool()
             time.sleep(pause)
@@ -174,5 +183,6 @@ class Crew:
     def close(self) -> None:
         """Shut down a pool of our own; a given executor is its owner's."""
         if self._pool is not None:
-            self._pool.shutdown(wait=True)
+            with suppress(RuntimeError):  # its thread was never started
+                self._pool.shutdown(wait=True)
             self._pool = None

@@ -1,21 +1,26 @@
 """For the fork server alone, which imports this (``set_forkserver_preload``) before it forks any worker.
 
-A parent that is killed while it starts a worker has told it nothing yet. The worker meets the end of the
-pipe, and ``multiprocessing`` has ``sys.excepthook`` print that: nobody can do anything about it, and
-whoever reads what a killed batch left on standard error would look for a defect.
+What comes with pyarrow is to start no threads, which no worker needs (``cli.main``).
+
+It prints no traceback where that only confuses whoever reads it. A parent reports by itself that no worker
+can be forked (``crew``). And one that is killed while it starts a worker has told it nothing yet: the worker
+meets the end of the pipe, about which nobody can do anything.
 """
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from types import TracebackType
 
 
-def _tell_unless_orphaned(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    if not issubclass(kind, EOFError):
+def _print_unless_known(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    at_limit = isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM)
+    if not at_limit and not isinstance(error, EOFError):
         sys.__excepthook__(kind, error, trace)
 
 
-sys.excepthook = _tell_unless_orphaned
+os.putenv("OPENBLAS_NUM_THREADS", "1")
+os.putenv("JE_ARROW_MALLOC_CONF", "background_thread:false")
+sys.excepthook = _print_unless_known

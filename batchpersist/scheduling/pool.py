@@ -13,6 +13,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
 from typing import Any
 
+from ..limits import no_thread
 from ..processes import has_ended, is_running
 from .worker import DRAIN_SECONDS, END_SIGNAL, begin_worker
 
@@ -48,10 +49,17 @@ class PoolContext(ForkServerContext):
 
 
 def process_pool(workers: int, context: PoolContext | None = None) -> ProcessPoolExecutor:
-    """A pool of ``workers`` processes."""
+    """A pool of ``workers`` processes. Raises OSError where the system refuses what it needs."""
     context = context or PoolContext()
     start_fork_server()
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker, initargs=(os.getcwd(),))
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=begin_worker, initargs=(os.getcwd(),))
+    # Its thread would start this one later, and would wait for ever after failing to do so
+    # (https://github.com/python/cpython/issues/109047, mended in Python 3.12).
+    try:
+        pool._call_queue._start_thread()  # type: ignore[attr-defined]
+    except RuntimeError as error:
+        raise no_thread() from error
+    return pool
 
 
 def start_fork_server() -> None:

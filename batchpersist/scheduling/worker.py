@@ -13,6 +13,9 @@ from ..locking.locks import drain
 END_SIGNAL = signal.SIGUSR1
 """Sent by the parent alone: whoever sent it to the whole process group would end the parent."""
 
+NO_THREADS = 75
+"""Exit code of a worker that could not begin, because it may not start the threads that it needs."""
+
 DRAIN_SECONDS = 5.0
 """For a worker that is to end to finish the commit it is in: well over what a lock is held for."""
 
@@ -34,8 +37,11 @@ def _obey_only_the_parent() -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {END_SIGNAL})
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_await_parents_signal, daemon=True).start()
-        threading.Thread(target=_await_parents_end, args=(parent,), daemon=True).start()
+        try:
+            threading.Thread(target=_await_parents_signal, daemon=True).start()
+            threading.Thread(target=_await_parents_end, args=(parent,), daemon=True).start()
+        except RuntimeError:  # without them it could outlive its parent
+            os._exit(NO_THREADS)
 
 
 def _await_parents_signal() -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from ..errors import SourceUnreadableError, unreadable_as
+from ..limits import require_thread
 from ..models import Keys
 from . import content
 from .rows import row_texts
@@ -79,6 +80,7 @@ def arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
 def _file_batches(source: pa.NativeFile) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
+    require_thread()  # opening a file takes one of Arrow's, whatever it is told
     with pa.ipc.open_file(source) as reader:
         for number in range(reader.num_record_batches):
             yield reader.get_batch(number)

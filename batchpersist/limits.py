@@ -1,0 +1,39 @@
+"""What the system refuses this process: threads and memory, in one wording."""
+
+from __future__ import annotations
+
+import errno
+import threading
+
+
+def require_thread() -> None:
+    """Raise ``no_thread()`` where this process cannot start another thread.
+
+    Before a call that waits for ever without one, or fails in words of its own.
+    """
+    try:
+        threading.Thread(target=int, daemon=True).start()
+    except RuntimeError as error:
+        raise no_thread() from error
+
+
+def no_thread() -> OSError:
+    """The error for a thread that cannot be started."""
+    return OSError(errno.EAGAIN, "no thread can be started (see ulimit -u, and pids.max of the cgroup)")
+
+
+def refusal_in(error: Exception) -> Exception:
+    """The OSError for what the system refuses, where a library words it in its own way.
+
+    Another error is given back as it is.
+    """
+    if isinstance(error, MemoryError):
+        return OSError(errno.ENOMEM, "out of memory (see ulimit -v, and memory.max of the cgroup)")
+    if isinstance(error, ImportError) and (error.path or "").endswith(".so"):
+        return OSError(errno.ENOMEM, f"a library cannot be loaded (see ulimit -v): {error}")
+    if type(error) is RuntimeError:  # as Python words it for threads, among other things
+        try:
+            require_thread()
+        except OSError as refusal:
+            return refusal
+    return error
