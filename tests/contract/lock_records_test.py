@@ -24,7 +24,7 @@ from contenders import dead_pid
 
 from batchpersist.locking import lockfile, lockowner
 from batchpersist.locking.lockowner import CLEARED_WHEN_OLD, OwnerState
-from batchpersist.locking.stalelock import clear_stale, owner_state
+from batchpersist.locking.stalelock import clear_stale, is_old, owner_state
 from batchpersist.moments import utc_text
 from batchpersist.processes import process_start
 
@@ -173,6 +173,7 @@ class Judged:
     """How files were judged: by us when they were as the orchestrator found them, then by it."""
 
     cleared: dict[str, bool]
+    old: set[str]
     states: dict[str, OwnerState]
     strictly: dict[str, OwnerState]
     """What a strict reader would have said."""
@@ -191,7 +192,7 @@ class Judged:
         return Counter(
             (self.states[name], verdict["record"] or "none")
             for name, verdict in self.theirs.items()
-            if verdict["cleared"] and not self.cleared[name]
+            if verdict["cleared"] and name in self.old and not self.cleared[name]
         )
 
 
@@ -206,11 +207,13 @@ def judge(folder: Path, count: int, live_pid: int, package: Path) -> Judged:
         moment = time.time() - records.age()
         os.utime(path, (moment, moment))
         shutil.copy2(path, theirs)
-    states, strictly = {}, {}
+    old, states, strictly = set(), {}, {}
     for path in ours.iterdir():
         seen = lockfile.look(str(path))
         assert seen is not None
         assert seen.content is not None
+        if is_old(seen, STALE):
+            old.add(path.name)
         states[path.name], strictly[path.name] = owner_state(seen), strict_state(seen.content)
     # We first: what becomes old meanwhile is kept by us, and cleared by them.
     cleared = {
@@ -220,7 +223,7 @@ def judge(folder: Path, count: int, live_pid: int, package: Path) -> Judged:
     command = ["node", str(JUDGES), str(package), str(theirs), str(STALE * 1000)]
     verdicts = json.loads(subprocess.run(command, capture_output=True, check=True).stdout)
     assert len(verdicts) == count
-    return Judged(cleared, states, strictly, verdicts)
+    return Judged(cleared, old, states, strictly, verdicts)
 
 
 @pytest.fixture(scope="module")
@@ -230,7 +233,11 @@ def judged(
     return judge(tmp_path_factory.mktemp("locks"), 30_000 if full else 2000, live_pid, orchestrator_package)
 
 
-def test_nothing_is_cleared_that_either_generation_of_the_orchestrator_keeps(judged: Judged) -> None:
+def test_nothing_is_cleared_that_either_generation_of_the_orchestrator_keeps(
+    judged: Judged, tally: Callable[[str, int], None]
+) -> None:
+    tally("lock records: judged", len(judged.cleared))
+    tally("lock records: cleared", sum(judged.cleared.values()))
     assert judged.wrongly_cleared() == []
     assert sum(judged.cleared.values()) > len(judged.cleared) / 10
 
@@ -242,17 +249,26 @@ def test_no_owner_is_called_dead_whose_record_keeps_its_lock(judged: Judged) -> 
     assert {judged.states[name] for name in alive}.isdisjoint(CLEARED_WHEN_OLD)
 
 
-def test_control_a_strict_reader_would_clear_what_is_kept(judged: Judged) -> None:
+def test_control_a_strict_reader_would_clear_what_is_kept(
+    judged: Judged, tally: Callable[[str, int], None]
+) -> None:
     wrong = [
         name
         for name, verdict in judged.theirs.items()
         if verdict["record"] and verdict["old"] and judged.strictly[name] in CLEARED_WHEN_OLD
     ]
+    tally("lock records: cleared wrongly by a strict reader", len(wrong))
     assert len(wrong) > len(judged.theirs) / 100
 
 
-def test_what_we_keep_and_the_orchestrator_clears_is_what_the_decision_lists(judged: Judged) -> None:
+def test_what_we_keep_and_the_orchestrator_clears_is_what_the_decision_lists(
+    judged: Judged, tally: Callable[[str, int], None]
+) -> None:
     kept = judged.kept_beyond()
+    for (state, why), count in kept.items():
+        tally(
+            f"lock records: kept beyond the published orchestrator, {state.value}; by the rules: {why}", count
+        )
     listed = re.findall(r"^\| `([^`]+)` \| [\d,]+ \|", NOTE.read_text(), re.MULTILINE)
     assert sorted(listed) == sorted({state.value for state, _ in kept})
     beyond_the_rules = {state for state, why in kept if why == "none"}
