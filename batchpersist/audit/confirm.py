@@ -20,7 +20,14 @@ LOCK_PATIENCE = 10.0
 _POLL = 0.1
 
 _LASTING = frozenset(
-    {Kind.FOREIGN_FILE, Kind.ORPHANED_TEMPORARY, Kind.STALE_LOCK, Kind.OTHER_LAYOUT, Kind.UNSAFE_NAME}
+    {
+        Kind.ENRICHED,
+        Kind.FOREIGN_FILE,
+        Kind.ORPHANED_TEMPORARY,
+        Kind.STALE_LOCK,
+        Kind.OTHER_LAYOUT,
+        Kind.UNSAFE_NAME,
+    }
 )
 """What cannot be a step of somebody's writing: it is confirmed by being there still."""
 
@@ -80,6 +87,7 @@ def _both(first: TaskLook, second: TaskLook) -> TaskLook:
     look.findings = [item for item in look.findings if not _may_pass(item) or item in seen_again]
     certain = {item.run_id for item in look.findings}
     look.same += [run for run in second.same if run in first.marked]
+    look.enriched += [run for run in second.enriched if run in first.marked]
     look.marked = {
         run: sign if second.marked[run] is sign and run in certain else Sign.UNCHECKED
         for run, sign in first.marked.items()

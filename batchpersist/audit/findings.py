@@ -39,6 +39,7 @@ class Kind(str, Enum):
     UNREADABLE = "unreadable"
     INVALID_SOURCE = "invalid-source"
     SNAPSHOT_NEAR_LIMIT = "snapshot-near-limit"
+    ENRICHED = "enriched"
     OTHER_LAYOUT = "other-layout"
     FOREIGN_FILE = "foreign-file"
 
@@ -46,7 +47,7 @@ class Kind(str, Enum):
     def weight(self) -> Weight:
         if self in (Kind.UNREADABLE, Kind.INVALID_SOURCE):
             return Weight.UNCHECKED
-        if self in (Kind.SNAPSHOT_NEAR_LIMIT, Kind.OTHER_LAYOUT, Kind.FOREIGN_FILE):
+        if self in (Kind.SNAPSHOT_NEAR_LIMIT, Kind.ENRICHED, Kind.OTHER_LAYOUT, Kind.FOREIGN_FILE):
             return Weight.INFORMATION
         return Weight.DIFFERENCE
 
@@ -92,7 +93,9 @@ class Sign(str, Enum):
     """How one run stands, as ``--combined`` writes it."""
 
     SAME = "="
-    """On all sides, with the same text."""
+    """On all sides, with texts that JavaScript reads alike."""
+    ENRICHED = "~"
+    """On all sides; some texts have further members at their end."""
     SOURCE_ONLY = "+"
     MISSING = "-"
     """On one side, the snapshot or the manifest; elsewhere it stands."""

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from zlib import crc32
 
-from ..errors import ItemError, MissingKeyError, SnapshotError, UnsafeIdentifierError
+from ..errors import InvalidRunError, ItemError, MissingKeyError, SnapshotError, UnsafeIdentifierError
 from ..runs.identifiers import check_run_id
-from ..runs.jsontext import unnest
+from ..runs.jsontext import reads_alike, unnest
+from ..runs.orchestrator_root import KEPT_BESIDE_SNAPSHOT
 from ..snapshots.baseline import Baseline
 from ..snapshots.history import History
 from ..snapshots.snapshottext import ENTRY_LEVELS
@@ -21,9 +22,10 @@ from .options import AuditOptions
 from .rooms import beside
 from .runcheck import RunCheck
 from .snapshots import Snapshot, repeated_runs
+from .summaries import Summaries
 from .verdict import UNKNOWN, Sides, verdict
 
-_TASK_FILES = ("runs.json", "state.json")
+_TASK_FILES = {"runs.json", *KEPT_BESIDE_SNAPSHOT}
 
 
 class Share(NamedTuple):
@@ -48,6 +50,8 @@ class TaskLook:
     findings: list[Finding] = field(default_factory=list)
     same: list[str] = field(default_factory=list)
     """Ids of runs that stand everywhere with one text; only kept where they are asked for."""
+    enriched: list[str] = field(default_factory=list)
+    """Ids of runs of which some texts have more members; likewise."""
     marked: dict[str, Sign] = field(default_factory=dict)
     """How the others stand."""
 
@@ -86,16 +90,20 @@ class Look:
         self._only = only
         self._keep_same = keep_same
         self._look = TaskLook(share)
-        self._manifests = Manifests(self._layout, self._task_id, self._check, self._look.findings.append)
+        found = self._look.findings.append
+        self._manifests = Manifests(self._layout, self._task_id, self._check, found)
+        self._summaries = Summaries(self._layout, self._task_id, self._check, found)
 
     def take(self) -> TaskLook:
         """Nothing is raised for what cannot be read: that is a finding."""
         self._manifests.list_folders(self._of_the_task)
+        self._summaries.list_folders(self._of_the_task)
         seen: set[str] = set()
         with closing(Baseline()) as baseline:
             is_read = self._task_folder_is_sound() and self._look_at_snapshot(baseline, seen)
             absent = None if is_read else UNKNOWN
-            for run_id in sorted((set(self._sources.run_ids) | self._manifests.folders) - seen):
+            others = {*self._sources.run_ids, *self._manifests.folders, *self._summaries.folders} - seen
+            for run_id in sorted(others):
                 if self._is_asked(run_id):
                     self._look_at_run(run_id, absent)
         return self._look
@@ -165,16 +173,18 @@ class Look:
         """``path``: of the file that the entry stands in."""
         if path and not self._entry_is_sound(run_id, entry or b"", path):
             entry = UNKNOWN
-        sides = Sides(self._source(run_id), entry, self._manifests.text(run_id, entry))
-        if sides in ((None, None, None), (None, UNKNOWN, None)) and not path:
+        manifest = self._manifests.text(run_id, entry)
+        known = manifest if entry in (None, UNKNOWN) else entry
+        sides = Sides(self._source(run_id), self._summaries.text(run_id, known), entry, manifest)
+        if sides.is_nowhere and not path:
             return  # a folder without a manifest
         self._look.runs += 1
         sign, findings = verdict(sides, self._task_id, run_id, self._layout)
         self._look.findings += findings
-        if sign is not Sign.SAME:
+        if sign not in (Sign.SAME, Sign.ENRICHED):
             self._look.marked[run_id] = sign
         elif self._keep_same:
-            self._look.same.append(run_id)
+            (self._look.same if sign is Sign.SAME else self._look.enriched).append(run_id)
 
     def _entry_is_sound(self, run_id: str, entry: bytes, path: str) -> bool:
         try:
@@ -201,5 +211,14 @@ class Look:
 
 
 def one_of(texts: list[bytes], manifest: bytes | None) -> bytes:
-    """Which of a run's several entries counts: the one that is as the manifest, else the last one."""
-    return manifest if manifest is not None and manifest in texts else texts[-1]
+    """Which of a run's several entries counts: the last one that is as the manifest, else the last one."""
+    alike = [text for text in texts if manifest is not None and is_alike(text, manifest)]
+    return (alike or texts)[-1]
+
+
+def is_alike(text: bytes, other: bytes) -> bool:
+    """Whether JavaScript reads the same from a run's text and from what may be none."""
+    try:
+        return reads_alike(text, other)
+    except InvalidRunError:
+        return False

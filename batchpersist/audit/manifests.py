@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from ..errors import InvalidRunError, MissingKeyError, UnsafeIdentifierError
 from ..layout import Layout
 from ..runs.identifiers import check_run_id
+from ..runs.orchestrator_root import KEPT_BESIDE_MANIFEST, KEPT_BESIDE_RUNS, MANIFEST, NOT_RUNS
 from .files import WrongFileTypeError, list_folder, read_file
 from .findings import Finding, Kind
 from .rooms import beside, unsafe
 from .runcheck import RunCheck, WrongIdError
 from .verdict import UNKNOWN
 
-MANIFEST = "manifest.json"
-
-CLI_FOLDER = "cli"
-"""Of a task: the orchestrator keeps manifests of another schema below it."""
+_RUN_FILES = {MANIFEST, *KEPT_BESIDE_MANIFEST}
 
 
 class Manifests:
@@ -43,13 +42,15 @@ class Manifests:
             return
         self._are_listed = True
         for entry in entries:
+            if entry.name in NOT_RUNS and not os.path.lexists(os.path.join(entry.path, MANIFEST)):
+                continue  # it may be a run's id all the same
             if entry.is_dir(follow_symlinks=False) or entry.is_symlink():
                 try:
                     check_run_id(entry.name)
                     self.folders.add(entry.name)
                 except UnsafeIdentifierError as error:
                     beside_them(unsafe(entry, error, self._task_id))
-            else:
+            elif entry.name not in KEPT_BESIDE_RUNS:
                 for finding in beside(entry, self._task_id):
                     beside_them(finding)
 
@@ -71,7 +72,7 @@ class Manifests:
             return None
         path = self._layout.manifest(self._task_id, run_id)
         try:
-            if run_id != CLI_FOLDER:
+            if run_id not in NOT_RUNS:
                 self._look_beside(run_id)
             data = self._read(run_id)
             if data is None or data == expected:
@@ -91,7 +92,7 @@ class Manifests:
         """Of foreign files one is named for the whole folder: an orchestrator may keep many there."""
         foreign: list[Finding] = []
         for entry in list_folder(self._layout.run_dir(self._task_id, run_id)):
-            if entry.name != MANIFEST:
+            if entry.name not in _RUN_FILES:
                 for finding in beside(entry, self._task_id, run_id):
                     if finding.kind is Kind.FOREIGN_FILE:
                         foreign.append(finding)

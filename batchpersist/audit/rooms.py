@@ -13,6 +13,7 @@ from ..files.temporaries import is_orphan, is_temporary
 from ..layout import OWN_FOLDER, Layout
 from ..locking.stalelock import is_stale_lock
 from ..runs.identifiers import LOCK_SUFFIXES, check_task_id
+from ..runs.orchestrator_root import NOT_TASKS
 from .files import WrongFileTypeError, list_folder
 from .findings import Finding, Kind
 from .options import AuditOptions
@@ -49,6 +50,8 @@ def look_around(options: AuditOptions) -> Rooms:
             rooms.findings += _own(layout)
         elif entry.name.endswith(LOCK_SUFFIXES) and not entry.is_dir(follow_symlinks=False):
             rooms.findings += _lock(entry, options)
+        elif entry.name in NOT_TASKS and entry.name not in tasks:
+            continue
         elif _is_task(entry, rooms, options):
             tasks.add(entry.name)
     for task_id in sorted(tasks):

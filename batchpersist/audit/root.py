@@ -94,7 +94,7 @@ def audit_root(
 
 
 def _sign(seen: TaskLook, signed: Callable[[Sign, str, str], None]) -> None:
-    signs = dict.fromkeys(seen.same, Sign.SAME) | seen.marked
+    signs = dict.fromkeys(seen.same, Sign.SAME) | dict.fromkeys(seen.enriched, Sign.ENRICHED) | seen.marked
     for run_id in sorted(signs):
         signed(signs[run_id], seen.share.task_id, run_id)
 

@@ -12,6 +12,10 @@ class WrongIdError(InvalidRunError):
     """A completed run, but not the one that belongs at its place."""
 
 
+class OtherEventError(InvalidRunError):
+    """An event, but not that of a completed run."""
+
+
 class RunCheck:
     """Looks at texts whose identity stands under the given keys."""
 
@@ -39,7 +43,7 @@ class RunCheck:
         except UnsafeIdentifierError as error:
             raise WrongIdError(error.message, error.detail) from error
         if found is None:
-            raise InvalidRunError("an event of another type than run:completed")
+            raise OtherEventError("an event of another type than run:completed")
         return found
 
     def canonical(self, data: bytes, task_id: str, run_id: str) -> bytes:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
 from ..layout import Layout
+from ..runs.jsontext import reading
 from .findings import Finding, Kind, Sign
 
 UNKNOWN = b"?"
@@ -16,52 +18,98 @@ class Sides(NamedTuple):
     """A run's canonical text on each side; None where it has none there."""
 
     source: bytes | None
+    summary: bytes | None
+    """What the orchestrator keeps in its own folder of the run, and wrote last."""
     snapshot: bytes | None
     manifest: bytes | None
+
+    @property
+    def is_nowhere(self) -> bool:
+        """Nothing is known of such a run but that its name is there."""
+        return all(text is None or (text == UNKNOWN and side == "snapshot") for side, text in self._pairs)
+
+    @property
+    def known(self) -> dict[str, bytes]:
+        """By the name of the side."""
+        return {side: text for side, text in self._pairs if text is not None and text != UNKNOWN}
+
+    @property
+    def _pairs(self) -> Iterator[tuple[str, bytes | None]]:
+        return zip(self._fields, self, strict=True)
 
 
 def verdict(sides: Sides, task_id: str, run_id: str, layout: Layout) -> tuple[Sign, list[Finding]]:
     """The run's sign, and what is to be said of it beyond what is wrong with a single side.
 
-    A run need not be in the sources: they are seldom all that there ever was.
+    A run need not be in the sources: they are seldom all that there ever was. Nor need it have a summary.
     """
-    source, snapshot, manifest = sides
-    if snapshot == manifest and _is_known(manifest) and source in (None, manifest):
+    texts = set(sides)
+    if len(texts - {None}) == 1 and UNKNOWN not in texts and None not in (sides.snapshot, sides.manifest):
         return Sign.SAME, []  # as nearly all
     path, findings = layout.manifest(task_id, run_id), []
-    differ = len({text for text in sides if _is_known(text)}) > 1
-    if differ:
+    texts_of = {side: reading(text) for side, text in sides.known.items()}
+    ordered = by_growth(list(texts_of.values()))
+    if ordered is None:
         evidence = blake2b(b"\0".join(text or b"" for text in sides), digest_size=16).digest()
-        findings.append(Finding(Kind.CONTENT_DIFFERS, task_id, run_id, path, _words(sides), evidence))
-    absent = _absent(sides)
-    if absent is not None:
-        at = layout.snapshot(task_id) if absent is Kind.MISSING_IN_SNAPSHOT else path
-        findings.append(Finding(absent, task_id, run_id, at))
+        findings.append(Finding(Kind.CONTENT_DIFFERS, task_id, run_id, path, _odd_ones(texts_of), evidence))
+    elif len(ordered) > 1:
+        findings.append(Finding(Kind.ENRICHED, task_id, run_id, path, _poor_ones(texts_of, ordered[-1])))
+    absent = list(_absent(sides))
+    for kind in absent:
+        at = layout.snapshot(task_id) if kind is Kind.MISSING_IN_SNAPSHOT else path
+        findings.append(Finding(kind, task_id, run_id, at))
     if UNKNOWN in sides:
         return Sign.UNCHECKED, findings
-    if differ:
+    if ordered is None:
         return Sign.DIFFERS, findings
-    return {None: Sign.SAME, Kind.NOT_PERSISTED: Sign.SOURCE_ONLY}.get(absent, Sign.MISSING), findings
+    if absent:
+        return Sign.SOURCE_ONLY if absent == [Kind.NOT_PERSISTED] else Sign.MISSING, findings
+    return Sign.ENRICHED if len(ordered) > 1 else Sign.SAME, findings
 
 
-def _is_known(text: bytes | None) -> bool:
-    return text is not None and text != UNKNOWN
+def by_growth(readings: Sequence[bytes]) -> list[bytes] | None:
+    """The different ones among readings, each with further members behind those of the one before it.
+
+    None where they differ otherwise. The orchestrator writes the texts of a run at three moments, while it
+    adds members to one object.
+    """
+    ordered = sorted(set(readings), key=len)
+    grown = all(map(_is_grown, ordered, ordered[1:]))
+    return ordered if grown else None
 
 
-def _absent(sides: Sides) -> Kind | None:
+def _is_grown(poor: bytes, rich: bytes) -> bool:
+    # Canonical text: where the members of the one end, a comma follows in the other.
+    return rich.startswith(poor.removesuffix(b"\n}") + b",\n")
+
+
+def _absent(sides: Sides) -> Iterator[Kind]:
     """Where a run that is certain to be somewhere is missing."""
-    if not any(map(_is_known, sides)):
-        return None
+    if not sides.known:
+        return
+    if (sides.summary, sides.snapshot, sides.manifest) == (None, None, None):
+        yield Kind.NOT_PERSISTED
+        return
     if sides.snapshot is None:
-        return Kind.NOT_PERSISTED if sides.manifest is None else Kind.MISSING_IN_SNAPSHOT
-    return Kind.MISSING_MANIFEST if sides.manifest is None else None
+        yield Kind.MISSING_IN_SNAPSHOT
+    if sides.manifest is None:
+        yield Kind.MISSING_MANIFEST
 
 
-def _words(sides: Sides) -> str:
-    """Which sides differ: the odd one out where two agree."""
-    names = {name: text for name, text in sides._asdict().items() if _is_known(text)}
-    for odd, text in names.items():
-        others = [name for name in names if name != odd]
-        if len(others) == 2 and names[others[0]] == names[others[1]] != text:
-            return f"{odd} differs from {others[0]} and {others[1]}"
-    return f"{' and '.join(names)} differ" if len(names) == 2 else "source, snapshot and manifest all differ"
+def _odd_ones(texts: dict[str, bytes]) -> str:
+    """Which sides differ: the odd one out where all others agree."""
+    for odd, text in texts.items():
+        others = [name for name in texts if name != odd]
+        if len(others) > 1 and len({texts[name] for name in others}) == 1 and texts[others[0]] != text:
+            return f"{odd} differs from {_joined(others)}"
+    return f"{_joined(list(texts))} {'all ' if len(set(texts.values())) > 2 else ''}differ"
+
+
+def _poor_ones(texts: dict[str, bytes], richest: bytes) -> str:
+    poor = _joined([name for name, text in texts.items() if text != richest])
+    rich = _joined([name for name, text in texts.items() if text == richest])
+    return f"with further members in {rich} than in {poor}"
+
+
+def _joined(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))

@@ -36,7 +36,8 @@ COMBINED = (
     _option(
         "--combined",
         metavar="FILE",
-        help="Write a line a run: = the same everywhere, + in the source only, - missing on a side, "
+        help="Write a line a run: = the same everywhere, ~ but for further members at the end, "
+        "+ in the source only, - missing on a side, "
         "* differs, ! not checked.",
     ),
 )

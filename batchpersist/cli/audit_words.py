@@ -14,8 +14,8 @@ K = TypeVar("K", bound=Hashable)
 
 MEANING = {
     Kind.NOT_PERSISTED: "in the source, but neither in the snapshot nor in a manifest",
-    Kind.MISSING_IN_SNAPSHOT: "a manifest, but no entry in the snapshot",
-    Kind.MISSING_MANIFEST: "an entry in the snapshot, but no manifest",
+    Kind.MISSING_IN_SNAPSHOT: "a manifest or a run summary, but no entry in the snapshot",
+    Kind.MISSING_MANIFEST: "an entry in the snapshot or a run summary, but no manifest",
     Kind.CONTENT_DIFFERS: "the same run with another content",
     Kind.DUPLICATE_RUN: "several entries of one run in a snapshot",
     Kind.UNSORTED: "a snapshot that is not in the order of its timestamps",
@@ -32,6 +32,7 @@ MEANING = {
     Kind.UNREADABLE: "could not be read, so it was not checked",
     Kind.INVALID_SOURCE: "a line or file of the source that is no completed run",
     Kind.SNAPSHOT_NEAR_LIMIT: "a snapshot that is soon too long for Node.js: archive older runs of its task",
+    Kind.ENRICHED: "some texts of a run have further members at the end; `repair --complete` adds them",
     Kind.OTHER_LAYOUT: "the right content, but not laid out as JSON.stringify does it",
     Kind.FOREIGN_FILE: "neither a file of the orchestrator's nor of batchpersist's, as far as they are known",
 }

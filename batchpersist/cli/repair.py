@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import click
 
@@ -11,6 +11,7 @@ from ..audit import Finding
 from ..locking.locks import LockPolicy
 from ..models import Durability
 from ..repair import Remedy, RepairOptions, RepairReport, repair_root
+from ..repair.options import Prefer
 from .audit import PAUSE, audit_options, tell
 from .options import Sectioned, declare, places, reading, section, showing, working
 from .output import emit
@@ -24,9 +25,14 @@ YES = (
     _option("-y", "--yes", is_flag=True, help="Do it; otherwise nothing is written."),
     _option(
         "--prefer",
-        type=click.Choice(["manifest", "snapshot"]),
+        type=click.Choice(get_args(Prefer)),
         show_default="leave the run as it is",
-        help="Whose text a run gets where its snapshot and its manifest differ.",
+        help="Whose text a run gets where its snapshot, its manifest or its summary differ.",
+    ),
+    _option(
+        "--complete",
+        is_flag=True,
+        help="Give snapshots and manifests the members that a run's other texts have further at their end.",
     ),
 )
 
@@ -63,6 +69,7 @@ def _repair(job: Job) -> int:
     options = RepairOptions(
         audit_options(given),
         prefer=given["prefer"],
+        complete=given["complete"],
         durability=Durability(given["durability"]),
         lock=LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
     )

@@ -35,6 +35,10 @@ class Collection:
         self._file.append(file)
         self._number.append(number)
 
+    def come_from(self, file: int) -> bool:
+        """Whether the texts of all runs are those of one file."""
+        return self._file.count(file) == len(self._file)
+
     def text(self, run: int) -> bytes:
         """Its canonical text. Raises what reading the file raises."""
         return self._files[self._file[run]](self._number[run])

@@ -133,8 +133,10 @@ class ManifestRepair:
             try:
                 for run_id, entry in some:
                     with self._telling():
-                        before = self._keep(run_id) if run_id in differing else None
                         text = unnest(history.text(entry), ENTRY_LEVELS)
+                        if run_id in differing and self._stands(run_id, text):
+                            continue
+                        before = self._keep(run_id) if run_id in differing else None
                         staged.append((self._stage(run_id, text, group), before))
                 group.sync_data()
                 for file, before in staged:
@@ -155,6 +157,9 @@ class ManifestRepair:
     def _stage(self, run_id: str, text: bytes, group: SyncGroup) -> StagedFile:
         mode = _mode(self._layout.manifest(self._task_id, run_id))
         return stage_manifest(self._layout, self._task_id, run_id, text, group, mode)
+
+    def _stands(self, run_id: str, text: bytes) -> bool:
+        return read_file(self._layout.manifest(self._task_id, run_id)) == text
 
     def _keep(self, run_id: str) -> Version | None:
         """The version of a manifest, of which there is a copy now; None where there is none."""

@@ -8,19 +8,22 @@ from dataclasses import dataclass, field
 
 from ..audit.manifests import Manifests
 from ..audit.runcheck import RunCheck
+from ..audit.snapshots import repeated_runs
+from ..audit.summaries import Summaries
+from ..audit.verdict import UNKNOWN, by_growth
 from ..errors import InvalidRunError, SnapshotError
 from ..files.atomic import StagedFile, make_dirs, stage
 from ..files.durability import SyncGroup, open_group
 from ..files.versions import version_of
 from ..locking.locks import TaskLock
-from ..models import RunKeys
-from ..runs.jsontext import unnest
+from ..runs.jsontext import reading, unnest
 from ..snapshots.baseline import Baseline
 from ..snapshots.commit import ATTEMPTS
 from ..snapshots.composition import Composition, RunsLeftOutError
 from ..snapshots.entries import Entries
 from ..snapshots.history import History
 from ..snapshots.length import limited
+from ..snapshots.merge import is_sorted
 from ..snapshots.snapshottext import ENTRY_LEVELS
 from .collecting import Collection
 from .keeping import Keeper
@@ -34,9 +37,13 @@ class Wanted:
     """What the new snapshot is to have that the old one has not."""
 
     missing: set[str] = field(default_factory=set)
-    """Runs to be recorded from their manifests, unless they have an entry meanwhile."""
+    """Runs to be recorded from their manifests or summaries, unless they have an entry meanwhile."""
     from_manifest: set[str] = field(default_factory=set)
     """Runs whose manifests are to take the place of their entries."""
+    from_summary: set[str] = field(default_factory=set)
+    """Runs whose summaries are."""
+    completed: set[str] = field(default_factory=set)
+    """Runs that get of entry, manifest and summary the text with most members."""
     elsewhere: set[str] = field(default_factory=set)
     """Runs with an entry that says it is another task's."""
 
@@ -57,6 +64,7 @@ class Rebuild:
         self._strays = strays
         self._check = RunCheck(self._keys)
         self._manifests = Manifests(self._layout, task_id, self._check, lambda _finding: None)
+        self._summaries = Summaries(self._layout, task_id, self._check, lambda _finding: None)
 
     def replace(self) -> None:
         """Do it: what stood is kept, and no update of others is lost, whatever is raised.
@@ -65,6 +73,7 @@ class Rebuild:
         manifest is no run any more) and OSError; then the snapshot is as it was, or as others left it.
         """
         self._manifests.list_folders(lambda _finding: None)
+        self._summaries.list_folders(lambda _finding: None)
         for _ in range(ATTEMPTS):
             with ExitStack() as opened:
                 baselines = (
@@ -81,6 +90,8 @@ class Rebuild:
         history = self._load(baseline)
         runs = self._runs(history, baseline, legacy)
         if not runs.run_ids and (history is not None or baseline.version is None):
+            return True
+        if history is not None and baseline.version is not None and _is_as_it_stands(history, runs):
             return True
         staged = self._staged(runs, history.further if history else b"", baseline, group)
         try:
@@ -112,23 +123,29 @@ class Rebuild:
             # As if the snapshot were not there: then its task starts from the legacy state.
             self._add_entries(runs, legacy.load_legacy(self._layout, self._task_id, self._keys))
             self._add_salvaged(runs, baseline)
-            missing = missing | self._manifests.folders
+            missing = missing | self._manifests.folders | self._summaries.folders
         else:
             self._add_entries(runs, history)
         self._add_manifests(runs, sorted(missing - set(runs.run_ids)))
         return runs
 
     def _add_entries(self, runs: Collection, history: History) -> None:
-        """A manifest that takes an entry's place is recorded in its place."""
-        entries = runs.file(lambda entry: unnest(history.text(entry), ENTRY_LEVELS))
-        manifests = runs.file(lambda entry: self._manifest(history.entries.run_ids[entry])[1])
+        """A text that takes an entry's place is recorded in its place."""
+
+        def text(entry: int) -> bytes:
+            return unnest(history.text(entry), ENTRY_LEVELS)
+
+        entries = runs.file(text)
+        others = runs.file(lambda entry: self._chosen(history.entries.run_ids[entry], text(entry)))
+        replaced = self._wanted.from_manifest | self._wanted.from_summary | self._wanted.completed
         for entry, (run_id, timestamp) in enumerate(history.keys):
             if run_id in self._wanted.elsewhere and self._is_elsewhere(history, entry):
                 continue
-            if run_id in self._wanted.from_manifest:
-                runs.add(run_id, self._manifest(run_id)[0].timestamp, manifests, entry)
-            else:
+            chosen = self._chosen(run_id, text(entry)) if run_id in replaced else None
+            if chosen is None or chosen == text(entry):
                 runs.add(run_id, timestamp, entries, entry)
+            else:
+                runs.add(run_id, self._check.read(chosen)[0].timestamp, others, entry)
 
     def _is_elsewhere(self, history: History, entry: int) -> bool:
         """Whether the entry is another task's, and stands there now."""
@@ -165,20 +182,41 @@ class Rebuild:
                 found.append(salvaged)
 
     def _add_manifests(self, runs: Collection, run_ids: list[str]) -> None:
-        file = runs.file(lambda number: self._manifest(run_ids[number])[1])
+        file = runs.file(lambda number: self._chosen(run_ids[number]))
         for number, run_id in enumerate(run_ids):
             try:
-                runs.add(run_id, self._manifest(run_id)[0].timestamp, file, number)
+                timestamp = self._check.read(self._chosen(run_id))[0].timestamp
+                runs.add(run_id, timestamp, file, number)
             except InvalidRunError:
                 continue
 
-    def _manifest(self, run_id: str) -> tuple[RunKeys, bytes]:
-        """Raises InvalidRunError where there is none, or it is not this run."""
-        data = self._manifests.raw(run_id)
-        if data is None:
-            raise InvalidRunError("there is no manifest", run_id)
-        self._check.canonical(data, self._task_id, run_id)
-        return self._check.read(data)
+    def _chosen(self, run_id: str, entry: bytes | None = None) -> bytes:
+        """The text that a run is to have, which has this entry in the snapshot, or none.
+
+        Raises InvalidRunError where there is none to choose.
+        """
+        manifest, summary = self._manifest(run_id), self._summary(run_id)
+        texts = [entry, manifest, summary]
+        if run_id in self._wanted.from_manifest:
+            texts = [manifest]
+        elif run_id in self._wanted.from_summary:
+            texts = [summary]
+        there = {text: reading(text) for text in texts if text is not None}
+        if not there:
+            raise InvalidRunError("no other text of the run can be read", run_id)
+        grown = by_growth(list(there.values()))
+        return next(iter(there)) if grown is None else max(there, key=lambda text: len(there[text]))
+
+    def _manifest(self, run_id: str) -> bytes | None:
+        try:
+            data = self._manifests.raw(run_id)
+            return data and self._check.canonical(data, self._task_id, run_id)
+        except InvalidRunError:
+            return None
+
+    def _summary(self, run_id: str) -> bytes | None:
+        text = self._summaries.text(run_id)
+        return None if text == UNKNOWN else text
 
     def _staged(
         self, runs: Collection, further: bytes, baseline: Baseline, group: SyncGroup
@@ -208,3 +246,10 @@ class Rebuild:
         staged.publish(group)
         found = version_of(self._target)
         return found is not None and written is not None and found.is_renamed(written)
+
+
+def _is_as_it_stands(history: History, runs: Collection) -> bool:
+    """Whether writing the runs would leave the very file of which this is the history."""
+    is_in_order = history.is_canonical and is_sorted(history.entries.timestamps)
+    is_whole = runs.come_from(0) and len(runs.run_ids) == len(history.entries)
+    return is_in_order and is_whole and not repeated_runs(runs.run_ids)

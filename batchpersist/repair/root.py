@@ -119,8 +119,8 @@ class _Repair:
             task_id = look.share.task_id
             if not task_id and not roots:
                 continue
-            findings = [finding for finding in look.findings if needs_one(finding)]
-            remedies = [remedy(finding, self._options.prefer) for finding in findings]
+            findings = [finding for finding in look.findings if needs_one(finding, self._options)]
+            remedies = [remedy(finding, self._options) for finding in findings]
             before = set(self._left.get(task_id, ()))
             for finding, found in zip(findings, remedies, strict=True):
                 if finding in before:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from ..audit.files import WrongFileTypeError, read_file
+from ..audit.look import is_alike
 from ..audit.runcheck import RunCheck
 from ..errors import InvalidRunError, UnsafeIdentifierError
 from ..files.durability import open_group
@@ -53,7 +54,7 @@ class Strays:
                 publish_new(staged, group)
                 group.sync_names()
             self.tasks.add(keys.task_id)
-        return self._standing(keys, target) == text
+        return is_alike(text, self._standing(keys, target) or b"")
 
     def _standing(self, keys: RunKeys, target: str) -> bytes | None:
         try:

@@ -24,6 +24,8 @@ from .strays import Strays
 _REBUILT = {
     Remedy.RECORD,
     Remedy.TAKE_MANIFEST,
+    Remedy.TAKE_SUMMARY,
+    Remedy.COMPLETE,
     Remedy.KEEP_ONE,
     Remedy.REORDER,
     Remedy.SALVAGE,
@@ -55,8 +57,8 @@ def repair_task(task_id: str, findings: list[Finding], options: RepairOptions, k
     repair.run()
     only = {finding.run_id for finding in findings}
     again = Look(Share(task_id), options.audit, only=only).take()
-    repair.outcome.left = [finding for finding in again.findings if needs_one(finding)]
-    if any(remedy(finding, options.prefer) is Remedy.MOVE for finding in repair.outcome.left):
+    repair.outcome.left = [finding for finding in again.findings if needs_one(finding, options)]
+    if any(remedy(finding, options) is Remedy.MOVE for finding in repair.outcome.left):
         repair.outcome.again.add(task_id)  # what stood in its place may be one that is repaired meanwhile
     return repair.outcome
 
@@ -72,7 +74,7 @@ class _TaskRepair:
         self._manifests = ManifestRepair(task_id, options, keeper, self._strays, self._failed)
         self._by_remedy: dict[Remedy | None, list[Finding]] = defaultdict(list)
         for finding in findings:
-            self._by_remedy[remedy(finding, options.prefer)].append(finding)
+            self._by_remedy[remedy(finding, options)].append(finding)
 
     def run(self) -> None:
         """First manifests that are none; then the snapshot, which may need them; then those that need it."""
@@ -85,13 +87,15 @@ class _TaskRepair:
         wanted = Wanted(
             missing=self._runs(Remedy.RECORD) | mended,
             from_manifest=self._runs(Remedy.TAKE_MANIFEST),
+            from_summary=self._runs(Remedy.TAKE_SUMMARY),
+            completed=self._runs(Remedy.COMPLETE),
             elsewhere=self._runs(Remedy.MOVE) - self._runs(Remedy.MOVE, at_manifest=True),
         )
         if wanted.elsewhere or mended or any(self._by_remedy[each] for each in _REBUILT):
             rebuild = Rebuild(self._task_id, self._options, self._keeper, wanted, self._strays)
             self._try(rebuild.replace)
         missing = self._runs(Remedy.WRITE) | (damaged - mended)
-        differing = self._runs(Remedy.TAKE_SNAPSHOT)
+        differing = self._runs(Remedy.TAKE_SNAPSHOT) | wanted.from_summary | wanted.completed
         if missing or differing:
             self._try(partial(self._manifests.write, missing, differing))
         if self._strays.left:

@@ -69,7 +69,15 @@ def reads_alike(one: bytes, other: bytes) -> bool:
     """
     if one == other:
         return True
-    return as_doubles(_as_javascript(one)) == as_doubles(_as_javascript(other))
+    return reading(one) == reading(other)
+
+
+def reading(data: bytes) -> bytes:
+    """A canonical text that is the same for all JSON documents that read alike in JavaScript.
+
+    Raises InvalidRunError as ``canonical`` does.
+    """
+    return as_doubles(_as_javascript(data))
 
 
 def _as_javascript(data: bytes) -> bytes:

@@ -25,8 +25,31 @@ MANIFEST = "manifest.json"
 LOCAL_MCP = "local-mcp"
 """Beside the tasks' folders, but not a task: links for old programs, and the control host."""
 
+NOT_TASKS = frozenset({LOCAL_MCP, "learning-snapshots"})
+"""Folders beside the tasks' folders that are not called after a task."""
+
 NOT_RUNS = frozenset({CLI, "mcp", "metrics", "metrics.pending"})
 """Folders in a task's folder that are not called after a run."""
+
+KEPT_BESIDE_RUNS = frozenset({"metrics.json", "metrics.lock"})
+"""Files in a task's folder."""
+
+KEPT_BESIDE_MANIFEST = frozenset({"artifacts"})
+"""What else may lie in the folder of a run's manifest."""
+
+KEPT_BESIDE_SNAPSHOT = frozenset(
+    {
+        "state.json",
+        "experiences.jsonl",
+        "metrics",
+        "control-plane",
+        "design",
+        "doctor",
+        "cloud-sync",
+        "manual",
+    }
+)
+"""What else may lie in a task's folder below the out root."""
 
 SIGNS = (SUMMARY, ".heartbeat")
 """Files of a run folder that neither batchpersist nor a task called ``cli`` puts at this place."""
@@ -58,7 +81,7 @@ def folders(path: str) -> Iterator[str]:
 
 def tasks_in(root: str) -> Iterator[str]:
     """The names of what may be tasks' folders in a root, in no order. Raises as ``folders`` does."""
-    return (name for name in folders(root) if name != LOCAL_MCP)
+    return (name for name in folders(root) if name not in NOT_TASKS)
 
 
 def runs_in(task: str) -> set[str]:
@@ -110,5 +133,5 @@ def run_of(names: Sequence[str]) -> str | None:
         run = rest[1]
     elif len(rest) == 2 and rest[1] == MANIFEST and rest[0] not in NOT_RUNS:
         run = rest[0]
-    is_own = task == LOCAL_MCP or task.startswith(".") or run is None or run.startswith(".")
+    is_own = task in NOT_TASKS or task.startswith(".") or run is None or run.startswith(".")
     return None if is_own else run
