@@ -46,7 +46,7 @@ def test_differences_by_kind_with_a_few_of_each(tree: Tree) -> None:
     tree.manifest("search", "search-0").write_text("{")
     result = command()
     assert result.stdout.splitlines() == [
-        "4 x missing-manifest: an entry in the snapshot, but no manifest",
+        "4 x missing-manifest: an entry in the snapshot or a run summary, but no manifest",
         *(f"    mail/mail-{n} (runs/mail/mail-{n}/manifest.json)" for n in range(4, 8)),
         "1 x invalid-manifest: cannot be read as a completed run",
         "    search/search-0 (runs/search/search-0/manifest.json): incomplete JSON: ends at byte 1",

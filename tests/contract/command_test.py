@@ -70,6 +70,12 @@ class Repository:
     def run_ids(self, task: str) -> list[str]:
         return [run["runId"] for run in self.snapshot(task)["runs"]]
 
+    def drop_entry(self, task: str, run_id: str) -> None:
+        """As if the run's snapshot had been skipped because the task was locked."""
+        snapshot = self.snapshot(task)
+        snapshot["runs"] = [run for run in snapshot["runs"] if run["runId"] != run_id]
+        (self.folder / "out" / task / "runs.json").write_text(json.dumps(snapshot, indent=2))
+
     def counts(self) -> dict[str, int]:
         """Those of the last batch that are not 0."""
         metrics = json.loads((self.folder / "out/metrics.json").read_bytes())
@@ -103,3 +109,27 @@ def test_a_batch_records_what_the_command_ran_and_the_command_goes_on_recording(
     for task, ids in runs.items():
         ids.append(repository.start(task))
         assert repository.run_ids(task) == ids
+
+
+def test_an_audit_finds_no_difference_before_and_after_a_batch_and_a_repair_records_what_was_locked_out(
+    repository: Repository,
+) -> None:
+    runs = [repository.start("0101-alpha") for _ in range(2)]
+    code, told = repository.batchpersist("audit")
+    assert (code, "foreign-file" in told) == (0, False), told
+    assert repository.batchpersist("repair", "--yes")[0] == 0
+
+    repository.drop_entry("0101-alpha", runs[0])
+    code, told = repository.batchpersist("audit")
+    assert (code, "missing-in-snapshot" in told) == (5, True), told
+    assert repository.batchpersist("repair", "--yes")[0] == 0
+    assert repository.run_ids("0101-alpha") == runs
+
+    assert repository.batchpersist("run", ".runs")[0] == 0
+    clean = (0, "2 runs of 1 task compared: no difference.\n")
+    assert repository.batchpersist("audit") == clean
+    runs.append(repository.start("0101-alpha"))
+    assert repository.run_ids("0101-alpha") == runs
+    assert repository.batchpersist("audit")[0] == 0
+    assert repository.batchpersist("repair", "--yes", "--complete")[0] == 0
+    assert repository.batchpersist("audit") == (0, "3 runs of 1 task compared: no difference.\n")
