@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from .errors import UsageError
+from .files.outputs import is_stream
 from .layout import Layout
 from .locking.locks import LockPolicy
 from .memory import MemoryBound
@@ -227,8 +228,11 @@ class BatchOptions:
 
 
 def _for_shard(path: str, shard: Partition | None) -> str:
-    """All shards are given the same options, and none may write over what another one wrote."""
-    if shard is None:
+    """All shards are given the same options, and none may replace what another one wrote.
+
+    A device or a pipe has room for all of them.
+    """
+    if shard is None or is_stream(path):
         return path
     stem, suffix = os.path.splitext(path)
     return f"{stem}-{shard.name}{suffix}"

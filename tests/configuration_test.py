@@ -156,8 +156,6 @@ def sample(param: click.Parameter) -> str:
     """A word that the option takes."""
     if isinstance(param.type, click.Choice):
         return str(param.type.choices[0])
-    if isinstance(param.type, click.File):
-        return "x"
     own = param.default if isinstance(param.default, tuple) else ()
     for word in (*SAMPLES, *map(str, own)):
         try:

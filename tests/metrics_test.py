@@ -20,9 +20,10 @@ from settled import BAD, PROPERTY, Row, batches, bring_home, plan_rows, settled_
 from batchpersist.errors import TotalsError
 from batchpersist.figures import groups
 from batchpersist.figures.counts import Counts
-from batchpersist.figures.metrics import BatchInfo, build_metrics, stable, write_metrics
+from batchpersist.figures.metrics import BatchInfo, build_metrics, metrics_text, stable
 from batchpersist.figures.outcomes import OutcomeBuilder
 from batchpersist.figures.timing import Phases, percentiles
+from batchpersist.files.outputs import write_output
 from batchpersist.ingest.index import ScanTotals
 from batchpersist.ingest.scan import Reject
 from batchpersist.models import Failure, Shard, Side, Work
@@ -375,7 +376,7 @@ def test_stable_strips_what_varies_and_nothing_else():
 def test_the_file_is_the_document_in_the_text_of_the_formats(tmp_path):
     metrics = metrics_of([Row("größe", "a")], [])
     path = tmp_path / "new" / "metrics.json"
-    write_metrics(metrics, str(path))
+    write_output(str(path), (metrics_text(metrics),))
     text = path.read_text(encoding="utf-8")
     assert text.startswith('{\n  "schema_version": 1,\n  "batch_id": "20260131-040506-abc",\n')
     assert text.endswith("}\n")

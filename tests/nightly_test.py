@@ -18,6 +18,7 @@ import pytest
 from click.testing import CliRunner, Result
 from engine import run, tree
 
+from batchpersist import __version__
 from batchpersist.batch import run_batch
 from batchpersist.cli.logfile import log_to
 from batchpersist.cli.main import cli
@@ -124,13 +125,36 @@ def test_the_log_tells_of_start_failures_and_end() -> None:
     Path("broken.jsonl").write_text("no json\n")
     assert invoke("runs.jsonl", "broken.jsonl", "--log-file", "night.log", "-q").exit_code == 3
     lines = log_lines()
-    assert re.fullmatch(rf"INFO batchpersist \S+ run, process {os.getpid()}", lines[0])
+    words = "batchpersist run runs.jsonl broken.jsonl --log-file night.log -q"
+    assert lines[0] == f"INFO batchpersist {__version__}, process {os.getpid()}: {words}"
     assert re.match(r"INFO batch \d{8}T\w+-\w+ in /", lines[1])
     assert lines[2].startswith("ERROR broken.jsonl:1: input: not valid JSON")
-    assert lines[-2].startswith("INFO Done: 9 persisted, 1 invalid.")
-    assert lines[-1] == "INFO exit code 3"
+    assert lines[-2].startswith("ERROR Done: 9 persisted, 1 invalid.")
+    assert lines[-1] == "ERROR exit code 3"
     assert invoke("absent", "--log-file", "night.log").exit_code == 10
-    assert log_lines()[len(lines) + 1 :] == ["ERROR source not found: absent", "INFO exit code 10"]
+    assert log_lines()[len(lines) + 1 :] == ["ERROR source not found: absent", "ERROR exit code 10"]
+
+
+@pytest.mark.parametrize(
+    ("words", "level", "code"),
+    [(("-q",), "INFO", 0), (("--max-duration", "0.000001s"), "WARNING", 12), (("--fail-fast",), "ERROR", 4)],
+)
+def test_the_end_is_logged_as_serious_as_its_exit_code(words: tuple[str, ...], level: str, code: int) -> None:
+    if code == 4:
+        Path("runs.jsonl").write_text("no json\n")
+    assert invoke("runs.jsonl", "--log-file", "night.log", *words).exit_code == code
+    assert log_lines()[-1] == f"{level} exit code {code}"
+    assert log_lines()[-2].startswith(f"{level} ")
+
+
+def test_the_log_has_the_whole_command_line_in_one_line(folder: Path) -> None:
+    name = "a\nb \x1b[2J.jsonl"
+    (folder / "runs.jsonl").rename(folder / name)
+    command = [sys.executable, "-m", "batchpersist", "--profile", "p", "run", name, "--log-file", "night.log"]
+    Path("batchpersist.toml").write_text("[profile.p]")
+    subprocess.run(command, check=True, capture_output=True)
+    line = log_lines()[0]
+    assert line.endswith(r": batchpersist --profile p run 'a\nb \x1b[2J.jsonl' --log-file night.log")
 
 
 def test_a_dry_run_writes_no_log() -> None:
@@ -139,10 +163,21 @@ def test_a_dry_run_writes_no_log() -> None:
 
 
 def test_a_log_that_cannot_be_opened_is_an_error_before_anything_is_done() -> None:
-    result = invoke("runs.jsonl", "--log-file", "absent/night.log")
+    result = invoke("runs.jsonl", "--log-file", "runs.jsonl/night.log")
     assert result.exit_code == 1
-    assert "absent/night.log" in result.stderr
+    assert "runs.jsonl/night.log" in result.stderr
     assert not Path("out").exists()
+
+
+def test_the_log_s_folder_is_made() -> None:
+    assert invoke("runs.jsonl", "--log-file", "logs/of/night.log").exit_code == 0
+    assert log_lines("logs/of/night.log")[-1] == "INFO exit code 0"
+
+
+def test_a_log_with_missing_lines_stops_nothing_and_makes_the_exit_code_1() -> None:
+    result = invoke("runs.jsonl", "--log-file", "/dev/full")
+    assert (result.exit_code, Path("out/metrics.json").exists()) == (1, True)
+    assert "Error: the log could not be written: [ENOSPC] No space left on device: /dev/full" in result.stderr
 
 
 def test_a_rotated_log_goes_on_in_a_new_file() -> None:
@@ -178,6 +213,12 @@ def test_the_library_s_warnings_are_in_the_log_and_on_standard_error(
     assert log_lines() == ["WARNING task lock was lost while held: x"]
     assert "lost while held" in capsys.readouterr().err
     assert not logging.getLogger("batchpersist").handlers
+
+
+def test_a_warning_without_a_log_has_no_control_characters_either(capsys: pytest.CaptureFixture[str]) -> None:
+    with log_to(None):
+        logging.getLogger("batchpersist.locking.locks").warning("lost: %s", "a\nb\x1b[2J")
+    assert capsys.readouterr().err == r"lost: a\nb\x1b[2J" + "\n"
 
 
 # --on-failure
@@ -245,6 +286,77 @@ def test_its_own_failure_is_told_and_changes_nothing(command: str, complaint: st
     assert result.exit_code == 10
     assert complaint in result.stderr
     assert complaint in log_lines()[-1]
+
+
+FAULTS = {
+    "a typo in the file": ("workers = = 2", []),
+    "an option that is none in the file": ("worker = 2", []),
+    "a table that is none in the file": ("[rnu]", []),
+    "a value that is none in the file": ("workers = 0", []),
+    "a profile that is none": ("", ["--profile", "nightyl", "run", "runs.jsonl"]),
+    "a file that is not there": ("", ["--config", "absent.toml", "run", "runs.jsonl"]),
+    "an option that is none": ("", ["run", "runs.jsonl", "--worker", "2"]),
+    "a value that is none": ("", ["run", "runs.jsonl", "--workers", "many"]),
+    "no sources": ("", ["run"]),
+    "a global option that is none": ("", ["--porfile", "nightly", "run", "runs.jsonl"]),
+    "a command that is none": ("", ["rnu", "runs.jsonl"]),
+    "a source that is missing": ("", ["run", "absent"]),
+    "a log that cannot be opened": ("", ["run", "runs.jsonl", "--log-file", "runs.jsonl/x"]),
+    "a retry without a batch": ("", ["retry"]),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("source", ["command line", "environment", "file"])
+def test_the_command_for_failures_runs_however_early_it_fails(
+    fault: str, source: str, teller: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line, words = FAULTS[fault]
+    words = words or ["run", "runs.jsonl"]
+    if source == "command line":
+        words = [*words, "--on-failure", COMMAND]
+    elif source == "environment":
+        monkeypatch.setenv("BATCHPERSIST_ON_FAILURE", COMMAND)
+    elif "absent.toml" in words:
+        pytest.skip("there is no file to find it in")
+    above = f"on-failure = {json.dumps(COMMAND)}\n" if source == "file" else ""
+    Path("batchpersist.toml").write_text(f"{above}{line}\n" if line or above else "")
+    result = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert result.exit_code in (1, 2, 10)
+    assert teller()[:4] == [["a b", ""], str(result.exit_code), "", ""]
+
+
+def test_of_a_file_with_a_typo_the_lines_above_it_count(teller: Callable[[], list[str]]) -> None:
+    command = f"on-failure = {json.dumps(COMMAND)}"
+    other = f"[profile.n.run]\n{command}\n[other\nsources = ["
+    Path("batchpersist.toml").write_text(other)
+    assert CliRunner().invoke(cli, ["--profile", "n", "run"]).exit_code == 2
+    assert teller()[1] == "2"
+    for text in (f"workers = = 2\n{command}", f"[profile.n.run]\n{command}", f"[retry]\n{command}\n[[["):
+        Path("batchpersist.toml").write_text(text)
+        assert CliRunner().invoke(cli, ["run", "runs.jsonl", "--workers", "0"]).exit_code == 2
+        assert not Path("told.json").exists(), text
+
+
+@pytest.mark.parametrize(
+    "words", [[], ["--help"], ["status", "absent"], ["run", "-n", "absent"], ["run", "-n"]]
+)
+def test_it_is_not_run_where_nothing_was_to_be_persisted(
+    words: list[str], teller: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BATCHPERSIST_ON_FAILURE", COMMAND)
+    CliRunner().invoke(cli, words)
+    assert not Path("told.json").exists()
+
+
+def test_it_is_run_after_a_defect(teller: Callable[[], list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def defect(*_args: object, **_more: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("batchpersist.cli.run.run_batch", defect)
+    with pytest.raises(ZeroDivisionError):
+        invoke("runs.jsonl", "--on-failure", COMMAND)
+    assert teller()[1] == "1"
 
 
 def test_what_is_no_command_line_is_wrong_usage() -> None:

@@ -162,7 +162,7 @@ def test_promtool_has_no_complaint() -> None:
     ("path", "code", "complaint"),
     [
         ("batch.txt", 2, "node_exporter reads *.prom only"),
-        ("absent/batch.prom", 1, "[ENOENT]"),
+        ("text.prom/batch.prom", 1, "[ENOTDIR]"),
         ("folder.prom", 1, "[EISDIR]"),
         ("text.prom", 2, "text.prom is not in Prometheus' format, and is left as it is"),
         ("node.prom", 2, "node.prom is another program's, and is left as it is: it has node_load1"),

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import click
 
 from ..audit import AuditOptions, Finding, Sign, audit_root
-from ..files.temporaries import temporary_beside
 from ..locking.batchlock import holder_of
 from .audit_words import audit_lines, describe_finding, run_name
 from .options import Sectioned, declare, places, reading, section, showing, working
-from .output import emit, say
+from .options.types import Output
+from .output import emit, open_document, say
 from .persisting import UNATTENDED, Job, conduct
 from .run_options import POOL_THRESHOLD
 
@@ -35,6 +34,7 @@ PAUSE = (
 COMBINED = (
     _option(
         "--combined",
+        type=Output(),
         metavar="FILE",
         help="Write a line a run: = the same everywhere, ~ but for further members at the end, "
         "+ in the source only, - missing on a side, "
@@ -66,7 +66,7 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
     was seen twice. Exit codes: 0 no difference, 3 none, but not all could be looked at, 5 differences,
     2 usage, 10 a source is missing, 130/143 interrupted.
     """
-    conduct("audit", given | UNATTENDED, partial(_audit, sources), reads_only=True)
+    conduct(given | UNATTENDED, partial(_audit, sources), reads_only=True)
 
 
 def audit_options(given: dict[str, Any]) -> AuditOptions:
@@ -123,15 +123,9 @@ def _signs(path: str | None) -> Iterator[Callable[[Sign, str, str], None] | None
     if path is None:
         yield None
         return
-    replaces = os.path.isfile(path) or not os.path.exists(path)  # what is a pipe, say, is written to
-    beside = temporary_beside(path) if replaces else path
-    try:
-        with open(beside, "w", encoding="utf-8", newline="\n") as file:
-            yield lambda sign, task_id, run_id: print(sign.value, run_name(task_id, run_id), file=file)
-        if replaces:
-            os.replace(beside, path)
-    except BaseException:
-        if replaces:
-            with suppress(OSError):
-                os.unlink(beside)
-        raise
+    with open_document(path) as file:
+
+        def write(sign: Sign, task_id: str, run_id: str) -> None:
+            file.write(f"{sign.value} {run_name(task_id, run_id)}\n".encode())
+
+        yield write

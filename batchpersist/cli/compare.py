@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from typing import Any
 
@@ -12,14 +13,13 @@ from ..compare import document
 from ..compare.options import CompareOptions
 from ..compare.run import Comparison, compare_batches
 from ..errors import ComparisonStoppedError
-from ..figures.metrics import write_metrics
-from ..figures.reporting import check_file
+from ..figures.metrics import metrics_text
+from ..files.outputs import check_output
 from ..locking.locks import LockPolicy
 from ..models import Durability
 from ..report.comparisontext import render_comparison
-from ..runs.jsontext import encode
 from .options import Sectioned, comparing, declare, places, reading, showing, working
-from .output import say
+from .output import say, write_document
 from .progress import choose_display
 from .signals import StopNowError, interruptible
 
@@ -58,7 +58,7 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
     """
     options, output = _options(given), given["output"]
     if output is not None:
-        check_file(output)  # before minutes of work, not after them
+        check_output(output)  # before minutes of work, not after them
     with interruptible("stopping, and removing the scratch folder") as interruption:
         try:
             display = choose_display(given["progress"], False, given["quiet"], False)
@@ -69,7 +69,7 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
             click.get_current_context().exit(interruption.exit_code)
     _show(found, given)
     if output is not None:
-        write_metrics(found.document, output)
+        write_document((metrics_text(found.document),), output)
     click.get_current_context().exit(found.exit_code)
 
 
@@ -91,9 +91,10 @@ def _options(given: dict[str, Any]) -> CompareOptions:
 
 def _show(found: Comparison, given: dict[str, Any]) -> None:
     if given["as_json"]:
-        say(encode(found.document).decode())
+        write_document((json.dumps(found.document, indent=2).encode(), b"\n"))
     elif found.exit_code or not given["quiet"]:
         comparison = msgspec.convert(found.document, document.Comparison)
-        say(render_comparison(comparison).rstrip("\n"), err=given["quiet"])
+        for line in render_comparison(comparison).splitlines():
+            say(line, err=given["quiet"])
     if found.scratch is not None:
         say(f"Kept: {found.scratch}", err=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, time
 from typing import Any, NamedTuple
@@ -81,12 +82,22 @@ class Configuration:
         return f"{self.path} [{table}]" if table else self.path
 
 
-def read_configuration(path: str | None, profile: str | None) -> Configuration:
+def read_configuration(path: str | None, profile: str | None, *, lenient: bool = False) -> Configuration:
     """From the named file, or from the current folder's, if it has one.
 
     Raises UsageError where the file cannot be read, is not TOML (with the line), or lacks the profile.
+    ``lenient``: never; of a file that is not TOML the lines above the fault count.
     """
-    found = _read_named(path) if path else _read_found()
+    try:
+        return _read_configuration(path, profile, lenient)
+    except UsageError:
+        if not lenient:
+            raise
+        return read_configuration(path, None, lenient=True) if profile else Configuration()
+
+
+def _read_configuration(path: str | None, profile: str | None, lenient: bool) -> Configuration:
+    found = _read_named(path, lenient) if path else _read_found(lenient)
     if found is None:
         if profile:
             raise UsageError(f"no profile {profile!r}: there is no {OWN_FILE} here (see --config)")
@@ -119,29 +130,41 @@ def _word(value: Any, origin: str) -> str | bool:
     raise UsageError(f"{origin}: a single value is needed, or a list of them, not {value!r}")
 
 
-def _read_named(path: str) -> tuple[str, dict[str, Any]]:
+def _read_named(path: str, lenient: bool) -> tuple[str, dict[str, Any]]:
     try:
-        document = _parse(path)
+        document = _parse(path, lenient)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     return path, _own_table(document) or {} if os.path.basename(path) == SHARED_FILE else document
 
 
-def _read_found() -> tuple[str, dict[str, Any]] | None:
+def _read_found(lenient: bool) -> tuple[str, dict[str, Any]] | None:
     if os.path.exists(OWN_FILE):
-        return _read_named(OWN_FILE)
+        return _read_named(OWN_FILE, lenient)
     if os.path.exists(SHARED_FILE):
-        table = _own_table(_parse(SHARED_FILE))
+        table = _own_table(_parse(SHARED_FILE, lenient))
         return None if table is None else (SHARED_FILE, table)
     return None
 
 
-def _parse(path: str) -> dict[str, Any]:
+def _parse(path: str, lenient: bool) -> dict[str, Any]:
     with open(path, "rb") as file:
-        try:
-            document: dict[str, Any] = tomllib.load(file)
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        lines = file.readlines()
+    try:
+        return _parse_lines(lines)
+    except ValueError as error:
+        if not lenient:
             raise UsageError(f"{path}: {error}") from None
+    while lines:
+        lines.pop()
+        with suppress(ValueError):
+            return _parse_lines(lines)
+    return {}
+
+
+def _parse_lines(lines: list[bytes]) -> dict[str, Any]:
+    """Raises ValueError, as TOMLDecodeError and UnicodeDecodeError are."""
+    document: dict[str, Any] = tomllib.loads(b"".join(lines).decode())
     return document
 
 

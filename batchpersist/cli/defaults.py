@@ -52,24 +52,31 @@ def settings_of(
     name: str,
     command: click.Command,
     others: Callable[[], Iterator[click.Command]],
+    *,
+    lenient: bool = False,
 ) -> dict[str, Setting]:
     """What a file holds for a command, by the parameters' names.
 
     An option that only ``others`` have may stand among those for all commands; they are asked for
     only then, since they have to be imported. Raises UsageError for an option that no command has,
-    and for a value that the option does not take, naming where it stands.
+    and for a value that the option does not take, naming where it stands; ``lenient``: these are left out.
     """
     options = options_of(command)
     found: dict[str, Setting] = {}
     for table in configuration.tables(name):
         for written, value in table.options.items():
             param = options.get(_key(written))
-            if param is not None and param.name is not None:
-                found[param.name] = _checked(command, param, as_setting(value, f"{table.origin} {written}"))
-            elif table.own:
-                raise UsageError(f"{table.origin}: `batchpersist {name}` has no option {written!r}")
-            elif not any(_key(written) in options_of(other) for other in others()):
-                raise UsageError(f"{table.origin}: no command has an option {written!r}")
+            try:
+                if param is not None and param.name is not None:
+                    setting = as_setting(value, f"{table.origin} {written}")
+                    found[param.name] = _checked(command, param, setting)
+                elif table.own:
+                    raise UsageError(f"{table.origin}: `batchpersist {name}` has no option {written!r}")
+                elif not any(_key(written) in options_of(other) for other in others()):
+                    raise UsageError(f"{table.origin}: no command has an option {written!r}")
+            except UsageError:
+                if not lenient:
+                    raise
     return found
 
 
@@ -88,11 +95,10 @@ def _checked(command: click.Command, param: click.Parameter, setting: Setting) -
         value = (str(value),)
     if not several and isinstance(value, tuple):
         raise UsageError(f"{setting.origin}: one value is needed, not a list")
-    if not isinstance(param.type, click.File):  # to convert is to open
-        try:
-            param.type_cast_value(click.Context(command), value)
-        except click.BadParameter as error:
-            raise UsageError(f"{setting.origin}: {error.message}") from None
+    try:
+        param.type_cast_value(click.Context(command), value)
+    except click.BadParameter as error:
+        raise UsageError(f"{setting.origin}: {error.message}") from None
     return setting._replace(value=value)
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-from typing import BinaryIO
-
 import click
 
 from ..synthetic.generate import generate
-from .output import silence
+from .options.types import Output
+from .output import write_document
 
 
 @click.command("generate", short_help="Write synthetic completed runs, to try or measure with.")
@@ -63,17 +61,11 @@ from .output import silence
     "-o",
     "--output",
     default="-",
-    type=click.File("wb"),
+    type=Output(),
     show_default="standard output",
     metavar="FILE",
     help="File to write.",
 )
-def command(
-    runs: int, tasks: int, skew: float, invalid: float, size: int, seed: int, output: BinaryIO
-) -> None:
+def command(runs: int, tasks: int, skew: float, invalid: float, size: int, seed: int, output: str) -> None:
     """Write synthetic completed runs as JSON lines, to try or measure batchpersist with."""
-    try:
-        output.writelines(generate(runs, tasks, skew=skew, invalid=invalid, seed=seed, size=size))
-        output.flush()
-    except BrokenPipeError:  # whoever reads it, such as head, has enough
-        silence(sys.stdout)
+    write_document(generate(runs, tasks, skew=skew, invalid=invalid, seed=seed, size=size), output)

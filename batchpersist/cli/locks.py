@@ -11,7 +11,6 @@ from ..layout import Layout
 from ..locking.batchlock import held_locks
 from ..operations.tasklocks import LockState, list_locks, unlock
 from ..report.sentences import number
-from ..report.wording import printable
 from .completing import complete_locked_task
 from .options import Sectioned, declare, places, showing, working
 from .output import emit, print_table, say
@@ -85,10 +84,10 @@ def _layout(runs_dir: str) -> Layout:
 
 def _row(state: LockState) -> tuple[str, ...]:
     return (
-        printable(state.task_id),
+        state.task_id,
         "gate" if state.is_gate else "lock",
         _holder(state),
-        printable(state.acquired_at) or "-",
+        state.acquired_at or "-",
         span(state.age_seconds),
         state.owner.value,
         "yes" if state.stale else "no",
@@ -99,4 +98,4 @@ def _row(state: LockState) -> tuple[str, ...]:
 def _holder(state: LockState) -> str:
     if state.pid is None and not state.host:
         return "-"
-    return printable(f"{state.pid or '?'}@{state.host or '?'}")
+    return f"{state.pid or '?'}@{state.host or '?'}"

@@ -7,36 +7,52 @@ One line each, with the time in UTC and a level. The file may be renamed while i
 from __future__ import annotations
 
 import logging
-import re
+import os
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
+from typing import TextIO
 
+from ..batches.batchreport import TIMED_OUT
+from ..files.outputs import is_stream, open_stream
 from ..models import Begun, Continuing, Event, Retry, RunFailure, Waiting
+from ..report.wording import printable
+from .output import say
 from .progress import describe_failure, describe_notice
 
 _LOCKED = "TaskStateLockError"
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+UNFINISHED = (TIMED_OUT, 130, 143)
+"""Exit codes of batches that ended early without a fault of theirs: the same command continues them."""
 
 
 class Log:
     """Writes to the log file; to none, where there is none."""
 
-    def __init__(self) -> None:
+    def __init__(self, handler: _Handler | None) -> None:
         self._logger = logging.Logger("batchpersist.log")
+        self._handler = handler
+        if handler is not None:
+            self._logger.addHandler(handler)
 
-    def add(self, handler: logging.Handler) -> None:
-        self._logger.addHandler(handler)
+    @property
+    def failure(self) -> OSError | None:
+        """Why lines are missing in the file, if so."""
+        return self._handler.failure if self._handler else None
 
     def info(self, line: str) -> None:
         self._write(logging.INFO, line)
 
-    def warn(self, line: str) -> None:
-        self._write(logging.WARNING, line)
-
     def error(self, line: str) -> None:
         self._write(logging.ERROR, line)
+
+    def outcome(self, line: str, code: int) -> None:
+        """How the batch ended, as serious as its exit code."""
+        level = logging.WARNING if code in UNFINISHED else logging.ERROR if code else logging.INFO
+        self._write(level, line)
 
     def show(self, event: Event) -> None:
         """As a display does: all but the progress."""
@@ -58,35 +74,39 @@ class Log:
 
 @contextmanager
 def log_to(path: str | None) -> Iterator[Log]:
-    """The log in the file ``path`` (appended to), which has the library's warnings as well; None: none.
+    """The log in the file ``path`` (appended to; its folder is made); None: none.
 
-    Raises OSError where the file cannot be opened. What cannot be written later is lost, and stops nothing.
+    The library's warnings go there, and to standard error. ``path`` may be a link, a device or a pipe as any
+    output may (docs/decisions/0023-outputs.md). Raises OSError where it cannot be opened. What cannot be
+    written later stops nothing, but is remembered.
     """
-    log = Log()
-    if path is None:
-        yield log
-        return
-    library, handler = logging.getLogger("batchpersist"), _Handler(path)
-    # A logger that has a handler does no longer say on standard error what nobody else would hear.
-    handlers = [handler, *([logging.lastResort] if logging.lastResort else [])]
+    handler = None if path is None else _open(path)
+    log, library = Log(handler), logging.getLogger("batchpersist")
+    handlers = [_Printer(logging.WARNING), *([handler] if handler else [])]
     for each in handlers:
         library.addHandler(each)
-    log.add(handler)
     try:
         yield log
     finally:
         for each in handlers:
             library.removeHandler(each)
-        with suppress(OSError):  # its last lines found no room
-            handler.close()
+        if handler is not None:
+            with suppress(OSError):  # its last lines found no room
+                handler.close()
 
 
-class _Handler(WatchedFileHandler):
+class _Printer(logging.Handler):
+    """Prints as Python does where a logger has no handler, but no foreign text as it is."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(self.format(record), err=True)
+
+
+class _Handler(logging.Handler):
     """For a batch, which must not end because its log cannot be written."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(path, encoding="utf-8", errors="backslashreplace")
-        self.setFormatter(_Lines("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
+    failure: OSError | None = None
+    """The first one; more of the same are no news."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
@@ -95,7 +115,31 @@ class _Handler(WatchedFileHandler):
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
-        """Be silent: the same is told on standard error or in the metrics."""
+        error = sys.exc_info()[1]
+        if self.failure is None and isinstance(error, OSError):
+            self.failure = error
+
+
+class _FileHandler(_Handler, WatchedFileHandler):
+    pass
+
+
+class _StreamHandler(_Handler, logging.StreamHandler[TextIO]):
+    def close(self) -> None:
+        super().close()
+        self.stream.close()
+
+
+def _open(path: str) -> _Handler:
+    handler: _Handler
+    if is_stream(path):
+        handler = _StreamHandler(TextIOWrapper(open_stream(path), "utf-8", errors="backslashreplace"))
+    else:
+        with suppress(FileExistsError, NotADirectoryError):  # the open says better what is in the way
+            os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+        handler = _FileHandler(path, encoding="utf-8", errors="backslashreplace")
+    handler.setFormatter(_Lines("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
+    return handler
 
 
 class _Lines(logging.Formatter):
@@ -103,4 +147,4 @@ class _Lines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """One line whatever a file or a run is called: nobody may write a line of another's making."""
-        return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], super().format(record))
+        return printable(super().format(record))

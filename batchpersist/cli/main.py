@@ -6,16 +6,20 @@ import importlib
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
 
 import click
 
 from .. import __version__
-from ..errors import BatchPersistError, exit_code_of, failure_of
+from ..errors import BatchPersistError, UsageError, exit_code_of, failure_of
 from ..limits import refusal_in
+from ..report.wording import printable
 from .configuration import Setting, read_configuration
 from .defaults import default_map, name_variables, settings_of
-from .output import say, silence
+from .onfailure import Ending, tell
+from .output import final_code, prepare, print_traceback, report_loss
 
 _COMMANDS = {
     "audit": "audit",
@@ -55,18 +59,69 @@ class LazyGroup(click.Group):
         return command
 
 
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """click prints what it complains of, names of files among it, as it is."""
+    try:
+        yield
+    except click.ClickException as error:
+        vars(error)["message"] = printable(error.message)  # final to click's types
+        raise
+
+
 class _CodedError(click.ClickException):
     """An error of the batch itself, on its way to ``Error: ...`` and its exit code."""
 
     def __init__(self, error: BatchPersistError | OSError) -> None:
-        words = str(error if isinstance(error, BatchPersistError) else failure_of(error))
-        from ..report.wording import printable  # seldom needed
-
-        super().__init__(printable(words))
+        super().__init__(str(error if isinstance(error, BatchPersistError) else failure_of(error)))
         vars(self)["exit_code"] = exit_code_of(error)  # a class variable to click's types
 
 
 class _Main(LazyGroup):
+    def main(  # type: ignore[override]  # click's has an overload for each standalone_mode
+        self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
+    ) -> Any:
+        """Run a command, and the one for failures after it (``onfailure``).
+
+        Exits with a code that README lists: 1 where standard output was to be written, but could not be.
+        """
+        ending = Ending(list(sys.argv[1:] if args is None else args))
+        try:
+            return super().main(list(ending.words), prog_name, obj=ending, **extra)
+        except SystemExit as ended:
+            code = final_code(int(ended.code or 0))
+        except Exception:
+            tell(ending, 1, self._read_leniently)
+            raise
+        if code:
+            report_loss()
+            tell(ending, code, self._read_leniently)
+        sys.exit(code)
+
+    def _read_leniently(self, words: Sequence[str]) -> dict[str, Any]:
+        """The options of a command line that is wrong, or whose file is, as far as they can be read."""
+        place = next((place for place, word in enumerate(words) if word in _COMMANDS), None)
+        name, rest = ("run", words) if place is None else (words[place], words[place + 1 :])
+        lenient: dict[str, Any] = {
+            "resilient_parsing": True,
+            "ignore_unknown_options": True,
+            "allow_extra_args": True,
+        }
+        ctx = super().make_context("batchpersist", list(words), **lenient)
+        command = self.get_command(ctx, name)
+        assert command is not None
+        configuration = read_configuration(ctx.params["config"], ctx.params["profile"], lenient=True)
+        name_variables(command, name)
+        settings = settings_of(configuration, name, command, lambda: iter(()), lenient=True)
+        defaults = default_map(settings, command)
+        return command.make_context(name, list(rest), default_map=defaults, **lenient).params
+
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        with _printable_errors():
+            return super().make_context(info_name, args, parent, **extra)
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
@@ -90,15 +145,25 @@ class _Main(LazyGroup):
 
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
-        except (BatchPersistError, OSError) as error:
-            raise _CodedError(error) from error
-        except Exception as error:
-            if isinstance(refusal := refusal_in(error), OSError):
-                raise _CodedError(refusal) from error
-            raise
+            with _printable_errors(), _coded_errors():
+                return super().invoke(ctx)
         except KeyboardInterrupt:  # a command that has nothing to bring to an end
             raise click.exceptions.Exit(128 + signal.SIGINT) from None
+
+
+@contextmanager
+def _coded_errors() -> Iterator[None]:
+    try:
+        yield
+    except (BatchPersistError, OSError) as error:
+        raise _CodedError(error) from error
+    except UnicodeEncodeError as error:
+        words = f"a file's name cannot be spelt in this locale's encoding ({error.encoding}): {error.object}"
+        raise _CodedError(UsageError(f"{words}; LC_ALL=C.UTF-8 helps")) from error
+    except Exception as error:
+        if isinstance(refusal := refusal_in(error), OSError):
+            raise _CodedError(refusal) from error
+        raise
 
 
 @click.command(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
@@ -131,9 +196,6 @@ def main() -> None:
     """Entry point of the console script; exits with the code that docs and README list."""
     for name, value in _WITHOUT_THREADS.items():
         os.environ.setdefault(name, value)
-    try:
-        cli(prog_name="batchpersist")
-    except OSError as error:  # of a full disk, say, that the help was to be printed to
-        silence(sys.stdout)
-        say(f"Error: {failure_of(error)}", err=True)
-        sys.exit(exit_code_of(error))
+    prepare()
+    sys.excepthook = print_traceback
+    cli(prog_name="batchpersist")

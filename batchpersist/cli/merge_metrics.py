@@ -8,16 +8,19 @@ import click
 
 from ..batches.batchreport import SOME_FAILED
 from ..errors import UsageError
-from ..figures.metrics import write_metrics
+from ..figures.metrics import metrics_text
 from ..figures.shardmetrics import merge_parts
 from ..figures.shardparts import check_parts, read_part, worst
-from .output import emit, say
+from .options.types import Output
+from .output import emit, say, write_document
 from .words import summary_lines
 
 
 @click.command("merge-metrics", short_help="Merge the metrics of a batch's shards (run --shard K/N).")
 @click.argument("parts", nargs=-1, required=True, metavar="PART...")
-@click.option("-o", "--output", required=True, metavar="FILE", help="Where the merged metrics go.")
+@click.option(
+    "-o", "--output", required=True, type=Output(), metavar="FILE", help="Where the merged metrics go."
+)
 @click.option("--partial", is_flag=True, help="Merge what there is, though shards are missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as a JSON object.")
 def command(parts: tuple[str, ...], output: str, partial: bool, as_json: bool) -> None:
@@ -29,7 +32,7 @@ def command(parts: tuple[str, ...], output: str, partial: bool, as_json: bool) -
         raise UsageError(f"the output is one of the parts: {output}")
     found = check_parts(map(read_part, parts), partial=partial)
     merged = merge_parts(found)
-    write_metrics(merged, output)
+    write_document((metrics_text(merged),), output)
     code = worst(part.exit_code for part in found)
     missing = found[0].shard.of - len(found)
     if missing:

@@ -1,33 +1,70 @@
-"""``--on-failure COMMAND``: whom to tell when a batch did not end well."""
+"""``--on-failure COMMAND``: whom to tell when a command did not end well, however early that was."""
 
 from __future__ import annotations
 
 import os
-import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 from ..errors import failure_of
+from .output import say
 
 _ITSELF = "ON_FAILURE"
 
 
-def tell(command: Sequence[str], *, exit_code: int, metrics: str, batch_id: str) -> str | None:
-    """Run a command (no shell) with the path of the metrics as its last argument, and wait for it.
+@dataclass
+class Ending:
+    """What is known of a command at its end; click's ``Context.obj``."""
 
-    It finds BATCHPERSIST_EXIT_CODE, BATCHPERSIST_METRICS and BATCHPERSIST_BATCH in its environment; the
-    latter two, and the argument, are empty where there was no batch, or it wrote no metrics. What it
-    prints goes to standard error. Returns what went wrong with it, in words; it changes nothing else.
+    words: Sequence[str]
+    """Its command line, without the program."""
+    options: Mapping[str, Any] | None = None
+    """As click parsed them; None: it did not come to that."""
+    batch_id: str = ""
+    metrics: str = ""
+    """The file in which this batch has written them."""
+
+
+def tell(ending: Ending, code: int, read_leniently: Callable[[Sequence[str]], Mapping[str, Any]]) -> None:
+    """Run the command for failures (no shell), where there is one, and wait for it.
+
+    Where the options could not be parsed, it is the one that ``read_leniently`` finds in the command line.
+    It gets the path of the metrics as its last argument, and finds BATCHPERSIST_EXIT_CODE,
+    BATCHPERSIST_METRICS and BATCHPERSIST_BATCH in its environment; the latter two, and the argument, are
+    empty where there was no batch, or it wrote no metrics. What it prints goes to standard error. What goes
+    wrong with it is told there, and in the log; it changes nothing else.
     """
+    options = ending.options
+    if options is None and ending.words:
+        options = read_leniently(ending.words)
+    if not options or not options.get("on_failure") or options.get("dry_run"):
+        return
+    from .logfile import log_to  # seldom needed, as is subprocess
+
+    with suppress(KeyboardInterrupt):
+        complaint = _run(options["on_failure"], ending, code)
+        if complaint is not None:
+            say(f"Error: {complaint}", err=True)
+            with suppress(OSError), log_to(options["log_file"]) as log:
+                log.error(complaint)
+
+
+def _run(command: Sequence[str], ending: Ending, code: int) -> str | None:
+    """Returns what went wrong, in words."""
+    import subprocess
+
     variables = {
         # Should it run batchpersist again, that is not to call it once more.
         **{name: value for name, value in os.environ.items() if not _is_ours(name)},
-        "BATCHPERSIST_EXIT_CODE": str(exit_code),
-        "BATCHPERSIST_METRICS": metrics,
-        "BATCHPERSIST_BATCH": batch_id,
+        "BATCHPERSIST_EXIT_CODE": str(code),
+        "BATCHPERSIST_METRICS": ending.metrics,
+        "BATCHPERSIST_BATCH": ending.batch_id,
     }
     try:
         done = subprocess.run(
-            [*command, metrics], env=variables, stdin=subprocess.DEVNULL, stdout=2, check=False
+            [*command, ending.metrics], env=variables, stdin=subprocess.DEVNULL, stdout=2, check=False
         )
     except (OSError, ValueError) as error:
         failure = failure_of(error)

@@ -1,41 +1,121 @@
-"""Printing: nobody's wish to stop reading may stop a batch."""
+"""Printing: what nobody reads, or what there is no room for, stops no work, but the exit code tells.
+
+All that is printed goes through here, so that no file name or id steers a terminal or forges a line.
+"""
 
 from __future__ import annotations
 
+import errno
+import io
 import json
-import os
 import sys
-from collections.abc import Iterable, Sequence
-from typing import TextIO
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any, BinaryIO, TextIO
 
 import click
 
+from ..files.outputs import STANDARD_OUTPUT, open_output
+from ..report.wording import printable
 
-def say(line: str, *, err: bool = False, end: bool = True) -> None:
-    """Print a line (``end=False``: the next one goes on with it).
 
-    Where nobody reads any more, or the disk is full, go silent for good. Of a file's name what is not
-    UTF-8 is shown with escapes.
+class _Stream(io.FileIO):
+    """A standard stream: after its first error nothing more is written there, and nobody is disturbed."""
+
+    failure: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        if self.failure is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.failure = error
+        return len(data)
+
+
+_standard_output: _Stream | None = None
+
+
+def prepare() -> None:
+    """Take over the standard streams; what their encoding lacks is shown with escapes from now on."""
+    global _standard_output
+    _standard_output, sys.stdout = _taken_over(sys.stdout)
+    _, sys.stderr = _taken_over(sys.stderr)
+
+
+def _taken_over(stream: TextIO) -> tuple[_Stream | None, TextIO]:
+    if stream is None:  # it is closed
+        return None, stream
+    raw = _Stream(stream.fileno(), "wb", closefd=False)
+    by_line = stream is sys.stderr or stream.isatty()
+    return raw, io.TextIOWrapper(
+        io.BufferedWriter(raw), stream.encoding, errors="backslashreplace", line_buffering=by_line
+    )
+
+
+def final_code(code: int) -> int:
+    """The exit code of a command that would exit with ``code``: 1 where its output was lost.
+
+    A reader of standard output who has enough (``head``) loses nothing.
     """
-    try:
-        click.echo(line.encode("utf-8", "backslashreplace").decode(), err=err, nl=end)
-    except OSError:
-        silence(sys.stderr if err else sys.stdout)
+    return 1 if _loss() else code
 
 
-def silence(stream: TextIO) -> None:
-    """Nothing is shown there from now on: what is in its buffer must not fail when the interpreter ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+def report_loss() -> None:
+    """Say on standard error why standard output could not be written, if so."""
+    if error := _loss():
+        name = errno.errorcode.get(error.errno or 0, "?")
+        say(f"Error: standard output could not be written: [{name}] {error.strerror}", err=True)
+
+
+def _loss() -> OSError | None:
+    failure = _standard_output.failure if _standard_output else None
+    return None if isinstance(failure, BrokenPipeError) else failure
+
+
+def say(line: str, *, err: bool = False, before: str = "", end: str = "\n") -> None:
+    """Print a line: one line whatever it holds. ``before`` and ``end`` are printed as they are."""
+    click.echo(f"{before}{printable(line)}{end}", file=sys.stderr if err else sys.stdout, nl=False)
 
 
 def emit(message_type: str, **content: object) -> None:
     """Print one JSON event. ASCII only, so that no terminal or pipe can spoil it."""
-    say(json.dumps({"message_type": message_type, **content}))
+    say(json.dumps({"message_type": message_type, **content}).replace("\x7f", r"\u007f"))
+
+
+@contextmanager
+def open_document(path: str | None) -> Iterator[BinaryIO]:
+    """The output ``path`` (OSError); None: standard output, for a document in an encoding of its own."""
+    if path is not None and path != STANDARD_OUTPUT:
+        with open_output(path) as file:
+            yield file
+    else:
+        sys.stdout.flush()
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+
+
+def write_document(chunks: Iterable[bytes], path: str | None = None) -> None:
+    """Write a document that comes in pieces; no more of them than there is somebody to read."""
+    with open_document(path) as file:
+        for chunk in chunks:
+            file.write(chunk)
+            if path in (None, STANDARD_OUTPUT) and _standard_output and _standard_output.failure:
+                break
 
 
 def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Print rows of words, in columns as wide as they need."""
-    table = [heading, *rows]
+    table = [list(map(printable, row)) for row in (heading, *rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
         say("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    """As ``sys.excepthook``: a defect's message may hold foreign text, too."""
+    for part in traceback.format_exception(kind, error, trace):
+        for line in part.splitlines():
+            say(line, err=True)

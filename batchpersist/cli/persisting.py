@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
@@ -15,10 +16,10 @@ from ..batches.batchreport import BatchReport
 from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
 from ..limits import refusal_in
 from ..models import Begun, Event
-from . import onfailure
 from .allocating import keep_little
 from .logfile import Log, log_to
-from .output import emit, say
+from .onfailure import Ending
+from .output import emit, final_code, say
 from .progress import Both, Display, choose_display
 from .signals import Interruption, StopNowError, interruptible
 from .words import summary_lines
@@ -42,9 +43,7 @@ class Job:
     """The command's options."""
     log: Log
     interruption: Interruption
-    batch_id: str = ""
-    metrics: str = ""
-    """Where this batch has written them."""
+    ending: Ending
 
     def display(self) -> closing[Display]:
         names = ("progress", "as_json", "quiet", "verbose")
@@ -61,21 +60,24 @@ class Job:
 
             def watch(event: Event) -> None:
                 if isinstance(event, Begun):
-                    self.batch_id = event.batch_id
+                    self.ending.batch_id = event.batch_id
                 display.show(event)
 
             report = work(watch, self.interruption.__bool__)
         code = self.interruption.exit_code if report.state == "interrupted" else report.exit_code
         self._tell(report, metrics, code)
         for failure in report.unwritten:
-            self.fail(f"the report could not be written: {failure}")
-        self.metrics = "" if report.unwritten else os.path.abspath(metrics)
+            line = f"the report could not be written: {failure}"
+            self.log.error(line)
+            say(f"Error: {line}", err=True)
+        if not report.unwritten and os.path.isfile(metrics):
+            self.ending.metrics = os.path.abspath(metrics)
         return code
 
     def _tell(self, report: BatchReport, metrics: str, code: int) -> None:
         lines = list(summary_lines(report.metrics, report.state, metrics))
         for line in lines:
-            self.log.info(line)
+            self.log.outcome(line, code)
         if self.given["as_json"]:
             figures = {
                 name: report.metrics[name]
@@ -91,41 +93,38 @@ class Job:
             for line in lines:
                 say(line, err=self.given["quiet"])
 
-    def fail(self, line: str) -> None:
-        self.log.error(line)
-        say(f"Error: {line}", err=True)
-
     def end(self, code: int) -> None:
-        """Note the exit code, and have those told who want to know of any but 0."""
-        self.log.info(f"exit code {code}")
-        if code and self.given["on_failure"]:
-            complaint = onfailure.tell(
-                self.given["on_failure"], exit_code=code, metrics=self.metrics, batch_id=self.batch_id
-            )
-            if complaint is not None:
-                self.fail(complaint)
+        """Note the exit code."""
+        self.log.outcome(f"exit code {final_code(code)}", final_code(code))
 
 
-def conduct(
-    name: str, given: dict[str, Any], work: Callable[[Job], int], *, reads_only: bool = False
-) -> None:
-    """Do the work of the command ``name``, and exit with its code; errors are told, and raised again.
+def conduct(given: dict[str, Any], work: Callable[[Job], int], *, reads_only: bool = False) -> None:
+    """Do a command's work, and exit with its code; errors are told, and raised again.
 
     ``reads_only``: there is nothing to settle when it is interrupted, and nothing left to do.
     """
     notice, stopped = _READING if reads_only else _SETTLING
+    ctx = click.get_current_context()
+    ending = ctx.find_object(Ending)
+    assert ending is not None  # the group's main made it
+    ending.options = given
     if given["nice"]:
         os.nice(given["nice"])
     with log_to(given["log_file"]) as log, interruptible(notice) as interruption:
-        log.info(f"batchpersist {__version__} {name}, process {os.getpid()}")
-        job = Job(given, log, interruption)
+        command_line = shlex.join(["batchpersist", *ending.words])
+        log.info(f"batchpersist {__version__}, process {os.getpid()}: {command_line}")
+        job = Job(given, log, interruption, ending)
         try:
             code = _conducted(job, work)
         except StopNowError:
             code = interruption.exit_code
-            log.error(f"stopped at once, exit code {code}")
+            ending.options = {}  # nobody is to be told: whoever stopped it is there
+            log.outcome(f"stopped at once, exit code {code}", code)
             say(stopped, err=True)
-    click.get_current_context().exit(code)
+    if log.failure is not None:
+        say(f"Error: the log could not be written: {failure_of(log.failure)}: {given['log_file']}", err=True)
+        code = code or 1
+    ctx.exit(code)
 
 
 def _conducted(job: Job, work: Callable[[Job], int]) -> int:
@@ -140,7 +139,7 @@ def _conducted(job: Job, work: Callable[[Job], int]) -> int:
 def _failed(job: Job, error: Exception) -> int:
     """Raises the error again, but where it only says that the user's patience ended first."""
     if job.interruption and isinstance(error, BatchLockedError):
-        job.log.info("interrupted while it waited; nothing was done")
+        job.log.outcome("interrupted while it waited; nothing was done", job.interruption.exit_code)
         say("Interrupted while it waited. Nothing was done.", err=True)
         job.end(job.interruption.exit_code)
         return job.interruption.exit_code

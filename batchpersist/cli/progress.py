@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from ..models import Begun, Continuing, Event, Progress, Retry, RunFailure, Waiting, place_of
+from ..report.wording import printable
 from .output import emit, say
 
 LINE_SECONDS = 30.0
@@ -93,7 +94,7 @@ class Bar(Silent):
     def _print(self, line: str) -> None:
         from tqdm import tqdm
 
-        tqdm.write(line, file=sys.stderr)
+        tqdm.write(printable(line), file=sys.stderr)
 
     def close(self) -> None:
         if self._bar is not None:

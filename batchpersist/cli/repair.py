@@ -61,7 +61,7 @@ def command(**given: Any) -> None:
     codes: 0 nothing to do, or all done; 3 something is left, or could not be looked at; 5 without --yes:
     something differs; 2 usage; 11 a batch is running on this root; 130/143 interrupted.
     """
-    conduct("repair", given | UNATTENDED, _repair)
+    conduct(given | UNATTENDED, _repair)
 
 
 def _repair(job: Job) -> int:

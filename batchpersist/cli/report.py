@@ -7,13 +7,13 @@ import os
 import click
 
 from ..batches.batchfolder import LATEST
-from ..files import atomic
+from ..files.outputs import is_stream
 from ..layout import Layout
-from ..models import Durability
 from ..report.formats import FORMATS, format_of, render
 from ..report.inputs import BatchInputs, find_inputs
 from .options import Sectioned, declare, places
-from .output import say
+from .options.types import Output
+from .output import say, write_document
 
 
 @click.command("report", cls=Sectioned, short_help="Tell what a batch did, or what a comparison found.")
@@ -30,7 +30,7 @@ from .output import say
 @click.option(
     "-o",
     "--output",
-    type=click.Path(),
+    type=Output(),
     metavar="FILE",
     help="Write it there, whole or not at all, not on the screen.",
 )
@@ -43,18 +43,17 @@ def command(what: str, runs_dir: str, kind: str | None, output: str | None) -> N
     if there is a report, whatever it says.
     """
     inputs = find_inputs(what, Layout("", os.path.abspath(runs_dir)))
-    text = render(inputs, kind or (format_of(output) if output else "text"))
-    if output is None:
-        say(text.removesuffix("\n"))
+    kind = kind or _format_of(output)
+    text = render(inputs, kind)
+    if kind == "text" and output is None:
+        for line in text.splitlines():
+            say(line)
     else:
-        _write(output, text)
+        write_document((text.encode(),), output)
         if isinstance(inputs, BatchInputs) and inputs.note is not None:
             say(f"Note: {inputs.note}", err=True)
 
 
-def _write(path: str, text: str) -> None:
-    if os.path.exists(path) and not os.path.isfile(path):  # a pipe, a terminal: not to be replaced by a file
-        with open(path, "w", encoding="utf-8") as file:
-            file.write(text)
-    else:
-        atomic.write(path, text.encode(), Durability.FILE)
+def _format_of(output: str | None) -> str:
+    nameless = output is None or (is_stream(output) and not os.path.splitext(output)[1])
+    return "text" if output is None or nameless else format_of(output)

@@ -45,7 +45,7 @@ def command(batch: str, only: tuple[RetryKind, ...], **given: Any) -> None:
     What is no longer in the sources is told as invalid. Exit codes are those of run; 0 also where there
     is nothing to retry, 10 where there is no such batch, or it did not come to its end.
     """
-    conduct("retry", given, partial(_retry, batch, only))
+    conduct(given, partial(_retry, batch, only))
 
 
 def _retry(batch: str, only: tuple[RetryKind, ...], job: Job) -> int:

@@ -38,9 +38,9 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
     sources = sources or _root(given)
     if given["dry_run"]:
         nothing_written = {"log_file": None, "on_failure": None}
-        conduct("run", given | nothing_written, partial(_preview, sources), reads_only=True)
+        conduct(given | nothing_written, partial(_preview, sources), reads_only=True)
     else:
-        conduct("run", given, partial(_persist, sources))
+        conduct(given, partial(_persist, sources))
 
 
 def _root(given: Mapping[str, Any]) -> tuple[str]:

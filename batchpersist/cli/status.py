@@ -15,7 +15,7 @@ from ..batches.batchfolder import find_batch
 from ..layout import Layout
 from ..operations.status import BatchStatus, batch_statuses, status_of
 from ..report.sentences import IN_THE_FUTURE, work_done
-from ..report.wording import duration, printable
+from ..report.wording import duration
 from .completing import complete_batch
 from .options import Sectioned, declare, places, showing
 from .output import emit, print_table, say
@@ -91,10 +91,10 @@ def _watch(layout: Layout, statuses: list[BatchStatus], seconds: float, as_json:
             if as_json:
                 emit("batch", **_as_dict(status))
             elif status.state != "running":
-                say(f"{_REWRITE if rewrite else ''}Batch {batch_id}: {', '.join(_outcome(status))}.")
+                say(f"Batch {batch_id}: {', '.join(_outcome(status))}.", before=_REWRITE if rewrite else "")
             else:
                 line = f"{batch_id}: {_progress(status)}" if name else _progress(status)
-                say(f"{_REWRITE}{line}" if rewrite else line, end=not rewrite)
+                say(line, before=_REWRITE if rewrite else "", end="" if rewrite else "\n")
         running = [status for status in now if status.state == "running"]
 
 
@@ -171,7 +171,7 @@ def _print_details(status: BatchStatus) -> None:
     }
     for name, value in details.items():
         if value:
-            say(f"{name:8} {printable(value)}")
+            say(f"{name:8} {value}")
 
 
 def _as_dict(status: BatchStatus) -> dict[str, Any]:

@@ -36,7 +36,7 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
     Writes nothing, and needs no roots. What is valid here can be persisted. Exit codes: 0 all is valid,
     3 something is not, 2 usage, 10 a source is missing, 130/143 interrupted.
     """
-    conduct("validate", given | UNATTENDED | {"verbose": False}, partial(_validate, sources), reads_only=True)
+    conduct(given | UNATTENDED | {"verbose": False}, partial(_validate, sources), reads_only=True)
 
 
 def _validate(sources: tuple[str, ...], job: Job) -> int:

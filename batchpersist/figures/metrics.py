@@ -8,8 +8,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ..batches.batchreport import State
-from ..files import atomic
-from ..models import Durability
 from ..moments import utc_text
 from ..runs.jsontext import encode
 from . import groups
@@ -107,11 +105,6 @@ def build_metrics(
 def metrics_text(metrics: Mapping[str, Any]) -> bytes:
     """Metrics, or another such document, as a JSON file holds them."""
     return encode(metrics) + b"\n"
-
-
-def write_metrics(metrics: Mapping[str, Any], path: str, durability: Durability = Durability.FILE) -> None:
-    """Write that text to a file: whole or not at all (the folder is made). OSError."""
-    atomic.write(path, metrics_text(metrics), durability)
 
 
 def stable(metrics: Any) -> Any:

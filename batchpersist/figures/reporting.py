@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import io
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,8 +12,7 @@ from ..batches.batchreport import BatchReport
 from ..columns import compact, utf8, whole
 from ..errors import UsageError, failure_of
 from ..files import atomic
-from ..files.durability import SyncGroup
-from ..files.folders import make_root
+from ..files.outputs import check_output, write_output
 from ..models import Durability, Failure
 from ..monitoring.textfile import write_textfile
 from ..options import BatchOptions
@@ -34,15 +31,7 @@ def check_writable(options: BatchOptions) -> None:
     Their folders are made; nothing else is left behind.
     """
     for path in filter(None, (options.metrics_path, options.outcomes_path)):
-        check_file(path, options.durability)
-
-
-def check_file(path: str, durability: Durability = Durability.FILE) -> None:
-    """The same for one file."""
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    make_root(os.path.dirname(os.path.abspath(path)), durability)
-    atomic.stage(path, (), SyncGroup()).discard()
+        check_output(path, options.durability)
 
 
 def write_reports(options: BatchOptions, metrics: bytes, outcomes: pa.Table) -> list[Failure]:
@@ -50,9 +39,9 @@ def write_reports(options: BatchOptions, metrics: bytes, outcomes: pa.Table) -> 
 
     ``metrics``: as text.
     """
-    writes = [partial(atomic.write, options.metrics_path, metrics, Durability.FILE)]
+    writes = [partial(write_output, options.metrics_path, (metrics,))]
     if options.outcomes_path is not None:
-        writes.append(partial(write_table, outcomes, options.outcomes_path, Durability.FILE))
+        writes.append(partial(write_output, options.outcomes_path, _parquet(outcomes)))
     return _failures(writes)
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +9,8 @@ from typing import TYPE_CHECKING, Any
 from ..columns import utf8
 from ..errors import UsageError
 from ..extras import require
-from ..files import atomic
-from ..files.durability import SyncGroup
+from ..files.outputs import check_output, is_stream, write_output
 from ..layout import Layout
-from ..models import Durability
 from ..moments import moment_of
 from .exposition import PREFIX, Figures, Key, expose, parse
 
@@ -32,12 +28,10 @@ def check_textfile(path: str) -> None:
     not in its format, or where prometheus_client is missing; OSError where its folder cannot be written to.
     """
     require("prometheus", "prometheus_client")
-    if not path.endswith(EXTENSION):
+    if not is_stream(path) and not path.endswith(EXTENSION):
         raise UsageError(f"node_exporter reads *{EXTENSION} only, not {path}")
-    if os.path.isdir(path):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     _read(path)
-    atomic.stage(path, (), SyncGroup()).discard()
+    check_output(path)
 
 
 def write_textfile(
@@ -52,7 +46,7 @@ def write_textfile(
     """
     figures = figures_of(layout, metrics, success=success)
     figures.durations.add(outcomes)
-    atomic.write(path, expose(figures, _read(path)).encode(), Durability.FILE)
+    write_output(path, (expose(figures, _read(path)).encode(),))
 
 
 def figures_of(layout: Layout, metrics: Mapping[str, Any], *, success: bool) -> Figures:
@@ -70,6 +64,8 @@ def figures_of(layout: Layout, metrics: Mapping[str, Any], *, success: bool) -> 
 
 
 def _read(path: str) -> dict[Key, float]:
+    if is_stream(path):  # a device or a pipe has nothing to go on from
+        return {}
     try:
         samples = parse(Path(path).read_text("utf-8"))
     except FileNotFoundError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 
@@ -9,7 +10,6 @@ import msgspec
 
 from ..compare.document import Comparison
 from ..errors import UsageError
-from ..runs.jsontext import encode
 from .build import build_document
 from .comparisontext import render_comparison
 from .document import BatchDocument
@@ -72,4 +72,5 @@ def _of_comparison(comparison: Comparison, kind: str) -> str:
 
 
 def _as_json(document: BatchDocument | Comparison) -> str:
-    return encode(msgspec.to_builtins(document)).decode() + "\n"
+    """In ASCII: nothing in it steers a terminal."""
+    return json.dumps(msgspec.to_builtins(document), indent=2) + "\n"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import msgspec
 
 from ..errors import UsageError
@@ -12,6 +14,7 @@ from ..monitoring.textfile import figures_of
 from .ended import went_well
 from .inputs import BatchInputs
 from .tables import pieces
+from .wording import printable
 
 
 def render_prometheus(inputs: BatchInputs) -> str:
@@ -19,8 +22,9 @@ def render_prometheus(inputs: BatchInputs) -> str:
     if inputs.metrics is None:
         raise UsageError("Prometheus' format needs the metrics of a batch, which are written at its end")
     metrics = inputs.metrics
+    layout = inputs.layout or Layout("", str(metrics.config.get("runs_dir", "")))
     figures = figures_of(
-        inputs.layout or Layout("", str(metrics.config.get("runs_dir", ""))),
+        replace(layout, runs_dir=printable(layout.runs_dir)),  # it may be printed
         msgspec.to_builtins(metrics),
         success=went_well(metrics),
     )

@@ -9,6 +9,7 @@ import click
 from ...compare.options import MODES, CompareOptions
 from ...scheduling.executors import usable_cpus
 from .sections import section
+from .types import Output
 
 _option = section("The comparison")
 
@@ -126,5 +127,5 @@ DOCUMENT = (
     _option(
         "--json", "as_json", is_flag=True, help="Print the document (docs/compare.md) instead of the tables."
     ),
-    _option("-o", "--output", metavar="FILE", help="Write the document to a file as well."),
+    _option("-o", "--output", type=Output(), metavar="FILE", help="Write the document to a file as well."),
 )

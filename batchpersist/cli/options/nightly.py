@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from .sections import section
-from .types import Duration, Words
+from .types import Duration, Output, Words
 
 _option = section("As a nightly job")
 
@@ -17,7 +17,12 @@ NIGHTLY = (
         help="Take no new work after so long (90m, 2h ...); the same command goes on another night.",
     ),
     _option("--nice", type=click.IntRange(0, 19), metavar="N", help="Be so much nicer to other processes."),
-    _option("--log-file", metavar="FILE", help="Append start, notices, failures and summary to a log."),
+    _option(
+        "--log-file",
+        type=Output(),
+        metavar="FILE",
+        help="Append start, notices, failures and summary to a log.",
+    ),
     _option(
         "--on-failure",
         type=Words(),

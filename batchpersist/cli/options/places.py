@@ -8,6 +8,7 @@ from __future__ import annotations
 import click
 
 from .sections import section
+from .types import Output
 
 _option = section("Where it goes")
 
@@ -37,19 +38,19 @@ ROOTS = (
 REPORTS = (
     _option(
         "--metrics",
-        type=click.Path(),
+        type=Output(),
         metavar="FILE",
         help="Where the metrics go.  [default: OUT_DIR/metrics.json]",
     ),
     _option(
         "--outcomes",
-        type=click.Path(),
+        type=Output(),
         metavar="FILE.parquet",
         help="Also save the outcome table, a row a run.",
     ),
     _option(
         "--prometheus-textfile",
-        type=click.Path(),
+        type=Output(),
         metavar="FILE.prom",
         help="Also leave the figures for node_exporter's textfile collector ([prometheus]).",
     ),

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ...errors import UsageError
+from ...files.outputs import STANDARD_OUTPUT
 from ...memory import parse_size
 from ...moments import moment_of
 from ...runs.partition import Partition
@@ -43,6 +44,18 @@ class Words(click.ParamType):  # type: ignore[type-arg]
         if not words:
             self.fail("no command", param, ctx)
         return words
+
+
+class Output(click.Path):
+    """A file that a result is written to (docs/decisions/0023-outputs.md); ``-`` is standard output."""
+
+    def __init__(self) -> None:
+        super().__init__(readable=False)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        if not value:
+            self.fail("a file's name is needed", param, ctx)
+        return STANDARD_OUTPUT if value == "-" else str(value)
 
 
 _UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
