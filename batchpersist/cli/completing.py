@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 
 import click
 
 from ..batches.batchfolder import LATEST, list_batches
 from ..layout import Layout
+from ..report.wording import printable
 
 
 def complete_batch(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -16,7 +18,7 @@ def complete_batch(ctx: click.Context, _param: click.Parameter, incomplete: str)
         names = [LATEST, *(folder.batch_id for folder in list_batches(_layout(ctx)))]
     except OSError:
         return []
-    return [name for name in names if name.startswith(incomplete)]
+    return _usable(names, incomplete)
 
 
 def complete_locked_task(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
@@ -27,7 +29,12 @@ def complete_locked_task(ctx: click.Context, _param: click.Parameter, incomplete
         names = {state.task_id for state in list_locks(_layout(ctx))}
     except OSError:
         return []
-    return sorted(name for name in names if name.startswith(incomplete))
+    return _usable(sorted(names), incomplete)
+
+
+def _usable(names: Iterable[str], incomplete: str) -> list[str]:
+    """Without what would steer the terminal, or be another word to the shell's script."""
+    return [name for name in names if name.startswith(incomplete) and name == printable(name)]
 
 
 def _layout(ctx: click.Context) -> Layout:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from click.shell_completion import get_completion_class
 
-from .output import say
+from .output import write_document
 
 _SHELLS = ("bash", "zsh", "fish")
 
@@ -22,4 +22,5 @@ def command(shell: str) -> None:
     root = click.get_current_context().find_root().command
     completion = get_completion_class(shell)
     assert completion is not None  # click knows these three
-    say(completion(root, {}, "batchpersist", "_BATCHPERSIST_COMPLETE").source())
+    script = completion(root, {}, "batchpersist", "_BATCHPERSIST_COMPLETE").source()
+    write_document((f"{script}\n".encode(),))
