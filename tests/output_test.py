@@ -32,7 +32,7 @@ COMMANDS = [
     *("audit", "audit in", "audit in --json", "audit --combined -"),
     *("repair", "repair --json"),
     *("retry", "retry --json", "retry --only invalid"),
-    *("compare in --modes paired,grouped -j 1 --runs 1 --warmup 0 --json",),
+    *("compare in --modes paired,grouped -j 1 --rounds 1 --warmup 0 --json",),
     *("generate --runs 3", "generate --runs 3 -o -"),
     *("merge-metrics part-1-of-1.json -o merged.json", "merge-metrics part-1-of-1.json -o - --json"),
     *("locks list", "locks list --json", "locks unlock task-0"),
@@ -91,7 +91,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     (folder / "good.jsonl").write_text("\n".join(lines))
     (folder / "batchpersist.toml").write_text(f"[generate]\n[repair]\ntask = [{json.dumps(HOSTILE)}]\n")
-    compare = "compare good.jsonl --modes paired,grouped -j 1 --runs 1 --warmup 0 -o comparison.json -q"
+    compare = "compare good.jsonl --modes paired,grouped -j 1 --rounds 1 --warmup 0 -o comparison.json -q"
     for words in ("run good.jsonl -q --shard 1/1 --metrics part.json", "run in -q", compare):
         command = [sys.executable, "-m", "batchpersist", *words.split()]
         subprocess.run(command, cwd=folder, check=False)
