@@ -183,6 +183,11 @@ def test_a_root_of_the_orchestrator_is_recognised(bucket: Bucket, tmp_path: Path
             bucket.put(f"backup/.runs/{path.relative_to(ROOT).as_posix()}", path.read_bytes())
     bucket.put("backup/.runs/0101-alpha/cli/.old/run-summary.json", LINES[0])
     bucket.put("backup/log.jsonl", LINES[0])
+    for name in ("run-summary.json", "control_auth.json", "events.jsonl", ".heartbeat"):
+        bucket.put(f"backup/monday/one/cli/r1/{name}", LINES[1])
+    bucket.put("backup/monday/one/cli/r2/.heartbeat", b"")
+    bucket.put("backup/monday/one/metrics.json", b"")
+    bucket.put("backup/monday/one/r0/manifest.json", LINES[2])
     counts = {"discovered": 4, "invalid": 0, "incomplete": 1, "other_events": 1, "ignored_files": 0}
     local = [piece.name.removeprefix(f"{ROOT}/") for piece in pieces(str(ROOT))]
     for number, source in enumerate((".runs", ".runs/0102-beta/cli", ".runs/local-mcp/", "")):
@@ -194,8 +199,8 @@ def test_a_root_of_the_orchestrator_is_recognised(bucket: Bucket, tmp_path: Path
             assert [piece.name.partition("/.runs/")[2] for piece in pieces(remote)] == local
         elif number == 1:
             assert (found["persisted"], found["incomplete"], found["invalid"]) == (1, 1, 0)
-        elif number == 3:  # hidden
-            assert (found["persisted"], found["incomplete"], found["invalid"]) == (1, 0, 0)
+        elif number == 3:  # .runs is hidden there, monday is not
+            assert (found["persisted"], found["incomplete"], found["invalid"]) == (3, 1, 0)
 
 
 def pieces(source: str) -> list[Any]:

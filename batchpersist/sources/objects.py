@@ -123,7 +123,9 @@ def _units(files: Iterable[Names], depth: int) -> dict[tuple[Names, bool], bool]
     roots = {names[:above] for names in files if (above := root_above(names)) is not None}
     units: dict[tuple[Names, bool], bool] = {}
     for names in files:
-        root = next((length for length in range(len(names)) if names[:length] in roots), None)
+        root = (
+            next((length for length in range(len(names)) if names[:length] in roots), None) if roots else None
+        )
         if any(name.startswith(".") for name in names[depth:root]):
             continue
         if root is None:

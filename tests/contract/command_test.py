@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +18,14 @@ STAGES = [
     ("build", "echo built; mkdir -p dist && echo 1 > dist/app"),
     ("test", "test -f dist/app && echo tested"),
 ]
-PIPELINE = {
-    "id": "shell",
-    "title": "Shell commands",
-    "stages": [{"kind": "command", "id": name, "title": name, "command": line} for name, line in STAGES],
-}
+
+
+def pipeline(name: str, stages: list[tuple[str, str]]) -> dict[str, Any]:
+    commands = [{"kind": "command", "id": name, "title": name, "command": line} for name, line in stages]
+    return {"id": name, "title": name, "stages": commands}
+
+
+PIPELINES = [pipeline("shell", STAGES), pipeline("endless", [("wait", "touch waiting; sleep 600")])]
 
 
 @dataclass
@@ -32,26 +37,45 @@ class Repository:
 
     def __post_init__(self) -> None:
         self.folder.mkdir()
-        (self.folder / "codex.orchestrator.json").write_text(json.dumps({"pipelines": [PIPELINE]}))
+        (self.folder / "codex.orchestrator.json").write_text(json.dumps({"pipelines": PIPELINES}))
         subprocess.run(["git", "init", "-q"], cwd=self.folder, check=True)
+
+    def begin(self, *words: str) -> subprocess.Popen[str]:
+        """The command in a process group of its own, with nothing of the user's set-up of it."""
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CODEX", "MCP"))}
+        return subprocess.Popen(
+            ["node", str(self.package / "bin/codex-orchestrator.js"), *words],
+            cwd=self.folder,
+            env=kept | {"HOME": str(self.folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
 
     def start(self, task: str) -> str:
         """Have the command run the pipeline; the run's id."""
-        command = ["node", str(self.package / "bin/codex-orchestrator.js"), "start", "shell", "--task", task]
-        command += ["--runtime-mode", "cli", "--format", "json"]
-        # Nothing of the user's own set-up of it.
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("CODEX", "MCP"))}
-        done = subprocess.run(
-            command,
-            cwd=self.folder,
-            env=kept | {"HOME": str(self.folder)},
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        result = json.loads(done.stdout[done.stdout.index("\n{\n") :])
+        words = ("start", "shell", "--task", task, "--runtime-mode", "cli", "--format", "json")
+        with self.begin(*words) as process:
+            printed, complaints = process.communicate()
+        assert process.returncode == 0, complaints
+        result = json.loads(printed[printed.index("\n{\n") :])
         assert result["status"] == "succeeded"
         return str(result["run_id"])
+
+    def execute(self, task: str) -> None:
+        """Have the command execute a single command: no run of a pipeline."""
+        with self.begin("exec", "--task", task, "--json", "--", "echo", "hi") as process:
+            _, complaints = process.communicate()
+        assert process.returncode == 0, complaints
+
+    def kill_under_way(self, task: str) -> None:
+        """Kill the command while it runs a pipeline."""
+        with self.begin("start", "endless", "--task", task, "--runtime-mode", "cli") as process:
+            while not (self.folder / "waiting").exists():
+                assert process.poll() is None
+                time.sleep(0.05)
+            os.killpg(process.pid, signal.SIGKILL)
 
     def batchpersist(self, *words: str) -> tuple[int, str]:
         """The exit code and all that was printed."""
@@ -133,3 +157,17 @@ def test_an_audit_finds_no_difference_before_and_after_a_batch_and_a_repair_reco
     assert repository.batchpersist("audit")[0] == 0
     assert repository.batchpersist("repair", "--yes", "--complete")[0] == 0
     assert repository.batchpersist("audit") == (0, "3 runs of 1 task compared: no difference.\n")
+
+
+def test_of_its_root_the_completed_runs_are_read_and_the_others_counted(repository: Repository) -> None:
+    run_id = repository.start("0101-alpha")
+    repository.execute("0101-alpha")
+    repository.kill_under_way("0102-beta")
+
+    code, printed = repository.batchpersist("run")
+    assert code == 0
+    assert "reading the orchestrator's root .runs" in printed
+    assert repository.counts()["discovered"] == 1
+    assert repository.run_ids("0101-alpha") == [run_id]
+    passed_over = json.loads((repository.folder / "out/metrics.json").read_bytes())["passed_over"]
+    assert passed_over == {"other_events": 1, "other_manifests": 0, "ignored_files": 0, "incomplete": 1}
