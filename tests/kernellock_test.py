@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import pickle
+import re
 import socket
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from contenders import dead_pid
 from batchpersist.cli.main import cli
 from batchpersist.errors import FlockMissingError
 from batchpersist.layout import Layout
+from batchpersist.locking import kernellock
 from batchpersist.locking.batchlock import BatchLock, holder_of
 from batchpersist.locking.kernellock import KernelLock, Timeout
 from batchpersist.locking.lockowner import Owner
@@ -154,3 +156,10 @@ def test_other_errors_stay_what_they_are(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match="Input/output error") as caught:
         KernelLock(str(tmp_path / "lock")).acquire()
     assert not isinstance(caught.value, FlockMissingError)
+
+
+def test_no_other_module_takes_a_flock() -> None:
+    package = Path(kernellock.__file__).parents[1]
+    taking = re.compile(r"\bfilelock\b|fcntl\.(flock|lockf)\(")
+    found = {path.stem for path in package.rglob("*.py") if taking.search(path.read_text())}
+    assert found == {"kernellock"}
