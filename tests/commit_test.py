@@ -128,6 +128,36 @@ def test_a_snapshot_that_is_damaged_by_then_is_left_as_it_is(layout: Layout) -> 
     assert not os.path.exists(layout.task_lock("t"))
 
 
+@pytest.mark.parametrize("overtaken", [True, False])
+def test_after_a_lost_lock_it_is_tried_again_and_both_sides_stand(
+    layout: Layout, merge_length: None, overtaken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The published orchestrator may clear the lock that took a stale one's place, and write then."""
+    stage(layout, run("old", "2026-01-01")).publish()
+    staged = stage(layout, run("mine", "2026-01-02"))
+    publish = draft_module.Draft.publish
+
+    def publish_while_the_lock_is_lost(self: draft_module.Draft) -> Any:
+        before = json.loads(Path(layout.snapshot("t")).read_bytes())
+        version = publish(self)
+        monkeypatch.setattr(draft_module.Draft, "publish", publish)
+        os.unlink(layout.task_lock("t"))
+        if overtaken:
+            before["runs"].append(run("theirs", "2026-01-03"))
+            before["lastRunAt"] = "2026-01-03"
+            Path(layout.snapshot("t")).write_text(json.dumps(before, indent=2))
+        return version
+
+    monkeypatch.setattr(draft_module.Draft, "publish", publish_while_the_lock_is_lost)
+    with pytest.raises(TaskStateLockError, match="lost while held"):
+        staged.try_publish(LockPolicy(attempts=1))
+    staged.try_publish(LockPolicy(attempts=1))
+    staged.discard()
+    assert ids(layout) == (["old", "mine", "theirs"] if overtaken else ["old", "mine"])
+    assert staged.sides == [Side.PERSISTED if overtaken else Side.UNCHANGED]
+    assert names(layout) == ["runs.json"]
+
+
 def test_a_link_planted_meanwhile_is_not_followed(layout: Layout, tmp_path: Path) -> None:
     staged = stage(layout, run("a", "2"))
     (tmp_path / "elsewhere").write_bytes(b"untouched")

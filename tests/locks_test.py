@@ -211,9 +211,24 @@ def test_a_lock_lost_while_held_is_a_warning_and_the_file_is_left(
         plant(layout.task_lock("task"), lockowner.this_process("task", 300).encode())
     before = files(layout)
     with caplog.at_level(logging.WARNING):
-        lock.release()
+        assert not lock.release()
     assert "lost while held" in caplog.text
     assert files(layout) == before
+
+
+def test_a_block_in_which_the_lock_was_lost_ends_with_an_error(layout: Layout) -> None:
+    with pytest.raises(TaskStateLockError, match="lost while held"), TaskLock(layout, "task"):
+        os.unlink(layout.task_lock("task"))
+
+
+def test_an_error_of_the_block_is_not_hidden_by_a_lost_lock(layout: Layout) -> None:
+    def lose_and_fail() -> None:
+        with TaskLock(layout, "task"):
+            os.unlink(layout.task_lock("task"))
+            raise ValueError("of the block")
+
+    with pytest.raises(ValueError, match="of the block"):
+        lose_and_fail()
 
 
 def test_a_file_in_the_way_of_the_runs_dir_is_its_own_error(layout: Layout, tmp_path: Path) -> None:

@@ -80,6 +80,10 @@ class TaskLock:
     ``task_id`` must have been checked. Not reentrant, not inherited by a forked child (there it is
     simply not held, and releasing it does nothing). Different objects for one task exclude each other
     in one process as well. While held, the file's mtime is kept fresh.
+
+    As a context manager it raises TaskStateLockError at the end of a block in which the lock was lost: what
+    was done in it may have been overtaken by whoever has taken it, and is to be looked at again. The
+    published orchestrator can take it so (docs/decisions/0019-lock-records.md).
     """
 
     def __init__(self, layout: Layout, task_id: str, policy: LockPolicy = LockPolicy()) -> None:
@@ -121,20 +125,22 @@ class TaskLock:
         if obstacle is not None:
             raise TaskStateLockError("task is locked", f"{obstacle} held by {holder(obstacle)}")
 
-    def release(self) -> None:
-        """Give the lock back; does nothing where it is not held.
+    def release(self) -> bool:
+        """Give the lock back; does nothing where it is not held. False: it was lost while held.
 
-        The file is removed only if it still carries this object's token; a lock that was lost while
-        held is logged as a warning. Raises OSError when it cannot be read or removed.
+        The file is removed only if it still carries this object's token; a lock that was lost is logged as
+        a warning. Raises OSError when it cannot be read or removed.
         """
         token = self._token()
         self._held = None
         if token is None:
-            return
+            return True
         _keepalive.drop(token)
         try:
-            if not lockfile.remove(self._path, token):
-                _log.warning("task lock was lost while held: %s", self._path)
+            if lockfile.remove(self._path, token):
+                return True
+            _log.warning("task lock was lost while held: %s", self._path)
+            return False
         finally:
             _using.discard(self)
 
@@ -145,7 +151,8 @@ class TaskLock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.release()
+        if not self.release() and kind is None:
+            raise TaskStateLockError("task lock was lost while held", self._path)
 
     def _token(self) -> str | None:
         return self._held[1] if self._held is not None and self._held[0] == os.getpid() else None
