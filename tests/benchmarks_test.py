@@ -78,6 +78,11 @@ def test_scale_of_the_other_shapes(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [], "nothing is left behind"
 
 
+def test_spelling(tmp_path: Path) -> None:
+    printed = benchmark("spelling.py", "--runs", 20, "--tasks", 2, "--repeat", 1, where=tmp_path)
+    assert "respelling: nothing to respell" in printed
+
+
 def test_startup(tmp_path: Path) -> None:
     printed = benchmark("startup.py", "--repeat", 1, "--runs", 2, where=tmp_path)
     rows = re.findall(r"^(\S.*?) {2,}\d+ {2,}\d+ {2,}\d+\.\d\d$", printed, re.MULTILINE)

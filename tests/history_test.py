@@ -15,8 +15,12 @@ from hypothesis import strategies as st
 
 from batchpersist.errors import SnapshotError
 from batchpersist.models import DEFAULT_KEYS, Keys
+from batchpersist.runs.jsontext import MAX_DEPTH
 from batchpersist.snapshots.history import CHUNK, History, read_history
-from batchpersist.snapshots.otherforms import NotASnapshotError
+from batchpersist.snapshots.otherforms import NotASnapshotError, OtherTaskError
+
+DEEP = b"[" * 600 + b"]" * 600
+TOO_DEEP = "the snapshot is nested too deep"
 
 RUNS: list[dict[str, Any]] = [
     {
@@ -153,7 +157,9 @@ def test_lone_surrogates_stay_escapes() -> None:
         (b"", "the snapshot does not parse"),
         (b"\0" * 300_000, "the snapshot does not parse"),
         (b'\xef\xbb\xbf{"taskId":"t","runs":[]}', "the snapshot does not parse"),
-        (b'{"taskId":"t","runs":[],"x":"\xff"}', "the snapshot does not parse"),
+        (b'{"taskId":"u","runs":[],"x":"\xff"}', "the snapshot does not parse"),
+        (b'{"taskId":"t","runs":[],"x":\xff}', "the snapshot does not parse"),
+        (b'{"taskId":"t","runs":{},"x":%b}' % DEEP, TOO_DEEP),
         (b'{"taskId":"t","runs":[NaN]}', "the snapshot does not parse"),
         (
             javascript(document(RUNS)).replace(b'"lastRunAt": "2"', b'"lastRunAt": "2"2"'),
@@ -173,6 +179,65 @@ def test_what_is_no_snapshot(data: bytes, message: str) -> None:
     with pytest.raises(NotASnapshotError) as caught:
         read(data)
     assert caught.value.message == message
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b'{"taskId":"t","runs":[],"x":"\xff"}', "the snapshot does not parse"),
+        (b'{"taskId":"t","runs":[{"runId":"a","timestamp":"1","x":%b}]}' % DEEP, TOO_DEEP),
+        (b'{"runs":[],"taskId":"u","x":%b,"t\\u0061skId":"t"}' % DEEP, TOO_DEEP),
+        (b'{"taskId":"t","runs":["\xff",%b]}' % DEEP, "the snapshot does not parse"),
+    ],
+)
+def test_what_the_orchestrator_alone_may_read_is_another_error(data: bytes, message: str) -> None:
+    with pytest.raises(SnapshotError) as caught:
+        read(data)
+    assert (type(caught.value), caught.value.message) == (SnapshotError, message)
+
+
+@pytest.mark.parametrize("dump", [javascript, lambda value: json.dumps(value).encode()])
+def test_a_snapshot_may_be_two_levels_deeper_than_a_run(dump: Callable[[object], bytes]) -> None:
+    deep = json.loads(b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1))
+    run = {"runId": "a", "timestamp": "1", "x": deep}
+    assert texts(read(dump({"taskId": "t", "lastRunAt": "1", "runs": [run]}))) == [nested(run)]
+    with pytest.raises(SnapshotError) as caught:
+        read(dump({"taskId": "t", "lastRunAt": "1", "runs": [{**run, "x": [deep]}]}))
+    assert (
+        str(caught.value) == "the snapshot is nested too deep: a run in it is nested deeper than 512 levels"
+    )
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"n": 1.5', b'"n": 1.50'),
+        (b'"n": 1.5', b'"n": 15e-1'),
+        (b'"n": 1.5', b'"m": 2,\n      "n": 1.5,\n      "m": 0'),
+        (b'"m": 0', b'"m": 0,\n      "1": 2'),
+    ],
+)
+def test_entries_that_javascript_spells_otherwise_are_respelled(old: bytes, new: bytes) -> None:
+    run = {"runId": "a", "timestamp": "1", "m": 0, "n": 1.5}
+    data = javascript(document([run, {**run, "runId": "b"}])).replace(old, new, 1)
+    history = read(data)
+    assert not history.is_canonical
+    assert texts(history)[1] == nested({**run, "runId": "b"})
+    changed = {name: value for name, value in json.loads(texts(history)[0]).items() if name != "1"}
+    assert nested(changed) in (nested(run), nested({"runId": "a", "timestamp": "1", "m": 0, "n": 1.5}))
+
+
+def test_another_task_s_snapshot_is_one_whatever_its_entries_are() -> None:
+    with pytest.raises(OtherTaskError):
+        read(javascript({"taskId": "u", "lastRunAt": "1", "runs": [{"timestamp": 1}, None]}))
+
+
+def test_an_entry_without_members_lacks_a_key() -> None:
+    for runs in ([{}], [*RUNS, {}], [RUNS[0], {}, RUNS[1]]):
+        with pytest.raises(SnapshotError) as caught:
+            read(javascript({"taskId": "t", "lastRunAt": "2", "runs": runs}))
+        assert caught.value.message == "an entry of the snapshot lacks a key"
+        assert caught.value.detail == f"entry {runs.index({}) + 1}: runId"
 
 
 def test_an_error_names_the_byte() -> None:

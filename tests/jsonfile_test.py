@@ -45,6 +45,16 @@ def test_a_single_document(tmp_path: Path) -> None:
     assert (row.line, row.document) == (3, json.dumps(run(), indent=2).encode())
 
 
+@pytest.mark.parametrize("before", [b"", b"\r\n "])
+def test_a_byte_order_mark_at_the_start_is_passed_over(tmp_path: Path, before: bytes) -> None:
+    mark = b"\xef\xbb\xbf" + before
+    for data in (mark + text(run("a")), mark + b"[" + text(run("a")) + b"]\n"):
+        (row,) = scan(tmp_path / "spool", put(tmp_path / "a.json", data)).rows
+        assert (row.line, row.document) == (1 + before.count(b"\n"), text(run("a")))
+    (reject,) = scan(tmp_path / "spool", put(tmp_path / "a.json", mark)).rejects
+    assert reject.failure.message == "the file is empty"
+
+
 def test_a_list_of_runs_and_events(tmp_path: Path) -> None:
     event = {"type": "run:completed", "payload": run("b")}
     values = [run("a"), {"type": "run:started", "payload": {}}, event, {"no": "run"}]

@@ -7,12 +7,13 @@ import random
 import re
 
 from hypothesis import strategies as st
+from model import is_index, js_number
 
 TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]|[^][{}:,"\s]+')
 
 
 def reference(text: str) -> str:
-    """What JSON.stringify(value, null, 2) writes, with the numbers and the keys of the text."""
+    """What JSON.stringify(JSON.parse(text), null, 2) writes, but for numbers that would lose digits."""
     tokens = TOKEN.findall(text)
     tokens.reverse()
     return _value(tokens, "\n")
@@ -24,21 +25,27 @@ def _value(tokens: list[str], newline: str) -> str:
         return "[" + _items(tokens, "]", newline)
     if token == "{":
         return "{" + _items(tokens, "}", newline)
-    return js_string(json.loads(token)) if token[0] == '"' else token
+    if token[0] == '"':
+        return js_string(json.loads(token))
+    return js_number(token) if token[0] in "-0123456789" else token
 
 
 def _items(tokens: list[str], end: str, newline: str) -> str:
     if tokens[-1] == end:
         return tokens.pop()
-    items = []
+    items: dict[str | int, str] = {}
     while True:
+        name: str | int = len(items)
         item = newline + "  "
         if end == "}":
-            item += js_string(json.loads(tokens.pop())) + ": "
+            name = json.loads(tokens.pop())
+            item += js_string(str(name)) + ": "
             assert tokens.pop() == ":"
-        items.append(item + _value(tokens, newline + "  "))
+        items[name] = item + _value(tokens, newline + "  ")
         if tokens.pop() == end:
-            return ",".join(items) + newline + end
+            indices = sorted((name for name in items if is_index(str(name))), key=int)
+            items = {name: items[name] for name in indices} | items
+            return ",".join(items.values()) + newline + end
 
 
 def js_string(value: str) -> str:

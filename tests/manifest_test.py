@@ -99,6 +99,38 @@ def test_an_unsafe_id_is_refused(tmp_path):
     assert os.listdir(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    ("source", "stands"),
+    [
+        (b"12345678901234567890", b"12345678901234567000"),
+        (b"12345678901234567e4", b"123456789012345670000"),
+        (b"1e400", b"null"),
+        (b"-1e-400", b"0"),
+        (b"1.0", b"1"),
+    ],
+)
+def test_a_manifest_with_numbers_that_the_orchestrator_has_rounded_is_unchanged(
+    tmp_path, path, source, stands
+):
+    rounded = TEXT[:-2] + b',\n  "n": ' + stands + b"\n}"
+    standing(path, rounded)
+    run = json.dumps(SUMMARY).encode()[:-1] + b',"n":' + source
+    writer = RunManifestWriter(tmp_path)
+    assert writer.write(run + b"}") is Side.UNCHANGED
+    assert path.read_bytes() == rounded
+    assert writer.write(run + b',"more":1}') is Side.PERSISTED
+
+
+@pytest.mark.parametrize(
+    "stands",
+    [b"", b"{", b"\xff", TEXT[:-1], TEXT + b"\n", json.dumps(SUMMARY).encode(), TEXT + b" " * len(TEXT)],
+)
+def test_a_manifest_that_is_another_or_laid_out_otherwise_is_written(tmp_path, path, stands):
+    standing(path, stands)
+    assert RunManifestWriter(tmp_path).write(SUMMARY) is Side.PERSISTED
+    assert path.read_bytes() == TEXT
+
+
 def test_force_writes_what_stands_already(tmp_path, path):
     writer = RunManifestWriter(tmp_path, force=True)
     writer.write(SUMMARY)

@@ -1,12 +1,17 @@
 from __future__ import annotations
 
 import random
+from bisect import bisect_right
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from javascript import JavaScript, needs_node
+from model import javascript_order
 
+from batchpersist.snapshots.merge import _comparable
 from batchpersist.snapshots.merge import merge as merge_columns
 
 IDS = st.sampled_from("abcdefgh")
@@ -23,12 +28,6 @@ def merge(history: list[tuple[str, str]], arrivals: list[tuple[str, str]]) -> li
     return merge_columns(columns(history), columns(arrivals))
 
 
-def javascript_order(text: str) -> list[int]:
-    """The UTF-16 code units of a string: what JavaScript's < and <= compare."""
-    data = text.encode("utf-16-be", "surrogatepass")
-    return [data[at] << 8 | data[at + 1] for at in range(0, len(data), 2)]
-
-
 def record_one(entries: list[tuple[int, str, str]], item: int, run_id: str, timestamp: str) -> None:
     """docs/formats.md, "Task snapshot", rules 3 and 4, to the letter."""
     for at, (_, other_id, _) in enumerate(entries):
@@ -40,14 +39,14 @@ def record_one(entries: list[tuple[int, str, str]], item: int, run_id: str, time
     if not entries or own >= javascript_order(entries[-1][2]):
         entries.append((item, run_id, timestamp))
         return
-    low, high = 0, len(entries)
-    while low < high:
+    low, high, place = 0, len(entries) - 1, len(entries)
+    while low <= high:
         middle = (low + high) >> 1
-        if javascript_order(entries[middle][2]) <= own:
-            low = middle + 1
+        if javascript_order(entries[middle][2]) > own:
+            place, high = middle, middle - 1
         else:
-            high = middle
-    entries.insert(low, (item, run_id, timestamp))
+            low = middle + 1
+    entries.insert(place, (item, run_id, timestamp))
 
 
 def one_by_one(history: list[tuple[str, str]], arrivals: list[tuple[str, str]]) -> list[int]:
@@ -69,20 +68,82 @@ def test_one_merge_equals_recording_one_by_one(
     assert merge(history, arrivals) == one_by_one(history, arrivals)
 
 
-@given(
-    history=st.lists(
-        st.tuples(IDS, st.sampled_from(["a", "é", "\ud800", "\ue000", "\U00010000"])), max_size=6
+ODD_TIMES = st.one_of(
+    st.sampled_from(["a", "A", "b", "", "\0", "é", "\ud800", "\ue000", "\U00010000"]),
+    st.text(st.characters(codec="ascii"), max_size=3),
+    st.builds(
+        "{}T09:00:00{}{}".format,
+        st.sampled_from(["2026-01-05", "2026-01-06", "+002026-01-05"]),
+        st.sampled_from(["", ".5", ".500", ",5"]),
+        st.sampled_from(["Z", "z", "+00:00", "-01:00", ""]),
     ),
-    arrivals=st.lists(st.tuples(IDS, st.sampled_from(["b", "\uffff", "\udfff", "\U0010ffff"])), max_size=6),
 )
-def test_timestamps_compare_by_utf16_code_units(
+
+
+@given(
+    history=st.lists(st.tuples(IDS, ODD_TIMES), max_size=8),
+    arrivals=st.lists(st.tuples(IDS, ODD_TIMES), max_size=8),
+)
+def test_timestamps_compare_by_collation(
     history: list[tuple[str, str]], arrivals: list[tuple[str, str]]
 ) -> None:
     assert merge(history, arrivals) == one_by_one(history, arrivals)
 
 
-def test_a_character_beyond_the_bmp_sorts_before_u_e000() -> None:
-    assert merge([("low", "\ue000")], [("high", "\U00010000")]) == [-1, 0]
+@pytest.fixture(scope="module")
+def compare() -> Iterator[JavaScript]:
+    with JavaScript(
+        "(pairs) => pairs.map(([one, other]) => Math.sign(one.localeCompare(other)))"
+    ) as function:
+        yield function
+
+
+def signs(pairs: list[tuple[str, str]]) -> list[int]:
+    keys = [_comparable([one, other]) for one, other in pairs]
+    return [(one > other) - (one < other) for one, other in keys]
+
+
+@needs_node
+def test_each_pair_of_ascii_characters_compares_as_by_locale_compare(compare: JavaScript) -> None:
+    characters = list(map(chr, range(128)))
+    pairs = [
+        (f"{one}{end}", f"{other}{end}") for one in characters for other in characters for end in ("", "1")
+    ]
+    assert signs(pairs) == compare(pairs)
+
+
+TIMES_IN_USE = [
+    f"{day}T{time}{fraction}{zone}"
+    for day in ("2026-01-05", "2026-01-06", "+012026-01-05", "-000001-01-05", "20260105")
+    for time in ("09:00:00", "09:00", "23:59:60", "090000")
+    for fraction in ("", ".5", ".500", ".000", ".123456", ",5")
+    for zone in ("Z", "z", "", "+00:00", "-01:00", "+0100", "[UTC]")
+]
+
+
+@needs_node
+def test_timestamps_in_use_compare_as_by_locale_compare(compare: JavaScript) -> None:
+    rng = random.Random(11)
+    pairs = [(rng.choice(TIMES_IN_USE), rng.choice(TIMES_IN_USE)) for _ in range(20_000)]
+    assert signs(pairs) == compare(pairs)
+
+
+@needs_node
+def test_random_text_of_ascii_compares_as_by_locale_compare(compare: JavaScript) -> None:
+    rng = random.Random(12)
+
+    def text() -> str:
+        alphabet = rng.choice(["aAbB", "aA\0\x7f ", "".join(map(chr, range(128)))])
+        return "".join(rng.choices(alphabet, k=rng.randrange(6)))
+
+    pairs = [(text(), text()) for _ in range(20_000)]
+    assert signs(pairs) == compare(pairs)
+
+
+def test_an_unsorted_history_is_searched_in_the_orchestrator_s_steps() -> None:
+    history = [("a", "1"), ("b", "3"), ("c", "1"), ("d", "3")]
+    assert bisect_right(["1", "3", "1", "3"], "2") == 3
+    assert merge(history, [("e", "2")]) == [0, -1, 1, 2, 3]
 
 
 @pytest.mark.parametrize(
@@ -123,15 +184,20 @@ class CountingTime(str):
     __hash__ = str.__hash__
 
 
+def a_time(number: int) -> CountingTime:
+    """In the orchestrator's own form, that is compared as it is."""
+    return CountingTime(f"{number:04}-01-05T09:00:00.000Z")
+
+
 @pytest.mark.parametrize("arriving", ["new", "unchanged", "moved"])
 @pytest.mark.parametrize("order", ["ascending", "descending", "random"])
 def test_the_work_is_not_quadratic(arriving: str, order: str) -> None:
     size = 3000
-    history = [(f"h{number}", CountingTime(f"{number:06}")) for number in range(size)]
+    history = [(f"h{number}", a_time(number)) for number in range(size)]
     arrivals = {
-        "new": [(f"n{number}", CountingTime(f"{number:06}")) for number in range(size)],
+        "new": [(f"n{number}", a_time(number)) for number in range(size)],
         "unchanged": history[:],
-        "moved": [(run_id, CountingTime(time[::-1])) for run_id, time in history],
+        "moved": [(run_id, a_time(size - number)) for number, (run_id, _) in enumerate(history)],
     }[arriving]
     if order == "descending":
         arrivals.reverse()

@@ -26,15 +26,69 @@ class NoSnapshotError(Exception):
 def stringify(value: object) -> str:
     """``JSON.stringify(value, null, 2)``.
 
-    Floats come out as Python spells them, which is JavaScript's way for 0.5 and the like only.
+    A number that a double does not hold keeps all its digits.
     """
-    text = json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False)
-    return re.sub("[\ud800-\udfff]", lambda lone: f"\\u{ord(lone[0]):04x}", text)
+    text = json.dumps(_in_order(value), indent=2, ensure_ascii=False, allow_nan=False)
+    text = re.sub("[\ud800-\udfff]", lambda lone: f"\\u{ord(lone[0]):04x}", text)
+    return re.sub(r'"(?:[^"\\]|\\.)*"|-?\d[-+.\deE]*', _spelled, text)
 
 
-def javascript_order(text: str) -> bytes:
-    """A key by which strings sort as they compare in JavaScript: by their UTF-16 code units."""
-    return text.encode("utf-16-be", "surrogatepass")
+def _in_order(value: Any) -> Any:
+    """With the members of each object as JavaScript lists them: array indices first."""
+    if isinstance(value, dict):
+        indices = sorted((name for name in value if is_index(name)), key=int)
+        names = [*indices, *(name for name in value if not is_index(name))]
+        return {name: _in_order(value[name]) for name in names}
+    return list(map(_in_order, value)) if isinstance(value, list) else value
+
+
+def is_index(name: str) -> bool:
+    return re.fullmatch("0|[1-9][0-9]*", name, re.ASCII) is not None and int(name) < 2**32 - 1
+
+
+def _spelled(token: re.Match[str]) -> str:
+    return token[0] if token[0].startswith('"') else js_number(token[0])
+
+
+def js_number(text: str) -> str:
+    """ECMA-262, Number::toString, of the double next to a number; the number itself where they differ."""
+    value = float(text)
+    if abs(value) == float("inf") or _decimal(text) != _decimal(repr(value)):
+        return text
+    sign, digits, exponent = _decimal(repr(value))
+    size, point = len(digits), len(digits) + exponent
+    if not digits:
+        return "0"
+    if size <= point <= 21:
+        return sign + digits + "0" * (point - size)
+    if 0 < point <= 21:
+        return f"{sign}{digits[:point]}.{digits[point:]}"
+    if -6 < point <= 0:
+        return f"{sign}0.{'0' * -point}{digits}"
+    return f"{sign}{digits[0]}{'.' if size > 1 else ''}{digits[1:]}e{point - 1:+}"
+
+
+def _decimal(text: str) -> tuple[str, str, int]:
+    """A number's sign, its digits without zeros at either end, and the power of ten that they count."""
+    mantissa, _, exponent = text.lower().partition("e")
+    whole, _, fraction = mantissa.removeprefix("-").partition(".")
+    digits = (whole + fraction).lstrip("0")
+    kept = digits.rstrip("0")
+    if not kept:
+        return "", "", 0
+    power = int(exponent or "0") - len(fraction) + len(digits) - len(kept)
+    return "-" if text.startswith("-") else "", kept, power
+
+
+IGNORED = "".join(map(chr, [*range(9), *range(14, 32), 127]))
+COLLATION = "\t\n\v\f\r _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+def javascript_order(text: str) -> tuple[list[int], list[bool]]:
+    """A key by which strings of ASCII sort as they do by ``localeCompare``; others behind them."""
+    seen = [character for character in text if character not in IGNORED]
+    ranks = [COLLATION.find(each.lower()) if each.isascii() else ord(each) + 128 for each in seen]
+    return ranks, [each.isascii() and each.isupper() for each in seen]
 
 
 def record(snapshot: Snapshot | None, run: Run, task_id: str, keys: tuple[str, str, str] = KEYS) -> Snapshot:
@@ -51,14 +105,14 @@ def record(snapshot: Snapshot | None, run: Run, task_id: str, keys: tuple[str, s
     elif not runs or time >= times[-1]:
         runs.append(run)
     else:
-        low, high = 0, len(runs)
-        while low < high:
+        low, high, place = 0, len(runs) - 1, len(runs)
+        while low <= high:
             middle = (low + high) // 2
-            if times[middle] <= time:
-                low = middle + 1
+            if times[middle] > time:
+                place, high = middle, middle - 1
             else:
-                high = middle
-        runs.insert(low, run)
+                low = middle + 1
+        runs.insert(place, run)
     return {"taskId": task_id, "lastRunAt": runs[-1][time_key], "runs": runs}
 
 

@@ -53,8 +53,9 @@ def test_an_unsorted_history_is_searched_as_it_stands_and_sorted_by_a_replacemen
     assert [run["runId"] for run in replaced["runs"]] == ["b", "c", "a"]
 
 
-def test_timestamps_compare_by_utf_16_code_units() -> None:
-    assert ids_after(("a", "\uff5e"), ("b", "\U0001f600")) == "ba"
+def test_timestamps_compare_by_collation() -> None:
+    assert ids_after(("a", "A"), ("b", "a"), ("c", "B"), ("d", "b"), ("e", "Aa")) == "baedc"
+    assert ids_after(("a", "00:00:00+00:00"), ("b", "00:00:00.5+00:00"), ("c", "00:00:00Z")) == "bac"
 
 
 def test_what_is_no_snapshot_is_an_error_and_what_is_no_legacy_state_is_nothing(tmp_path: Path) -> None:
@@ -86,10 +87,17 @@ VALUES = [
     2**53 - 1,
     0.5,
     -2.25,
+    1.0,
+    -0.0,
+    1e-7,
+    1e21,
+    5e-324,
+    123456789.0625,
     [],
     {},
     [[], {}],
     {"": {"a": [1, {"b": "c"}]}},
+    {"b": 0, "10": 1, "9": 2, "01": 3},
 ]
 
 
@@ -116,9 +124,13 @@ RUNS = st.fixed_dictionaries(
     {
         "taskId": st.sampled_from(["task", "other"]),
         "runId": st.sampled_from("abcdef"),
-        "timestamp": st.sampled_from(["1", "2", "3", "\uff5e", "\U0001f600"]),
+        "timestamp": st.sampled_from(["1", "2", "3", "a", "A", "\uff5e", "\U0001f600"]),
     },
-    optional={"note": st.text(max_size=3) | st.integers(0, 3) | st.lists(st.booleans(), max_size=2)},
+    optional={
+        "note": st.text(max_size=3) | st.integers(0, 3) | st.lists(st.booleans(), max_size=2),
+        "10": st.floats(allow_nan=False, allow_infinity=False) | st.integers(2**53, 2**70),
+        "2": st.just({"b": 1, "1": 0}),
+    },
 )
 BATCHES = st.lists(st.lists(RUNS, min_size=1, max_size=15), min_size=1, max_size=3)
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 from pathlib import Path
 
 import pytest
@@ -115,3 +116,32 @@ def test_lines_that_are_written_meanwhile_are_the_next_batchs(tmp_path: Path) ->
         text(run("a")),
         text(run("b")),
     ]
+
+
+@pytest.mark.parametrize("part_bytes", [1, 2, 3, 4, 1000])
+def test_a_byte_order_mark_at_the_start_is_passed_over(tmp_path: Path, part_bytes: int) -> None:
+    mark = b"\xef\xbb\xbf"
+    data = mark + b" " + text(run("a")) + b"\n" + mark + text(run("b")) + b"\n"
+    path = str(put(tmp_path / "a.jsonl", data))
+    found = [
+        (offset, document)
+        for start in range(0, len(data), part_bytes)
+        for _, offset, document in documents(path, start, min(start + part_bytes, len(data)))
+    ]
+    assert filled([(0, *each) for each in found]) == [
+        (0, 4, text(run("a"))),
+        (0, 5 + len(text(run("a"))), mark + text(run("b"))),
+    ]
+    scanned = scan(tmp_path / "spool", tmp_path / "a.jsonl")
+    assert [row.document for row in scanned.rows] == [text(run("a"))]
+    assert [reject.failure.message for reject in scanned.rejects] == ["begins with a byte order mark"]
+
+
+def test_a_file_of_nothing_but_a_byte_order_mark_holds_nothing(tmp_path: Path) -> None:
+    scanned = scan(tmp_path / "spool", put(tmp_path / "a.jsonl", b"\xef\xbb\xbf\r\n"))
+    assert (scanned.rows, scanned.rejects) == ([], [])
+
+
+def test_the_text_of_a_stream_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.jsonl.gz", gzip.compress(b"\xef\xbb\xbf" + text(run("a")) + b"\n"))
+    assert scan(tmp_path / "spool", path).run_ids == ["a"]

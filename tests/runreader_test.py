@@ -165,8 +165,16 @@ def test_the_last_of_repeated_keys_counts():
 def test_depth_at_the_limit():
     data = OPEN + b'"x":%b}' % (b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1))
     assert read(data) == (KEYS, data)
-    with pytest.raises(InvalidRunError, match="nested deeper"):
-        read(event(data))
+    assert read(event(data)) == (KEYS, data)
+
+
+@pytest.mark.parametrize("payload", [b"[%b]", b'{"x":[%b]}'])
+def test_an_event_may_be_one_level_deeper_than_a_run(payload):
+    deep = b"[" * (MAX_DEPTH - 1) + b"]" * (MAX_DEPTH - 1)
+    deeper = payload % deep
+    for data in (event(OPEN + b'"x":%b}' % deeper), event(RUN)[:-1] + b',"x":[%b]}' % deeper):
+        with pytest.raises(InvalidRunError, match="nested deeper"):
+            read(data)
 
 
 def test_many_containers_are_not_depth():

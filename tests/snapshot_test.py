@@ -46,6 +46,9 @@ def snapshot(*runs: Run, **further: object) -> bytes:
     return javascript({"taskId": "t", "lastRunAt": runs[-1]["timestamp"], "runs": runs, **further})
 
 
+DEEP = b"[" * 600 + b"]" * 600
+
+
 class Place:
     """A store in a folder of its own."""
 
@@ -168,6 +171,26 @@ def test_what_stands_already_is_not_written_again_and_takes_no_lock(place: Place
     assert version_of(str(place.runs)) == before
 
 
+def test_an_entry_that_the_orchestrator_has_rounded_is_unchanged(place: Place) -> None:
+    exact = javascript(run("a", "1", {"n": 12345678901234567890, "m": [1]}))
+    exact = exact.replace(b"[\n      1\n    ]", b"[1e400, 1.0, -0]")
+    rounded = snapshot(run("a", "1", {"n": 12345678901234567000, "m": [None, 1, 0]}))
+    place.write("runs.json", rounded)
+    assert place.store().record_run(exact) is Side.UNCHANGED
+    assert place.runs.read_bytes() == rounded
+    assert place.store().record_runs([exact, run("b", "2")]) == [Side.UNCHANGED, Side.PERSISTED]
+    expected = snapshot(run("a", "1", {"n": 12345678901234567000, "m": [None, 1, 0]}), run("b", "2"))
+    assert place.runs.read_bytes() == expected
+
+
+def test_a_snapshot_is_respelled_as_a_whole(place: Place) -> None:
+    kept = snapshot(run("a", "1", {"b": 1, "n": 0.5}), run("b", "2", 7))
+    place.write("runs.json", kept.replace(b"0.5", b'5e-1,\n        "1": 1.0').replace(b"7", b"7.00"))
+    place.store().record_run(run("c", "3"))
+    expected = snapshot(run("a", "1", {"1": 1, "b": 1, "n": 0.5}), run("b", "2", 7), run("c", "3"))
+    assert place.runs.read_bytes() == expected
+
+
 def test_force_writes_what_stands_already(place: Place) -> None:
     place.store().record_run(run("a", "1"))
     before = os.stat(place.runs).st_ino
@@ -228,6 +251,12 @@ def test_a_legacy_state_is_the_start_and_is_never_written(place: Place) -> None:
         javascript({"taskId": "u", "runs": [run("a", "1")]}),
         b'{"taskId":"t","runs":{}}',
         b"\xff",
+        b"\xef\xbb\xbf" + javascript({"taskId": "t", "runs": [run("a", "1")]}),
+        javascript({"taskId": "u", "lastRunAt": "1", "runs": [{"anything": 1}, None]}),
+        b'{"taskId":"u","runs":[],"x":"\xff","y":%b}' % DEEP,
+        b'{"taskId":"t","runs":{"x":"\xff"},"y":%b}' % DEEP,
+        b'{"taskId":"t","runs":["\xff",NaN]}',
+        b'{"taskId":"t","runs":[],"taskId":"u","y":%b}' % DEEP,
     ],
 )
 def test_any_other_state_json_is_none_of_ours(place: Place, state: bytes) -> None:
@@ -235,6 +264,21 @@ def test_any_other_state_json_is_none_of_ours(place: Place, state: bytes) -> Non
     place.store().record_run(run("b", "2"))
     assert place.runs.read_bytes() == snapshot(run("b", "2"))
     assert place.state.read_bytes() == state
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        b'{"taskId":"t","runs":[{"runId":"a","timestamp":"1","x":"\xff"}]}',
+        b'{"taskId":"t","runs":[{"runId":"a","timestamp":"1","x":%b}]}' % DEEP,
+        b'{"taskId":"t","runs":[],"x":%b,"y":"\xff"}' % DEEP,
+    ],
+)
+def test_a_legacy_state_that_the_orchestrator_alone_can_read_is_an_error(place: Place, state: bytes) -> None:
+    place.write("state.json", state)
+    with pytest.raises(SnapshotError, match=r"state\.json: "):
+        place.store().record_run(run("b", "2"))
+    assert place.names() == ["state.json"]
 
 
 def test_a_legacy_state_with_a_broken_entry_is_an_error(place: Place) -> None:

@@ -1,7 +1,7 @@
 """The one text of a JSON value: that of JavaScript's ``JSON.stringify(value, null, 2)``.
 
-Text is laid out anew without decoding it, so that numbers keep their spelling and
-repeated keys stay (docs/formats.md, "JSON fidelity"; docs/decisions/0001-json-text.md).
+Text is laid out anew without decoding it, then respelled where JavaScript spells it otherwise
+(docs/formats.md, "JSON fidelity"; docs/decisions/0001-json-text.md, 0018-as-javascript.md).
 Nothing here keeps state: everything may be called from several threads at once.
 """
 
@@ -11,6 +11,7 @@ import json
 import re
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import TypeVar
 
 import msgspec
@@ -18,46 +19,77 @@ import msgspec
 from ..errors import InvalidRunError
 from ..limits import require_thread
 from .jsonescapes import mark_lone_surrogates, needs_respelling, respell
-from .spelling import as_doubles, javascript_number, spell_as_javascript
+from .spelling import are_alike, as_doubles, spell_as_javascript
 
 A = TypeVar("A")
 T = TypeVar("T")
 
 MAX_DEPTH = 512
-"""How deep arrays and objects may be nested in one document."""
+"""How deep arrays and objects may be nested in one run."""
 
 SPACE = b" \t\r\n"
 """What may stand between the tokens of JSON text."""
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-# Text that nests deeper indents a line by MAX_DEPTH levels, and on that line there is one
-# more level or an empty container. It cannot be shorter than the indentation on the way down.
-_TOO_DEEP = re.compile(rb"\n {%d}(?:  |.*(?:\[\]|\{\}),?$)" % (2 * MAX_DEPTH), re.MULTILINE)
-_TOO_DEEP_LENGTH = MAX_DEPTH * (MAX_DEPTH + 1)
+TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
+"""The message of the error."""
 
 _dumps = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
 
 REFUSALS = (msgspec.MsgspecError, ValueError, RecursionError)
 """What msgspec raises for text that it does not take. Which of them it is differs between its versions."""
 
-# The last string of incomplete text lacks its closing quote.
-_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*("|\\?\Z)|[\[\]{}]', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 
-_STRING_OR_EXPONENT = re.compile(r'"(?:[^"\\]|\\.)*"|-?\d+(?:\.\d+)?e[-+]\d+')
+# What is left of incomplete text from its error on; escapes at its end are removed before.
+_LAST_ESCAPES = re.compile(r"(?:\\(?:u[0-9a-fA-F]{0,4})?)+\Z")
+_CUT_VALUE = re.compile(r'|-|"[^\x00-\x1f]*|t(?:ru?)?|f(?:al?s?)?|n(?:ul?)?')
+_CUT_NUMBER = re.compile(r"\.|[eE][-+]?")
 
 
-def canonical(data: bytes) -> bytes:
-    """The text of ``JSON.stringify(value, null, 2)`` for one JSON document in UTF-8.
+def canonical(data: bytes, *, around: int = 0) -> bytes:
+    """The text of ``JSON.stringify(JSON.parse(data), null, 2)`` for one JSON document in UTF-8.
 
-    Numbers keep their spelling and objects all their keys in their order. Raises
-    InvalidRunError where ``data`` is not valid JSON or nests deeper than MAX_DEPTH.
+    Only numbers that would lose digits keep their spelling. Raises InvalidRunError where
+    ``data`` is not valid JSON or nests deeper than MAX_DEPTH; ``around``: how many levels more
+    there may be, as around the runs of a snapshot.
     """
+    return spell_as_javascript(lay_out(data, around=around))
+
+
+def lay_out(data: bytes, *, around: int = 0) -> bytes:
+    """The same, while numbers keep their spelling and objects all their members in their order."""
     text = parse(data, _format)
-    if len(text) > _TOO_DEEP_LENGTH and _TOO_DEEP.search(text):
-        raise _too_deep()
+    if _is_deeper(text, MAX_DEPTH + around):
+        raise InvalidRunError(TOO_DEEP)
     return respell(text) if needs_respelling(data) else text
+
+
+def _is_deeper(text: bytes, levels: int) -> bool:
+    # Text that nests deeper indents a line by so many levels, and on that line there is one more
+    # level or an empty container. It cannot be shorter than the indentation on the way down.
+    return len(text) > levels * (levels + 1) and _deeper_than(levels).search(text) is not None
+
+
+@cache
+def _deeper_than(levels: int) -> re.Pattern[bytes]:
+    return re.compile(rb"\n {%d}(?:  |.*(?:\[\]|\{\}),?$)" % (2 * levels), re.MULTILINE)
+
+
+def shallow(data: bytes) -> bytes:
+    """A document without what its lists and objects hold that are items of its own; never raises."""
+    kept, depth, start = [], 0, 0
+    for token in _STRING_OR_BRACKET.finditer(data):
+        if token[0] in (b"[", b"{"):
+            depth += 1
+            if depth == 2:
+                kept.append(data[start : token.end()])
+        elif token[0] in (b"]", b"}"):
+            depth -= 1
+            if depth == 1:
+                start = token.start()
+    return b"".join(kept) + data[start:]
 
 
 def reads_alike(one: bytes, other: bytes) -> bool:
@@ -67,9 +99,7 @@ def reads_alike(one: bytes, other: bytes) -> bool:
     doubles, of repeated names the last value counts, and the order of names does count. Equal
     bytes are alike whatever they are; otherwise InvalidRunError is raised as by ``canonical``.
     """
-    if one == other:
-        return True
-    return reading(one) == reading(other)
+    return one == other or reading(one) == reading(other)
 
 
 def reading(data: bytes) -> bytes:
@@ -77,11 +107,20 @@ def reading(data: bytes) -> bytes:
 
     Raises InvalidRunError as ``canonical`` does.
     """
-    return as_doubles(_as_javascript(data))
+    return as_doubles(canonical(data))
 
 
-def _as_javascript(data: bytes) -> bytes:
-    return spell_as_javascript(canonical(data))
+def holds(data: bytes, text: bytes) -> bool:
+    """Whether a file's bytes are a canonical text, or as the orchestrator writes what it reads from that.
+
+    That is with numbers rounded to doubles, while text that is laid out or spelled otherwise is another.
+    """
+    if data == text:
+        return True
+    try:
+        return canonical(data) == data and are_alike(data, text)
+    except InvalidRunError:
+        return False
 
 
 def nest(text: bytes, levels: int) -> bytes:
@@ -95,7 +134,7 @@ def unnest(text: bytes, levels: int) -> bytes:
 
 
 def encode(value: object) -> bytes:
-    """The canonical text of a Python object; a float keeps its point (``1.0``), as in text that has one.
+    """The canonical text of a Python object.
 
     Raises InvalidRunError for what JSON cannot hold: NaN, infinities, objects of other
     types, circular references, more than MAX_DEPTH levels.
@@ -104,13 +143,7 @@ def encode(value: object) -> bytes:
         text = _with_enough_stack(_dumps, value)
     except (TypeError, ValueError) as error:
         raise InvalidRunError("not a JSON value", str(error)) from None
-    if "e" in text:
-        text = _STRING_OR_EXPONENT.sub(_respell_exponent, text)
     return canonical(text.encode("utf-8", "backslashreplace"))  # surrogates become their escapes
-
-
-def _respell_exponent(found: re.Match[str]) -> str:
-    return found[0] if found[0].startswith('"') else javascript_number(float(found[0]))
 
 
 def string(value: str) -> bytes:
@@ -157,11 +190,7 @@ def _with_enough_stack(function: Callable[[A], T], argument: A) -> T:
     try:
         return future.result()
     except RecursionError:
-        raise _too_deep() from None
-
-
-def _too_deep() -> InvalidRunError:
-    return InvalidRunError(f"nested deeper than {MAX_DEPTH} levels")
+        raise InvalidRunError(TOO_DEEP) from None
 
 
 def _not_json(data: bytes, reason: str) -> InvalidRunError:
@@ -178,15 +207,20 @@ def _not_json(data: bytes, reason: str) -> InvalidRunError:
 
 
 def _is_incomplete(data: bytes) -> bool:
-    """Whether text ends within a string, a list or an object."""
-    closing = []
-    for token in _STRING_OR_BRACKET.finditer(data):
-        bracket = token[0]
-        if token[1] is not None:
-            if token[1] != b'"':
-                return True
-        elif bracket in b"[{":
-            closing.append(b"]" if bracket == b"[" else b"}")
-        elif not closing or closing.pop() != bracket:
-            return False
-    return bool(closing)
+    """Whether text is right as far as it goes, and ends within a list, an object or a string."""
+    text = _LAST_ESCAPES.sub("", data.decode())
+    try:
+        json.loads(text, parse_constant=_refuse, parse_int=str, parse_float=str)
+    except json.JSONDecodeError as error:
+        rest = text[error.pos :].lstrip()
+        before = text[: len(text) - len(rest)].rstrip()[-1:]
+        if before in ("", "[", "{", ":", ","):
+            return _CUT_VALUE.fullmatch(rest) is not None
+        return not rest or (before.isdigit() and _CUT_NUMBER.fullmatch(rest) is not None)
+    except REFUSALS:
+        return False
+    return False
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(name)

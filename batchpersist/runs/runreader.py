@@ -8,7 +8,7 @@ from ..errors import InvalidRunError, MissingKeyError
 from ..models import Keys, RunKeys
 from .identifiers import check_run_id, check_task_id
 from .jsonescapes import unmark
-from .jsontext import MAX_DEPTH, REFUSALS, SPACE, canonical, parse
+from .jsontext import MAX_DEPTH, REFUSALS, SPACE, canonical, lay_out, parse
 from .keynames import options_for
 from .rundocument import ABSENT, Document, DocumentDecoder, string
 
@@ -22,6 +22,9 @@ _PLAIN_TYPE = b'"run:completed"'
 _MAYBE_EVENT = re.compile(rb"[:\\]").search
 """In a type's text: a colon, or an escape that may stand for one."""
 
+
+_EVENT_LEVELS = 1
+"""How deep a run is nested in an event."""
 
 _KINDS = {b"[": "a list", b'"': "a string", b"t": "true", b"f": "false", b"n": "null"}
 """What JSON text is, by its first character."""
@@ -65,7 +68,7 @@ class RunReader:
                 data.decode()
             except UnicodeDecodeError:
                 return None
-        if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
+        if _may_be_deep(data):
             return None
         found = self._find_plain(data)
         return found and (_checked(found[0]), found[1])
@@ -89,9 +92,15 @@ class RunReader:
         return None if None in keys else (keys, data)
 
     def _read_any(self, data: bytes) -> tuple[RunKeys, bytes] | None:
+        found = self._find_any(data)
+        if found is not None and _may_be_deep(found[1]):
+            lay_out(found[1])  # only its formatted text shows
+        return found
+
+    def _find_any(self, data: bytes) -> tuple[RunKeys, bytes] | None:
         document = self._document(data)
-        if data.count(b"[") + data.count(b"{") > MAX_DEPTH:
-            canonical(data)  # it may be too deep, which only its formatted text shows
+        if _may_be_deep(data):
+            lay_out(data, around=_EVENT_LEVELS)
         if not bytes(document.type).startswith(b'"'):
             return self._run_keys(document, data), data
         if document.payload is not ABSENT:
@@ -108,7 +117,7 @@ class RunReader:
     def _document(self, data: bytes) -> Document:
         text = data.lstrip(SPACE)
         if not text.startswith(b"{"):
-            canonical(data)  # it may not be JSON at all
+            lay_out(data)  # it may not be JSON at all
             raise InvalidRunError("not a JSON object", f"it is {_KINDS.get(text[:1], 'a number')}")
         document: Document = parse(data, self._decoder.raw)
         return document
@@ -128,6 +137,10 @@ class RunReader:
         if not keys.timestamp.isascii():
             _check_encodable(self._names[2], keys.timestamp)
         return keys
+
+
+def _may_be_deep(data: bytes) -> bool:
+    return data.count(b"[") + data.count(b"{") > MAX_DEPTH
 
 
 def _checked(keys: RunKeys) -> RunKeys:

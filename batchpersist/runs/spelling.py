@@ -59,6 +59,11 @@ def as_doubles(text: bytes) -> bytes:
     return _spell_numbers(text, _nearest)
 
 
+def are_alike(one: bytes, other: bytes) -> bool:
+    """Whether JavaScript reads the same from two texts that ``spell_as_javascript`` gave."""
+    return one == other or as_doubles(one) == as_doubles(other)
+
+
 def javascript_number(value: float) -> str:
     """A finite float as JavaScript writes it: 1 for 1.0, 0.00001 for 1e-05, 1e-7 for 1e-07."""
     text = repr(value)  # the shortest digits that give the number back, as in JavaScript

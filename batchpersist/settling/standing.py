@@ -10,7 +10,8 @@ from enum import Enum
 from ..errors import ItemError
 from ..layout import Layout
 from ..planning.job import ShardJob, ShardRows
-from ..runs.jsontext import nest
+from ..runs.jsontext import holds, nest
+from ..runs.spelling import are_alike
 from ..snapshots.baseline import Baseline
 from ..snapshots.history import History
 from ..snapshots.snapshottext import ENTRY_LEVELS
@@ -65,7 +66,9 @@ def _look_up(
         return Standing.UNREADABLE
     if entry is None and manifest is None:
         return Standing.NEW
-    same = entry is not None and manifest == text and history.text(entry) == nest(text, ENTRY_LEVELS)
+    if entry is None or manifest is None:
+        return Standing.CHANGED
+    same = are_alike(history.text(entry), nest(text, ENTRY_LEVELS)) and holds(manifest, text)
     return Standing.UNCHANGED if same else Standing.CHANGED
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from ..errors import ItemError
 from ..models import Side
 from ..runs.jsontext import nest
+from ..runs.spelling import are_alike
 from .entries import Entries
 from .history import History
 from .merge import RunIdsAndTimes, is_regular, merge
@@ -49,7 +50,7 @@ class Composition:
     def compose(self, *, compare: bool) -> bool:
         """Settle the order and each run's side; False where the file is to stay as it is.
 
-        ``compare``: find out whose entries stand already with the same text (UNCHANGED);
+        ``compare``: find out whose entries JavaScript reads as it reads the run (UNCHANGED);
         otherwise all runs count as PERSISTED. A run that comes several times has the side of
         its last arrival. OSError and SnapshotError: the history cannot be read.
         """
@@ -131,7 +132,7 @@ class Composition:
         return nested
 
     def _standing(self, last: dict[str, int]) -> dict[int, int]:
-        """Which of the runs have an entry with the same text, and which entry."""
+        """Which of the runs have an entry that JavaScript reads alike, and which entry."""
         first: dict[str, int] = {}
         for entry, run_id in enumerate(self._history.entries.run_ids):
             if run_id in last:
@@ -142,7 +143,7 @@ class Composition:
         if self._timestamps[run] != self._history.entries.timestamps[entry]:
             return False
         text = self._text(run)
-        return text is not None and nest(text, ENTRY_LEVELS) == self._history.text(entry)
+        return text is not None and are_alike(nest(text, ENTRY_LEVELS), self._history.text(entry))
 
     def _side(self, run: int, last: dict[str, int], standing: dict[int, int]) -> Side:
         if run in self._failures:

@@ -17,7 +17,8 @@ import msgspec
 from ..errors import EntryKeyError, InvalidRunError, SnapshotError
 from ..memory import UNBOUNDED, MemoryBound
 from ..models import Keys
-from ..runs.jsontext import canonical, nest, parse, string
+from ..runs.jsontext import lay_out, nest, parse, string
+from ..runs.spelling import spell_as_javascript
 from .snapshottext import ENTRY_LEVELS, RUNS_END, SEPARATOR
 from .window import NotCanonicalError, Window
 
@@ -92,31 +93,37 @@ class EntryReader:
         """``block`` lacks the line that closes its last entry."""
         if not block.startswith(_OPEN):
             raise NotCanonicalError
-        inner = block[len(_OPEN) :].split(_BETWEEN)
+        texts = [b"%b%b%b" % (_OPEN, text, _CLOSE) for text in block[len(_OPEN) :].split(_BETWEEN)]
         found = self._read_at_once(block + _CLOSE) or [
-            self._read_one(text, len(entries) + number) for number, text in enumerate(inner, 1)
+            self._read_one(text, len(entries) + number) for number, text in enumerate(texts, 1)
         ]
-        for text, (run_id, timestamp) in zip(inner, found, strict=True):
-            entries.add(run_id, timestamp, len(_OPEN) + len(text) + len(_CLOSE))
+        for text, (run_id, timestamp) in zip(texts, found, strict=True):
+            if spell_as_javascript(text) != text:
+                raise NotCanonicalError
+            entries.add(run_id, timestamp, len(text))
 
     def _read_at_once(self, block: bytes) -> list[tuple[str, str]] | None:
         """The keys of a block of valid, canonical entries; None where that must be looked at one by one."""
         try:
-            if canonical(b'{"":[%b]}' % block) == b'{\n  "": [\n    %b\n  ]\n}' % block:
+            laid_out = lay_out(b'{"":[%b]}' % block, around=ENTRY_LEVELS)
+            if laid_out == b'{\n  "": [\n    %b\n  ]\n}' % block:
                 return list(map(self._keys_of, parse(b"[%b]" % block, self._decode)))
         except InvalidRunError:
             pass
         return None
 
-    def _read_one(self, inner: bytes, number: int) -> tuple[str, str]:
-        """With a key repeated or spelled as Python alone reads it, nested to the limit, or damaged."""
-        text = _OPEN + inner + _CLOSE
-        _check_canonical(text)
+    def _read_one(self, text: bytes, number: int) -> tuple[str, str]:
+        """With a key missing, repeated or spelled as Python alone reads it, or damaged."""
+        _check_layout(text)
         run_id, timestamp = (_string_after(_mark(name), text) for name in self._names)
         if run_id is None or timestamp is None:
-            name = self._names[0 if run_id is None else 1]
-            raise EntryKeyError("an entry of the snapshot lacks a key", f"entry {number}: {name}")
+            raise lacks_key(number, self._names[0 if run_id is None else 1])
         return run_id, timestamp
+
+
+def lacks_key(number: int, name: str) -> EntryKeyError:
+    """The error for an entry, numbered from 1, that has no string under the name."""
+    return EntryKeyError("an entry of the snapshot lacks a key", f"entry {number}: {name}")
 
 
 def check_entries(count: int, memory: MemoryBound) -> None:
@@ -125,12 +132,12 @@ def check_entries(count: int, memory: MemoryBound) -> None:
         raise SnapshotError("too many entries for the memory that is allowed", f"{count:,}")
 
 
-def _check_canonical(text: bytes) -> None:
+def _check_layout(text: bytes) -> None:
     try:
-        is_canonical = nest(canonical(text), ENTRY_LEVELS) == text
+        is_laid_out = nest(lay_out(text), ENTRY_LEVELS) == text
     except InvalidRunError as error:
         raise NotCanonicalError from error
-    if not is_canonical:
+    if not is_laid_out:
         raise NotCanonicalError
 
 

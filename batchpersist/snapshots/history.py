@@ -17,9 +17,9 @@ from ..errors import InvalidRunError, SnapshotError
 from ..memory import UNBOUNDED, MemoryBound
 from ..models import Keys
 from ..runs.jsontext import canonical, parse
-from .entries import Entries, EntryReader
+from .entries import Entries, EntryReader, lacks_key
 from .otherforms import read_other
-from .snapshottext import LIST_START, SEPARATOR, further_members, head, members
+from .snapshottext import LIST_START, SEPARATOR, further_members, head, head_of, members
 from .window import NotCanonicalError, Read, Window
 
 CHUNK = 64 << 10
@@ -131,7 +131,7 @@ def read_history(
     try:
         return _read_canonical(read, task_id, entry_reader, chunk, earlier or empty_history())
     except NotCanonicalError:
-        return _read_other(read, task_id, entry_reader, memory)
+        return _read_other(read, task_id, keys, memory)
 
 
 def _read_canonical(
@@ -139,6 +139,8 @@ def _read_canonical(
 ) -> History:
     window = Window(read, chunk)
     start = window.take_through(LIST_START, within=_LONGEST_HEAD)
+    if not start.startswith(head_of(task_id)):  # before its entries are looked at, which may be anything
+        raise NotCanonicalError
     entries = Entries(window.offset)
     # One is always left to be read: what comes behind it is to be looked at.
     shared = max(0, min(earlier.shared_with(read, window.offset), len(earlier.entries) - 1))
@@ -165,19 +167,23 @@ def _further(rest: bytes) -> bytes:
     return further
 
 
-def _read_other(read: Read, task_id: str, entry_reader: EntryReader, memory: MemoryBound) -> History:
+def _read_other(read: Read, task_id: str, keys: Keys, memory: MemoryBound) -> History:
     runs, further, last_run_at = read_other(read, task_id, memory)
     entries = Entries(len(_LIST_OPEN))
     if runs != b"[]":
         try:
-            entry_reader.read(Window(_reader(runs), CHUNK, len(_LIST_OPEN)), entries)
+            EntryReader(keys, memory).read(Window(_reader(runs), CHUNK, len(_LIST_OPEN)), entries)
         except NotCanonicalError as error:
-            items = parse(runs, _decode_list)
-            number = next(
-                number for number, item in enumerate(items, 1) if not bytes(item).startswith(b"{\n")
-            )
-            raise SnapshotError("an entry of the snapshot is not an object", f"entry {number}") from error
+            raise _wrong_entry(list(map(bytes, parse(runs, _decode_list))), keys) from error
     return History(_reader(runs), entries, further, last_run_at=last_run_at)
+
+
+def _wrong_entry(items: list[bytes], keys: Keys) -> SnapshotError:
+    """Why a list of valid JSON is no list of entries."""
+    number, item = next(found for found in enumerate(items, 1) if not found[1].startswith(b"{\n"))
+    if item == b"{}":
+        return lacks_key(number, keys.run)
+    return SnapshotError("an entry of the snapshot is not an object", f"entry {number}")
 
 
 def _reader(data: bytes) -> Read:

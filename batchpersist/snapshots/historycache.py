@@ -99,7 +99,7 @@ def note(
 
 def _start(version: Version) -> bytes:
     """What a record of this version begins with, so that others need not be read."""
-    return f"batchpersist history 1 {sys.byteorder} {' '.join(map(str, version))}\n".encode()
+    return f"batchpersist history 2 {sys.byteorder} {' '.join(map(str, version))}\n".encode()
 
 
 def _digest(start: bytes, content: bytes) -> bytes:

@@ -8,11 +8,10 @@ behind all of them or before all of them. So one sort at the end serves all arri
 
 from __future__ import annotations
 
-from bisect import bisect_right
+import string
 from collections.abc import Sequence
 from itertools import chain, islice
 from operator import le
-from typing import Any
 
 RunIdsAndTimes = tuple[Sequence[str], Sequence[str]]
 """Of some runs: their ids, and their timestamps."""
@@ -23,7 +22,7 @@ def merge(history: RunIdsAndTimes, arrivals: RunIdsAndTimes) -> list[int]:
 
     In the result ``i >= 0`` stands for item i of the history, kept as it is, and ``-1 - j``
     for arrival j. An arrival replaces the first entry of its run, as JavaScript's ``findIndex``
-    finds it; further entries of the same run stay. Timestamps compare as JavaScript strings do.
+    finds it; further entries of the same run stay. Timestamps compare as ``localeCompare`` does.
 
     O((n + k) log(n + k)) for n sorted entries and k arrivals in any order; O(n + k log k), and
     little of it, where none of them replaces another. An unsorted history costs O(n) an
@@ -62,16 +61,12 @@ def is_regular(run_ids: Sequence[str], timestamps: Sequence[str]) -> bool:
 
 
 def is_sorted(timestamps: Sequence[str]) -> bool:
-    """Whether none is less than the one before it, as JavaScript compares strings."""
+    """Whether none is less than the one before it, as ``localeCompare`` has it."""
     return _is_sorted(_comparable(list(timestamps)))
 
 
-def _record_unsorted(order: list[int], upcoming: range, run_ids: list[str], times: list[Any]) -> int:
-    """Record literally, up to and including the first replacement; returns how many were recorded.
-
-    The binary search goes over the list as it stands, though unsorted: ``bisect_right`` takes
-    the very steps that the orchestrator's search takes (lo + hi >> 1, then <=).
-    """
+def _record_unsorted(order: list[int], upcoming: range, run_ids: list[str], times: list[str]) -> int:
+    """Record literally, up to and including the first replacement; returns how many were recorded."""
     standing = {run_ids[item] for item in order}
     standing_times = [times[item] for item in order]
     for recorded, item in enumerate(upcoming, 1):
@@ -80,14 +75,29 @@ def _record_unsorted(order: list[int], upcoming: range, run_ids: list[str], time
             order[next(at for at, other in enumerate(order) if run_ids[other] == run_id)] = item
             order.sort(key=times.__getitem__)
             return recorded
-        at = len(order) if time >= standing_times[-1] else bisect_right(standing_times, time)
+        at = len(order) if time >= standing_times[-1] else _place(standing_times, time)
         order.insert(at, item)
         standing_times.insert(at, time)
         standing.add(run_id)
     return len(upcoming)
 
 
-def _record_sorted(order: list[int], upcoming: range, run_ids: list[str], times: list[Any]) -> list[int]:
+def _place(times: list[str], time: str) -> int:
+    """Where the orchestrator's binary search ends, over times as they stand, though unsorted.
+
+    With other steps (``bisect`` has others) it would end elsewhere.
+    """
+    low, high, place = 0, len(times) - 1, len(times)
+    while low <= high:
+        middle = (low + high) >> 1
+        if times[middle] > time:
+            place, high = middle, middle - 1
+        else:
+            low = middle + 1
+    return place
+
+
+def _record_sorted(order: list[int], upcoming: range, run_ids: list[str], times: list[str]) -> list[int]:
     """Record into a sorted list by giving each item a rank among those of its timestamp.
 
     A new run goes behind all of its timestamp. So does a replacement that became earlier: the
@@ -125,12 +135,34 @@ def _record_sorted(order: list[int], upcoming: range, run_ids: list[str], times:
     return merged
 
 
-def _comparable(times: list[str]) -> list[Any]:
-    """Keys that compare as the strings do in JavaScript: by UTF-16 code units."""
-    if all(map(str.isascii, times)):
-        return times
-    return [time.encode("utf-16-be", "surrogatepass") for time in times]
-
-
-def _is_sorted(times: list[Any]) -> bool:
+def _is_sorted(times: list[str]) -> bool:
     return all(map(le, times, islice(times, 1, None)))
+
+
+_USUAL = "0000-00-00T00:00:00.000Z"
+"""The orchestrator's own form, digits aside: the collation has the order of the strings themselves."""
+
+_DIGITS = str.maketrans(string.digits, "0" * 10)
+
+_COLLATION = (
+    *"\t\n\v\f\r _-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$0123456789",
+    *map("".join, zip(string.ascii_lowercase, string.ascii_uppercase, strict=True)),
+)
+"""ASCII characters in the order of ICU's root collation; those of one rank differ in case."""
+
+_RANKS = {
+    **dict.fromkeys(range(128)),  # ignored: other control characters
+    **{ord(each): chr(rank) for rank, characters in enumerate(_COLLATION, 1) for each in characters},
+}
+_CASES = {code: rank and ("\2" if chr(code).isupper() else "\1") for code, rank in _RANKS.items()}
+
+
+def _comparable(times: list[str]) -> list[str]:
+    """Keys that compare as the strings do by JavaScript's ``localeCompare``.
+
+    That is ICU's root collation: all ranks first, then case, lower before upper. Beyond ASCII the
+    keys compare by code points, behind all of ASCII.
+    """
+    if "\n".join(times).translate(_DIGITS) == "\n".join([_USUAL] * len(times)):
+        return times
+    return [f"{time.translate(_RANKS)}\0{time.translate(_CASES)}" for time in times]

@@ -7,15 +7,16 @@ from typing import NamedTuple
 
 from ..errors import InvalidRunError, SnapshotError
 from ..memory import UNBOUNDED, MemoryBound
-from ..runs.jsontext import canonical, string
-from .snapshottext import further_members, members
+from ..runs.jsontext import TOO_DEEP, canonical, shallow, string
+from .snapshottext import ENTRY_LEVELS, further_members, members
 from .window import Read
 
 _BLOCK = 1 << 20
 
 
 class NotASnapshotError(SnapshotError):
-    """Not this task's snapshot at all: it does not parse, is another task's, or has no list of runs."""
+    """Not this task's snapshot at all, to the orchestrator as well: it does not parse, is another task's, or
+    has no list of runs."""
 
 
 class NotAFileError(NotASnapshotError):
@@ -41,15 +42,20 @@ def read_other(read: Read, task_id: str, memory: MemoryBound = UNBOUNDED) -> Oth
 
     The only case in which a history lies in memory, several times over. Raises NotASnapshotError;
     where the file is torn (NULs in it, or its end is missing) without holding it in memory; SnapshotError
-    where there is no room for it.
+    where there is no room for it, and where the orchestrator may read a snapshot of the task though it
+    cannot be read here.
     """
     size = _refuse_torn(read)
     if not memory.holds_text(size):
         raise SnapshotError("laid out otherwise, and too large to be read whole", f"{size:,} bytes")
+    data = b"".join(_blocks(read))
     try:
-        text = canonical(b"".join(_blocks(read)))
+        text = canonical(data, around=ENTRY_LEVELS)
     except InvalidRunError as error:
-        raise NotASnapshotError("the snapshot does not parse", str(error)) from error
+        kind = SnapshotError if _may_be_snapshot(data, task_id) else NotASnapshotError
+        if error.message == TOO_DEEP:
+            raise kind("the snapshot is nested too deep", f"a run in it is {TOO_DEEP}") from error
+        raise kind("the snapshot does not parse", str(error)) from error
     if not text.startswith(b"{"):
         raise NotASnapshotError("the snapshot is not an object")
     found = members(text)
@@ -60,6 +66,21 @@ def read_other(read: Read, task_id: str, memory: MemoryBound = UNBOUNDED) -> Oth
     if not runs.startswith(b"["):
         raise NotASnapshotError("the snapshot's runs are not a list")
     return OtherForm(runs, further_members(found), found.get(b'"lastRunAt"', b""))
+
+
+def _may_be_snapshot(data: bytes, task_id: str) -> bool:
+    """Whether the orchestrator may read the task's snapshot from text that is not valid here.
+
+    It reads any depth, and takes bytes that are no UTF-8 for U+FFFD.
+    """
+    text = data.decode(errors="replace").encode()
+    try:
+        found = members(canonical(shallow(text)))
+        canonical(text, around=ENTRY_LEVELS)
+    except InvalidRunError as error:
+        if error.message != TOO_DEEP:
+            return False
+    return found.get(b'"taskId"') == string(task_id) and found.get(b'"runs"', b"").startswith(b"[")
 
 
 def _refuse_torn(read: Read) -> int:

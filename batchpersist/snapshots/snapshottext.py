@@ -23,9 +23,14 @@ KNOWN = (b'"taskId"', b'"lastRunAt"', b'"runs"')
 _MEMBER = re.compile(rb'^  ("(?:[^"\\]|\\.)*"): ', re.MULTILINE)
 
 
+def head_of(task_id: str) -> bytes:
+    """What every snapshot of the task begins with."""
+    return b'{\n  "taskId": %b,\n  "lastRunAt": ' % string(task_id)
+
+
 def head(task_id: str, last_run_at: str) -> bytes:
     """Everything before the first entry."""
-    return b'{\n  "taskId": %b,\n  "lastRunAt": %b,%b' % (string(task_id), string(last_run_at), LIST_START)
+    return b"%b%b,%b" % (head_of(task_id), string(last_run_at), LIST_START)
 
 
 def tail(further: bytes) -> bytes:

@@ -19,12 +19,13 @@ from typing import Any, NamedTuple
 sys.path.append(str(Path(__file__).parents[1]))  # the suite's helpers
 
 from jsonspelling import TOKEN, reference
+from model import js_number
 
 from batchpersist.errors import InvalidRunError, SnapshotError
 from batchpersist.locking.lockowner import OwnerState, parse, state_of
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.runs.identifiers import JAVASCRIPT_WHITESPACE
-from batchpersist.runs.jsontext import MAX_DEPTH, canonical, nest
+from batchpersist.runs.jsontext import BYTE_ORDER_MARK, MAX_DEPTH, canonical, nest
 from batchpersist.runs.runreader import RunReader
 from batchpersist.snapshots.history import read_history
 from batchpersist.sources import jsonfile, ndjson
@@ -40,14 +41,14 @@ class Number(NamedTuple):
     text: str
 
 
-def strict(data: bytes) -> tuple[Any, str] | None:
+def strict(data: bytes, around: int = 0) -> tuple[Any, str] | None:
     """The value and the text of a JSON document that is to be accepted; None: it is to be refused.
 
-    RFC 8259 in UTF-8 without a byte order mark, nested no deeper than MAX_DEPTH.
+    RFC 8259 in UTF-8 without a byte order mark, nested no deeper than MAX_DEPTH and what is ``around`` a run.
     """
     try:
         text = data.decode()
-        if _depth(text) > MAX_DEPTH:
+        if _depth(text) > MAX_DEPTH + around:
             return None
         return json.loads(text, parse_int=Number, parse_float=Number, parse_constant=_refuse), text
     except ValueError:
@@ -82,7 +83,7 @@ def canonical_text(data: bytes) -> None:
 
 def run_reader(data: bytes) -> None:
     """What is read as a run is valid and whole, and has the keys that Python finds."""
-    valid = strict(data)
+    valid = strict(data, around=1)
     try:
         found = _reader.read(data)
     except InvalidRunError:
@@ -101,8 +102,9 @@ def run_reader(data: bytes) -> None:
 def lines(data: bytes) -> None:
     """Ranges share out the lines of a file, wherever they are cut; the first bytes say where."""
     cuts, data = sorted(data[:3]), data[3:]
-    expected, offset = [], 0
-    for line in data.split(b"\n"):
+    offset = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
+    expected = []
+    for line in data[offset:].split(b"\n"):
         text = line.strip(b" \t\r")
         expected.append((offset + len(line) - len(line.lstrip(b" \t\r")) if text else offset, text))
         offset += len(line) + 1
@@ -115,7 +117,7 @@ def lines(data: bytes) -> None:
 
 def json_list(data: bytes) -> None:
     """A list's items are its documents, each where it says; what is no list is one document."""
-    valid = strict(data)
+    valid = strict(data.removeprefix(BYTE_ORDER_MARK))
     with _file(data) as path:
         try:
             documents = list(jsonfile.documents(path))
@@ -136,7 +138,7 @@ def _has_surrogates(data: bytes) -> bool:
 
 def snapshot(data: bytes) -> None:
     """A snapshot is refused, or its entries are those that Python finds, in canonical text."""
-    valid = strict(data)
+    valid = strict(data, around=2)
     expected = _entries(valid[0]) if valid is not None else None
     read = partial(_slice, data)
     for chunk in (1 << 16, 7):
@@ -148,7 +150,7 @@ def snapshot(data: bytes) -> None:
         assert expected is not None
         assert history.keys == [(entry["runId"], entry["timestamp"]) for entry in expected]
         texts = [history.text(number) for number in range(len(expected))]
-        assert [strict(text)[0] for text in texts] == expected  # type: ignore[index]
+        assert [strict(text)[0] for text in texts] == _respelled(expected)  # type: ignore[index]
         assert all(nest(canonical(text), 2) == text for text in texts)
         assert not history.is_canonical or canonical(data) == data
 
@@ -165,6 +167,14 @@ def _entries(value: Any) -> list[dict[str, Any]] | None:
         if type(run.get("runId")) is not str or type(run.get("timestamp")) is not str:
             return None
     return runs
+
+
+def _respelled(value: Any) -> Any:
+    if isinstance(value, Number):
+        return Number(js_number(value.text))
+    if isinstance(value, dict):
+        return {name: _respelled(item) for name, item in value.items()}
+    return list(map(_respelled, value)) if isinstance(value, list) else value
 
 
 def _slice(data: bytes, size: int, offset: int) -> bytes:
