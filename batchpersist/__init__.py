@@ -38,7 +38,7 @@ _HOMES = {
     "RepairOptions": "repair",
     "RepairReport": "repair",
     "RunManifestWriter": "settling.manifest",
-    "Selection": "planning.plan",
+    "Selection": "planning.selection",
     "Side": "models",
     "SnapshotError": "errors",
     "SourceMissingError": "errors",

@@ -26,7 +26,7 @@ from .models import Side as Side
 from .models import Waiting as Waiting
 from .operations.retry import retry_batch as retry_batch
 from .options import BatchOptions as BatchOptions
-from .planning.plan import Selection as Selection
+from .planning.selection import Selection as Selection
 from .preview import Preview as Preview
 from .preview import preview_batch as preview_batch
 from .repair import RepairOptions as RepairOptions

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timezone
+import re
+from datetime import date, datetime, timedelta, timezone
 
 
 def utc_text(moment: datetime | None = None) -> str:
@@ -60,3 +61,90 @@ def clock_time(count: int, digits: int) -> str:
     minutes, second = divmod(seconds, 60)
     hour, minute = divmod(minutes, 60)
     return f"{hour:02}:{minute:02}:{second:02}" + (f".{fraction:0{digits}}" if digits else "")
+
+
+_ISO = re.compile(
+    r"""
+    (?P<year> [-+]\d{6} | \d{4}) - (?P<month> \d\d) - (?P<day> \d\d)
+    (?P<clock>
+        [T ] (?P<hour> \d\d) : (?P<minute> \d\d) (?: : (?P<second> \d\d) (?: [.,] (?P<fraction> \d+) )? )?
+        \ ? (?P<zone> Z | (?P<sign> [-+]) (?P<hours> \d\d) (?: :? (?P<minutes> \d\d) )? )?
+    )?
+    """,
+    re.VERBOSE | re.IGNORECASE | re.ASCII,
+)
+_SECOND = 10**9
+
+
+def instant(text: str) -> int:
+    """The instant that an ISO 8601 text names, in nanoseconds since 1970; UTC where it has no time zone.
+
+    A day alone is its first instant. Takes what JavaScript writes, years of six digits included, and what
+    Python, RFC 3339 and databases do. Raises ValueError.
+    """
+    found = _ISO.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is not a time in ISO 8601")
+    year, month, day, hour, minute, second, hours, minutes = (int(found[name] or 0) for name in _NUMBERS)
+    if hour > 24 or minute > 59 or second > 60 or minutes > 59 or (hour == 24 and (minute or second)):
+        raise ValueError(f"{text!r} is not a time of day")
+    like = 2000 + year % 400  # a year of the same calendar
+    days = date(like, month, day).toordinal() - _FIRST.toordinal() + _FIRST_DAYS
+    days += (year - like) // 400 * _CYCLE_DAYS
+    offset = (hours * 60 + minutes) * (-1 if found["sign"] == "-" else 1)
+    seconds = ((days * 24 + hour) * 60 + minute - offset) * 60 + second
+    return seconds * _SECOND + int((found["fraction"] or "")[:9].ljust(9, "0"))
+
+
+_NUMBERS = ("year", "month", "day", "hour", "minute", "second", "hours", "minutes")
+
+_UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
+_UNIT = r"(w|weeks?|d|days?|h|hr|hrs|hours?|m|min|mins|minutes?|s|sec|secs|seconds?)"
+_SPAN = re.compile(rf"(?:\d{{1,9}}(?:\.\d+)?\s*{_UNIT}\s*)+", re.IGNORECASE | re.ASCII)
+_SPAN_PART = re.compile(rf"(\d+(?:\.\d+)?)\s*{_UNIT}", re.IGNORECASE | re.ASCII)
+
+
+def span(text: str) -> float:
+    """Seconds of a time span: ``90m``, ``1h30m``, ``2 days``. Raises ValueError."""
+    if not _SPAN.fullmatch(text.strip()):
+        raise ValueError(f"{text!r} is not a time span")
+    return sum(float(number) * _UNITS[unit[0].lower()] for number, unit in _SPAN_PART.findall(text))
+
+
+def period(text: str, now: datetime | None = None) -> tuple[str, str]:
+    """Start and end, as ISO text in UTC, of what a person calls a time: of an instant both are the same.
+
+    That is ISO 8601 (a day alone is all of it), ``now``, ``today``, ``yesterday``, or how long ago: ``7d``,
+    ``2 days ago``. Raises ValueError.
+    """
+    moment = (now or datetime.now(timezone.utc)).astimezone(timezone.utc)
+    words = text.strip().lower()
+    if words in _DAYS_AGO:
+        words = (moment - timedelta(days=_DAYS_AGO[words])).date().isoformat()
+    try:
+        at = instant(words) if _BEGINS_AS_DATE.match(words) else instant(moment.isoformat()) - _ago(words)
+    except ValueError:
+        raise ValueError(
+            f"{text!r} is not an ISO date or time such as 2026-01-31 or 2026-01-31T12:00:00Z,"
+            " nor one such as 7d, 12h, '2 days ago', yesterday, today or now"
+        ) from None
+    length = 86_400 * _SECOND if _DAY_ALONE.fullmatch(words) else 0
+    return _instant_text(at), _instant_text(at + length)
+
+
+_DAYS_AGO = {"today": 0, "yesterday": 1}
+_BEGINS_AS_DATE = re.compile(r"[-+]?\d+-")
+_DAY_ALONE = re.compile(r"(?:[-+]\d{6}|\d{4})-\d\d-\d\d", re.ASCII)
+
+
+def _ago(words: str) -> int:
+    """Nanoseconds."""
+    seconds = 0.0 if words == "now" else span(words.removeprefix("-").removesuffix("ago"))
+    return round(seconds * _SECOND)
+
+
+def _instant_text(nanoseconds: int) -> str:
+    """In JavaScript's form; with more digits only where the instant has some."""
+    milliseconds, rest = divmod(nanoseconds, 10**6)
+    text = javascript_time(milliseconds)
+    return f"{text[:-1]}{rest:06}Z" if rest else text

@@ -14,7 +14,7 @@ from .layout import Layout
 from .locking.locks import LockPolicy
 from .memory import MemoryBound
 from .models import DEFAULT_KEYS, Durability, Keys, RetryOf
-from .planning.plan import Selection
+from .planning.selection import Selection
 from .runs.partition import Partition
 from .scheduling.executors import POOL_RUNS
 from .scheduling.policy import FailurePolicy

@@ -22,7 +22,7 @@ from batchpersist.locking.batchlock import BatchLock
 from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Event, Progress, RunFailure
 from batchpersist.options import BatchOptions
-from batchpersist.planning.plan import Selection
+from batchpersist.planning.selection import Selection
 from batchpersist.preview import preview_batch
 from batchpersist.scheduling import scancalls
 from batchpersist.scheduling.policy import FailurePolicy

@@ -34,7 +34,7 @@ from batchpersist.layout import Layout
 from batchpersist.models import Durability, Keys, ShardOutcome
 from batchpersist.options import BatchOptions
 from batchpersist.planning.job import ShardJob
-from batchpersist.planning.plan import Selection
+from batchpersist.planning.selection import Selection
 from batchpersist.preview import preview_batch
 from batchpersist.scheduling import scancalls
 from batchpersist.scheduling.crew import Crew

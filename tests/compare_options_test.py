@@ -10,7 +10,7 @@ from batchpersist.compare.options import CompareOptions, Roots, Variant, turns
 from batchpersist.errors import UsageError
 from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Durability, Keys
-from batchpersist.planning.plan import Selection
+from batchpersist.planning.selection import Selection
 
 
 def questions(modes: tuple[str, ...], workers: tuple[int, ...]) -> dict[str, list[str]]:
@@ -56,7 +56,7 @@ def test_parallel_with_one_worker_is_paired_unless_that_is_not_there() -> None:
 def test_what_each_tells_the_engine(variant: Variant, told: tuple[str, str, int]) -> None:
     options = CompareOptions(
         keys=Keys("a", "b", "c"),
-        selection=Selection(("t*",), "2026", "2027", 99),
+        selection=Selection(("t*",), "2026-01-01", "2026-12-31", 99),
         durability=Durability.NONE,
         lock=LockPolicy(attempts=2),
         force=True,
@@ -64,7 +64,7 @@ def test_what_each_tells_the_engine(variant: Variant, told: tuple[str, str, int]
     batch = options.batch_options(variant, Roots("o", "r", "m"), limit=7)
     assert (batch.commit, batch.pair, batch.workers) == told
     assert (batch.out_dir, batch.runs_dir, batch.metrics) == ("o", "r", "m")
-    assert batch.selection == Selection(("t*",), "2026", "2027", 7)
+    assert batch.selection == Selection(("t*",), "2026-01-01", "2026-12-31", 7)
     assert (batch.keys, batch.durability, batch.lock, batch.force) == (
         options.keys,
         options.durability,

@@ -64,7 +64,11 @@ def test_what_is_shown_is_what_a_batch_gets(monkeypatch: pytest.MonkeyPatch) -> 
     write('{"taskId": "t", "runId": "r", "timestamp": "2026-01-03"}\n', "runs.jsonl")
     assert invoke("run", "--runs-dir", "r").output == ""
     config = json.loads(Path("a/metrics.json").read_bytes())["config"]
-    assert (config["lock_attempts"], config["since"], config["runs_dir"]) == (3, "2026-01-02", "r")
+    assert (config["lock_attempts"], config["since"], config["runs_dir"]) == (
+        3,
+        "2026-01-02T00:00:00.000Z",
+        "r",
+    )
     assert Path("r/t/r/manifest.json").exists()
 
 

@@ -24,7 +24,7 @@ from batchpersist.layout import Layout
 from batchpersist.models import Continuing, Durability, Event, Failure, Progress
 from batchpersist.operations.status import batch_statuses
 from batchpersist.options import BatchOptions
-from batchpersist.planning.plan import Selection
+from batchpersist.planning.selection import Selection
 from batchpersist.scheduling.policy import FailurePolicy
 from batchpersist.settling.journal import QuarantineEntry, ShardEntry, encode_entry, read_journal
 from batchpersist.stamps import stamp_at

@@ -135,7 +135,7 @@ def test_roots_keys_selection_and_places_are_the_batch_s_wherever_it_is_retried(
     assert result.exit_code == 0, result.output
     assert [entry["r"] for entry in json.loads((folder / path).read_text())["runs"]] == ["r4", "r7"]
     told = json.loads((folder / "told.json").read_text())
-    assert (told["counts"]["persisted"], told["config"]["since"]) == (2, "2026-01-03")
+    assert (told["counts"]["persisted"], told["config"]["since"]) == (2, "2026-01-03T00:00:00.000Z")
     assert os.listdir() == []
 
 

@@ -32,7 +32,7 @@ from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
 from batchpersist.operations.status import batch_statuses
 from batchpersist.options import BatchOptions
-from batchpersist.planning.plan import Selection
+from batchpersist.planning.selection import Selection
 from batchpersist.preview import preview_batch
 from batchpersist.runs.partition import Partition
 from batchpersist.scheduling.policy import FailurePolicy

@@ -31,7 +31,7 @@ from batchpersist.models import Progress
 from batchpersist.operations.retry import retry_batch
 from batchpersist.operations.status import BatchStatus, batch_statuses
 from batchpersist.options import BatchOptions
-from batchpersist.planning.plan import Selection
+from batchpersist.planning.selection import Selection
 from batchpersist.report.sentences import IN_THE_FUTURE
 
 ROOT = Layout("out", ".runs")

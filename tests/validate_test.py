@@ -15,7 +15,7 @@ from batchpersist.batch import run_batch
 from batchpersist.cli.main import cli
 from batchpersist.operations.validate import validate_sources
 from batchpersist.options import BatchOptions
-from batchpersist.planning.plan import Selection
+from batchpersist.planning.selection import Selection
 from batchpersist.synthetic.generate import generate
 
 

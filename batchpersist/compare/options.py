@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..locking.locks import LockPolicy
 from ..models import DEFAULT_KEYS, Durability, Keys
 from ..options import WORK, BatchOptions
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 
 Mode = Literal["sequential", "paired", "parallel", "grouped"]
 """From the oldest to the newest; docs/compare.md says what each one does."""

@@ -16,7 +16,7 @@ from ..errors import BatchMissingError, UsageError
 from ..layout import Layout
 from ..models import Event, Keys, RetryKind, RetryOf
 from ..options import BatchOptions
-from ..planning.plan import Selection
+from ..planning.selection import Selection
 from ..runs.partition import Partition
 from ..sources import STANDARD_INPUT, is_remote, is_there
 from ..unsettled import Unsettled

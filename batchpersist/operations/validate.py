@@ -9,8 +9,9 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from ..models import DEFAULT_KEYS, Event, Keys
-from ..planning.plan import Selection, make_plan
-from ..scanning import scan_sources
+from ..planning.plan import make_plan
+from ..planning.selection import ALL_RUNS, Selection
+from ..scanning import rejected, scan_sources
 from ..scheduling.crew import Crew
 from ..scheduling.executors import POOL_RUNS
 from ..sources import Reject, discover
@@ -55,7 +56,7 @@ def validate_sources(
     sources: Sequence[str],
     *,
     keys: Keys = DEFAULT_KEYS,
-    selection: Selection = Selection(),
+    selection: Selection = ALL_RUNS,
     workers: int = 1,
     pool_runs: int = POOL_RUNS,
     watch: Callable[[Event], None] = lambda _event: None,
@@ -72,6 +73,8 @@ def validate_sources(
     ):
         index = scan_sources(discover(sources), crew, keys, spool, watch=watch, stop=stop)
     plan = make_plan(index.take_table(), selection, workers=1)
+    for reject in plan.refused:
+        watch(rejected(reject))
     totals = index.totals
     return Validation(
         discovered=totals.discovered,
@@ -85,6 +88,6 @@ def validate_sources(
         incomplete=totals.incomplete,
         unknown_suffixes=totals.unknown_suffixes,
         bytes_read=totals.bytes_read,
-        rejects=index.rejects,
+        rejects=[*index.rejects, *plan.refused],
         interrupted=index.cut_short,
     )

@@ -11,7 +11,6 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ..allocators import give_back
@@ -21,25 +20,13 @@ from ..models import Shard
 from ..runs.partition import Partition
 from ..sources import Reject
 from .casefolding import take_twins
+from .selection import Selection, of_tasks, select, timeless_rejects
 from .shards import KNOWN_SHARDS, SHARD_RUNS, TaskRows, bounds, cut, shard_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _ROWS_AT_ONCE = 1 << 17
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which of the discovered runs to settle. ``since`` is inclusive, ``until`` exclusive;
-    both compare as strings, as the contract's timestamps do."""
-
-    tasks: tuple[str, ...] = ()
-    """Shell patterns, any of which may match; empty: all tasks."""
-    since: str | None = None
-    until: str | None = None
-    limit: int | None = None
-    """As if the sources had ended after so many matching runs."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +40,7 @@ class Plan:
     other_shards: int
     """Rows of tasks that are other shards' (``Partition``), whether selected or not."""
     refused: list[Reject]
-    """What is in no row, since its ids would be confused with others."""
+    """What is in no row: its ids would be confused with others, or its time cannot be read."""
     superseded: int
     tasks: int
     size: int
@@ -105,10 +92,12 @@ def make_plan(
     others = 0 if partition is None else found - _owned(rows, partition).num_rows
     if wanted is not None:
         rows = rows.filter(wanted(rows))
-    rows = mark(_select(rows, selection))
+    rows, timeless = select(rows, selection)
+    rows = mark(rows)
     if partition is not None:
-        rows = _owned(rows, partition)
+        rows, timeless = _owned(rows, partition), _owned(timeless, partition)
     rows, refused = take_twins(rows)
+    refused += timeless_rejects(timeless)
     order, tasks = _by_task(rows)
     columns = columns_of(rows)
     del rows
@@ -138,36 +127,8 @@ def _times(rows: pa.Table) -> int:
     return KNOWN_SHARDS if known > 0.9 * rows.num_rows else 1
 
 
-def _select(index: pa.Table, selection: Selection) -> pa.Table:
-    import pyarrow.compute as pc
-
-    rows = index
-    if selection.tasks:
-        rows = _of_tasks(rows, lambda task: any(fnmatchcase(task, glob) for glob in selection.tasks))
-    if selection.since is not None:
-        rows = rows.filter(pc.greater_equal(rows["timestamp"], selection.since))
-    if selection.until is not None:
-        rows = rows.filter(pc.less(rows["timestamp"], selection.until))
-    return rows if selection.limit is None else rows.slice(0, selection.limit)
-
-
 def _owned(rows: pa.Table, partition: Partition) -> pa.Table:
-    return _of_tasks(rows, partition.owns)
-
-
-def _of_tasks(rows: pa.Table, wanted: Callable[[str], bool]) -> pa.Table:
-    """The rows of those tasks."""
-    import pyarrow.compute as pc
-
-    column = rows["task_id"].cast("string")
-    return rows.filter(_is_in(column, list(filter(wanted, pc.unique(column).to_pylist()))))
-
-
-def _is_in(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    return pc.is_in(column, value_set=pa.array(values, pa.string()))
+    return of_tasks(rows, partition.owns)
 
 
 def _mark_superseded(rows: pa.Table, tasks: Sequence[TaskRows]) -> pa.Table:

@@ -12,7 +12,7 @@ import click
 from ...batches.rootrecord import root_keys
 from ...layout import Layout
 from ...models import DEFAULT_KEYS, Keys
-from ...planning.plan import Selection
+from ...planning.selection import Selection
 from .sections import section
 from .types import Moment
 
@@ -48,10 +48,19 @@ TASKS = (
     _option("--task", "tasks", multiple=True, metavar="GLOB", help="Only tasks that match; repeatable."),
 )
 
+_TIMES = (
+    "An ISO date or time (UTC where it has no zone), 7d, 12h, '2 days ago', yesterday, today or now; days are"
+    " those of UTC. A run whose own time cannot be read is invalid then."
+)
+
 SELECTION = (
     *TASKS,
-    _option("--since", type=Moment(), help="Only runs completed at this time or later."),
-    _option("--until", type=Moment(), help="Only runs completed before this time."),
+    _option("--since", type=Moment(), help=f"Only runs completed at this time or later. {_TIMES}"),
+    _option(
+        "--until",
+        type=Moment(at_end=True),
+        help="Only runs completed before this time; a day counts to its end. As for --since.",
+    ),
     _option("--limit", type=click.IntRange(min=0), metavar="N", help="Only the first N runs that match."),
 )
 

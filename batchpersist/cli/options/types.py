@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import shlex
-from datetime import timezone
 from typing import Any
 
 import click
@@ -12,7 +11,7 @@ import click
 from ...errors import UsageError
 from ...files.outputs import STANDARD_OUTPUT
 from ...memory import parse_size
-from ...moments import moment_of
+from ...moments import period, span
 from ...runs.partition import Partition
 from ...scheduling.policy import FailurePolicy
 
@@ -58,9 +57,6 @@ class Output(click.Path):
         return STANDARD_OUTPUT if value == "-" else str(value)
 
 
-_UNITS = {"d": 86_400, "h": 3600, "m": 60, "s": 1}
-
-
 class Duration(click.ParamType):  # type: ignore[type-arg]
     """A time span such as 90m, 1h30m or 45 (seconds), as seconds."""
 
@@ -69,12 +65,9 @@ class Duration(click.ParamType):  # type: ignore[type-arg]
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         if isinstance(value, float):
             return value
-        if re.fullmatch(r"\d+(\.\d+)?", value):
-            seconds = float(value)
-        elif re.fullmatch(r"(?=.)(\d+(\.\d+)?d)?(\d+(\.\d+)?h)?(\d+(\.\d+)?m)?(\d+(\.\d+)?s)?", value):
-            parts = re.findall(r"([\d.]+)([dhms])", value)
-            seconds = sum(float(number) * _UNITS[unit] for number, unit in parts)
-        else:
+        try:
+            seconds = float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else span(value)
+        except ValueError:
             self.fail(f"{value!r} is not a time span such as 90m, 1h30m or 45 (seconds)", param, ctx)
         if not seconds:
             self.fail("no time at all", param, ctx)
@@ -117,19 +110,15 @@ class Shard(click.ParamType):  # type: ignore[type-arg]
 
 
 class Moment(click.ParamType):  # type: ignore[type-arg]
-    """An ISO date or time, as the text that the orchestrator's timestamps (UTC) compare with."""
+    """A time as a person says it, as ISO text in UTC; of a day its start, or its end."""
 
-    name = "ISO"
+    name = "TIME"
+
+    def __init__(self, at_end: bool = False) -> None:
+        self._at_end = at_end
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            moment = moment_of(value)
-        except ValueError:
-            self.fail(
-                f"{value!r} is not an ISO date or time such as 2026-01-31 or 2026-01-31T12:00:00Z", param, ctx
-            )
-        if re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
-            return str(value)
-        if moment.tzinfo is not None:
-            moment = moment.astimezone(timezone.utc)
-        return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+            return period(str(value))[self._at_end]
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
