@@ -473,8 +473,8 @@ class TestByOne:
         shutil.rmtree(twins.roots[0] / "runs" / ".batchpersist" / "catalogue")
         make_copy, made = copying._copied, []
 
-        def break_off(*arguments: Any) -> Any:
-            path, _, error = make_copy(*arguments)
+        def break_off(*arguments: Any, **options: Any) -> Any:
+            path, _, error = make_copy(*arguments, **options)
             made.append(path)
             if len(made) == 2:
                 os.truncate(path, 300)
