@@ -22,7 +22,7 @@ from batchpersist.cli.main import cli
 from batchpersist.figures.shardmetrics import merge_parts
 from batchpersist.figures.shardparts import read_part
 from batchpersist.options import BatchOptions
-from batchpersist.runs.orchestrator_root import SECRETS
+from batchpersist.runs.orchestrator_root import NOT_TASKS, SECRETS
 from batchpersist.runs.partition import Partition
 from batchpersist.scheduling.policy import FailurePolicy
 from batchpersist.sources import walk as walking
@@ -203,6 +203,15 @@ def test_any_folder_of_a_root_may_be_named(root: Path, source: str, runs: set[st
 
 def test_a_glob_of_all_tasks_gives_what_the_root_gives(root: Path) -> None:
     assert found(*sorted(root.glob("*"))) == found(root) == RUN_FILES
+
+
+def test_what_lies_beside_the_tasks_is_not_a_task(root: Path) -> None:
+    for name in NOT_TASKS:
+        put(root / name / "r1/manifest.json", text(run("r1")))
+        put(root / name / "cli/control-host/run-summary.json", text(run("r2")))
+    put(root / "0102-beta.lock", b"")
+    assert found(root) == RUN_FILES
+    assert [found(root / name) for name in NOT_TASKS] == [set()] * len(NOT_TASKS)
 
 
 def test_a_copy_is_recognised_wherever_it_lies(root: Path) -> None:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from ..errors import failure_of
 from ..runs import orchestrator_root
-from ..runs.orchestrator_root import CLI, LOCAL_MCP, SECRETS, SUMMARY, manifest_of, summary_of
+from ..runs.orchestrator_root import CLI, LOCAL_MCP, NOT_TASKS, SECRETS, SUMMARY, manifest_of, summary_of
 from ..stamps import lasting_stamp, moment, state
 from .filenames import format_of, reading_order, unread_suffix
 from .parts import Reject
@@ -143,16 +143,16 @@ class _Folder:
         """
         parent, own_name = os.path.split(self._path)
         is_named = not self._piece.parents
+        if is_named and own_name in NOT_TASKS and orchestrator_root.is_root(parent):
+            return []
         if CLI in self._folders and orchestrator_root.is_task_folder(self._path):
             self.is_task = True
         elif (is_named or LOCAL_MCP in self._folders) and orchestrator_root.is_root(self._path):
             self._folder_format = Format.TASK
-            return [name for name in names if name in self._folders and name != LOCAL_MCP]
+            return [name for name in names if name in self._folders and name not in NOT_TASKS]
         elif os.path.basename(parent) == CLI and orchestrator_root.is_run_folder(self._path):
             self._is_run = True
             return [SUMMARY]
-        elif is_named and own_name == LOCAL_MCP and orchestrator_root.is_root(parent):
-            return []
         return names
 
     def findings(self) -> Iterator[Finding]:
