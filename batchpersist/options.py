@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from .errors import UsageError
+from .files.folders import dangling_link
 from .files.outputs import is_stream
 from .layout import Layout
 from .locking.locks import LockPolicy
@@ -108,12 +109,21 @@ class BatchOptions:
             raise UsageError(f"at least this batch must be kept, not {self.keep_batches}")
         if self.workers < 1:
             raise UsageError(f"at least one worker is needed, not {self.workers}")
-        if os.path.realpath(self.out_dir) == os.path.realpath(self.runs_dir):
-            raise UsageError(f"out-dir and runs-dir must be two folders: {self.out_dir}")
+        self._check_roots()
         try:
             object.__setattr__(self, "durability", Durability(self.durability))
         except ValueError as error:
             raise UsageError(str(error)) from None
+
+    def _check_roots(self) -> None:
+        for name, root in (("out-dir", self.out_dir), ("runs-dir", self.runs_dir)):
+            if (link := dangling_link(root)) is not None:
+                raise UsageError(
+                    f"{name} leads through a link whose target does not exist: {link} -> {os.readlink(link)};"
+                    " make or mount the target first, or remove the link"
+                )
+        if os.path.realpath(self.out_dir) == os.path.realpath(self.runs_dir):
+            raise UsageError(f"out-dir and runs-dir must be two folders: {self.out_dir}")
 
     @property
     def metrics_path(self) -> str:

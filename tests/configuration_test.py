@@ -208,3 +208,15 @@ def test_what_is_meant_for_others_takes_no_lock_from_a_live_owner(monkeypatch: p
     write("force = true")
     with TaskLock(Layout("out", ".runs"), "task"):
         assert invoke("locks", "unlock", "task").exit_code == 11
+
+
+def test_a_byte_order_mark_at_the_start_of_the_file_is_passed_over() -> None:
+    Path("batchpersist.toml").write_bytes(b'\xef\xbb\xbf[run]\nout-dir = "b"\n')
+    assert shown()["out-dir"] == ("b", "batchpersist.toml [run] out-dir")
+
+
+def test_a_file_in_utf_16_is_named_as_such() -> None:
+    Path("batchpersist.toml").write_bytes('[run]\nout-dir = "b"\n'.encode("utf-16"))
+    result = invoke("run", "runs.jsonl")
+    assert result.exit_code == 2
+    assert "batchpersist.toml: it is not in UTF-8 (in UTF-16, perhaps); save it as UTF-8" in result.output

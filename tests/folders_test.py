@@ -1,12 +1,16 @@
 import os
+import re
 import tempfile
 import threading
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording import RecordingGroup
 
+from batchpersist import BatchOptions, UsageError
 from batchpersist.files.durability import SyncGroup
 from batchpersist.files.folders import make_dirs
 
@@ -85,3 +89,23 @@ def test_many_make_the_same_folder_and_one_has_made_it(tmp_path):
     for thread in threads:
         thread.join()
     assert sorted(made) == sorted(f"{tmp_path}/{number}/a/b" for number in range(30))
+
+
+@pytest.mark.parametrize("name", ["out_dir", "runs_dir"])
+@pytest.mark.parametrize("below", ["", "/deeper/still"])
+@pytest.mark.parametrize("target", ["gone", "link"])
+def test_a_root_behind_a_dangling_link_is_refused_and_nothing_is_made(
+    tmp_path: Path, name: str, below: str, target: str
+) -> None:
+    (tmp_path / "link").symlink_to(target)
+    roots: dict[str, Any] = {name: f"{tmp_path}/link{below}"}
+    reason = f"leads through a link whose target does not exist: {tmp_path}/link -> {target};"
+    with pytest.raises(UsageError, match=re.escape(reason)):
+        BatchOptions(**roots)
+    assert os.listdir(tmp_path) == ["link"]
+
+
+def test_a_root_may_be_a_link_to_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to("folder")
+    assert BatchOptions(out_dir=f"{tmp_path}/link/new").out_dir == f"{tmp_path}/link/new"

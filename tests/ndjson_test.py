@@ -137,8 +137,9 @@ def test_a_byte_order_mark_at_the_start_is_passed_over(tmp_path: Path, part_byte
     assert [reject.failure.message for reject in scanned.rejects] == ["begins with a byte order mark"]
 
 
-def test_a_file_of_nothing_but_a_byte_order_mark_holds_nothing(tmp_path: Path) -> None:
-    scanned = scan(tmp_path / "spool", put(tmp_path / "a.jsonl", b"\xef\xbb\xbf\r\n"))
+@pytest.mark.parametrize("rest", [b"", b"\n", b"\r\n"])
+def test_a_file_of_nothing_but_a_byte_order_mark_holds_nothing(tmp_path: Path, rest: bytes) -> None:
+    scanned = scan(tmp_path / "spool", put(tmp_path / "a.jsonl", b"\xef\xbb\xbf" + rest))
     assert (scanned.rows, scanned.rejects) == ([], [])
 
 

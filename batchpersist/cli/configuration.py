@@ -154,7 +154,9 @@ def _parse(path: str, lenient: bool) -> dict[str, Any]:
         return _parse_lines(lines)
     except ValueError as error:
         if not lenient:
-            raise UsageError(f"{path}: {error}") from None
+            is_text = not isinstance(error, UnicodeDecodeError)
+            reason = error if is_text else "it is not in UTF-8 (in UTF-16, perhaps); save it as UTF-8"
+            raise UsageError(f"{path}: {reason}") from None
     while lines:
         lines.pop()
         with suppress(ValueError):
@@ -164,7 +166,7 @@ def _parse(path: str, lenient: bool) -> dict[str, Any]:
 
 def _parse_lines(lines: list[bytes]) -> dict[str, Any]:
     """Raises ValueError, as TOMLDecodeError and UnicodeDecodeError are."""
-    document: dict[str, Any] = tomllib.loads(b"".join(lines).decode())
+    document: dict[str, Any] = tomllib.loads(b"".join(lines).decode("utf-8-sig"))
     return document
 
 

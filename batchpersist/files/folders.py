@@ -11,6 +11,19 @@ from ..models import Durability
 from .durability import SyncGroup, open_group
 
 
+def dangling_link(path: str) -> str | None:
+    """The symbolic link on the way to ``path``, or at it, whose target does not exist; None if there is none.
+
+    To make what it points to could fill a disk that another one should be mounted over.
+    """
+    path = os.path.abspath(path)
+    while path != (above := os.path.dirname(path)):
+        if os.path.islink(path) and not os.path.exists(path):
+            return path
+        path = above
+    return None
+
+
 def make_dirs(path: str, group: SyncGroup, *, follow: bool = True) -> bool:
     """Make the folder ``path`` and what is missing above it; safe beside others who do the same.
 

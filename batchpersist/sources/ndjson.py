@@ -38,7 +38,8 @@ def documents(path: str, start: int, stop: int) -> Iterator[Document]:
         first = _first_line(descriptor, start, stop)
         if not start and head.startswith(content.BYTE_ORDER_MARK):
             first = len(content.BYTE_ORDER_MARK)
-            stop = max(stop, first + 1)  # the line starts before it
+            if os.fstat(descriptor).st_size > first:
+                stop = max(stop, first + 1)  # the line starts before it
         if first is not None:
             yield from _documents(_read(descriptor, first), first, stop)
     finally:
