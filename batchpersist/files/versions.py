@@ -57,9 +57,22 @@ def settle(version: Version) -> bool:
 
 
 def boot_id() -> str:
-    """The same until the machine starts again; "" where the system does not tell: equal to no other's."""
+    """The same until the machine starts again; "" where the system does not tell: equal to no other's.
+
+    Linux has a name for it. Elsewhere it is the time of the start, which somebody who sets the clock
+    changes: then what was known counts for less than it could.
+    """
     try:
         with open(_BOOT_ID, encoding="ascii") as file:
             return file.read().strip()
     except OSError:
+        return _boot_time()
+
+
+def _boot_time() -> str:
+    import psutil
+
+    try:
+        return f"{psutil.boot_time():.0f}"
+    except (psutil.Error, OSError, RuntimeError):
         return ""
