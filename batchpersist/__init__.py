@@ -5,6 +5,7 @@ is first asked for, so that the command starts fast; ``__init__.pyi`` tells type
 """
 
 import importlib
+import os
 
 __version__ = "0.1.0"
 
@@ -60,6 +61,10 @@ __all__ = ["__version__", *_HOMES]  # noqa: PLE0604  # they are strings
 def __getattr__(name: str) -> object:
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if os.name == "nt":
+        from .errors import NEEDS_WSL
+
+        raise ImportError(NEEDS_WSL)
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
 
 

@@ -12,6 +12,8 @@ from contextlib import contextmanager
 
 from .models import Failure
 
+NEEDS_WSL = "batchpersist runs on Linux and macOS; on Windows, run it in WSL, the Windows Subsystem for Linux"
+
 
 class BatchPersistError(Exception):
     """Base of all errors of this package."""

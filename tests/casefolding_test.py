@@ -87,6 +87,17 @@ def test_letters_outside_of_ascii(tmp_path: Path, one: str, other: str) -> None:
     assert refused(tmp_path, [(one, "r"), (other, "r"), ("e", "r")]) == {(other, "r"): ascii(one)}
 
 
+def test_macos_takes_the_forms_of_a_letter_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    composed, apart = "é", unicodedata.normalize("NFD", "é")
+    ids = [(composed, "r"), (apart, "r"), (composed, apart), (composed, composed), ("A", "r"), ("a", "r")]
+    assert refused(tmp_path, ids) == {}
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert refused(tmp_path, ids) == {
+        (apart, "r"): ascii(composed),
+        (composed, composed): ascii(apart),
+    }
+
+
 def batch(folder: Path, *ids: tuple[str, str], **more: Any) -> tuple[BatchReport, list[Event]]:
     source, seen = folder / "runs.jsonl", list[Event]()
     source.write_text("".join(json.dumps(run(task, 1, runId=number)) + "\n" for task, number in ids))
@@ -112,7 +123,8 @@ def test_a_batch_refuses_the_second_and_says_so(tmp_path: Path) -> None:
         told = [event for event in seen if isinstance(event, RunFailure)]
         assert [(event.stage, event.line) for event in told] == [("input", 2), ("input", 3)]
         assert told[0].failure.message == (
-            "task id differs from another only in its case, which the file system does not keep apart"
+            "task id differs from another only in what the file system does not keep apart: "
+            "case, or Unicode's form"
         )
     assert os.listdir(tmp_path / "runs/Task") == ["r"]
     assert not (tmp_path / "runs/task").exists()

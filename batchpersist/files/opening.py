@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 
 # O_NONBLOCK: a pipe in the place of a file must not make the open wait for its writer.
@@ -13,4 +14,9 @@ def open_unfollowed(path: str) -> int:
 
     Raises OSError: ELOOP where a symbolic link is, ENXIO where a socket is.
     """
-    return os.open(path, _FLAGS)
+    try:
+        return os.open(path, _FLAGS)
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOTSUP):  # as macOS says it
+            raise OSError(errno.ENXIO, os.strerror(errno.ENXIO), path) from error
+        raise

@@ -6,7 +6,10 @@ The second of two such ids is refused, and so is one in whose place the metrics 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ..errors import UnsafeIdentifierError, failure_of
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 TWIN = "twin"
 """Column: where ids are refused, the cause (of ``_CAUSES``), and what has their place: an id or a path."""
 
-_FOLDED = "id differs from another only in its case, which the file system does not keep apart"
+_FOLDED = "id differs from another only in what the file system does not keep apart: case, or Unicode's form"
 _CAUSES = {
     "task": f"task {_FOLDED}",
     "run": f"run {_FOLDED}",
@@ -40,31 +43,42 @@ def folds_case(path: str) -> bool:
         return False
 
 
+def _folding_of(layout: Layout) -> Callable[[str], str] | None:
+    """How the roots' file systems compare names, if not byte for byte: as any of them does.
+
+    Nothing is written: a root is judged by batchpersist's own folder in it, or by its own name. Those of
+    macOS take the forms of a letter for one, whether or not they fold case.
+    """
+    if folds_case(layout.own_dir) or folds_case(layout.out_dir):
+        return folded
+    return partial(unicodedata.normalize, "NFC") if sys.platform == "darwin" else None
+
+
 def mark_twins(rows: pa.Table, layout: Layout, own: Iterable[str] = ()) -> pa.Table:
     """The rows of an index, with the column ``TWIN`` where ids may be refused.
 
     Of several ids that such a file system takes for one, the one that has its folder already may stay,
-    else the first in the rows. ``own``: paths that the batch itself writes to. Nothing is written: a root
-    is judged by batchpersist's own folder in it, or by its own name. Raises OSError.
+    else the first in the rows. ``own``: paths that the batch itself writes to. Nothing is written.
+    Raises OSError.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    folds = folds_case(layout.own_dir) or folds_case(layout.out_dir)
+    fold = _folding_of(layout)
     places = own_places(layout, own)
-    if not folds and places.keys().isdisjoint(map(folded, pc.unique(rows["task_id"]).to_pylist())):
+    if fold is None and places.keys().isdisjoint(map(folded, pc.unique(rows["task_id"]).to_pylist())):
         return rows
-    tasks = _Ids([*_names(layout.out_dir), *_names(layout.runs_dir)])
+    tasks = _Ids([*_names(layout.out_dir), *_names(layout.runs_dir)], fold or folded)
     runs: dict[str, _Ids] = {}
     marks: list[tuple[str, str] | None] = []
     keys = zip(rows["task_id"].cast("string").to_pylist(), rows["run_id"].to_pylist(), strict=True)
     for task_id, run_id in keys:
         path = own_path_at(task_id, run_id, places)
-        if path is not None or not folds:
+        if path is not None or fold is None:
             marks.append(("own", path) if path is not None else None)
             continue
         if task_id not in runs:
-            runs[task_id] = _Ids(_names(layout.task_runs_dir(task_id)))
+            runs[task_id] = _Ids(_names(layout.task_runs_dir(task_id)), fold)
         twin = tasks.twin(task_id)
         other = twin or runs[task_id].twin(run_id)
         marks.append(("task" if twin else "run", other) if other else None)
@@ -95,12 +109,13 @@ def _error(twin: dict[str, str]) -> UnsafeIdentifierError:
 class _Ids:
     """Ids seen so far."""
 
-    def __init__(self, names: Iterable[str]) -> None:
-        self._first = {folded(name): name for name in names}
+    def __init__(self, names: Iterable[str], fold: Callable[[str], str]) -> None:
+        self._fold = fold
+        self._first = {fold(name): name for name in names}
 
     def twin(self, name: str) -> str | None:
         """An earlier id that is the same file name."""
-        first = self._first.setdefault(folded(name), name)
+        first = self._first.setdefault(self._fold(name), name)
         return first if first != name else None
 
 
