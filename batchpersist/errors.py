@@ -97,6 +97,20 @@ class FlockMissingError(BatchPersistError, OSError):
         )
 
 
+class RootMissingError(BatchPersistError):
+    """A root in which something was to be looked up does not exist; nothing was done."""
+
+    exit_code = 10
+
+    def __init__(self, path: str, option: str) -> None:
+        super().__init__(path, option)
+        self.path = path
+        self.option = option
+
+    def __str__(self) -> str:
+        return f"there is no folder {self.path} ({self.option}); nothing was done"
+
+
 class BatchMissingError(BatchPersistError):
     """There is no such batch, or nothing is left of it."""
 

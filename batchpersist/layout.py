@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 
+from .errors import RootMissingError
+
 OWN_FOLDER = ".batchpersist"
 """What is batchpersist's alone, below the runs-dir: its lock, spool and batches."""
 
@@ -24,6 +26,17 @@ class Layout:
     runs_dir: str
     shard: str = ""
     """Which share of the tasks is worked on (``partition.Partition.name``); empty: all of them."""
+
+    def check_runs_dir(self) -> None:
+        """Raise RootMissingError where it does not exist: it would look like a root without any trouble."""
+        if not os.path.exists(self.runs_dir):
+            raise RootMissingError(self.runs_dir, "--runs-dir")
+
+    def check_roots(self) -> None:
+        """The same for both."""
+        if not os.path.exists(self.out_dir):
+            raise RootMissingError(self.out_dir, "--out-dir")
+        self.check_runs_dir()
 
     def task_dir(self, task_id: str) -> str:
         return os.path.join(self.out_dir, task_id)

@@ -66,6 +66,8 @@ class BatchOptions:
     """Use what the last batch learnt of unchanged sources and outputs, and leave it for the next."""
     verify_unchanged: bool = False
     """Read and compare them all the same; what is learnt is left for the next batch."""
+    fail_if_empty: bool = False
+    """Exit code 3 where no run is found, or none of them is selected."""
     failures: FailurePolicy = field(default_factory=FailurePolicy)
     max_duration: float | None = None
     """Seconds after which no new work is taken, and the batch ends when what has begun is settled.
@@ -223,6 +225,7 @@ class BatchOptions:
             "force": self.force,
             "cache": self.cache,
             "verify_unchanged": self.verify_unchanged,
+            "fail_if_empty": self.fail_if_empty,
             "max_failures": str(self.failures),
             "max_duration": self.max_duration,
             "max_memory": self.max_memory,

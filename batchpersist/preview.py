@@ -54,6 +54,11 @@ class Preview:
     interrupted: bool
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do, nor for other shards."""
+        return not (self.selected or self.other_shards)
+
+    @property
     def exit_code(self) -> int:
         """3 where there is something that could not be used or compared, else 0."""
         return 3 if self.invalid or self.unreadable else 0

@@ -19,7 +19,7 @@ from temporaries_test import left_by
 
 from batchpersist.audit import AuditOptions, AuditReport, Finding, Kind, Sign, audit_root, confirm, jobs
 from batchpersist.audit.files import WrongFileTypeError
-from batchpersist.errors import SourceMissingError, UsageError
+from batchpersist.errors import RootMissingError, SourceMissingError, UsageError
 from batchpersist.layout import Layout
 from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Keys
@@ -62,10 +62,12 @@ def test_what_was_persisted_does_not_differ(tree: Tree) -> None:
     assert set(signs.values()) == {"="}
 
 
-def test_roots_that_are_not_there_are_empty(tmp_path: Path) -> None:
-    report, findings, _ = audit(Tree(tmp_path))
-    assert (report.exit_code, report.runs, findings) == (0, 0, [])
-    assert list(tmp_path.iterdir()) == []
+def test_a_root_that_is_not_there_is_an_error(tmp_path: Path) -> None:
+    for name in ("out", "runs"):
+        with pytest.raises(RootMissingError, match=f"there is no folder .*{name}"):
+            audit(Tree(tmp_path))
+        (tmp_path / name).mkdir()
+    assert audit(Tree(tmp_path))[0].is_empty
 
 
 @settings(max_examples=100, deadline=None)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from model import record, stringify
 
 from batchpersist.audit import AuditOptions, Finding, Kind
-from batchpersist.errors import BatchLockedError
+from batchpersist.errors import BatchLockedError, RootMissingError
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
 from batchpersist.locking.locks import LockPolicy, TaskLock
@@ -108,7 +108,8 @@ def test_where_nothing_differs_there_is_nothing_to_do(tree: Tree) -> None:
 
 
 def test_where_there_is_nothing_nothing_is_made(tmp_path: Path) -> None:
-    assert repair(Tree(tmp_path)).exit_code == 0
+    with pytest.raises(RootMissingError):
+        repair(Tree(tmp_path))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -262,6 +263,7 @@ def test_where_nothing_can_be_salvaged_the_manifests_make_the_snapshot(tree: Tre
 
 def test_where_there_is_no_run_at_all_a_damaged_snapshot_is_only_set_aside(tmp_path: Path) -> None:
     tree = Tree(tmp_path)
+    tree.runs.mkdir()
     tree.snapshot("mail").parent.mkdir(parents=True)
     tree.snapshot("mail").write_bytes(b"{")
     report = repair(tree)

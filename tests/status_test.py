@@ -168,6 +168,7 @@ def test_watching_is_ended_by_the_user(slow: subprocess.Popen[str]) -> None:
 
 
 def test_nothing_yet() -> None:
+    Path(".runs").mkdir()
     result = invoke("--watch")
     assert (result.exit_code, result.stdout) == (0, "No batch has worked on .runs yet.\n")
     assert invoke("latest").exit_code == 10

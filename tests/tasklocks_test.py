@@ -133,8 +133,8 @@ def test_the_list_for_a_person_and_for_programs(dead_pid: int) -> None:
 
 
 def test_a_root_that_is_not_there() -> None:
-    assert invoke("list", "--runs-dir", "absent").exit_code == 2
-    assert invoke("unlock", "task", "--runs-dir", "absent").exit_code == 2
+    assert invoke("list", "--runs-dir", "absent").exit_code == 10
+    assert invoke("unlock", "task", "--runs-dir", "absent").exit_code == 10
     assert not Path("absent").exists()
 
 

@@ -50,6 +50,11 @@ class AuditReport:
         return sum(count for kind, count in self.counts.items() if kind.weight is weight)
 
     @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing to compare."""
+        return not (self.runs or self.counts)
+
+    @property
     def exit_code(self) -> int:
         """5: something differs. 3: nothing does, but not all could be looked at. 0: all is well."""
         if self.of(Weight.DIFFERENCE):
@@ -75,7 +80,7 @@ def audit_root(
     before each piece of work; once it is true, what is not certain yet is left out.
 
     Holds the keys of the tasks under way in memory, and up to 100,000 findings; never all of either.
-    Raises SourceMissingError, UsageError and OSError (a root that cannot be listed).
+    Raises SourceMissingError, RootMissingError, UsageError and OSError (a root that cannot be listed).
     """
     report = AuditReport()
     tasks: set[str] = set()
@@ -120,6 +125,7 @@ class Audit:
         self._watch = watch
         self._stop = stop
         self._keep_same = keep_same
+        options.layout.check_roots()
         self._parts = discover(sources)
         self._has_sources = bool(sources)
         self._rooms = look_around(options)

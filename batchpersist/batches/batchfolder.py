@@ -189,8 +189,9 @@ def read_if_any(folder: BatchFolder) -> BatchRecord | None:
 def find_batch(layout: Layout, name: str = LATEST) -> BatchFolder:
     """The latest batch, or the one whose id begins with ``name``.
 
-    Raises BatchMissingError where there is none, or more than one; OSError.
+    Raises BatchMissingError where there is none, or more than one, RootMissingError; OSError.
     """
+    layout.check_runs_dir()
     batches = list_batches(layout)
     if name == LATEST:
         if not batches:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,6 +15,14 @@ State = Literal["finished", "stopped", "timed_out", "interrupted"]
 
 SOME_FAILED, STOPPED, TIMED_OUT = 3, 4, 12
 """Exit codes, as the README lists them."""
+
+
+def lacks_runs(config: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
+    """Whether there was nothing to do, for other shards neither, and that is a failure (--fail-if-empty).
+
+    Both as metrics have them.
+    """
+    return bool(config.get("fail_if_empty")) and not (counts["selected"] or counts["other_shards"])
 
 
 @dataclass(frozen=True)
@@ -42,4 +51,5 @@ class BatchReport:
             return STOPPED
         if self.state == "timed_out":
             return TIMED_OUT
-        return SOME_FAILED if counts["failed"] or counts["invalid"] else 0
+        lacking = lacks_runs(self.metrics["config"], counts)
+        return SOME_FAILED if counts["failed"] or counts["invalid"] or lacking else 0

@@ -47,6 +47,7 @@ AUDIT = (
     *places.ROOTS,
     *reading.KEYS,
     *reading.TASKS,
+    *reading.EMPTY,
     *working.WORKERS,
     *working.STALE,
     *working.SNAPSHOT_SIZE,
@@ -95,7 +96,7 @@ def _audit(sources: tuple[str, ...], job: Job) -> int:
             signed=signed,
             stop=job.interruption.__bool__,
         )
-    code = job.interruption.exit_code if report.interrupted else report.exit_code
+    code = job.exit_code_of(report)
     holder = holder_of(options.layout) if report.counts else None
     if holder is not None and not job.given["quiet"]:
         say(f"Note: {holder} is at work; what it has yet to write was found missing.", err=True)

@@ -12,6 +12,8 @@ from ..report.wording import printable
 
 K = TypeVar("K", bound=Hashable)
 
+NOTHING_THERE = "Nothing was there to compare: the roots have no runs, or none that --task selects."
+
 MEANING = {
     Kind.NOT_PERSISTED: "in the source, but neither in the snapshot nor in a manifest",
     Kind.MISSING_IN_SNAPSHOT: "a manifest or a run summary, but no entry in the snapshot",
@@ -40,6 +42,9 @@ MEANING = {
 
 def audit_lines(report: AuditReport) -> Iterator[str]:
     """Lines for a person: the findings by kind, each kind with a few of them; the last line says it all."""
+    if report.is_empty and not report.interrupted:
+        yield NOTHING_THERE
+        return
     yield from finding_lines(report.tally)
     differences, unchecked = report.of(Weight.DIFFERENCE), report.of(Weight.UNCHECKED)
     opening = "Interrupted: " if report.interrupted else ""

@@ -76,10 +76,9 @@ def unlock_command(task_id: str, force: bool, runs_dir: str, lock_stale: float, 
 
 
 def _layout(runs_dir: str) -> Layout:
-    """Of a root that is there: a misspelt one has no locks, but says nothing of the one that was meant."""
-    if not os.path.isdir(runs_dir):
-        raise click.UsageError(f"there is no folder {runs_dir}")
-    return Layout("", os.path.abspath(runs_dir))
+    layout = Layout("", os.path.abspath(runs_dir))
+    layout.check_runs_dir()
+    return layout
 
 
 def _row(state: LockState) -> tuple[str, ...]:

@@ -7,12 +7,12 @@ import shlex
 from collections.abc import Callable, Iterable
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import click
 
 from .. import __version__
-from ..batches.batchreport import BatchReport
+from ..batches.batchreport import SOME_FAILED, BatchReport
 from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
 from ..limits import refusal_in
 from ..models import Begun, Event
@@ -26,6 +26,18 @@ from .words import summary_lines
 
 Persist = Callable[[Callable[[Event], None], Callable[[], bool]], BatchReport]
 """(watch, stop) -> what a batch did."""
+
+
+class Found(Protocol):
+    """What a command found that only looks."""
+
+    @property
+    def interrupted(self) -> bool: ...
+    @property
+    def is_empty(self) -> bool: ...
+    @property
+    def exit_code(self) -> int: ...
+
 
 UNATTENDED = {"nice": None, "log_file": None, "on_failure": None}
 """For a command that has none of the options of a nightly job."""
@@ -86,6 +98,12 @@ class Job:
             emit("summary", state=report.state, **figures, metrics=metrics, exit_code=code)
         else:
             self.print(lines, code)
+
+    def exit_code_of(self, found: Found) -> int:
+        """The exit code after a command that only looks."""
+        if found.interrupted:
+            return self.interruption.exit_code
+        return found.exit_code or (SOME_FAILED if found.is_empty and self.given["fail_if_empty"] else 0)
 
     def print(self, lines: Iterable[str], code: int) -> None:
         """The closing words. A quiet batch speaks only when something is wrong, on standard error then."""

@@ -9,7 +9,7 @@ from ..audit import Kind
 from ..repair import Remedy, RepairReport
 from ..report.sentences import number
 from ..report.wording import printable
-from .audit_words import MEANING, sample_lines
+from .audit_words import MEANING, NOTHING_THERE, sample_lines
 
 _NO_REMEDY = {
     Kind.CONTENT_DIFFERS: "left: say which is right by --prefer, or run the source again",
@@ -54,7 +54,9 @@ def _left_lines(report: RepairReport) -> Iterator[str]:
 def _verdict(report: RepairReport) -> str:
     opening = "Interrupted: " if report.interrupted else ""
     if not report.findings:
-        return "Interrupted before anything was repaired." if report.interrupted else "Nothing to repair."
+        if report.interrupted:
+            return "Interrupted before anything was repaired."
+        return "Nothing to repair." if report.runs else NOTHING_THERE
     if report.dry:
         to_do = report.findings - report.without_remedy
         does_it = " --yes does it." if to_do else ""

@@ -70,7 +70,7 @@ def _preview(sources: tuple[str, ...], job: Job) -> int:
     options, interruption = batch_options(job.given), job.interruption
     with job.display() as display:
         preview = preview_batch(sources, options, watch=display.show, stop=interruption.__bool__)
-    code = interruption.exit_code if preview.interrupted else preview.exit_code
+    code = job.exit_code_of(preview)
     if job.given["as_json"]:
         emit("summary", **preview.as_dict(), exit_code=code)
     else:

@@ -37,6 +37,7 @@ RUN = (
     *places.REPORTS,
     *reading.KEYS,
     *reading.SELECTION,
+    *reading.EMPTY,
     *SETTLING,
     *working.EXECUTOR,
     *batches.SHARD,
@@ -59,6 +60,7 @@ def batch_options(given: dict[str, Any]) -> BatchOptions:
         prometheus_textfile=given["prometheus_textfile"],
         keys=reading.keys_of(given),
         selection=reading.selection_of(given),
+        fail_if_empty=given["fail_if_empty"],
         shard=given["shard"],
         **settling_options(given),
     )

@@ -11,7 +11,7 @@ import click
 from ..errors import MissingKeyError
 from ..models import place_of
 from ..operations.validate import Validation, validate_sources
-from ..report.sentences import number, skipped
+from ..report.sentences import nothing_found, number, skipped
 from ..report.wording import printable
 from ..sources import Reject
 from .options import Sectioned, declare, reading, showing, working
@@ -26,6 +26,7 @@ from .words import other_keys
     reading.SOURCES,
     reading.KEYS,
     reading.SELECTION,
+    reading.EMPTY,
     working.WORKERS,
     POOL_THRESHOLD,
     (*showing.PROGRESS, *showing.JSON, *showing.QUIET),
@@ -51,7 +52,7 @@ def _validate(sources: tuple[str, ...], job: Job) -> int:
             watch=display.show,
             stop=job.interruption.__bool__,
         )
-    code = job.interruption.exit_code if found.interrupted else found.exit_code
+    code = job.exit_code_of(found)
     if given["as_json"]:
         emit("summary", **_as_dict(found), exit_code=code)
     else:
@@ -77,7 +78,8 @@ def _lines(found: Validation) -> Iterator[str]:
         f"{number(found.incomplete, 'incomplete run')} passed over" if found.incomplete else "",
     ]
     opening = "Interrupted: so far " if found.interrupted else ""
-    yield f"{opening}{', '.join(part for part in parts if part)}."
+    nothing = "" if found.interrupted else nothing_found(found.discovered, found.filtered)
+    yield f"{opening}{', '.join(part for part in parts if part)}. {nothing}".rstrip()
 
 
 def _describe(reject: Reject) -> str:

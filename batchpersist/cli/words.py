@@ -8,7 +8,7 @@ from typing import Any
 from ..errors import MissingKeyError
 from ..models import place_of
 from ..preview import Preview
-from ..report.sentences import incomplete, number, outcome, skipped, what_next, work_done
+from ..report.sentences import incomplete, nothing_found, number, outcome, skipped, what_next, work_done
 from ..report.wording import size
 
 SHOWN_CAUSES = 5
@@ -44,7 +44,8 @@ def preview_lines(preview: Preview) -> Iterator[str]:
     unreadable = f", {preview.unreadable:,} that cannot be read" if preview.unreadable else ""
     opening = "Interrupted dry run" if preview.interrupted else "Dry run"
     found = f"{preview.new:,} new, {preview.changed:,} changed, {preview.unchanged:,} unchanged{unreadable}"
-    yield f"{opening}: {found}. Nothing was written."
+    nothing = "" if preview.interrupted else nothing_found(preview.discovered, preview.filtered)
+    yield f"{opening}: {found}. Nothing was written. {nothing}".rstrip()
 
 
 def _left_out(run_folders: int, suffixes: Mapping[str, int]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..batches.batchreport import SOME_FAILED, STOPPED, TIMED_OUT, State
+from ..batches.batchreport import SOME_FAILED, STOPPED, TIMED_OUT, State, lacks_runs
 from ..errors import SourceMissingError, UsageError
 from ..options import WORK
 from ..runs.partition import Partition
@@ -55,7 +55,8 @@ class ShardPart:
     @property
     def exit_code(self) -> int:
         """Of its command, as far as its metrics tell."""
-        failures = self.counts.invalid or self.counts.failed
+        lacking = lacks_runs(self.metrics.config, self.metrics.counts)
+        failures = self.counts.invalid or self.counts.failed or lacking
         return worst([_CODES[self.metrics.state], SOME_FAILED if failures else 0])
 
 

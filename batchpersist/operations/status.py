@@ -61,8 +61,9 @@ class BatchStatus:
 def batch_statuses(layout: Layout) -> list[BatchStatus]:
     """All batches of a root whose folders are kept, oldest first; those of other versions may be missing.
 
-    Disturbs no batch: takes nothing but a glance at the batch lock. Raises OSError.
+    Disturbs no batch: takes nothing but a glance at the batch lock. Raises RootMissingError and OSError.
     """
+    layout.check_runs_dir()
     # First the records: a batch that begins after them is not among them.
     found = [(folder, read_if_any(folder)) for folder in list_batches(layout)]
     return [_status(folder, record, layout) for folder, record in found if record is not None]

@@ -48,6 +48,11 @@ class Validation:
         return Counter(reject.failure.message for reject in self.rejects).most_common()
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no run was found, or none of them selected."""
+        return not self.selected
+
+    @property
     def exit_code(self) -> int:
         return 3 if self.rejects else 0
 

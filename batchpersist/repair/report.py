@@ -18,6 +18,8 @@ class RepairReport:
 
     dry: bool
     """Nothing was written."""
+    runs: int = 0
+    """Of which anything was seen."""
     found: Tally[Group] = field(default_factory=Tally)
     """What was found to be repaired, by kind and by what is done about it (None: nothing can be)."""
     left: Tally[Kind] = field(default_factory=Tally)

@@ -45,12 +45,12 @@ def repair_root(
     ``found`` of each finding and what is (or would be) done about it, both in the calling thread. Once
     ``stop`` is true, what has begun is brought to an end, and the rest is left.
 
-    Raises BatchLockedError where a batch, or another repair, works on the root, and OSError where a root
-    cannot be listed or what is to be kept cannot be. What fails for a task is in the report.
+    Raises RootMissingError, BatchLockedError where a batch, or another repair, works on the root, and
+    OSError where a root cannot be listed or what is to be kept cannot be. What fails for a task is in the
+    report.
     """
     layout = options.audit.layout
-    if not any(map(os.path.isdir, (layout.out_dir, layout.runs_dir))):
-        return RepairReport(dry)  # and no folder for a lock is made
+    layout.check_roots()  # before a folder for the lock is made
     if not dry:
         refuse_link(layout.own_dir)
     with nullcontext() if dry else BatchLock(layout, "a repair"):
@@ -86,6 +86,7 @@ class _Repair:
             if again and not self._stop():
                 again = self._round(_only(self._options.audit, again), roots=False)
         report = self._report
+        report.runs = self._runs
         report.failures = self._unplaced | report.failures
         report.interrupted = self._stop()
         for findings in self._left.values():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import asdict
 
+from ..batches.batchreport import lacks_runs
 from ..figures.counts import Counts
 from .document import BatchDocument, Level, Metrics, Task, Verdict
 from .sentences import incomplete, outcome, skipped, what_next
@@ -55,7 +56,9 @@ def _commit_seconds(task: Task) -> float:
 
 def went_well(metrics: Metrics) -> bool:
     """Whether the batch ended with exit code 0, as far as its metrics tell."""
-    return metrics.state == "finished" and not metrics.counts.failed and not metrics.counts.invalid
+    counts = metrics.counts
+    failures = counts.failed or counts.invalid or lacks_runs(metrics.config, asdict(counts))
+    return metrics.state == "finished" and not failures
 
 
 def verdict(counts: Counts, state: str, causes: Collection[str] = ()) -> Verdict:
@@ -64,6 +67,6 @@ def verdict(counts: Counts, state: str, causes: Collection[str] = ()) -> Verdict
     level: Level = "good" if state == "finished" else "warning"
     if counts.failed:
         level = "bad"
-    elif counts.invalid:
+    elif counts.invalid or not (counts.selected or counts.other_shards):
         level = "warning"
     return Verdict(level, outcome(figures, state), what_next(figures, state, causes))

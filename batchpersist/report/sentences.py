@@ -72,9 +72,18 @@ def _after_the_end(counts: Mapping[str, int], causes: Collection[str]) -> str:
         return "No input was valid, so nothing was persisted."
     if counts["invalid"]:
         return "Invalid input was left out; everything else is persisted."
-    if not counts["discovered"]:
+    return nothing_found(counts["discovered"], counts["filtered"]) or "Nothing failed."
+
+
+def nothing_found(discovered: int, filtered: int) -> str:
+    """Why there was nothing to do, where nothing was found or selected; else ""."""
+    if not discovered:
         return "No runs were found in the sources."
-    return "Nothing failed."
+    if filtered == discovered:
+        return (
+            f"None of the {number(discovered, 'run')} found is selected (--task, --since, --until, --limit)."
+        )
+    return ""
 
 
 def incomplete(run_folders: int) -> str:

@@ -65,6 +65,11 @@ SELECTION = (
 )
 
 
+EMPTY = (
+    _option("--fail-if-empty", is_flag=True, help="Exit with code 3 where no run is found or selected."),
+)
+
+
 def keys_of(given: Mapping[str, Any]) -> Keys:
     """The library's keys from a command's options, as click parsed them.
 
