@@ -222,6 +222,24 @@ def test_the_very_command_runs_dry_and_then_in_earnest(kind: str, machine: Prepa
     assert not (tmp_path / "mail").exists()
 
 
+@pytest.mark.parametrize("kind", COMMANDS)
+def test_a_night_in_which_nothing_is_found_fails(kind: str, machine: Prepare, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for path in tmp_path.glob("*.toml"):
+        path.write_text(path.read_text().replace(str(SOURCE), str(tmp_path / "empty")))
+    command = machine(COMMANDS[kind]).replace(str(SOURCE), str(tmp_path / "empty"))
+    result = shell(command)
+    assert result.returncode == 3, result.stderr
+    assert "No runs were found in the sources." in result.stdout + result.stderr
+
+
+def test_a_typo_in_the_options_file_is_mailed(machine: Prepare, tmp_path: Path) -> None:
+    path = tmp_path / "batchpersist.toml"
+    path.write_text(path.read_text().replace('"10%"', "10%"))
+    assert shell(machine(COMMANDS["cron"])).returncode == 2
+    assert (tmp_path / "mail").read_text().startswith("batchpersist ended with exit code 2 on ")
+
+
 def test_what_the_options_file_says_is_what_the_batch_gets(machine: Prepare, tmp_path: Path) -> None:
     options = tomllib.loads(read("batchpersist.toml"))["profile"]["nightly"]["run"]
     assert shell(machine(unit_command())).returncode == 0

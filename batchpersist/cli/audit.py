@@ -65,7 +65,7 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
 
     Reads only, takes no lock, and may be used beside a running orchestrator: a difference is told once it
     was seen twice. Exit codes: 0 no difference, 3 none, but not all could be looked at, 5 differences,
-    2 usage, 10 a source is missing, 130/143 interrupted.
+    2 usage, 10 a source or a root is missing, 130/143 interrupted.
     """
     conduct(given | UNATTENDED, partial(_audit, sources), reads_only=True)
 

@@ -59,7 +59,7 @@ def command(**given: Any) -> None:
     No run is removed. What is replaced is kept in RUNS_DIR/.batchpersist/repair until the next repair, and
     files that cannot be read are set aside there for good. May be used beside a running orchestrator. Exit
     codes: 0 nothing to do, or all done; 3 something is left, or could not be looked at; 5 without --yes:
-    something differs; 2 usage; 11 a batch is running on this root; 130/143 interrupted.
+    something differs; 2 usage; 10 a root is missing; 11 a batch is running on this root; 130/143 interrupted.
     """
     conduct(given | UNATTENDED, _repair)
 

@@ -50,7 +50,7 @@ def command(batch: str | None, runs_dir: str, watch: float | None, as_json: bool
     """Show the batches of a root, the latest last, or one BATCH (the start of its id, or latest) in full.
 
     A batch that was killed is told from one that is running, whose progress is shown. Disturbs no
-    batch. Exit codes: 0, and 10 where there is no such batch.
+    batch. Exit codes: 0, and 10 where there is no such batch or root.
     """
     layout = Layout("", os.path.abspath(runs_dir))
     if batch is not None:
