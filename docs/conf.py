@@ -47,6 +47,7 @@ CONTENTS = {
     "How to": [
         "docs/howto/backfill",
         "docs/nightly",
+        "docs/troubleshooting",
         "docs/compare",
         "docs/audit",
         "docs/scaling",

@@ -6,6 +6,7 @@ cannot be run, or what it needs, stands in CONTRIBUTING.md.
 
 from __future__ import annotations
 
+import ast
 import difflib
 import functools
 import os
@@ -211,6 +212,19 @@ def test_decisions_are_numbered_and_listed() -> None:
     assert [(f"{number} {title}", name) for number, title, name in listed] == [
         (title, note.name) for title, note in zip(titles, notes, strict=True)
     ]
+
+
+def test_every_message_of_the_troubleshooting_page_is_the_program_s() -> None:
+    program = "\n".join(
+        node.value
+        for path in (ROOT / "batchpersist").rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    )
+    messages = re.findall(r"^### `(.*)`$", prose("docs/troubleshooting.md"), re.MULTILINE)
+    assert len(messages) > 20
+    words = [word for message in messages for word in re.split(r"\.\.\.|\[E\w+\] [\w ]+|: |; ", message)]
+    assert [word for word in words if word.strip() not in program] == []
 
 
 def anchors(page: str) -> set[str]:
