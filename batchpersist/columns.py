@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from array import array
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
@@ -174,6 +175,11 @@ def encoded(column: pa.ChunkedArray) -> pa.Array:
 def utf8(text: str) -> str:
     """Text that can be encoded: Python decodes a file name that is not UTF-8 to lone surrogates."""
     return text.encode("utf-8", "backslashreplace").decode()
+
+
+def as_named(text: str) -> str:
+    """The file name of which ``utf8`` made this text, if it was one that is not UTF-8."""
+    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), text)
 
 
 def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 
-from .errors import RootMissingError
+from .errors import RootMissingError, UsageError
 
 OWN_FOLDER = ".batchpersist"
 """What is batchpersist's alone, below the runs-dir: its lock, spool and batches."""
@@ -16,6 +16,19 @@ LOCK_SUFFIX = ".lock"
 
 TEMPORARY_MARK = ".tmp-"
 """Every temporary file is named ``<target's name>.tmp-<hex>`` (``files.temporaries``)."""
+
+
+def check_roots(out_dir: str, runs_dir: str) -> None:
+    """Raise UsageError unless these are two folders of which neither lies in the other.
+
+    What one of them holds would be taken for a task, or a run, of the other.
+    """
+    out, runs = map(os.path.realpath, (out_dir, runs_dir))
+    if out == runs:
+        raise UsageError(f"out-dir and runs-dir must be two folders: {out_dir}")
+    if os.path.commonpath([out, runs]) in (out, runs):
+        inner, outer = ("out-dir", "runs-dir") if out.startswith(runs) else ("runs-dir", "out-dir")
+        raise UsageError(f"the {inner} must not lie in the {outer}: {out_dir}, {runs_dir}")
 
 
 @dataclass(frozen=True)

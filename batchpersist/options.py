@@ -11,10 +11,11 @@ from typing import Any, Literal
 from .errors import UsageError
 from .files.folders import dangling_link
 from .files.outputs import is_stream
-from .layout import Layout
+from .layout import Layout, check_roots
 from .locking.locks import LockPolicy
 from .memory import MemoryBound
 from .models import DEFAULT_KEYS, Durability, Keys, RetryOf
+from .planning.ownplaces import refuse_places_of_runs
 from .planning.selection import Selection
 from .runs.partition import Partition
 from .scheduling.executors import POOL_RUNS
@@ -37,6 +38,9 @@ WORK = (
 )
 """Of ``as_config``: what is done, and not how."""
 
+OUTCOME_SUFFIXES = ("", ".parquet", ".csv")
+"""Of the outcome table's file; without one it is Parquet."""
+
 
 @dataclass(frozen=True)
 class BatchOptions:
@@ -47,7 +51,7 @@ class BatchOptions:
     metrics: str | None = None
     """Where to write the metrics; None: ``<out_dir>/metrics.json``. A shard is named before the suffix."""
     outcomes: str | None = None
-    """Where to save the outcome table as Parquet; None: nowhere. Named for the shard likewise."""
+    """Where to save the outcome table, as CSV (``.csv``) or Parquet; None: nowhere. Named likewise."""
     prometheus_textfile: str | None = None
     """Where to leave the figures for node_exporter's textfile collector; None: nowhere. Named likewise."""
     keys: Keys = DEFAULT_KEYS
@@ -112,6 +116,9 @@ class BatchOptions:
         if self.workers < 1:
             raise UsageError(f"at least one worker is needed, not {self.workers}")
         self._check_roots()
+        refuse_places_of_runs(self.layout(), self.own_paths)
+        if self.outcomes is not None and os.path.splitext(self.outcomes)[1] not in OUTCOME_SUFFIXES:
+            raise UsageError(f"outcomes are written to a file named .parquet or .csv, not {self.outcomes}")
         try:
             object.__setattr__(self, "durability", Durability(self.durability))
         except ValueError as error:
@@ -124,8 +131,7 @@ class BatchOptions:
                     f"{name} leads through a link whose target does not exist: {link} -> {os.readlink(link)};"
                     " make or mount the target first, or remove the link"
                 )
-        if os.path.realpath(self.out_dir) == os.path.realpath(self.runs_dir):
-            raise UsageError(f"out-dir and runs-dir must be two folders: {self.out_dir}")
+        check_roots(self.out_dir, self.runs_dir)
 
     @property
     def metrics_path(self) -> str:
@@ -145,15 +151,11 @@ class BatchOptions:
 
     @property
     def own_paths(self) -> list[str]:
-        """The roots, and the files that this batch and the other shards of it write for themselves."""
+        """The files that this batch and the other shards of it write for themselves."""
         files = list(filter(None, (self._metrics, self.outcomes, self.prometheus_textfile)))
         of = self.shard.of if self.shard else 0
         shards = [Partition(number, of) for number in range(1, of + 1)]
-        return [
-            self.out_dir,
-            self.runs_dir,
-            *(_for_shard(path, each) for path in files for each in (None, *shards)),
-        ]
+        return [_for_shard(path, each) for path in files for each in (None, *shards)]
 
     @property
     def _metrics(self) -> str:

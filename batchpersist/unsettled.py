@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .batches.batchfolder import BatchFolder
-from .columns import encoded, run_keys, utf8, whole
+from .columns import as_named, encoded, run_keys, utf8, whole
 from .errors import BatchMissingError, SourceChangedError, failure_of, unreadable_as
 from .ingest.index import IndexBuilder
 from .ingest.scan import Reject
@@ -112,7 +112,7 @@ class Unsettled:
             )
             yield Reject(run["source"], run["line"], failure_of(lost))
         for path, name in self._broken.items():
-            if not os.path.lexists(path):
+            if not any(map(os.path.lexists, (path, as_named(path)))):
                 yield Reject(name, 0, failure_of(SourceChangedError("the source is no longer there")))
 
     def _path(self, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import itertools
 import json
 import os
@@ -103,6 +104,25 @@ def test_metrics_stand_in_the_file_and_in_the_report(
     import pyarrow.parquet as pq
 
     assert pq.read_table(tmp_path / "outcomes.parquet").num_rows == report.outcomes.num_rows == 70
+
+
+def test_outcomes_are_csv_where_the_file_is_called_so(
+    tmp_path: Path, persist: Callable[..., BatchReport]
+) -> None:
+    report = persist(outcomes=str(tmp_path / "outcomes.csv"))
+    with open(tmp_path / "outcomes.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == report.outcomes.column_names
+    for name in ("run_id", "status"):
+        assert [row[name] for row in rows] == report.outcomes[name].cast("string").to_pylist()
+    assert rows[0]["snapshot_error_type"] == ""
+
+
+def test_a_form_of_outcomes_that_is_not_written_is_refused() -> None:
+    for name in ("outcomes.json", "outcomes.csv.gz", "outcomes.xlsx"):
+        with pytest.raises(UsageError, match=r"named \.parquet or \.csv, not"):
+            BatchOptions(outcomes=name)
+    BatchOptions(outcomes="/dev/fd/3")
 
 
 def test_a_batch_leaves_no_spool_and_no_lock_behind(

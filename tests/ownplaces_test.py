@@ -11,6 +11,7 @@ import pytest
 from engine import run
 
 from batchpersist import AuditOptions, BatchOptions, audit_root, preview_batch, run_batch
+from batchpersist.errors import UsageError
 from batchpersist.layout import Layout
 from batchpersist.models import Durability, Event, Progress, RunFailure
 from batchpersist.planning.ownplaces import own_path_at, own_places
@@ -22,15 +23,9 @@ from batchpersist.runs.partition import Partition
     [
         ("out/metrics.json", "metrics.json", "r"),
         ("out/metrics.json", "Metrics.JSON", "r"),
-        ("out/t/runs.json", "t", "r"),
-        ("out/T/Runs.json", "t", "r"),
-        ("out/t/state.json", "t", "r"),
         ("runs/t", "t", "r"),
-        ("runs/t.lock", "t", "r"),
-        ("runs/t.lock.acquire", "t", "r"),
         ("runs/t/r", "t", "r"),
         ("runs/t/R", "t", "r"),
-        ("runs/t/r/manifest.json", "t", "r"),
         ("link/metrics.json", "metrics.json", "r"),
         ("runs/out", "out", "r"),
     ],
@@ -52,6 +47,27 @@ def test_a_path_is_in_the_way_of_the_ids_whose_place_it_is(
 def test_other_paths_are_in_nobodys_way(tmp_path: Path, path: str) -> None:
     layout = Layout(str(tmp_path / "out"), str(tmp_path / "runs"))
     assert own_places(layout, [str(tmp_path / path)]) == {}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "out/t/runs.json",
+        "out/T/Runs.json",
+        "out/t/state.json",
+        "link/t/runs.json",
+        "runs/t.lock",
+        "runs/t.lock.acquire",
+        "runs/t/r/manifest.json",
+        "runs/.batchpersist/batch.lock",
+    ],
+)
+@pytest.mark.parametrize("name", ["metrics", "outcomes", "prometheus_textfile"])
+def test_no_output_takes_the_place_of_a_file_of_runs(tmp_path: Path, path: str, name: str) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "link").symlink_to("out")
+    with pytest.raises(UsageError, match="name another file"):
+        BatchOptions(str(tmp_path / "out"), str(tmp_path / "runs"), **{name: str(tmp_path / path)})  # type: ignore[arg-type]
 
 
 def test_one_run_can_be_in_the_way_and_the_others_of_its_task_are_not(tmp_path: Path) -> None:

@@ -444,3 +444,20 @@ def test_the_command_for_programs() -> None:
     assert (events[-1]["message_type"], events[-1]["counts"]["persisted"]) == ("summary", 1)
     (event,) = [json.loads(line) for line in invoke("--json").stdout.splitlines()]
     assert (event["state"], event["exit_code"]) == ("nothing to retry", 0)
+
+
+@pytest.mark.parametrize("source", ["s", os.fsdecode(b"s/\xff.jsonl")])
+def test_a_source_whose_name_is_not_utf_8_can_be_mended(source: str) -> None:
+    name = os.fsdecode(b"s/\xff.jsonl")
+    write(name, run("task", 1), "no json")
+    run_batch([source], BatchOptions())
+    write(name, run("task", 1), run("task", 2))
+    assert counts(retry("invalid"), "persisted", "invalid") == (1, 0)
+
+
+def test_a_source_whose_name_is_not_utf_8_is_gone_where_it_is() -> None:
+    name = os.fsdecode(b"s/\xff.jsonl")
+    write(name, run("task", 1), "no json")
+    run_batch(["s"], BatchOptions())
+    os.unlink(name)
+    assert counts(retry("invalid"), "persisted", "invalid") == (0, 1)

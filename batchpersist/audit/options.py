@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from ..errors import UsageError
-from ..layout import Layout
+from ..layout import Layout, check_roots
 from ..locking.locks import LockPolicy
 from ..models import DEFAULT_KEYS, Keys
 from ..scheduling.executors import POOL_RUNS
@@ -43,8 +43,7 @@ class AuditOptions:
         if self.workers < 1:
             raise UsageError(f"at least one worker is needed, not {self.workers}")
         check_limit(self.max_snapshot_size)
-        if os.path.realpath(self.out_dir) == os.path.realpath(self.runs_dir):
-            raise UsageError(f"out-dir and runs-dir must be two folders: {self.out_dir}")
+        check_roots(self.out_dir, self.runs_dir)
 
     @property
     def layout(self) -> Layout:

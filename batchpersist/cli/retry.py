@@ -51,7 +51,7 @@ def command(batch: str, only: tuple[RetryKind, ...], **given: Any) -> None:
 def _retry(batch: str, only: tuple[RetryKind, ...], job: Job) -> int:
     given = job.given
     options = BatchOptions(
-        out_dir=os.path.join(given["runs_dir"], os.pardir, "out"),  # any: it will be the batch's
+        out_dir=os.path.abspath(given["runs_dir"]) + ".out",  # any: it will be the batch's
         runs_dir=given["runs_dir"],
         metrics=given["metrics"],
         outcomes=given["outcomes"],

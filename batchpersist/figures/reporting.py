@@ -41,7 +41,8 @@ def write_reports(options: BatchOptions, metrics: bytes, outcomes: pa.Table) -> 
     """
     writes = [partial(write_output, options.metrics_path, (metrics,))]
     if options.outcomes_path is not None:
-        writes.append(partial(write_output, options.outcomes_path, _parquet(outcomes)))
+        chunks = _csv(outcomes) if options.outcomes_path.endswith(".csv") else _parquet(outcomes)
+        writes.append(partial(write_output, options.outcomes_path, chunks))
     return _failures(writes)
 
 
@@ -104,6 +105,25 @@ def _parquet(table: pa.Table) -> Iterator[bytes]:
     with pq.ParquetWriter(sink, table.schema, compression="zstd", use_dictionary=repeated) as writer:
         for start in range(0, table.num_rows, _ROWS_AT_ONCE):
             writer.write_table(_of_its_own(table.slice(start, _ROWS_AT_ONCE)))
+            yield sink.taken()
+    yield sink.taken()
+
+
+def _csv(table: pa.Table) -> Iterator[bytes]:
+    """A table as CSV with a header, some rows at a time; null is an empty field, not quoted."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    plain = pa.schema(
+        [
+            (field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
+            for field in table.schema
+        ]
+    )
+    sink = _Pieces()
+    with csv.CSVWriter(sink, plain) as writer:
+        for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+            writer.write_table(table.slice(start, _ROWS_AT_ONCE).cast(plain))
             yield sink.taken()
     yield sink.taken()
 

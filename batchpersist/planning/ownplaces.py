@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 
+from ..errors import UsageError
 from ..layout import Layout
-from ..runs.identifiers import folded
+from ..runs.identifiers import LOCK_SUFFIXES, folded
 
 OwnPlaces = dict[str, dict[str, str]]
 """Folded task id -> folded run id ("": whatever the run is) -> the path that is there."""
@@ -28,15 +29,31 @@ def own_path_at(task_id: str, run_id: str, places: OwnPlaces) -> str | None:
     return of_task.get("", of_task.get(folded(run_id)))
 
 
+def refuse_places_of_runs(layout: Layout, paths: Iterable[str]) -> None:
+    """Raise UsageError for a path where a snapshot, a manifest or a lock has its place, whatever the task."""
+    for path in paths:
+        match _names_below(layout.out_dir, path), _names_below(layout.runs_dir, path):
+            case ([_, "runs.json" | "state.json"], _) | (_, [_, _, "manifest.json"] | [".batchpersist", *_]):
+                is_refused = True
+            case (_, [name]):
+                is_refused = name.endswith(LOCK_SUFFIXES)
+            case _:
+                is_refused = False
+        if is_refused:
+            raise UsageError(
+                f"runs have their own files there, which would be lost; name another file: {path}"
+            )
+
+
 def _ids_at(layout: Layout, path: str) -> tuple[str, str] | None:
-    """The folded ids of the task, or run, that has a folder, file or lock at a path."""
+    """The folded ids of the task, or run, that has its folder at a path."""
     match _names_below(layout.out_dir, path):
-        case [task_id] | [task_id, "runs.json" | "state.json"]:
+        case [task_id]:
             return task_id, ""
     match _names_below(layout.runs_dir, path):
-        case [name]:
-            return name.removesuffix(".acquire").removesuffix(".lock"), ""
-        case [task_id, run_id] | [task_id, run_id, "manifest.json"]:
+        case [task_id]:
+            return task_id, ""
+        case [task_id, run_id]:
             return task_id, run_id
     return None
 

@@ -45,8 +45,8 @@ REPORTS = (
     _option(
         "--outcomes",
         type=Output(),
-        metavar="FILE.parquet",
-        help="Also save the outcome table, a row a run.",
+        metavar="FILE",
+        help="Also save the outcome table, a row a run: FILE.csv or FILE.parquet.",
     ),
     _option(
         "--prometheus-textfile",
