@@ -21,7 +21,7 @@ from batchpersist.figures.metrics import stable
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
 from batchpersist.locking.locks import LockPolicy
-from batchpersist.models import Event, Progress, RunFailure
+from batchpersist.models import Begun, Event, Progress, RunFailure
 from batchpersist.options import BatchOptions
 from batchpersist.planning.selection import Selection
 from batchpersist.preview import preview_batch
@@ -140,6 +140,7 @@ def test_a_batch_leaves_no_spool_and_no_lock_behind(
         "batch.lock",
         "locks",
         "break.lock",
+        "root.json",
     }
     assert sorted(path.name for path in batch.iterdir()) == [
         "batch.json",
@@ -334,8 +335,13 @@ def test_reports_that_could_not_be_written_are_found_before_the_work(
 def test_reports_that_cannot_be_written_after_all_are_told_and_nothing_else_is_lost(
     tmp_path: Path, source: Path, persist: Callable[..., BatchReport]
 ) -> None:
-    source.write_bytes(json.dumps(run("metrics.json", 1)).encode() + b"\n")
-    report = persist(outcomes=str(tmp_path / "outcomes.parquet"))
+    source.write_bytes(json.dumps(run("t", 1)).encode() + b"\n")
+
+    def take_the_place(event: Event) -> None:
+        if isinstance(event, Begun):
+            (tmp_path / "root/out/metrics.json").mkdir()
+
+    report = persist(outcomes=str(tmp_path / "outcomes.parquet"), watch=take_the_place)
     assert report.metrics["counts"]["persisted"] == 1
     assert [failure.message for failure in report.unwritten] == ["[EISDIR] Is a directory"]
     assert report.exit_code == 1

@@ -183,9 +183,9 @@ def test_shards_share_a_device_but_no_file() -> None:
     def options(path: str) -> BatchOptions:
         return BatchOptions(metrics=path, outcomes=path, prometheus_textfile=path, shard=Partition(1, 2))
 
-    shared, apart = options("/dev/null"), options("m.x")
+    shared, apart = options("/dev/null"), options("m.csv")
     assert {shared.metrics_path, shared.outcomes_path, shared.textfile_path} == {"/dev/null"}
-    assert {apart.metrics_path, apart.outcomes_path, apart.textfile_path} == {"m-1-of-2.x"}
+    assert {apart.metrics_path, apart.outcomes_path, apart.textfile_path} == {"m-1-of-2.csv"}
 
 
 @pytest.mark.parametrize("hostile", ["loop/x", "runs.jsonl/x"])
