@@ -144,11 +144,12 @@ def test_a_record_that_cannot_be_read_is_named(written: None) -> None:
 
 @pytest.mark.parametrize("name", ["audit", "repair"])
 def test_another_out_dir_is_refused_and_both_are_named(written: None, folder: Path, name: str) -> None:
+    (folder / "elsewhere").mkdir()
     result = command(name, "--out-dir", "elsewhere", *(["--yes"] if name == "repair" else []))
     assert result.exit_code == 2
     for out_dir in ("out", "elsewhere"):
         assert str(folder / out_dir) in result.output
-    assert not Path("elsewhere").exists()
+    assert list((folder / "elsewhere").iterdir()) == []
 
 
 def test_an_out_dir_that_a_batch_wrote_to_is_right(written: None) -> None:
