@@ -30,6 +30,7 @@ from .figures.metrics import BatchInfo, build_metrics, metrics_text
 from .figures.outcomes import OutcomeBuilder
 from .figures.reporting import check_writable, write_folder, write_monitoring, write_reports
 from .figures.timing import Phases, Stopwatch
+from .files.durability import warn_of_refusal
 from .files.folders import make_root, refuse_links_in
 from .ingest.index import IndexBuilder
 from .layout import Layout
@@ -87,6 +88,7 @@ def run_batch(
         raise UsageError("a run timeout needs workers of the batch's own, which it can kill: not an executor")
     in_process = options.run_timeout is None
     crew = Crew(options.workers, options.pool_runs, executor, in_process=in_process)
+    warn_of_refusal(options.durability)
     make_root(layout.runs_dir, options.durability)
     refuse_links_in(layout.own_dir)
     keep_waiting = Waiter(options.wait, watch, lambda: stop() or deadline.passed)

@@ -146,6 +146,10 @@ class ComparisonStoppedError(BatchPersistError):
     """A comparison was stopped by whoever asked for it; nothing is left of it."""
 
 
+class ScanStoppedError(BatchPersistError):
+    """The reading of a source was stopped by whoever asked for it; nothing of it is used."""
+
+
 class TotalsError(BatchPersistError):
     """The counts of a batch do not add up: a defect, never the user's fault."""
 

@@ -1,8 +1,9 @@
-"""What the system refuses this process: threads and memory, in one wording."""
+"""What the system refuses this process: threads, memory, its folder; in one wording."""
 
 from __future__ import annotations
 
 import errno
+import os
 import threading
 
 
@@ -29,6 +30,12 @@ def refusal_in(error: Exception) -> Exception:
     """
     if isinstance(error, MemoryError):
         return OSError(errno.ENOMEM, "out of memory (see ulimit -v, and memory.max of the cgroup)")
+    if isinstance(error, FileNotFoundError) and error.filename is None:
+        try:
+            os.getcwd()
+        except FileNotFoundError:
+            words = "the working folder has been removed: go to another one, or name all paths absolutely"
+            return OSError(errno.ENOENT, words)
     if isinstance(error, ImportError) and (error.path or "").endswith(".so"):
         return OSError(errno.ENOMEM, f"a library cannot be loaded (see ulimit -v): {error}")
     if type(error) is RuntimeError:  # as Python words it for threads, among other things

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -115,8 +116,9 @@ class BatchOptions:
             raise UsageError(f"at least this batch must be kept, not {self.keep_batches}")
         if self.workers < 1:
             raise UsageError(f"at least one worker is needed, not {self.workers}")
-        self._check_roots()
-        refuse_places_of_runs(self.layout(), self.own_paths)
+        with suppress(FileNotFoundError):  # the working folder is gone: that shows where a path needs it
+            self._check_roots()
+            refuse_places_of_runs(self.layout(), self.own_paths)
         if self.outcomes is not None and os.path.splitext(self.outcomes)[1] not in OUTCOME_SUFFIXES:
             raise UsageError(f"outcomes are written to a file named .parquet or .csv, not {self.outcomes}")
         try:

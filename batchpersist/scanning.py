@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .caching.knownsources import UNKNOWN, KnownSources, each_identity
 from .caching.sourcelog import SourceLog
+from .errors import ScanStoppedError
 from .ingest.index import IndexBuilder
 from .ingest.scan import Reject, ScannedPart
 from .memory import UNBOUNDED, MemoryBound
@@ -55,12 +56,13 @@ def scan_sources(
     """Scan all parts, several at once where the crew has a pool, and index them in source order.
 
     ``watch`` hears of the progress and of each invalid input; ``stop`` is asked before each
-    part; ``log`` is told what each source held. Nothing is raised for bad content: that is a
-    reject in the index, where it is ``wanted``. UsageError where there are more runs than ``memory`` holds.
+    part, and while standard input is read; ``log`` is told what each source held. Nothing is raised for
+    bad content: that is a reject in the index, where it is ``wanted``. UsageError where there are more
+    runs than ``memory`` holds.
     """
     builder = IndexBuilder(catalogue.rows if catalogue else None, wanted, memory=memory)
     log = SourceLog(lambda _batch: None) if log is None else log
-    call = partial(ScanCall, crew, keys, spool_dir, memory)
+    call = partial(ScanCall, crew, keys, spool_dir, memory, stop)
     scan = _Scan(builder, crew, call, stop)
     if catalogue is not None:
         scan = replace(scan, sources=catalogue.sources, last_time=catalogue.rows.num_rows)
@@ -90,9 +92,12 @@ class _Scan:
     def results(self, parts: Iterable[Part]) -> Iterator[tuple[Stretch, ScannedPart]]:
         """The parts, and what they leave, in source order: what is known of their pieces, or was scanned."""
         under_way: deque[Stretch] = deque()
-        for scanned in in_order(self._submits(parts, under_way), self._in_flight, scan_again):
-            yield under_way.popleft(), scanned
-            yield from self.results(scanned.more)
+        try:
+            for scanned in in_order(self._submits(parts, under_way), self._in_flight, scan_again):
+                yield under_way.popleft(), scanned
+                yield from self.results(scanned.more)
+        except ScanStoppedError:
+            self.builder.cut_short = True
 
     def _in_flight(self) -> int:
         return self.crew.in_flight(self.builder.rows)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import WorkerDiedError
+from ..files.folders import working_folder
 from ..files.versions import boot_id
 from ..layout import Layout
 from ..models import Durability, Failure, ShardOutcome
@@ -70,7 +71,7 @@ class BatchSession:
             started_at=utc_text(self.started_at),
             retry_of=options.retry_of,
             version=__version__,
-            cwd=os.getcwd(),
+            cwd=working_folder(),
             boot=boot_id() if options.durability is Durability.NONE else (before.boot if before else None),
             shard=layout.shard,
             config=options.as_config(sources),

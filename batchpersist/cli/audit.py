@@ -43,7 +43,7 @@ COMBINED = (
 )
 
 AUDIT = (
-    click.argument("sources", nargs=-1, metavar="[SOURCES]..."),
+    *reading.SOURCES_OR_NONE,
     *places.ROOTS,
     *reading.KEYS,
     *reading.TASKS,

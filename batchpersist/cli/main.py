@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import atexit
+import errno
 import importlib
 import os
 import signal
@@ -19,7 +21,7 @@ from ..report.wording import printable
 from .configuration import Setting, read_configuration
 from .defaults import default_map, name_variables, settings_of
 from .onfailure import Ending, tell
-from .output import final_code, prepare, print_traceback, report_loss
+from .output import final_code, open_streams, prepare, print_traceback, report_loss
 
 _COMMANDS = {
     "audit": "audit",
@@ -155,15 +157,16 @@ class _Main(LazyGroup):
 def _coded_errors() -> Iterator[None]:
     try:
         yield
-    except (BatchPersistError, OSError) as error:
-        raise _CodedError(error) from error
     except UnicodeEncodeError as error:
         words = f"a file's name cannot be spelt in this locale's encoding ({error.encoding}): {error.object}"
         raise _CodedError(UsageError(f"{words}; LC_ALL=C.UTF-8 helps")) from error
     except Exception as error:
-        if isinstance(refusal := refusal_in(error), OSError):
-            raise _CodedError(refusal) from error
-        raise
+        known = refusal_in(error)
+        if not isinstance(known, BatchPersistError | OSError):
+            raise
+        if isinstance(known, OSError) and known.errno == errno.ENOMEM:
+            atexit.register(os._exit, 1)  # libraries that got too little may crash as they are unloaded
+        raise _CodedError(known) from error
 
 
 @click.command(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
@@ -194,6 +197,7 @@ def cli(config: str | None, profile: str | None) -> None:
 
 def main() -> None:
     """Entry point of the console script; exits with the code that docs and README list."""
+    open_streams()
     for name, value in _WITHOUT_THREADS.items():
         os.environ.setdefault(name, value)
     prepare()

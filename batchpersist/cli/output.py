@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import os
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -78,6 +79,25 @@ def _loss() -> OSError | None:
 def say(line: str, *, err: bool = False, before: str = "", end: str = "\n") -> None:
     """Print a line: one line whatever it holds. ``before`` and ``end`` are printed as they are."""
     click.echo(f"{before}{printable(line)}{end}", file=sys.stderr if err else sys.stdout, nl=False)
+
+
+def open_streams() -> None:
+    """Put something in the place of standard streams that are closed (``2>&-``, or as some daemons do).
+
+    Files that are opened would take their numbers otherwise, and what is meant for the streams would be
+    written to these. Standard error goes nowhere then; writing to standard output fails, as it should.
+    """
+    for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
+        try:
+            os.fstat(number)
+        except OSError:  # the lowest free number is given to what is opened next
+            os.set_inheritable(os.open(os.devnull, flags), True)
+    sys.stdout = sys.stdout or _stream(1)
+    sys.stderr = sys.stderr or _stream(2)
+
+
+def _stream(number: int) -> TextIO:
+    return open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
 def emit(message_type: str, **content: object) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from ..moments import utc_text
 from ..scheduling.executors import POOL_RUNS, usable_cpus
 from ..sources import discover
 from ..sources.discover import STANDARD_INPUT
+from ..sources.streams import standard_input_blocks
 from . import document
 from .measure import Measurement, measure
 from .options import CompareOptions, Question, Roots, Variant, turns
@@ -149,12 +149,16 @@ class _Bench:
             return list(sources)
         path = os.path.join(self.scratch, "stdin.jsonl")
         with open(path, "wb") as file:
-            shutil.copyfileobj(sys.stdin.buffer, file)
+            file.writelines(standard_input_blocks(self._check_stop))
         return [path if source == STANDARD_INPUT else source for source in sources]
 
     def left(self) -> float:
         """Seconds until no batch may go on."""
         return self.options.max_time * _MARGIN - (perf_counter() - self._started)
+
+    def _check_stop(self) -> None:
+        if self._stop():
+            raise ComparisonStoppedError
 
     def _must_stop(self) -> bool:
         return self._stop() or self.left() < 0

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -17,6 +18,8 @@ from ..models import Durability
 from ..phaseclock import SYNC, current
 from . import syncfs
 from .opening import open_unfollowed
+
+_log = logging.getLogger(__name__)
 
 FEW_FILES = 8
 """Up to so many files are synced one by one: that costs a few milliseconds more at the worst, whereas
@@ -163,6 +166,12 @@ def open_group(durability: Durability, roots: Sequence[str], *, files: int) -> S
     return file_systems
 
 
+def warn_of_refusal(durability: Durability) -> None:
+    """Log a warning where a group of this durability cannot have the one sync that it is to have."""
+    if durability is Durability.BATCH and syncfs.is_reporting() and (reason := syncfs.refusal()):
+        _log.warning("syncfs is refused (%s): each file is synced by itself, which takes longer", reason)
+
+
 def _trusted_file_systems(roots: Sequence[str]) -> _FileSystems | None:
     """Those of the roots; None where one of them is not known to keep syncfs's promise."""
     with contextlib.ExitStack() as opened:
@@ -194,7 +203,12 @@ def sync_file(fd: int) -> None:
         except OSError as error:
             if error.errno not in _NO_FULL_SYNC:
                 raise
-    os.fsync(fd)
+    try:
+        os.fsync(fd)
+    except OSError as error:
+        if error.errno in (errno.ENOSYS, errno.EPERM):  # by a filter of system calls, not by the medium
+            error.strerror = f"fsync is refused: {error.strerror}"
+        raise
 
 
 def nearest_folder(path: str) -> str:

@@ -82,6 +82,14 @@ def _is_own_folder(path: str) -> bool:
     return stat.S_ISDIR(found)
 
 
+def working_folder() -> str:
+    """The working folder; "" where it has been removed, so that no relative path leads anywhere."""
+    try:
+        return os.getcwd()
+    except FileNotFoundError:
+        return ""
+
+
 def make_root(path: str, durability: Durability) -> None:
     """Make a folder that all else is to lie below, as durable as that will be. Raises OSError."""
     with open_group(durability, [path], files=1) as group:

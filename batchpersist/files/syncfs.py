@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import re
+from functools import lru_cache
 
 _TRUSTED = {
     0xEF53: "ext2, ext3, ext4",
@@ -31,10 +33,26 @@ def syncfs(fd: int, name: str) -> None:
         raise OSError(number, os.strerror(number), name)
 
 
+@lru_cache(maxsize=1)
+def refusal() -> str:
+    """How the system words that this process may not call syncfs; "": it may. For Linux.
+
+    A container's filter of system calls may say so before the kernel looks at the descriptor.
+    """
+    _libc.syncfs(-1)
+    number = ctypes.get_errno()
+    return "" if number == errno.EBADF else os.strerror(number)
+
+
+def is_reporting() -> bool:
+    """Does this kernel's syncfs report what is lost?"""
+    system = os.uname()
+    return _kernel_reports_errors(system.sysname, system.release)
+
+
 def is_trusted(fd: int) -> bool:
     """Is syncfs known to keep its promise on the file system that ``fd`` is on?"""
-    system = os.uname()
-    if not _kernel_reports_errors(system.sysname, system.release):
+    if not is_reporting() or refusal():
         return False
     # struct statfs begins with f_type; this buffer is larger than the struct is anywhere.
     statfs = (ctypes.c_long * 64)()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from itertools import chain
 from operator import sub
 
@@ -41,15 +42,22 @@ LONGEST_COPY = 4 * PART_BYTES
 """Bytes that one part may hold of a source whose length shows only when it is copied."""
 
 
-def scan_part(part: Part, keys: Keys, spool_dir: str, memory: MemoryBound = UNBOUNDED) -> ScannedPart:
+def scan_part(
+    part: Part,
+    keys: Keys,
+    spool_dir: str,
+    memory: MemoryBound = UNBOUNDED,
+    alive: Callable[[], None] = lambda: None,
+) -> ScannedPart:
     """Read a part, in any process that sees its files (``part.local``: in this one).
 
     What is not a completed run, or cannot be read, is among the rejects; nothing is raised
     for it. Sources that cannot be read by position, or lie elsewhere, are copied into files in ``spool_dir``,
     and what turns out long there is left as further parts; so is what is found in a folder.
-    A part may be scanned again: the copies are made anew.
+    A part may be scanned again: the copies are made anew. ``alive`` is called again and again while they
+    are made; what it raises ends the scan.
     """
-    scan = _Scan(part, keys, spool_dir, memory)
+    scan = _Scan(part, keys, spool_dir, memory, alive)
     pieces = iter(part.pieces)
     for piece in pieces:
         if piece.format in FOLDERS:
@@ -72,7 +80,10 @@ def _ranges(part: Part, lines: Piece, failure: Failure | None) -> list[Part]:
 class _Scan:
     """One part under way."""
 
-    def __init__(self, part: Part, keys: Keys, spool_dir: str, memory: MemoryBound) -> None:
+    def __init__(
+        self, part: Part, keys: Keys, spool_dir: str, memory: MemoryBound, alive: Callable[[], None]
+    ) -> None:
+        self._alive = alive
         self._keys = keys
         self._spool_dir = spool_dir
         self._memory = memory
@@ -115,7 +126,7 @@ class _Scan:
         """What is to be read by position: ``local``, or the copy of it that is made here."""
         if self.scanned.ranged or not is_spooled(local.format):
             return Copy(local, None)
-        lines, failure = copy_lines(local, self._keys, self._spool_dir)
+        lines, failure = copy_lines(local, self._keys, self._spool_dir, self._alive)
         self.scanned.bytes_read += local.stop or lines.stop
         if local is not piece:  # its lines have been copied, and are all that will be read again
             os.unlink(local.path)

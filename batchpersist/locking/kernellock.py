@@ -13,8 +13,8 @@ from ..errors import FlockMissingError
 
 __all__ = ["KernelLock", "Timeout", "flock"]
 
-_MISSING = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP}
-"""What flock(2) says where the file system, or its server, has none."""
+_MISSING = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EPERM}
+"""What flock(2) says where the file system, or its server, has none, or a container's filter denies it."""
 
 
 class KernelLock(FileLock):

@@ -13,6 +13,7 @@ from ..batch import run_batch
 from ..batches.batchfolder import BatchRecord, find_batch
 from ..batches.batchreport import BatchReport
 from ..errors import BatchMissingError, UsageError
+from ..files.folders import working_folder
 from ..layout import Layout
 from ..models import Event, Keys, RetryKind, RetryOf
 from ..options import BatchOptions
@@ -127,5 +128,5 @@ def _unnamed(path: str, shard: str) -> str:
 
 def _from(record: BatchRecord, path: str) -> str:
     """A path of the batch, for this process: as it was named, where that means the same."""
-    here = record.cwd == os.getcwd() or is_remote(path)
+    here = record.cwd == working_folder() or is_remote(path)
     return path if here else os.path.join(record.cwd, path)

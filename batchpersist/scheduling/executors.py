@@ -15,7 +15,10 @@ POOL_RUNS = 2_000
 
 def usable_cpus() -> int:
     """Those that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        return len(os.sched_getaffinity(0))
+    except (AttributeError, OSError):  # not everywhere there, nor allowed
+        return os.cpu_count() or 1
 
 
 class SerialExecutor(Executor):

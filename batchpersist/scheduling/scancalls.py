@@ -6,7 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-from ..errors import WorkerDiedError, failure_of
+from ..errors import ScanStoppedError, WorkerDiedError, failure_of
 from ..ingest.scan import Reject, ScannedPart, Tally, scan_part
 from ..memory import MemoryBound
 from ..models import Keys
@@ -24,6 +24,8 @@ class ScanCall:
     keys: Keys
     spool_dir: str
     memory: MemoryBound
+    stop: Callable[[], bool]
+    """Whether to give up a part that is read in this process; its call raises ScanStoppedError then."""
     runs: int
     """Known so far: whether a pool pays."""
     part: Part
@@ -31,8 +33,13 @@ class ScanCall:
     def __call__(self) -> Future[ScannedPart]:
         what = self.part, self.keys, self.spool_dir, self.memory
         if self.part.local:
-            return SerialExecutor().submit(scan_part, *what)
+            return SerialExecutor().submit(scan_part, *what, self._check)
         return self.crew.submit(self.runs, scan_part, *what)
+
+    def _check(self) -> None:
+        """It may take for ever: standard input's other end decides."""
+        if self.stop():
+            raise ScanStoppedError
 
 
 def scan_again(call: Callable[[], Future[ScannedPart]]) -> ScannedPart:

@@ -33,7 +33,6 @@ _STREAMS = {
     Format.XZ_LINES: streams.xz_blocks,
     Format.BZIP2_JSON: streams.bzip2_blocks,
     Format.BZIP2_LINES: streams.bzip2_blocks,
-    Format.STANDARD_INPUT: streams.standard_input_blocks,
 }
 _TABLES = {Format.PARQUET: tables.parquet_batches, Format.ARROW: tables.arrow_batches}
 
@@ -56,7 +55,7 @@ class Copy(NamedTuple):
 
 def is_spooled(format: Format) -> bool:
     """A file of this format cannot be read by position, so that its documents are copied."""
-    return format in _STREAMS or format in _TABLES
+    return format in _STREAMS or format in _TABLES or format is Format.STANDARD_INPUT
 
 
 def is_copy(format: Format) -> bool:
@@ -71,14 +70,16 @@ def place(path: str, format: Format, spool_dir: str) -> str:
     return os.path.join(spool_dir, f"copy-{blake2b(os.fsencode(path), digest_size=16).hexdigest()}")
 
 
-def copy_lines(piece: Piece, keys: Keys, spool_dir: str) -> Copy:
+def copy_lines(piece: Piece, keys: Keys, spool_dir: str, alive: Callable[[], None] = lambda: None) -> Copy:
     """Copy a piece's documents; never raises for what the piece holds.
+
+    ``alive`` is called again and again meanwhile, and may raise an error of its own to end it.
 
     A line that a failure cuts short is not among the lines. A copy takes its place if it is whole, and there
     is none yet; an earlier one stays, for there are rows that point into it.
     """
     path, whole, error = _copied(
-        SourceFile(piece.path, piece.name, piece.format), keys, spool_dir, expected=piece.stop
+        SourceFile(piece.path, piece.name, piece.format), keys, spool_dir, alive, expected=piece.stop
     )
     if error is not None and piece.format.is_json:
         whole = 0
@@ -160,7 +161,7 @@ def _copied(
     try:
         with Spool(spool_dir) as spool:
             path = spool.path
-            for block in _blocks(source, keys):
+            for block in _blocks(source, keys, alive):
                 alive()
                 start = spool.size
                 spool.add(block)
@@ -187,7 +188,9 @@ def _check_size(source: str, expected: int) -> None:
         content.check_size(os.stat(source).st_size, expected)
 
 
-def _blocks(source: SourceFile, keys: Keys) -> Iterator[bytes]:
+def _blocks(source: SourceFile, keys: Keys, alive: Callable[[], None]) -> Iterator[bytes]:
+    if source.format is Format.STANDARD_INPUT:
+        return content.checked_text(streams.standard_input_blocks(alive))
     if source.format not in _TABLES:
         return content.checked_text(_STREAMS[source.format](source.path))
     folders = folders_of(source.name if is_remote(source.name) else source.path)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import gzip
 import os
+import select
 import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib import import_module
-from io import BufferedReader
+from io import BufferedReader, UnsupportedOperation
 from typing import IO, Any, cast
 
 from ..errors import SourceUnreadableError
@@ -23,6 +25,8 @@ _TO_RUN = "FILE | batchpersist run -"
 
 _SHORTEST = 9
 """Bytes that a compressed file has, at the least."""
+
+_POLL_SECONDS = 0.1
 
 CUT_SHORT = "the compressed file is cut short"
 EMPTY = "the compressed file is empty"
@@ -146,14 +150,26 @@ def _rest(open_stream: Callable[[], IO[bytes]], done: int) -> bytes:
     return bytes(rest)
 
 
-def standard_input_blocks(_path: str) -> Iterator[bytes]:
-    """What arrives, as it arrives. Raises SourceChangedError where it is a file that becomes shorter."""
+def standard_input_blocks(alive: Callable[[], None]) -> Iterator[bytes]:
+    """What arrives, as it arrives. Raises SourceChangedError where it is a file that becomes shorter.
+
+    ``alive`` is called again and again, while nothing arrives as well: what it raises ends the reading.
+    """
     stream = cast(BufferedReader, sys.stdin.buffer)
     expected, found = _bytes_ahead(), 0
-    while block := stream.read1(BLOCK):
+    while block := _next_block(stream, alive):
         found += len(block)
         yield block
     content.check_size(found, expected)
+
+
+def _next_block(stream: BufferedReader, alive: Callable[[], None]) -> bytes:
+    """b"" at the end. Reading would be taken up again after a signal, whatever its handler does."""
+    alive()
+    with suppress(UnsupportedOperation):  # it is no file
+        while not select.select([stream], [], [], _POLL_SECONDS)[0]:
+            alive()
+    return stream.read1(BLOCK)
 
 
 def _bytes_ahead() -> int:

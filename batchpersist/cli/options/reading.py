@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from dataclasses import astuple
 from typing import Any
@@ -13,15 +14,42 @@ from ...batches.rootrecord import root_keys
 from ...layout import Layout
 from ...models import DEFAULT_KEYS, Keys
 from ...planning.selection import Selection
+from ...sources.discover import STANDARD_INPUT
+from ..output import say
 from .sections import section
 from .types import Moment
 
 _option = section("What is read")
 
-SOURCES = (click.argument("sources", nargs=-1, required=True, type=click.Path(), metavar="SOURCES..."),)
 
-SOURCES_OR_ROOT = (click.argument("sources", nargs=-1, type=click.Path(), metavar="[SOURCES]..."),)
+def _announce_terminal(
+    context: click.Context, _parameter: click.Parameter, sources: tuple[str, ...]
+) -> tuple[str, ...]:
+    """A command that reads what somebody types would seem to hang."""
+    if STANDARD_INPUT in sources and not context.resilient_parsing and sys.stdin and sys.stdin.isatty():
+        say("Reading runs from this terminal, a JSON object a line; Ctrl-D ends them.", err=True)
+    return sources
+
+
+SOURCES = (
+    click.argument(
+        "sources",
+        nargs=-1,
+        required=True,
+        type=click.Path(),
+        metavar="SOURCES...",
+        callback=_announce_terminal,
+    ),
+)
+
+SOURCES_OR_ROOT = (
+    click.argument(
+        "sources", nargs=-1, type=click.Path(), metavar="[SOURCES]...", callback=_announce_terminal
+    ),
+)
 """For a command that finds sources of its own where none are named."""
+
+SOURCES_OR_NONE = (click.argument("sources", nargs=-1, metavar="[SOURCES]...", callback=_announce_terminal),)
 
 KEYS = (
     _option(

@@ -1,0 +1,160 @@
+"""Signals while a command waits for others: it hears them at once, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import array
+import fcntl
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+import pytest
+from engine import run
+
+from batchpersist.layout import Layout
+from batchpersist.locking.batchlock import BatchLock
+
+LONG = 60.0
+"""Seconds after which a command has not heard the signal."""
+
+Command = subprocess.Popen[str]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs.jsonl").write_text(lines(20))
+    return tmp_path
+
+
+def lines(count: int) -> str:
+    return "".join(json.dumps(run(f"task-{n % 3}", n)) + "\n" for n in range(count))
+
+
+@contextmanager
+def started(words: str, **more: object) -> Iterator[Command]:
+    """The command, in a process group of its own; it is killed at the end if it still runs."""
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
+    command = [sys.executable, "-m", "batchpersist", *words.split()]
+    with subprocess.Popen(command, text=True, start_new_session=True, **streams) as process:  # type: ignore[call-overload]
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def wait_until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + LONG
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def feed(process: Command, text: str) -> None:
+    """Write to standard input, which stays open, and wait until all of it was read."""
+    assert process.stdin is not None
+    process.stdin.write(text)
+    process.stdin.flush()
+    left = array.array("i", [1])
+
+    def is_read() -> bool:
+        fcntl.ioctl(process.stdin.fileno(), termios.FIONREAD, left)  # type: ignore[union-attr]
+        return left[0] == 0
+
+    wait_until(is_read)
+
+
+def end(process: Command) -> tuple[int, str]:
+    """Wait for the end without closing standard input; the exit code and standard error."""
+    assert process.stderr is not None
+    return process.wait(LONG), process.stderr.read()
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
+@pytest.mark.parametrize("words", ["run -", "run - --dry-run", "validate -", "audit -", "compare -"])
+def test_a_signal_is_heard_while_standard_input_is_idle(words: str, name: str) -> None:
+    with started(words) as process:
+        feed(process, lines(2))
+        process.send_signal(signal.Signals[f"SIG{name}"])
+        code, stderr = end(process)
+    assert code == (130 if name == "INT" else 143), stderr
+    assert "Traceback" not in stderr
+
+
+def test_what_idle_standard_input_had_brought_is_not_persisted_in_part(folder: Path) -> None:
+    with started("run runs.jsonl -") as process:
+        feed(process, lines(30))
+        process.send_signal(signal.SIGTERM)
+        assert end(process)[0] == 143
+    assert json.loads((folder / "out" / "metrics.json").read_bytes())["state"] == "interrupted"
+    with started("run -") as process:
+        assert process.communicate(lines(30), LONG)[1] is not None
+        assert process.returncode == 0
+    assert len(list((folder / ".runs").glob("*/*/manifest.json"))) == 30
+
+
+def test_a_hang_up_of_the_process_group_prints_no_traceback(folder: Path) -> None:
+    with started("run runs.jsonl - -j 2 --pool-threshold 0") as process:
+        feed(process, lines(2))
+        # The fork server, its helper and a worker.
+        wait_until(lambda: len(psutil.Process(process.pid).children(recursive=True)) >= 3)
+        os.killpg(process.pid, signal.SIGHUP)
+        code, stderr = end(process)
+    assert code == 143
+    assert stderr.splitlines() == ["SIGHUP: settling what has begun; once more to stop at once"]
+
+
+@pytest.mark.parametrize("words", ["run -", "run - --dry-run", "validate -", "audit -", "compare -"])
+def test_a_command_that_reads_from_a_terminal_says_so(words: str) -> None:
+    ours, theirs = pty.openpty()
+    with started(words, stdin=theirs) as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Reading runs from this terminal")
+        process.kill()
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
+def test_a_signal_is_heard_while_the_command_for_failures_runs(folder: Path, name: str) -> None:
+    (folder / "tell.sh").write_text("touch told\nexec sleep 60 >&- 2>&-\n")
+    (folder / "runs.jsonl").write_text("{}\n")
+    words = "run runs.jsonl --progress none --on-failure"
+    command = [*words.split(), f"sh {folder}/tell.sh"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "batchpersist", *command], stderr=subprocess.PIPE, text=True
+    ) as process:
+        wait_until((folder / "told").exists)
+        process.send_signal(signal.Signals[f"SIG{name}"])
+        code, stderr = end(process)
+    assert code == (3 if name == "INT" else -signal.Signals[f"SIG{name}"]), stderr
+    assert "Traceback" not in stderr
+
+
+def test_a_signal_is_heard_while_a_batch_waits_for_another(folder: Path) -> None:
+    with BatchLock(Layout("out", ".runs"), "another"), started("run runs.jsonl --wait 1000") as process:
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("Waiting for another batch")
+        process.send_signal(signal.SIGTERM)
+        assert end(process)[0] == 143
+
+
+def test_a_signal_is_heard_while_status_watches(folder: Path) -> None:
+    with started("run -") as batch:
+        feed(batch, lines(2))
+        with started("status --watch 1000") as process:
+            assert process.stdout is not None
+            assert process.stdout.readline()
+            process.send_signal(signal.SIGINT)
+            assert end(process) == (130, "")
