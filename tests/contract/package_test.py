@@ -34,6 +34,7 @@ FAKE_NPM = """#!/bin/sh
 echo once >> "$COUNT"
 mkdir -p node_modules/{name}
 sleep 0.5
+echo "$NPM_WORDS" >&2
 echo '{{}}' > node_modules/{name}/package.json
 exit ${{NPM_EXIT:-0}}
 """
@@ -78,6 +79,23 @@ def test_a_failed_installation_leaves_nothing_and_shows_npms_words(
     monkeypatch.delenv("NPM_EXIT")
     folder, _ = install().communicate()
     assert (Path(folder.strip()) / "package.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("npm error code ECONNREFUSED", "RegistryUnreachableError"),
+        ("npm error code EINTEGRITY", "RuntimeError"),
+    ],
+)
+def test_only_a_registry_that_does_not_answer_is_no_failure(
+    install: Callable[[], subprocess.Popen[str]], monkeypatch: pytest.MonkeyPatch, words: str, kind: str
+) -> None:
+    monkeypatch.setenv("NPM_EXIT", "1")
+    monkeypatch.setenv("NPM_WORDS", words)
+    _, errors = install().communicate()
+    assert f"\n{kind}: " in errors or f"orchestrator.{kind}: " in errors
+    assert words in errors
 
 
 def test_without_node_or_npm_the_reason_for_skipping_is_in_capital_letters(
