@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 import os
 import pickle
 import socket
@@ -29,11 +31,17 @@ from batchpersist.batches.batchfolder import list_batches
 from batchpersist.cli.main import cli
 from batchpersist.compare.options import CompareOptions
 from batchpersist.compare.run import compare_batches
-from batchpersist.errors import SourceMissingError, SourceUnreachableError, SourceUnreadableError, UsageError
+from batchpersist.errors import (
+    SourceChangedError,
+    SourceMissingError,
+    SourceUnreachableError,
+    SourceUnreadableError,
+    UsageError,
+)
 from batchpersist.ingest import scan
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.options import BatchOptions
-from batchpersist.sources import Part, Pieces, discover, objects, unfold
+from batchpersist.sources import Part, Pieces, discover, fetch, objects, unfold
 
 RUNS = [run(f"task-{n % 4}", n) for n in range(12)]
 LINES = [json.dumps(item).encode() + b"\n" for item in RUNS]
@@ -144,6 +152,7 @@ def test_every_format_of_a_folder_in_the_order_of_names(bucket: Bucket) -> None:
     assert (counts["discovered"], counts["persisted"], counts["invalid"]) == (13, 12, 1)
     passed_over = {name: count for name, count in report.metrics["passed_over"].items() if count}
     assert passed_over == {"other_manifests": 1, "ignored_files": 1}
+    assert report.metrics["unknown_suffixes"] == {".txt": 1}
     check_persisted()
     name = bucket.uri().partition("?")[0]
     sources = list(dict.fromkeys(report.outcomes.sort_by("timestamp")["source"].to_pylist()))
@@ -157,6 +166,7 @@ def test_every_format_of_a_folder_in_the_order_of_names(bucket: Bucket) -> None:
 def test_the_order_is_that_of_the_same_local_folder(bucket: Bucket, tmp_path: Path) -> None:
     """A file, and a folder whose name begins alike: by name at each level, not by key."""
     keys = ["a.jsonl", "a/x.jsonl", "a-b.jsonl", "b/c/d.jsonl", "b/c.jsonl", "B.jsonl"]
+    keys += ["a.jsonl.10", "a.jsonl.9", "b/c.jsonl-20260131"]
     for number, key in enumerate(keys):
         bucket.put(f"f/{key}", LINES[number])
         path = tmp_path / "f" / key
@@ -172,6 +182,7 @@ def test_the_order_is_that_of_the_same_local_folder(bucket: Bucket, tmp_path: Pa
             key: f"run-{number}" for number, key in enumerate(keys)
         }
     assert orders[0] == orders[1]
+    assert [key for key in orders[0] if key.startswith("a.jsonl")] == ["a.jsonl.10", "a.jsonl.9", "a.jsonl"]
 
 
 ROOT = Path(__file__).parents[1] / "fixtures" / "orchestrator-root" / "source"
@@ -477,3 +488,31 @@ def test_google_s_storage(google: str) -> None:
     check_persisted()
     with pytest.raises(SourceMissingError):
         run_batch([f"gs://anonymous@bucket/none.jsonl{options_there}"], options())
+
+
+def test_rotated_and_compressed_objects_are_read(bucket: Bucket) -> None:
+    bucket.put("logs/a.jsonl.1", LINES[0])
+    bucket.put("logs/a.jsonl.2.xz", lzma.compress(LINES[1]))
+    bucket.put("logs/a.json.bz2", bz2.compress(b"[" + b",".join(LINES[2:5]) + b"]"))
+    bucket.put("logs/a.json-20260131.gz", gzip.compress(LINES[5]))
+    report = run_batch([bucket.uri("logs")], options())
+    assert (report.exit_code, report.metrics["counts"]["persisted"]) == (0, 6)
+    again = run_batch([bucket.uri("logs/a.json.bz2")], options())
+    assert (again.exit_code, again.metrics["counts"]["unchanged"]) == (0, 3)
+
+
+def test_a_tables_key_is_read_from_the_folder_that_its_object_is_named_to_be_in(bucket: Bucket) -> None:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"runId": ["r"], "timestamp": ["2026-01-01T00:00:00.000Z"]}), sink)
+    bucket.put("t/taskId=billing/0.parquet", sink.getvalue().to_pybytes())
+    report = run_batch([bucket.uri("t")], options())
+    assert report.outcomes["task_id"].to_pylist() == ["billing"]
+
+
+def test_an_object_that_is_shorter_than_it_was_listed_is_one_reject(bucket: Bucket, tmp_path: Path) -> None:
+    bucket.put("a.jsonl", b"".join(LINES))
+    (piece,) = pieces(bucket.uri("a.jsonl"))
+    bucket.put("a.jsonl", LINES[0])
+    with pytest.raises(SourceChangedError, match="became shorter while it was read: it ends after"):
+        fetch(piece, str(tmp_path))
+    assert os.listdir(tmp_path) == []

@@ -56,6 +56,15 @@ def check(expected: str, head: bytes) -> None:
             return
 
 
+def is_text(head: bytes) -> bool:
+    """Whether a source with these first bytes may be read as text."""
+    try:
+        check(TEXT, head)
+    except SourceUnreadableError:
+        return False
+    return True
+
+
 def checked_text(blocks: Iterator[bytes]) -> Iterator[bytes]:
     """The blocks of a text without its byte order mark; raises as ``check`` does."""
     head = b""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 
-from ..errors import SourceUnreadableError
 from . import content
 from .pieces import Document
 
@@ -28,20 +28,16 @@ def documents(path: str, start: int, stop: int) -> Iterator[Document]:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        head = os.pread(descriptor, content.HEAD, 0)
-        try:
-            content.check(content.TEXT, head)
-        except SourceUnreadableError:
-            if start:
-                return
-            raise
-        first = _first_line(descriptor, start, stop)
-        if not start and head.startswith(content.BYTE_ORDER_MARK):
-            first = len(content.BYTE_ORDER_MARK)
-            if os.fstat(descriptor).st_size > first:
-                stop = max(stop, first + 1)  # the line starts before it
-        if first is not None:
-            yield from _documents(_read(descriptor, first), first, stop)
+        head = os.pread(descriptor, content.HEAD if start else BLOCK, 0)
+        if start:
+            if content.is_text(head) and (first := _first_line(descriptor, start, stop)) is not None:
+                yield from _documents(_read(descriptor, first), first, stop)
+            return
+        content.check(content.TEXT, head)
+        first = len(content.BYTE_ORDER_MARK) if head.startswith(content.BYTE_ORDER_MARK) else 0
+        if first and len(head) > first:
+            stop = max(stop, first + 1)  # the first line starts before it
+        yield from _documents(chain((head[first:],), _read(descriptor, len(head))), first, stop)
     finally:
         os.close(descriptor)
 

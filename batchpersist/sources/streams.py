@@ -10,6 +10,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
 from io import BufferedReader, UnsupportedOperation
 from typing import IO, Any, cast
@@ -20,6 +21,9 @@ from .ndjson import BLOCK
 
 _PADDING = b"\0"
 """May stand between the streams of an xz file."""
+
+_XZ_MEMORY = 1 << 30
+"""Bytes that a file may ask for to be decompressed; ``xz -9`` asks for 65 MiB."""
 
 _TO_RUN = "FILE | batchpersist run -"
 
@@ -52,7 +56,8 @@ def gzip_blocks(path: str) -> Iterator[bytes]:
 def xz_blocks(path: str) -> Iterator[bytes]:
     """The text of all streams of an xz file; raises as ``gzip_blocks`` does."""
     lzma = _module("lzma")
-    return _stream_blocks(path, content.XZ, lzma.LZMADecompressor, lzma.LZMAError)
+    decompressor = partial(lzma.LZMADecompressor, memlimit=_XZ_MEMORY)
+    return _stream_blocks(path, content.XZ, decompressor, lzma.LZMAError)
 
 
 def bzip2_blocks(path: str) -> Iterator[bytes]:
