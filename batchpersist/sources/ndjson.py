@@ -81,8 +81,7 @@ def _first_line(descriptor: int, start: int, stop: int) -> int | None:
         if found >= 0:
             return at + found + 1
         at += len(block)
-    if at < stop - 1:
-        content.check_size(min(at, os.fstat(descriptor).st_size), stop)
+    content.check_size(min(at + 1, os.fstat(descriptor).st_size), stop)
     return None
 
 
