@@ -199,6 +199,12 @@ def test_what_the_orchestrator_keeps_in_its_root_is_not_foreign() -> None:
     assert foreign == [("foreign-file", "0101-alpha", "")] * 2
 
 
+def test_what_a_batch_was_told_to_write_below_the_roots_is_not_foreign() -> None:
+    places = ["--metrics", "out/m.json", "--outcomes", ".runs/o.csv", "--prometheus-textfile", "out/p.prom"]
+    assert invoke("run", ".runs", *places).exit_code == 0
+    assert audit() == (0, [])
+
+
 @pytest.mark.parametrize("name", ["cli", "metrics", "mcp"])
 def test_a_run_may_be_called_as_the_orchestrator_s_folders_are(name: str) -> None:
     run = {"taskId": "0101-alpha", "runId": name, "timestamp": "2027-01-01"}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from ..batches.batchfolder import reports_of_batches
 from ..errors import UnsafeIdentifierError
 from ..files.temporaries import is_orphan, is_temporary
 from ..layout import OWN_FOLDER, Layout
@@ -41,16 +42,17 @@ def look_around(options: AuditOptions) -> Rooms:
     """List both roots; what does not exist is empty. Raises OSError where one cannot be listed."""
     layout, rooms = options.layout, Rooms()
     tasks: set[str] = set()
+    reports = {os.path.join(layout.out_dir, METRICS), *reports_of_batches(layout)}
     for entry in list_folder(layout.out_dir, follow=True):
-        is_metrics = entry.name == METRICS and not entry.is_dir(follow_symlinks=False)
-        if not is_metrics and _is_task(entry, rooms, options):
+        is_report = entry.path in reports and not entry.is_dir(follow_symlinks=False)
+        if not is_report and _is_task(entry, rooms, options):
             tasks.add(entry.name)
     for entry in list_folder(layout.runs_dir, follow=True):
         if entry.name == OWN_FOLDER:
             rooms.findings += _own(layout)
         elif entry.name.endswith(LOCK_SUFFIXES) and not entry.is_dir(follow_symlinks=False):
             rooms.findings += _lock(entry, options)
-        elif entry.name in NOT_TASKS and entry.name not in tasks:
+        elif entry.path in reports or (entry.name in NOT_TASKS and entry.name not in tasks):
             continue
         elif _is_task(entry, rooms, options):
             tasks.add(entry.name)

@@ -186,6 +186,17 @@ def read_if_any(folder: BatchFolder) -> BatchRecord | None:
         return None
 
 
+def reports_of_batches(layout: Layout) -> set[str]:
+    """Absolute paths of the files that the batches of a root were told to write for themselves."""
+    records = filter(None, map(read_if_any, list_batches(layout)))
+    return {
+        os.path.normpath(os.path.join(record.cwd, path))
+        for record in records
+        for path in map(record.config.get, ("metrics", "outcomes", "prometheus_textfile"))
+        if isinstance(path, str)
+    }
+
+
 def find_batch(layout: Layout, name: str = LATEST) -> BatchFolder:
     """The latest batch, or the one whose id begins with ``name``.
 
