@@ -14,10 +14,13 @@ import os
 import sys
 from types import TracebackType
 
+_REFUSALS = (errno.EAGAIN, errno.ENOMEM, errno.ENOSYS, errno.EPERM)
+"""What the system says of a process, or a call, that it does not allow."""
+
 
 def _print_unless_known(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    at_limit = isinstance(error, OSError) and error.errno in (errno.EAGAIN, errno.ENOMEM)
-    if not at_limit and not isinstance(error, EOFError):
+    refused = isinstance(error, OSError) and error.errno in _REFUSALS
+    if not refused and not isinstance(error, EOFError):
         sys.__excepthook__(kind, error, trace)
 
 
