@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -22,7 +23,7 @@ from batchpersist.models import Failure, RunFailure
 
 FULL = "/dev/full"
 
-COMMANDS = [
+COMMANDS = (
     *("--help", "--version", "run --help", "locks --help"),
     *("run in", "run in --json", "run in -n", "run in -n --json", "run in -v --progress none"),
     *("validate in", "validate in --json"),
@@ -38,11 +39,26 @@ COMMANDS = [
     *("locks list", "locks list --json", "locks unlock task-0"),
     *("config show", "config show --json", "config show locks"),
     *("completion bash", "completion zsh", "completion fish"),
-]
+)
 """What each prints is what it is for, or a part of it."""
 
 HOSTILE = "a\nDone: 9 persisted. Nothing failed.\x1b[2J\x9b1m\u202e\u2028\x7f"
 """Names a folder and a source; a line that begins with ``Done: 9`` is forged."""
+
+LOCALE = (
+    "run in",
+    "validate in",
+    "status latest",
+    "report",
+    "report -f html",
+    "audit in",
+    "retry --only invalid",
+)
+
+DOCUMENTS = ("generate", "report -f", "report comparison.json -f")
+"""They are UTF-8 whatever the terminal is."""
+
+CONTROL = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]")
 
 commands = pytest.mark.parametrize("words", COMMANDS)
 
@@ -100,27 +116,24 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-Try = Callable[[str, Mapping[str, str]], Mapping[str, Done]]
+Try = Callable[..., Mapping[str, Done]]
 
 
 @pytest.fixture(scope="module")
 def tried(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Try:
-    """(standard output, variables) -> what became of each of ``COMMANDS``; "": what it printed is kept."""
-    known: dict[str, dict[str, Done]] = {}
+    """(standard output, commands, **variables) -> what became of each; "": what it printed is kept."""
 
-    def results(standard_output: str, variables: Mapping[str, str]) -> Mapping[str, Done]:
-        key = f"{standard_output} {variables}"
-        if key not in known:
-            folder = tmp_path_factory.mktemp("tried")
-            subprocess.run(
-                [sys.executable, "-c", PROGRAM, folder, standard_output],
-                input=json.dumps([shlex.split(words) for words in COMMANDS]).encode(),
-                cwd=root,
-                env={**os.environ, **variables},
-                check=True,
-            )
-            known[key] = {words: _done(folder, number) for number, words in enumerate(COMMANDS)}
-        return known[key]
+    @functools.cache
+    def results(standard_output: str, commands: tuple[str, ...], **variables: str) -> Mapping[str, Done]:
+        folder = tmp_path_factory.mktemp("tried")
+        subprocess.run(
+            [sys.executable, "-c", PROGRAM, folder, standard_output],
+            input=json.dumps([shlex.split(words) for words in commands]).encode(),
+            cwd=root,
+            env={**os.environ, **variables},
+            check=True,
+        )
+        return {words: _done(folder, number) for number, words in enumerate(commands)}
 
     return results
 
@@ -141,7 +154,7 @@ def test_every_command_is_tried_here() -> None:
 
 @commands
 def test_what_cannot_be_printed_makes_the_exit_code_1(words: str, tried: Try) -> None:
-    done = tried(FULL, {})[words]
+    done = tried(FULL, COMMANDS)[words]
     assert done.code == 1, done.stderr
     expected = b"Error: standard output could not be written: [ENOSPC] No space left on device\n"
     assert expected in done.stderr
@@ -151,7 +164,7 @@ def test_what_cannot_be_printed_makes_the_exit_code_1(words: str, tried: Try) ->
 
 @commands
 def test_a_reader_who_has_enough_is_no_error(words: str, tried: Try) -> None:
-    done = tried("gone", {})[words]
+    done = tried("gone", COMMANDS)[words]
     assert done.code in (0, 3, 5), done.stderr
     assert b"roken" not in done.stderr
     assert b"Traceback" not in done.stderr
@@ -160,33 +173,31 @@ def test_a_reader_who_has_enough_is_no_error(words: str, tried: Try) -> None:
 
 @commands
 def test_the_terminal_s_encoding_stops_nothing(words: str, tried: Try) -> None:
-    done = tried("", {"PYTHONIOENCODING": "latin-1"})[words]
+    done = tried("", COMMANDS, PYTHONIOENCODING="latin-1")[words]
     assert done.code in (0, 3, 5), done.stderr
     assert b"Traceback" not in done.stderr
     assert done.stdout
 
 
 @commands
+def test_no_name_steers_the_terminal_or_forges_a_line(words: str, tried: Try) -> None:
+    done = tried("", COMMANDS, PYTHONIOENCODING="latin-1")[words]
+    assert done.code in (0, 3, 5), done.stderr
+    encoding = "utf-8" if words.startswith(DOCUMENTS) else "latin-1"
+    for printed in (done.stdout.decode(encoding), done.stderr.decode("latin-1")):
+        assert CONTROL.findall(printed) == []
+        assert not [line for line in printed.split("\n") if line.startswith("Done: 9")]
+
+
+@pytest.mark.parametrize("words", LOCALE)
 def test_a_locale_without_utf_8_is_no_traceback(words: str, tried: Try) -> None:
-    done = tried("", {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"})[words]
+    done = tried("", LOCALE, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")[words]
     assert b"Traceback" not in done.stderr
     if done.code == 2:  # the recorded names of the sources have no spelling there
         assert b"cannot be spelt in this locale's encoding" in done.stderr
     else:
         assert done.code in (0, 3, 5)
         assert done.stdout
-
-
-@commands
-def test_no_name_steers_the_terminal_or_forges_a_line(
-    words: str, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(root)
-    result = CliRunner().invoke(cli, shlex.split(words))
-    assert result.exit_code in (0, 3, 5), result.output
-    for printed in (result.stdout, result.stderr):
-        assert re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", printed) == []
-        assert not [line for line in printed.split("\n") if line.startswith("Done: 9")]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +230,7 @@ def test_no_error_message_steers_the_terminal_or_forges_a_line(
     monkeypatch.chdir(root)
     result = CliRunner().invoke(cli, words)
     assert result.exit_code in (2, 10)
-    assert re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", result.output) == []
+    assert CONTROL.findall(result.output) == []
     assert not [line for line in result.stderr.split("\n") if line.startswith("Done: 9")]
 
 
@@ -227,7 +238,7 @@ def test_nor_does_a_failure_above_a_progress_bar(capsys: pytest.CaptureFixture[s
     bar = Bar(verbose=True)
     bar.show(RunFailure("input", Failure("InvalidRunError", HOSTILE, HOSTILE), HOSTILE, 1, HOSTILE, HOSTILE))
     bar.close()
-    assert re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", capsys.readouterr().err) == []
+    assert CONTROL.findall(capsys.readouterr().err) == []
 
 
 def test_a_defect_s_traceback_has_no_controls_either() -> None:
@@ -241,9 +252,9 @@ def test_a_defect_s_traceback_has_no_controls_either() -> None:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "ZeroDivisionError: a" in done.stderr
-    assert re.findall("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u202e]", done.stderr) == []
+    assert CONTROL.findall(done.stderr) == []
 
 
 def test_a_document_has_its_own_encoding_whatever_the_terminal_has(tried: Try) -> None:
-    page = tried("", {"PYTHONIOENCODING": "latin-1"})["report -f html"].stdout
+    page = tried("", COMMANDS, PYTHONIOENCODING="latin-1")["report -f html"].stdout
     assert not page.decode("utf-8").isascii()

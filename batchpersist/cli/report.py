@@ -7,7 +7,7 @@ import os
 import click
 
 from ..batches.batchfolder import LATEST
-from ..files.outputs import is_stream
+from ..files.outputs import STANDARD_OUTPUT, is_stream
 from ..layout import Layout
 from ..report.formats import FORMATS, format_of, render
 from ..report.inputs import BatchInputs, find_inputs
@@ -45,7 +45,7 @@ def command(what: str, runs_dir: str, kind: str | None, output: str | None) -> N
     inputs = find_inputs(what, Layout("", os.path.abspath(runs_dir)))
     kind = kind or _format_of(output)
     text = render(inputs, kind)
-    if kind == "text" and output is None:
+    if kind == "text" and output in (None, STANDARD_OUTPUT):
         for line in text.splitlines():
             say(line)
     else:
