@@ -177,6 +177,7 @@ def damage_first_page(path: Path) -> None:
     ],
 )
 def test_what_is_none_of_these_is_said(what: str, code: int, complaint: str) -> None:
+    Path(".runs").mkdir()
     Path("empty").mkdir()
     Path("list.json").write_text("[]")
     Path("torn.json").write_text('{"kind": ')

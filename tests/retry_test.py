@@ -221,6 +221,7 @@ def test_quarantine_ends_with_the_batch() -> None:
 
 def test_a_batch_without_an_end_is_for_the_same_command_to_continue() -> None:
     write("a.jsonl", run("task", 1))
+    Path(".runs").mkdir()
     with pytest.raises(BatchMissingError, match="no batch has worked on"):
         retry_batch()
     run_batch(["a.jsonl"], BatchOptions())
