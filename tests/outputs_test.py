@@ -197,3 +197,29 @@ def test_what_cannot_be_written_is_said_before_the_work(writer: str, hostile: st
     assert "Error: [E" in result.stderr
     if writer in ("metrics", "outcomes", "textfile", "log"):
         assert result.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *(f"run runs.jsonl {option} ./runs.jsonl" for option in ("--metrics", "--outcomes", "--log-file")),
+        "run runs.jsonl --metrics same.prom --prometheus-textfile same.prom",
+        "run runs.jsonl --metrics same.json --log-file link.json",
+        "audit runs.jsonl --combined runs.jsonl",
+        "compare runs.jsonl -o runs.jsonl",
+        "report part-1-of-1.json -o part-1-of-1.json",
+        "merge-metrics part-1-of-1.json -o part-1-of-1.json",
+    ],
+)
+def test_an_output_replaces_no_source_and_no_other_output(words: str, folder: Path) -> None:
+    (folder / "link.json").symlink_to("same.json")
+    before = {path: path.read_bytes() for path in (folder / "runs.jsonl", folder / "part-1-of-1.json")}
+    result = invoke(*words.split())
+    assert (result.exit_code, "Error: " in result.stderr) == (2, True)
+    assert {path: path.read_bytes() for path in before} == before
+    assert not os.path.lexists("same.json")
+    assert not os.path.lexists("same.prom")
+
+
+def test_two_outputs_may_go_to_one_device() -> None:
+    assert invoke("run", "runs.jsonl", "--metrics", "/dev/null", "--outcomes", "/dev/null").exit_code == 0

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
+
+from ...errors import UsageError
+from ...files.outputs import is_stream
+from .types import Output
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -42,7 +47,23 @@ def declare(*groups: Group) -> Callable[[F], F]:
 
 
 class Sectioned(click.Command):
-    """A command whose help lists its options by section; those of none come last."""
+    """A command whose help lists its options by section; those of none come last.
+
+    Refuses an output that is one of its sources, or another output: it would replace what is there.
+    """
+
+    def invoke(self, ctx: click.Context) -> Any:
+        names: dict[str, str] = {}
+        for param in sorted(self.params, key=lambda param: isinstance(param, click.Option)):
+            is_output = isinstance(param.type, Output)
+            value = ctx.params.get(param.name or "")
+            if value is None or not (is_output or isinstance(param, click.Argument)):
+                continue
+            for path in value if isinstance(value, tuple) else (value,):
+                other = names.setdefault(os.path.realpath(path), param.opts[0])
+                if is_output and other != param.opts[0] and not is_stream(path):
+                    raise UsageError(f"{param.opts[0]} would replace what {other} names: {path}")
+        return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
