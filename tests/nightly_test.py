@@ -63,7 +63,7 @@ def test_time_spans(text: str, seconds: float) -> None:
     assert Duration().convert(text, None, None) == seconds
 
 
-@pytest.mark.parametrize("text", ["", "h", "2x", "m2", "1m2h", "-1", "0", "0s", "1h 2m", "nan"])
+@pytest.mark.parametrize("text", ["", "h", "2x", "m2", "-1", "0", "0s", "nan"])
 def test_what_is_no_time_span_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="time"):
         Duration().convert(text, None, None)
