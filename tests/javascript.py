@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="NODE IS MISSING: NOTHING IS COMPARED with JavaScript")
@@ -24,14 +28,11 @@ const lines = require("node:readline").createInterface({ input: process.stdin })
 """
 
 
-class JavaScript:
-    """A function in JavaScript: takes and gives what JSON holds. A context manager that ends the process."""
+class Answers:
+    """A program that answers each line of JSON by another. A context manager that ends it."""
 
-    def __init__(self, function: str) -> None:
-        assert NODE is not None
-        self._process = subprocess.Popen(
-            [NODE, "-e", _LOOP % function], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
+    def __init__(self, *command: str | Path) -> None:
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def __call__(self, argument: object) -> Any:
         assert self._process.stdin is not None
@@ -40,7 +41,7 @@ class JavaScript:
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
-    def __enter__(self) -> JavaScript:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -51,3 +52,11 @@ class JavaScript:
         self._process.stdin.close()
         self._process.wait()
         self._process.stdout.close()
+
+
+class JavaScript(Answers):
+    """A function in JavaScript, which takes and gives what JSON holds."""
+
+    def __init__(self, function: str) -> None:
+        assert NODE is not None
+        super().__init__(NODE, "-e", _LOOP % function)
