@@ -232,6 +232,21 @@ def test_another_task_s_snapshot_is_one_whatever_its_entries_are() -> None:
         read(javascript({"taskId": "u", "lastRunAt": "1", "runs": [{"timestamp": 1}, None]}))
 
 
+@pytest.mark.parametrize(
+    ("rest", "message"),
+    [
+        (b"\n  ]\n", "the snapshot does not parse"),
+        (b'\n  ],\n  "taskId": "u"\n}', "the snapshot's taskId is not the task's"),
+        (b'\n  ],\n  "runs": null\n}', "the snapshot's runs are not a list"),
+    ],
+)
+def test_what_follows_an_entry_without_a_key_decides_first(rest: bytes, message: str) -> None:
+    data = javascript({"taskId": "t", "lastRunAt": "1", "runs": [{"runId": "a"}]})
+    with pytest.raises(NotASnapshotError) as caught:
+        read(data.replace(b"\n  ]\n}", rest))
+    assert caught.value.message == message
+
+
 def test_an_entry_without_members_lacks_a_key() -> None:
     for runs in ([{}], [*RUNS, {}], [RUNS[0], {}, RUNS[1]]):
         with pytest.raises(SnapshotError) as caught:

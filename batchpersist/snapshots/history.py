@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from ..errors import InvalidRunError, SnapshotError
+from ..errors import EntryKeyError, InvalidRunError, SnapshotError
 from ..memory import UNBOUNDED, MemoryBound
 from ..models import Keys
 from ..runs.jsontext import canonical, parse
@@ -130,7 +130,7 @@ def read_history(
     entry_reader = EntryReader(keys, memory)
     try:
         return _read_canonical(read, task_id, entry_reader, chunk, earlier or empty_history())
-    except NotCanonicalError:
+    except (NotCanonicalError, EntryKeyError):  # what follows may not be JSON at all
         return _read_other(read, task_id, keys, memory)
 
 
