@@ -79,7 +79,20 @@ def test_invalid_utf8_spoils_its_own_element_alone(tmp_path: Path) -> None:
     assert (found.run_ids, [reject.line for reject in found.rejects]) == (["r1"], [1])
 
 
-@pytest.mark.parametrize("data", [b"[", b"[1", b"[1,]", b"[1] 2", b"[NaN]", b"[{]", b"[" * 100_000])
+def test_a_list_that_is_nested_too_deep_is_one_reject(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.json", b"[" * 100_000 + b"]" * 100_000)
+    with pytest.raises(InvalidRunError, match=r"^nested deeper than 512 levels$"):
+        list(documents(str(path)))
+
+
+def test_an_element_that_is_nested_too_deep_spoils_itself_alone(tmp_path: Path) -> None:
+    path = put(tmp_path / "a.json", b"[%b,\n%b]" % (b"[" * 600 + b"]" * 600, text(run())))
+    found = scan(tmp_path / "spool", path)
+    assert found.run_ids == ["r1"]
+    assert [reject.failure.message for reject in found.rejects] == ["nested deeper than 512 levels"]
+
+
+@pytest.mark.parametrize("data", [b"[", b"[1", b"[1,]", b"[1] 2", b"[NaN]", b"[{]"])
 def test_a_list_that_is_not_json_is_one_reject(tmp_path: Path, data: bytes) -> None:
     path = put(tmp_path / "a.json", data)
     with pytest.raises(InvalidRunError, match="the list is not valid JSON"):

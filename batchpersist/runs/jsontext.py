@@ -140,7 +140,7 @@ def encode(value: object) -> bytes:
     types, circular references, more than MAX_DEPTH levels.
     """
     try:
-        text = _with_enough_stack(_dumps, value)
+        text = with_enough_stack(_dumps, value)
     except (TypeError, ValueError) as error:
         raise InvalidRunError("not a JSON value", str(error)) from None
     return canonical(text.encode("utf-8", "backslashreplace"))  # surrogates become their escapes
@@ -163,13 +163,13 @@ def parse(data: bytes, parser: Callable[[bytes], T]) -> T:
         except UnicodeDecodeError as error:
             raise InvalidRunError("invalid UTF-8", f"byte {error.start}") from None
     try:
-        return _with_enough_stack(parser, data)
+        return with_enough_stack(parser, data)
     except REFUSALS as error:
         marked = mark_lone_surrogates(data)
         if marked is data:
             raise _not_json(data, str(error)) from None
     try:
-        return _with_enough_stack(parser, marked)
+        return with_enough_stack(parser, marked)
     except REFUSALS as error:
         raise _not_json(data, str(error)) from None
 
@@ -178,8 +178,11 @@ def _format(data: bytes) -> bytes:
     return msgspec.json.format(data, indent=2)
 
 
-def _with_enough_stack(function: Callable[[A], T], argument: A) -> T:
-    """Call a function that recurses once a level of nesting, whatever stack the caller has left."""
+def with_enough_stack(function: Callable[[A], T], argument: A) -> T:
+    """Call a function that recurses once a level of nesting, whatever stack the caller has left.
+
+    Raises InvalidRunError where no stack is enough.
+    """
     try:
         return function(argument)
     except RecursionError:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import msgspec
 
 from ..errors import InvalidRunError
-from ..runs.jsontext import REFUSALS, SPACE
+from ..runs.jsontext import REFUSALS, SPACE, with_enough_stack
 from . import content
 from .pieces import Document
 
@@ -50,7 +50,7 @@ def _elements(data: bytes, start: int) -> Iterator[Document]:
     text = _SURROGATE.sub(rb"\\u0020", data) if b"\\u" in data else data
     text = text.removeprefix(content.BYTE_ORDER_MARK)
     try:
-        elements = _list_decoder.decode(text)
+        elements = with_enough_stack(_list_decoder.decode, text)
     except REFUSALS as error:
         raise InvalidRunError("the list is not valid JSON", str(error)) from None
     line, counted = 1, 0
