@@ -134,6 +134,16 @@ def test_a_copy_that_is_just_being_compressed_is_no_damage(suffix: str, kept: fl
     assert run_batch(["logs"], BatchOptions()).exit_code == 3
 
 
+@pytest.mark.parametrize("name", ["a.jsonl.1.gz", "a.jsonl.gz", "a.jsonl.gz.1"])
+def test_a_cut_archive_beside_a_log_of_other_runs_is_reported(name: str) -> None:
+    put_log("a.jsonl.1", run("new"))
+    put_log("a.jsonl", run("newer"))
+    put(Path("logs", "a.jsonl.gz"), gzip.compress(lines(run("good"))))
+    put(Path("logs", name), gzip.compress(lines(*(run(f"r{number}") for number in range(50))))[:-20])
+    report = run_batch(["logs"], BatchOptions())
+    assert (report.exit_code, report.metrics["counts"]["invalid"]) == (3, 1)
+
+
 def test_a_cut_copy_named_alone_is_reported() -> None:
     put_log("a.jsonl.1", run("r"))
     put(Path("logs/a.jsonl.1.gz"), gzip.compress(lines(run("r")))[:20])

@@ -236,6 +236,7 @@ def test_a_uuid_is_its_text() -> None:
     "column",
     [
         pa.array([5], pa.duration("s")),
+        pa.array([pa.MonthDayNano([1, 2, 3])]),
         pa.array([b"0123"], pa.binary(4)),
         pa.array([[(1, 1)]], pa.map_(pa.int8(), pa.int8())),
         pa.array([[dt.timedelta(1)]]),

@@ -11,6 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from hashlib import blake2b
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from ..errors import ItemError, SourceUnreadableError, failure_of
 from ..models import Failure, Keys
 from ..stamps import NO_STAMP
 from . import content, streams, tables
+from .ndjson import BLOCK
 from .objects import is_remote
 from .pieces import Format, Piece
 from .rows import folders_of
@@ -83,7 +85,7 @@ def copy_lines(piece: Piece, keys: Keys, spool_dir: str, alive: Callable[[], Non
     )
     if error is not None and piece.format.is_json:
         whole = 0
-    failure = None if error is None or _is_being_compressed(piece, error) else failure_of(error)
+    failure = None if error is None or _is_being_compressed(piece, error, path) else failure_of(error)
     lasting = error is None and piece.identity != NO_STAMP
     if path is not None and lasting:
         with suppress(OSError):  # there is one already, or the file system has no such links
@@ -94,10 +96,19 @@ def copy_lines(piece: Piece, keys: Keys, spool_dir: str, alive: Callable[[], Non
     return Copy(Piece(copied, path or piece.path, piece.name, 0, whole), failure)
 
 
-def _is_being_compressed(piece: Piece, error: Exception) -> bool:
-    """The file ends early, for it is just being made of another in its folder, which is read, too."""
+def _is_being_compressed(piece: Piece, error: Exception, copy: str | None) -> bool:
+    """The file ends early, since something is just making it of another one in the folder that is read, too.
+
+    So all that it holds yet stands at the start of the other; else something may be lost.
+    """
     cut_short = isinstance(error, ItemError) and error.message in (streams.CUT_SHORT, streams.EMPTY)
-    return cut_short and bool(piece.below) and os.path.exists(os.path.splitext(piece.path)[0])
+    if not cut_short or not piece.below or copy is None:
+        return False
+    try:
+        with open(copy, "rb") as made, open(os.path.splitext(piece.path)[0], "rb") as plain:
+            return all(plain.read(len(block)) == block for block in iter(partial(made.read, BLOCK), b""))
+    except OSError:
+        return False
 
 
 def ensure_copy(file: SourceFile, keys: Keys, spool_dir: str, alive: Callable[[], None]) -> None:
