@@ -187,8 +187,14 @@ def read_if_any(folder: BatchFolder) -> BatchRecord | None:
 
 
 def reports_of_batches(layout: Layout) -> set[str]:
-    """Absolute paths of the files that the batches of a root were told to write for themselves."""
-    records = filter(None, map(read_if_any, list_batches(layout)))
+    """Absolute paths of the files that the batches of a root were told to write for themselves.
+
+    Those of which the record cannot be read are left out.
+    """
+    try:
+        records = list(filter(None, map(read_if_any, list_batches(layout))))
+    except OSError:
+        return set()
     return {
         os.path.normpath(os.path.join(record.cwd, path))
         for record in records

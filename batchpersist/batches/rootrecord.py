@@ -90,7 +90,7 @@ def _read(layout: Layout) -> RootRecord | None:
     try:
         with open(path, "rb") as file:
             return msgspec.convert(json.load(file), RootRecord)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, RecursionError) as error:
         raise UsageError(
