@@ -42,6 +42,7 @@ def lose_flock(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
 def root(tmp_path: Path) -> Path:
     """A root with a run, a damaged pair and a lock that a dead process left."""
     (tmp_path / "source.jsonl").write_text(RUN)
+    (tmp_path / "out").mkdir()
     (tmp_path / "runs/t/r").mkdir(parents=True)
     (tmp_path / "runs/t/r/manifest.json").write_text(RUN)
     (tmp_path / "runs/left.lock").write_bytes(
