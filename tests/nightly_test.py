@@ -177,7 +177,9 @@ def test_the_log_s_folder_is_made() -> None:
 def test_a_log_with_missing_lines_stops_nothing_and_makes_the_exit_code_1() -> None:
     result = invoke("runs.jsonl", "--log-file", "/dev/full")
     assert (result.exit_code, Path("out/metrics.json").exists()) == (1, True)
-    assert "Error: the log could not be written: [ENOSPC] No space left on device: /dev/full" in result.stderr
+    assert (
+        "Error: the log could not be written: [ENOSPC] No space left on device: /dev/full\n" in result.stderr
+    )
 
 
 def test_a_rotated_log_goes_on_in_a_new_file() -> None:

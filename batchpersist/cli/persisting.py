@@ -140,7 +140,8 @@ def conduct(given: dict[str, Any], work: Callable[[Job], int], *, reads_only: bo
             log.outcome(f"stopped at once, exit code {code}", code)
             say(stopped, err=True)
     if log.failure is not None:
-        say(f"Error: the log could not be written: {failure_of(log.failure)}: {given['log_file']}", err=True)
+        message = failure_of(log.failure).message
+        say(f"Error: the log could not be written: {message}: {given['log_file']}", err=True)
         code = code or 1
     ctx.exit(code)
 
