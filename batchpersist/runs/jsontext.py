@@ -213,7 +213,9 @@ def _is_incomplete(data: bytes) -> bool:
     """Whether text is right as far as it goes, and ends within a list, an object or a string."""
     text = _LAST_ESCAPES.sub("", data.decode())
     try:
-        json.loads(text, parse_constant=_refuse, parse_int=str, parse_float=str)
+        json.loads(
+            text, parse_constant=_refuse, parse_int=_forget, parse_float=_forget, object_pairs_hook=_forget
+        )
     except json.JSONDecodeError as error:
         rest = text[error.pos :].lstrip()
         before = text[: len(text) - len(rest)].rstrip()[-1:]
@@ -227,3 +229,7 @@ def _is_incomplete(data: bytes) -> bool:
 
 def _refuse(name: str) -> None:
     raise ValueError(name)
+
+
+def _forget(_value: object) -> None:
+    """Of a long text nothing need be held in memory."""
