@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import termios
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -48,9 +49,12 @@ def started(words: str, **more: object) -> Iterator[Command]:
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
     command = [sys.executable, "-m", "batchpersist", *words.split()]
     with subprocess.Popen(command, text=True, start_new_session=True, **streams) as process:  # type: ignore[call-overload]
+        timer = threading.Timer(2 * LONG, process.kill)  # its output is waited for, too
+        timer.start()
         try:
             yield process
         finally:
+            timer.cancel()
             process.kill()
 
 
