@@ -36,8 +36,11 @@ def refusal_in(error: Exception) -> Exception:
         except FileNotFoundError:
             words = "the working folder has been removed: go to another one, or name all paths absolutely"
             return OSError(errno.ENOENT, words)
-    if isinstance(error, ImportError) and (error.path or "").endswith(".so"):
-        return OSError(errno.ENOMEM, f"a library cannot be loaded (see ulimit -v): {error}")
+    cause: BaseException | None = error
+    while isinstance(cause, ImportError):  # pyarrow words some anew
+        if (cause.path or "").endswith(".so"):
+            return OSError(errno.ENOMEM, f"a library cannot be loaded (see ulimit -v): {cause}")
+        cause = cause.__cause__ or cause.__context__
     if type(error) is RuntimeError:  # as Python words it for threads, among other things
         try:
             require_thread()
