@@ -32,7 +32,8 @@ Command = subprocess.Popen[str]
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "tmp").mkdir()
+    for name in ("tmp", "out", ".runs"):
+        (tmp_path / name).mkdir()
     monkeypatch.setenv("TMPDIR", str(tmp_path / "tmp"))
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs.jsonl").write_text(lines(20))
