@@ -30,9 +30,10 @@ class TimedLock(TaskLock):
         super().acquire()
         self._since = time.perf_counter()
 
-    def release(self) -> None:
-        super().release()
+    def release(self) -> bool:
+        kept = super().release()
         TimedLock.held.append(time.perf_counter() - self._since)
+        return kept
 
 
 def main() -> None:

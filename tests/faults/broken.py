@@ -28,9 +28,19 @@ def in_place() -> None:
             os.close(fd)
         return atomic.StagedFile(target, target, status)
 
+    publish, discard = atomic.StagedFile.publish, atomic.StagedFile.discard
+
+    def publish_others(self: atomic.StagedFile, group: Any) -> None:
+        if self.temporary != self.target:
+            publish(self, group)
+
+    def discard_others(self: atomic.StagedFile) -> None:
+        if self.temporary != self.target:
+            discard(self)
+
     _everywhere("stage", atomic.stage, stage)
-    atomic.StagedFile.publish = lambda self, group: None  # type: ignore[method-assign]
-    atomic.StagedFile.discard = lambda self: None  # type: ignore[method-assign]
+    atomic.StagedFile.publish = publish_others  # type: ignore[method-assign]
+    atomic.StagedFile.discard = discard_others  # type: ignore[method-assign]
 
 
 def forgetful() -> None:
