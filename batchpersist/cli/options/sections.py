@@ -60,7 +60,11 @@ class Sectioned(click.Command):
             if value is None or not (is_output or isinstance(param, click.Argument)):
                 continue
             for path in value if isinstance(value, tuple) else (value,):
-                other = names.setdefault(os.path.realpath(path), param.opts[0])
+                try:
+                    place = os.path.realpath(path)
+                except FileNotFoundError:  # the working folder is gone, or this is no path at all
+                    place = path
+                other = names.setdefault(place, param.opts[0])
                 if is_output and other != param.opts[0] and not is_stream(path):
                     raise UsageError(f"{param.opts[0]} would replace what {other} names: {path}")
         return super().invoke(ctx)
