@@ -51,7 +51,7 @@ class Remote:
     def leave_lock(self, pid: int, host: str = socket.gethostname()) -> Path:
         """As a worker leaves it that dies in a commit."""
         lock = Path(self.layout.task_lock("a"))
-        record = {"kind": "codex-lock-owner", "token": "t", "pid": pid, "host": host}
+        record = {"schema_version": 1, "kind": "codex-lock-owner", "token": "t", "pid": pid, "host": host}
         lock.write_text(json.dumps({**record, "acquired_at": utc_text()}))
         return lock
 
