@@ -3,6 +3,7 @@ from __future__ import annotations
 import datetime as dt
 import json
 import os
+import struct
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -257,6 +258,26 @@ def test_int96_timestamps_are_right_in_all_years(tmp_path: Path) -> None:
     expected = [moment.isoformat(timespec="milliseconds") + "Z" for moment in moments]
     assert [row.timestamp for row in found.rows] == expected
     assert [document["nested"]["at"] for document in documents(found)] == [[time] for time in expected]
+
+
+def test_an_int96_time_that_may_stand_for_another_rejects_its_row_alone(tmp_path: Path) -> None:
+    moments = [dt.datetime(2026, 1, 31), dt.datetime(2026, 2, 1), dt.datetime(2600, 1, 1)]
+    columns = {"taskId": ["t"] * 3, "runId": list("abc"), "timestamp": pa.array(moments, pa.timestamp("us"))}
+    path = tmp_path / "a.parquet"
+    options: dict[str, Any] = {"compression": "none", "use_dictionary": False}
+    pq.write_table(pa.table(columns), path, use_deprecated_int96_timestamps=True, **options)
+    epoch = 2_440_588  # a Julian day
+    first = struct.pack("<qi", 0, epoch + (moments[0] - dt.datetime(1970, 1, 1)).days)
+    before_1970 = struct.pack(
+        "<qi", -60_000_000_000, epoch
+    )  # as PyArrow before 23 writes 23:59 of the day before
+    assert path.read_bytes().count(first) == 1
+    path.write_bytes(path.read_bytes().replace(first, before_1970))
+    found = scan(tmp_path / "spool", path)
+    assert [row.timestamp for row in found.rows] == ["2026-02-01T00:00:00.000Z", "2600-01-01T00:00:00.000Z"]
+    assert [(reject.line, reject.failure.message) for reject in found.rejects] == [
+        (1, "column `timestamp` holds a time that is out of the range of dates")
+    ]
 
 
 @WRITERS

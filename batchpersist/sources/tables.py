@@ -21,6 +21,9 @@ ROWS = 1024
 BUFFER = 1 << 20
 """Bytes of each column to hold of a file: without a bound Arrow reads a row group's columns whole."""
 
+_NO_TIME = 2**63 - 1
+"""Out of the range of dates, in every unit but nanoseconds."""
+
 _FILE_MAGIC = b"ARROW1"
 _FEATHER_1_MAGIC = b"FEA1"
 _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
@@ -56,7 +59,28 @@ def parquet_batches(path: str) -> Iterator[pa.RecordBatch]:
         content.check(content.PARQUET, source.read(content.HEAD))
         # Nanoseconds, Arrow's default for INT96, hold no more than the years 1677 to 2262, and wrap around.
         file = pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False, coerce_int96_timestamp_unit="ms")
-        yield from file.iter_batches(batch_size=ROWS, use_threads=False)
+        leaves = map(file.schema.column, range(len(file.schema)))
+        int96 = [leaf.path for leaf in leaves if leaf.physical_type == "INT96"]
+        for batch in file.iter_batches(batch_size=ROWS, use_threads=False):
+            yield _without_doubtful(batch, int96)
+
+
+def _without_doubtful(batch: pa.RecordBatch, int96: list[str]) -> pa.RecordBatch:
+    """The batch with a time that is none in place of each that may stand for another.
+
+    PyArrow before 23 writes the time of day before 1970 as a negative number. Arrow reads that without its
+    sign, as one of 2**64 nanoseconds more: 1969 as 2554.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    for name in set(int96).intersection(batch.schema.names):
+        column = batch[name]
+        counts = column.view(pa.int64())
+        doubtful = pc.and_(pc.greater(counts, 2**63 // 10**6), pc.less_equal(counts, 2**64 // 10**6))
+        known = pc.if_else(doubtful, _NO_TIME, counts).view(column.type)
+        batch = batch.set_column(batch.schema.get_field_index(name), name, known)
+    return batch
 
 
 def arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
