@@ -122,7 +122,14 @@ def test_a_parser_s_class_and_wording_of_refusals_decide_nothing(refusal, data, 
     assert caught.value.message == message
 
 
-@pytest.mark.parametrize("text", [r'{"a[": [1, "\"\u00e9\\", {"}": true}], "b": -1.5e+3}', r'"\"\u00e9]"'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        r'{"a[": [1, "\"\u00e9\\", {"}": true}], "b": -1.5e+3}',
+        r'"\"\u00e9]"',
+        "[0.5, 12E-3, -0e1, null, false, [ -1",
+    ],
+)
 def test_text_that_ends_before_its_end_is_incomplete(text):
     for length in range(1, len(text)):
         with pytest.raises(InvalidRunError) as caught:
@@ -135,6 +142,8 @@ def test_text_that_ends_before_its_end_is_incomplete(text):
     [
         *(b'{"a":[1}', b"]", b"[}", b'{"a":1}]', b'["a" "b"]', b"{not JSON", b'{"a":NaN', b"[1,]"),
         *(b'{"a":1}t', b"[1 t", b"[01", b'["\\x41', b'{"a":1}{"b', b"[1 2", b'{"a"-', b'["a\nb', b"{1:"),
+        *(b"{n", b"{tr", b'{"a":1,-', b'{"a":1, f', b"[\\", b'{"a":"x"\\u12', b'["a"\\', b"{\\"),
+        *(b"[1.5.", b"[1.5e3e", b"[1e5.", b"[1 .", b"[1 e", b"[true e", b"[\xc2\xa0", b"[1\xc2\xa0"),
     ],
 )
 def test_text_with_an_error_before_its_end_is_not_merely_incomplete(data):

@@ -30,6 +30,8 @@ MAX_DEPTH = 512
 SPACE = b" \t\r\n"
 """What may stand between the tokens of JSON text."""
 
+_SPACE = SPACE.decode()
+
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 TOO_DEEP = f"nested deeper than {MAX_DEPTH} levels"
@@ -44,8 +46,10 @@ _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 
 # What is left of incomplete text from its error on; escapes at its end are removed before.
 _LAST_ESCAPES = re.compile(r"(?:\\(?:u[0-9a-fA-F]{0,4})?)+\Z")
-_CUT_VALUE = re.compile(r'|-|"[^\x00-\x1f]*|t(?:ru?)?|f(?:al?s?)?|n(?:ul?)?')
-_CUT_NUMBER = re.compile(r"\.|[eE][-+]?")
+_CUT_STRING = re.compile(r'"[^\x00-\x1f]*')
+_CUT_VALUE = re.compile(r"-|t(?:ru?)?|f(?:al?s?)?|n(?:ul?)?")
+_CUT_NUMBER = re.compile(r"-?\d+(?:\.|(?:\.\d+)?[eE][-+]?)")
+_NUMBER = "+-.0123456789eE"
 
 
 def canonical(data: bytes, *, around: int = 0) -> bytes:
@@ -210,21 +214,36 @@ def _not_json(data: bytes, reason: str) -> InvalidRunError:
 
 
 def _is_incomplete(data: bytes) -> bool:
-    """Whether text is right as far as it goes, and ends within a list, an object or a string."""
-    text = _LAST_ESCAPES.sub("", data.decode())
+    """Whether text is a beginning of valid JSON."""
+    whole = data.decode()
+    text = _LAST_ESCAPES.sub("", whole)
+    error = _error_in(text)
+    if error is None:
+        return False
+    rest = text[error:].lstrip(_SPACE)
+    right = text[: len(text) - len(rest)]
+    is_value_due = right.rstrip(_SPACE)[-1:] in ("", "[", "{", ":", ",")
+    if text != whole or rest.startswith('"'):
+        return is_value_due and _CUT_STRING.fullmatch(rest) is not None
+    if not rest:
+        return True
+    if is_value_due:  # or a name, for which a number is an error at the same place
+        return _CUT_VALUE.fullmatch(rest) is not None and _error_in(right + "0") != len(right)
+    number = right[len(right.rstrip(_NUMBER)) :]
+    return number != "" and _CUT_NUMBER.fullmatch(number + rest) is not None
+
+
+def _error_in(text: str) -> int | None:
+    """Where Python finds the error in text; None: nowhere, or somewhere."""
     try:
         json.loads(
             text, parse_constant=_refuse, parse_int=_forget, parse_float=_forget, object_pairs_hook=_forget
         )
     except json.JSONDecodeError as error:
-        rest = text[error.pos :].lstrip()
-        before = text[: len(text) - len(rest)].rstrip()[-1:]
-        if before in ("", "[", "{", ":", ","):
-            return _CUT_VALUE.fullmatch(rest) is not None
-        return not rest or (before.isdigit() and _CUT_NUMBER.fullmatch(rest) is not None)
+        return error.pos
     except REFUSALS:
-        return False
-    return False
+        pass
+    return None
 
 
 def _refuse(name: str) -> None:
