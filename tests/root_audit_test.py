@@ -167,6 +167,14 @@ def test_a_snapshot_that_is_gone_is_written_from_the_richest_texts() -> None:
     assert entries("0101-alpha") == [read(summary(*FIRST)), read(summary(*FAILED))]
 
 
+@pytest.mark.parametrize("link", ["0101-alpha/cli", "0101-alpha/cli/" + FIRST[1]])
+def test_a_link_to_run_folders_elsewhere_is_a_difference(link: str) -> None:
+    assert repair("--yes", "--complete").exit_code == 0
+    shutil.move(RUNS / link, "elsewhere")
+    (RUNS / link).symlink_to(Path("elsewhere").absolute())
+    assert audit() == (5, [("wrong-file-type", "0101-alpha", "")])
+
+
 def test_texts_that_differ_otherwise_are_a_difference() -> None:
     change(manifest(*BETA), mode="cloud")
     code, found = audit()

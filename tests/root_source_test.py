@@ -263,6 +263,29 @@ def test_secrets_are_passed_over_in_any_folder() -> None:
     assert (scanned.run_ids, scanned.ignored_files) == (["a"], 2)
 
 
+@pytest.mark.parametrize("name", ["control_auth.json", "delegation_tokens.json", ".resume-token"])
+def test_a_secret_is_not_opened_even_if_it_is_named(root: Path, name: str) -> None:
+    put(root / FIRST / name, text(run("secret")))
+    result = invoke("run", f".runs/{FIRST}/{name}")
+    assert (result.exit_code, Path("out").exists()) == (2, False)
+
+
+@pytest.mark.parametrize("link", ["0101-alpha", "0101-alpha/cli", FIRST])
+def test_a_link_to_run_folders_elsewhere_is_invalid_and_not_followed(root: Path, link: str) -> None:
+    shutil.move(root / link, "elsewhere")
+    (root / link).symlink_to(Path("elsewhere").absolute())
+    (reject,) = scan(Path("spool"), ".runs").rejects
+    assert (reject.source, reject.line) == (f".runs/{link}", 0)
+    assert "a link to a folder of runs, which is not followed" in reject.failure.message
+    assert invoke("run", ".runs").exit_code == 3
+
+
+def test_a_link_that_stays_in_its_folder_is_passed_over(root: Path) -> None:
+    (root / "0101-alpha/cli/latest").symlink_to(FIRST.rpartition("/")[2])
+    (root / "alias").symlink_to("0101-alpha")
+    assert found(root) == RUN_FILES
+
+
 def test_runs_of_a_root_are_selected(root: Path) -> None:
     result = invoke("run", ".runs", "--json", "--task", "0102-*")
     counts = summary_of(result)["counts"]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ..errors import InvalidRunError, UnsafeIdentifierError
 from ..layout import Layout
 from ..runs.identifiers import check_run_id
-from ..runs.orchestrator_root import CLI, summary_of
+from ..runs.orchestrator_root import CLI, linked_run_folders, summary_of
 from .files import WrongFileTypeError, list_folder, read_file
 from .findings import Finding, Kind
 from .runcheck import OtherEventError, RunCheck, WrongIdError
@@ -35,6 +35,10 @@ class Summaries:
         """Find the runs' folders; ``of_the_task`` hears of what cannot be listed."""
         path = os.path.join(self._folder, CLI)
         try:
+            for link in linked_run_folders(self._folder):
+                at = os.path.join(self._folder, link)
+                words = "a symbolic link stands in the place of a folder"
+                of_the_task(Finding(Kind.WRONG_FILE_TYPE, self._task_id, "", at, words))
             names = [entry.name for entry in list_folder(path) if entry.is_dir(follow_symlinks=False)]
         except WrongFileTypeError:
             return  # where a link leads is not the orchestrator's root

@@ -73,10 +73,12 @@ def folders(path: str) -> Iterator[str]:
 
     A folder that does not exist is empty. Raises OSError where one cannot be listed.
     """
+    return (entry.name for entry in _entries(path) if entry.is_dir(follow_symlinks=False))
+
+
+def _entries(path: str) -> Iterator[os.DirEntry[str]]:
     with suppress(FileNotFoundError, NotADirectoryError), os.scandir(path) as entries:
-        for entry in entries:
-            if entry.name[0] != "." and entry.is_dir(follow_symlinks=False):
-                yield entry.name
+        yield from (entry for entry in entries if entry.name[0] != ".")
 
 
 def tasks_in(root: str) -> Iterator[str]:
@@ -112,6 +114,30 @@ def is_root(path: str) -> bool:
     with suppress(OSError):
         return any(is_task_folder(f"{path}/{task}") for task in tasks_in(path))
     return False
+
+
+def linked_tasks(root: str) -> Iterator[str]:
+    """The names of links in a root that lead to tasks' folders elsewhere. Raises as ``folders`` does."""
+    return (name for name in _links_out_of(root) if is_task_folder(f"{root}/{name}"))
+
+
+def linked_run_folders(task: str) -> Iterator[str]:
+    """The links in a task's folder that lead to a run folder elsewhere, or to all of them: paths from there.
+
+    Raises as ``folders`` does.
+    """
+    cli = f"{task}/{CLI}"
+    if not os.path.islink(cli):
+        yield from (f"{CLI}/{run}" for run in _links_out_of(cli) if is_run_folder(f"{cli}/{run}"))
+    elif any(is_run_folder(f"{cli}/{run}") for run in folders(cli)):
+        yield CLI
+
+
+def _links_out_of(path: str) -> Iterator[str]:
+    # One that stays in the folder is another name for what is there.
+    for entry in _entries(path):
+        if entry.is_symlink() and os.path.dirname(os.path.realpath(entry.path)) != os.path.realpath(path):
+            yield entry.name
 
 
 def root_above(names: Sequence[str]) -> int | None:

@@ -10,6 +10,7 @@ from itertools import count, repeat
 from urllib.parse import urlsplit
 
 from ..errors import SourceMissingError, UsageError
+from ..runs.orchestrator_root import SECRETS
 from .copying import is_spooled
 from .filenames import READABLE, format_of
 from .objects import is_folder, is_object_there, is_remote, objects
@@ -91,6 +92,8 @@ def absolute(source: str) -> str:
 def _check_format(source: str) -> None:
     if source == STANDARD_INPUT or (is_folder(source) if is_remote(source) else os.path.isdir(source)):
         return
+    if os.path.basename(source) in SECRETS:
+        raise UsageError(f"the orchestrator keeps a secret there, which is never opened: {source}")
     if format_of(urlsplit(source).path if is_remote(source) else source) is None:
         raise UsageError(
             f"cannot tell the format of {source}: readable are folders, {READABLE}, and - for JSON lines"

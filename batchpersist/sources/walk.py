@@ -11,7 +11,7 @@ from enum import Enum, auto
 from itertools import groupby, islice
 from typing import NamedTuple
 
-from ..errors import failure_of
+from ..errors import SourceUnreadableError, failure_of
 from ..runs import orchestrator_root
 from ..runs.orchestrator_root import CLI, LOCAL_MCP, NOT_TASKS, SECRETS, SUMMARY, manifest_of, summary_of
 from ..stamps import lasting_stamp, moment, state
@@ -118,6 +118,7 @@ class _Folder:
         self._folder_format = Format.FOLDER
         self.is_task = self._is_run = False
         """Of a root of the orchestrator."""
+        self._found: deque[Finding] = deque()
         self._entries = iter(piece.names or self._recognise(self._list()))
 
     def _list(self) -> list[str]:
@@ -149,6 +150,7 @@ class _Folder:
             self.is_task = True
         elif (is_named or LOCAL_MCP in self._folders) and orchestrator_root.is_root(self._path):
             self._folder_format = Format.TASK
+            self._found += _not_followed(self._name, orchestrator_root.linked_tasks(self._path))
             return [name for name in names if name in self._folders and name not in NOT_TASKS]
         elif os.path.basename(parent) == CLI and orchestrator_root.is_run_folder(self._path):
             self._is_run = True
@@ -159,6 +161,8 @@ class _Folder:
         """What its entries are, in order."""
         path, name, parents = self._path, self._name, self._piece.parents
         below = sum(len(parent) + 1 for parent in parents) + 1
+        while self._found:
+            yield self._found.popleft()
         for entry in self._entries:
             if entry in self._folders:
                 yield self._folder(entry)
@@ -177,8 +181,9 @@ class _Folder:
         path, name = f"{self._path}/{entry}", f"{self._name}/{entry}"
         return Piece(self._folder_format, path, name, 0, 0, parents=parents)
 
-    def rest(self) -> Iterator[Piece]:
+    def rest(self) -> Iterator[Finding]:
         """What has not been taken yet: folders, and files unseen."""
+        yield from self._found
         for are_folders, entries in groupby(self._entries, self._folders.__contains__):
             if are_folders:
                 yield from map(self._folder, entries)
@@ -196,10 +201,14 @@ class _Task:
         self._below = sum(len(parent) + 1 for parent in piece.parents) + 1
         self._runs = iter(piece.names or sorted(orchestrator_root.runs_in(self._path)))
         self._found: deque[Finding] = deque()
-        """Of the last run."""
+        """Of the last run; at first, of none."""
+        if not piece.names:
+            self._found += _not_followed(self._name, orchestrator_root.linked_run_folders(self._path))
 
     def findings(self) -> Iterator[Finding]:
         """What there is of its runs, in the order of their names."""
+        while self._found:
+            yield self._found.popleft()
         for run in self._runs:
             self._found.extend(look_for_run(run, self._file, self._has_run_folder))
             while self._found:
@@ -217,6 +226,14 @@ class _Task:
         yield from self._found
         while names := tuple(islice(self._runs, UNSEEN_FILES)):
             yield self._piece._replace(names=names)
+
+
+def _not_followed(folder: str, links: Iterable[str]) -> Iterator[Reject]:
+    """Links in a folder of a root, known as ``folder``: where they lead are runs that nobody reads."""
+    error = SourceUnreadableError(
+        "a link to a folder of runs, which is not followed; name its target as a source"
+    )
+    return (Reject(printable(f"{folder}/{link}"), 0, failure_of(error)) for link in links)
 
 
 def look_for_run(
