@@ -246,7 +246,13 @@ def test_what_an_earlier_part_of_a_running_batch_left_is_not_its_outcome(tmp_pat
 
 @pytest.mark.parametrize(
     ("state", "opening"),
-    [("failed", "Ended by an error of the batch as a whole"), ("interrupted", "Stopped at once")],
+    [
+        ("failed", "Ended by an error of the batch as a whole"),
+        ("interrupted", "Stopped at once"),
+        ("finished", "Ended without metrics"),
+        ("timed_out", "Ended without metrics"),
+        ("stopped", "Ended without metrics"),
+    ],
 )
 def test_a_batch_that_ended_without_metrics_says_so(state: str, opening: str) -> None:
     unended(state)

@@ -11,6 +11,8 @@ IN_THE_FUTURE = "The recorded start lies in the future: the clock was wrong then
 DAMAGED = {NotASnapshotError.__name__, OtherTaskError.__name__}
 """Types of failures of snapshots that no later batch can write either."""
 
+DO_THE_REST = "The same command again does what is left; what stands already is skipped."
+
 _OPENINGS = {
     "finished": "Done",
     "stopped": "Stopped by the failure policy",
@@ -55,7 +57,7 @@ def what_next(counts: Mapping[str, int], state: str, causes: Collection[str] = (
             "left, and what stands already is skipped."
         )
     if state != "finished":
-        return "The same command again does what is left; what stands already is skipped."
+        return DO_THE_REST
     return _after_the_end(counts, causes)
 
 

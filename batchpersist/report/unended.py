@@ -1,16 +1,17 @@
-"""A batch that has left no metrics: it is running still, or something ended it."""
+"""A batch that has left no metrics: it is running still, something ended it, or they could not be written."""
 
 from __future__ import annotations
 
 from ..operations.status import BatchStatus
 from .document import BatchDocument, Verdict
-from .sentences import number, what_next
+from .sentences import DO_THE_REST, number
 from .shardrows import Journaled, journaled
 from .shardtimes import throughput, workers
 
 _OPENINGS = {
     "killed": "Killed, or ended by a power cut",
     "failed": "Ended by an error of the batch as a whole",
+    "interrupted": "Stopped at once",
 }
 
 
@@ -37,8 +38,8 @@ def _verdict(status: BatchStatus, so_far: Journaled) -> Verdict:
     settled = f"{number(so_far.settled, 'run')} settled{failed}"
     if status.state == "running":
         return Verdict("busy", f"Running: {_share(status, settled)} so far.")
-    opening = _OPENINGS.get(status.state, "Stopped at once")
-    return Verdict("bad", f"{opening}: {settled} before.", what_next({}, status.state))
+    opening = _OPENINGS.get(status.state, "Ended without metrics")
+    return Verdict("bad", f"{opening}: {settled} before.", DO_THE_REST)
 
 
 def _share(status: BatchStatus, settled: str) -> str:
