@@ -98,8 +98,10 @@ def instant(text: str) -> int:
 
 _NUMBERS = ("year", "month", "day", "hour", "minute", "second", "hours", "minutes")
 
+_AGO = re.compile("ago$", re.IGNORECASE)
 _UNITS = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
-_UNIT = r"(w|weeks?|d|days?|h|hr|hrs|hours?|m|min|mins|minutes?|s|sec|secs|seconds?)"
+# M is a month to some.
+_UNIT = r"(w|weeks?|d|days?|h|hr|hrs|hours?|(?-i:m)|min|mins|minutes?|s|sec|secs|seconds?)"
 _SPAN = re.compile(rf"(?:\d{{1,9}}(?:\.\d+)?\s*{_UNIT}\s*)+", re.IGNORECASE | re.ASCII)
 _SPAN_PART = re.compile(rf"(\d+(?:\.\d+)?)\s*{_UNIT}", re.IGNORECASE | re.ASCII)
 
@@ -122,7 +124,8 @@ def period(text: str, now: datetime | None = None) -> tuple[str, str]:
     if words in _DAYS_AGO:
         words = (moment - timedelta(days=_DAYS_AGO[words])).date().isoformat()
     try:
-        at = instant(words) if _BEGINS_AS_DATE.match(words) else instant(moment.isoformat()) - _ago(words)
+        is_date = _BEGINS_AS_DATE.match(words)
+        at = instant(words) if is_date else instant(moment.isoformat()) - _ago(text.strip())
     except ValueError:
         raise ValueError(
             f"{text!r} is not an ISO date or time such as 2026-01-31 or 2026-01-31T12:00:00Z,"
@@ -137,9 +140,11 @@ _BEGINS_AS_DATE = re.compile(r"[-+]?\d+-")
 _DAY_ALONE = re.compile(r"(?:[-+]\d{6}|\d{4})-\d\d-\d\d", re.ASCII)
 
 
-def _ago(words: str) -> int:
+def _ago(text: str) -> int:
     """Nanoseconds."""
-    seconds = 0.0 if words == "now" else span(words.removeprefix("-").removesuffix("ago"))
+    if text.lower() == "now":
+        return 0
+    seconds = span(_AGO.sub("", text.removeprefix("-")))
     return round(seconds * _SECOND)
 
 

@@ -95,11 +95,18 @@ def test_days_are_those_of_utc_wherever_the_clock_is() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "7", "ago", "7x", "tomorrow", "2026", "9" * 400 + "d", "999999999w", "d7"]
+    "text", ["", "7", "ago", "7x", "tomorrow", "2026", "9" * 400 + "d", "999999999w", "d7", "1M", "1M ago"]
 )
 def test_what_no_person_calls_a_time_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match=r"yesterday|out of the range"):
         period(text, NOW)
+
+
+def test_a_span_in_capital_letters_is_the_same_but_m_alone_is_a_minute() -> None:
+    assert period("2 Days AGO", NOW) == period("2 days ago", NOW)
+    assert span("1H 30MIN") == span("1h 30m")
+    with pytest.raises(ValueError, match="is not a time span"):
+        span("3M")  # months to some
 
 
 PARTS = st.tuples(st.integers(0, 99), st.sampled_from(["w", "d", "h", "m", "s", " days", " min"]))
