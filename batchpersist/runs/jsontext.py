@@ -44,8 +44,9 @@ REFUSALS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 
-# What is left of incomplete text from its error on; escapes at its end are removed before.
-_LAST_ESCAPES = re.compile(r"(?:\\(?:u[0-9a-fA-F]{0,4})?)+\Z")
+# What is left of incomplete text from its error on. A last escape, which Python calls an error even if it is
+# whole, becomes a letter before: one that is right after a backslash, too.
+_LAST_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{0,4}\Z")
 _CUT_STRING = re.compile(r'"[^\x00-\x1f]*')
 _CUT_VALUE = re.compile(r"-|t(?:ru?)?|f(?:al?s?)?|n(?:ul?)?")
 _CUT_NUMBER = re.compile(r"-?\d+(?:\.|(?:\.\d+)?[eE][-+]?)")
@@ -216,7 +217,7 @@ def _not_json(data: bytes, reason: str) -> InvalidRunError:
 def _is_incomplete(data: bytes) -> bool:
     """Whether text is a beginning of valid JSON."""
     whole = data.decode()
-    text = _LAST_ESCAPES.sub("", whole)
+    text = _LAST_ESCAPE.sub("n", whole)
     error = _error_in(text)
     if error is None:
         return False
