@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from engine import tree
 from model import stringify
 from scans import put
 
@@ -244,9 +245,14 @@ def test_a_summary_that_cannot_be_read_was_not_checked() -> None:
     assert signs()[BETA[1]] == "!"
 
 
-def test_a_summary_of_another_run_says_nothing_of_this_one() -> None:
-    change(summary(*BETA), taskId="elsewhere")
-    assert audit("--task", "0102-beta") == (0, [])
+@pytest.mark.parametrize("key", ["taskId", "runId"])
+def test_a_summary_of_another_run_was_not_checked_and_is_left(key: str) -> None:
+    assert repair("--yes", "--complete").exit_code == 0
+    change(summary(*BETA), **{key: "elsewhere"})
+    assert audit("--task", "0102-beta") == (3, [("invalid-source", *BETA)])
+    before = tree(RUNS), tree(OUT)
+    assert repair("--yes", "--complete").exit_code == 3
+    assert (tree(RUNS), tree(OUT)) == before
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from ..runs.identifiers import check_run_id
 from ..runs.orchestrator_root import CLI, linked_run_folders, summary_of
 from .files import WrongFileTypeError, list_folder, read_file
 from .findings import Finding, Kind
-from .runcheck import OtherEventError, RunCheck, WrongIdError
+from .runcheck import OtherEventError, RunCheck
 from .verdict import UNKNOWN
 
 
@@ -59,8 +59,8 @@ class Summaries:
     def text(self, run_id: str, expected: bytes | None = None) -> bytes | None:
         """A run's canonical text; None where it has no summary, UNKNOWN where it is not to be had.
 
-        Neither is a summary of another task or run a summary of this one, nor one of a command that was
-        executed. ``expected``: the text of this very run, elsewhere.
+        A summary of a command that was executed is none; one of another task or run is not to be had, for
+        nobody else would tell that this run is nowhere. ``expected``: the text of this very run, elsewhere.
         """
         if run_id not in self.folders:
             return None
@@ -70,7 +70,7 @@ class Summaries:
             if data is None or data.removesuffix(b"\n") == expected:
                 return data and expected
             return self._check.canonical(data, self._task_id, run_id)
-        except (WrongIdError, OtherEventError):
+        except OtherEventError:
             return None
         except WrongFileTypeError as error:
             self._found(Finding(Kind.WRONG_FILE_TYPE, self._task_id, run_id, path, error.message))
