@@ -255,7 +255,7 @@ def test_what_fails_is_mailed_but_not_that_time_was_up(machine: Prepare, tmp_pat
     assert shell(machine(COMMANDS["cron"])).returncode == 4
     mail = (tmp_path / "mail").read_text()
     assert mail.startswith("batchpersist ended with exit code 4 on ")
-    assert f"What failed stands in {tmp_path / 'lib/out/metrics.json'} under errors." in mail
+    assert f"what failed under errors: {tmp_path / 'lib/out/metrics.json'}" in mail
     (tmp_path / "mail").unlink()
     path.write_text(path.read_text().replace("invalid-lines", "no-such-folder"))
     assert shell(machine(COMMANDS["cron"])).returncode == 10
@@ -289,3 +289,11 @@ def test_logrotate_rotates_the_log_of_a_running_batch(machine: Prepare, tmp_path
     before, after = ((tmp_path / "log" / name).read_text() for name in ("nightly.log.1", "nightly.log"))
     assert before.endswith("INFO before\n")
     assert after.endswith("INFO after\n")
+
+
+def test_the_other_commands_find_the_roots_by_the_same_options(machine: Prepare, tmp_path: Path) -> None:
+    night = machine(COMMANDS["cron"])
+    assert shell(night).returncode == 0
+    for command in ("status", "retry", "report", "audit"):
+        result = shell(re.sub(r" run( --quiet)?$", f" {command}", night.strip()))
+        assert result.returncode == 0, (command, result.stderr)

@@ -9,6 +9,7 @@ import re
 import shlex
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -258,3 +259,25 @@ def test_a_defect_s_traceback_has_no_controls_either() -> None:
 def test_a_document_has_its_own_encoding_whatever_the_terminal_has(tried: Try) -> None:
     page = tried("", COMMANDS, PYTHONIOENCODING="latin-1")["report -f html"].stdout
     assert not page.decode("utf-8").isascii()
+
+
+@pytest.mark.parametrize("words", [[], ["locks"], ["config"]])
+def test_a_group_without_a_command_shows_its_help_by_lines(words: list[str]) -> None:
+    command = [sys.executable, "-m", "batchpersist", *words]
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert result.returncode == 2
+    assert len((result.stdout + result.stderr).splitlines()) > 5
+    assert "\\n" not in result.stdout + result.stderr
+
+
+def test_a_full_pipe_that_does_not_block_loses_nothing() -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    command = [sys.executable, "-m", "batchpersist", "generate", "--runs", "200"]
+    with subprocess.Popen(command, stdout=writer) as process:
+        os.close(writer)
+        time.sleep(0.5)  # it fills the pipe meanwhile
+        with open(reader, "rb") as file:
+            lines = file.read().splitlines()
+    assert process.returncode == 0
+    assert len([json.loads(line) for line in lines]) == 200

@@ -429,7 +429,7 @@ def test_the_command_says_what_it_retries_and_what_became_of_it() -> None:
     assert result.stdout.splitlines()[-1] == "Done: 2 persisted, 2 filtered out. Nothing failed."
     again = invoke("latest", "--only", "locked")
     assert again.exit_code == 0
-    assert again.stdout == f"Nothing to retry after batch {find_batch(ROOT).batch_id} (locked).\n"
+    assert again.stdout == f"Nothing to retry: no run of batch {find_batch(ROOT).batch_id} is locked.\n"
     assert invoke("none").exit_code == 10
     assert invoke("--only", "other").exit_code == 2
 
@@ -462,3 +462,11 @@ def test_a_source_whose_name_is_not_utf_8_is_gone_where_it_is() -> None:
     run_batch(["s"], BatchOptions())
     os.unlink(name)
     assert counts(retry("invalid"), "persisted", "invalid") == (0, 1)
+
+
+def test_invalid_input_that_a_retry_leaves_out_is_named_with_what_helps() -> None:
+    Path("in.jsonl").write_text("no run\n")
+    CliRunner().invoke(cli, ["run", "in.jsonl"])
+    result = CliRunner().invoke(cli, ["retry"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "1 invalid input: fix the sources, then `batchpersist retry --only invalid`." in result.stdout

@@ -108,7 +108,7 @@ def _odd_ones(texts: dict[str, bytes]) -> str:
 def _poor_ones(texts: dict[str, bytes], richest: bytes) -> str:
     poor = _joined([name for name, text in texts.items() if text != richest])
     rich = _joined([name for name, text in texts.items() if text == richest])
-    return f"with further members in {rich} than in {poor}"
+    return f"more members in {rich} than in {poor}"
 
 
 def _joined(names: Sequence[str]) -> str:

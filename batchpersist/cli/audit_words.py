@@ -34,7 +34,7 @@ MEANING = {
     Kind.UNREADABLE: "could not be read, so it was not checked",
     Kind.INVALID_SOURCE: "a line or file of the source that is no completed run",
     Kind.SNAPSHOT_NEAR_LIMIT: "a snapshot that is soon too long for Node.js: archive older runs of its task",
-    Kind.ENRICHED: "some texts of a run have further members at the end; `repair --complete` adds them",
+    Kind.ENRICHED: "some texts of a run lack members at the end; a batch or `repair --complete` adds them",
     Kind.OTHER_LAYOUT: "the right content, but not laid out as JSON.stringify does it",
     Kind.FOREIGN_FILE: "neither a file of the orchestrator's nor of batchpersist's, as far as they are known",
 }
@@ -52,7 +52,9 @@ def audit_lines(report: AuditReport) -> Iterator[str]:
     not_checked = f", {unchecked:,} not checked" if unchecked else ""
     next_step = " `batchpersist repair` says what it would do about it." if differences else ""
     compared = f"{number(report.runs, 'run')} of {number(report.tasks, 'task')}"
-    yield f"{opening}{compared} compared: {found}{not_checked}.{next_step}"
+    enriched = report.tally.counts.get(Kind.ENRICHED, 0)
+    normal = f" {number(enriched, 'run')} with more members in some texts: normal." if enriched else ""
+    yield f"{opening}{compared} compared: {found}{not_checked}.{normal}{next_step}"
 
 
 def finding_lines(tally: Tally[Kind]) -> Iterator[str]:

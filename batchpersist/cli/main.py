@@ -66,6 +66,8 @@ def _printable_errors() -> Iterator[None]:
     """click prints what it complains of, names of files among it, as it is."""
     try:
         yield
+    except click.exceptions.NoArgsIsHelpError:  # its message is the help
+        raise
     except click.ClickException as error:
         vars(error)["message"] = printable(error.message)  # final to click's types
         raise

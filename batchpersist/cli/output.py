@@ -9,6 +9,7 @@ import errno
 import io
 import json
 import os
+import select
 import sys
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -28,9 +29,13 @@ class _Stream(io.FileIO):
     failure: OSError | None = None
 
     def write(self, data: Any) -> int:
-        if self.failure is None:
+        left = memoryview(data)
+        while left and self.failure is None:
             try:
-                return super().write(data)
+                written = super().write(left)
+                if written is None:  # whoever made the stream shares it without blocking, and it is full
+                    select.select([], [self], [])
+                left = left[written or 0 :]
             except OSError as error:
                 self.failure = error
         return len(data)
@@ -50,9 +55,15 @@ def _taken_over(stream: TextIO) -> tuple[_Stream | None, TextIO]:
     if stream is None:  # it is closed
         return None, stream
     raw = _Stream(stream.fileno(), "wb", closefd=False)
-    by_line = stream is sys.stderr or stream.isatty()
+    # Standard error has no buffer: a signal that stops at once, right after a write, would leave the line
+    # there, to be written once more.
+    buffer = raw if stream is sys.stderr else io.BufferedWriter(raw)
     return raw, io.TextIOWrapper(
-        io.BufferedWriter(raw), stream.encoding, errors="backslashreplace", line_buffering=by_line
+        buffer,
+        stream.encoding,
+        errors="backslashreplace",
+        line_buffering=stream.isatty(),
+        write_through=buffer is raw,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -11,8 +12,9 @@ import click
 
 from ..batch import run_batch
 from ..models import RetryKind
-from ..operations.retry import plan_retry
+from ..operations.retry import RetryPlan, plan_retry
 from ..options import BatchOptions
+from ..report.sentences import number
 from .completing import complete_batch
 from .options import Sectioned, batches, declare, nightly, places, showing
 from .output import emit
@@ -66,5 +68,15 @@ def _retry(batch: str, only: tuple[RetryKind, ...], job: Job) -> int:
     if given["as_json"]:
         emit("summary", state="nothing to retry", retry_of=asdict(plan.retry), exit_code=0)
     else:
-        job.print([f"Nothing to retry after batch {plan.retry.batch_id} ({', '.join(plan.retry.only)})."], 0)
+        job.print(list(_nothing_left(plan)), 0)
     return 0
+
+
+def _nothing_left(plan: RetryPlan) -> Iterator[str]:
+    kinds = " or ".join(plan.retry.only)
+    yield f"Nothing to retry: no run of batch {plan.retry.batch_id} is {kinds}."
+    if plan.invalid:
+        yield (
+            f"It had {number(plan.invalid, 'invalid input')}: fix the sources, "
+            "then `batchpersist retry --only invalid`."
+        )

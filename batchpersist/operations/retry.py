@@ -50,6 +50,8 @@ class RetryPlan:
     options: BatchOptions
     items: int
     """Runs that did not stand, and places of invalid input; 0: there is nothing to do."""
+    invalid: int
+    """Places of invalid input that are not asked for."""
 
 
 def plan_retry(batch: str, options: BatchOptions, only: Sequence[RetryKind] = ()) -> RetryPlan:
@@ -77,6 +79,7 @@ def plan_retry(batch: str, options: BatchOptions, only: Sequence[RetryKind] = ()
         sources=[source for source in sources if is_there(source)],
         options=_options(record, options, retry),
         items=len(Unsettled(layout, retry)),
+        invalid=0 if "invalid" in chosen else len(Unsettled(layout, replace(retry, only=("invalid",)))),
     )
 
 
