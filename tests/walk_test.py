@@ -125,6 +125,18 @@ def test_links_to_files_are_read_and_links_to_folders_are_not_followed(tmp_path:
     assert Passed.IGNORED_FILE not in set(walk([folder(str(root), "src")]))
 
 
+def test_a_link_that_leads_out_of_its_folder_is_told_and_one_to_its_neighbour_is_not(tmp_path: Path) -> None:
+    put(tmp_path / "outside" / "a.json", b"")
+    put(tmp_path / "in" / "2026" / "b.json", b"")
+    (tmp_path / "in" / "latest").symlink_to("2026")
+    (tmp_path / "in" / "2025").symlink_to(tmp_path / "outside")
+    assert names(tmp_path / "in") == ["2026/b.json"]
+    found = list(walk([folder(str(tmp_path / "in"), "src")]))
+    assert [told for told in found if isinstance(told, UnknownSuffix)] == [
+        UnknownSuffix("(link to a folder)")
+    ]
+
+
 def test_a_broken_link_is_told(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.json").symlink_to("nowhere")

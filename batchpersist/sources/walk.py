@@ -30,6 +30,10 @@ class Passed(Enum):
     """A run folder of the orchestrator without a summary."""
 
 
+LINKED_FOLDER = "(link to a folder)"
+"""Stands where a suffix does for a link that is not followed, though it leads out of the folder it is in."""
+
+
 class UnknownSuffix(NamedTuple):
     """A file that is not read, for its name says no known format."""
 
@@ -115,6 +119,8 @@ class _Folder:
         self._piece = piece
         self._path, self._name = piece.path.rstrip("/"), piece.name.rstrip("/")
         self._folders: set[str] = set()
+        self._links: list[str] = []
+        """To folders."""
         self._folder_format = Format.FOLDER
         self.is_task = self._is_run = False
         """Of a root of the orchestrator."""
@@ -131,6 +137,7 @@ class _Folder:
                 if entry.is_dir(follow_symlinks=False):
                     self._folders.add(name)
                 elif entry.is_symlink() and os.path.isdir(entry.path):
+                    self._links.append(entry.path)
                     continue
                 names.append(name)
         names.sort(key=reading_order)
@@ -155,6 +162,9 @@ class _Folder:
         elif os.path.basename(parent) == CLI and orchestrator_root.is_run_folder(self._path):
             self._is_run = True
             return [SUMMARY]
+        own = os.path.realpath(self._path)
+        leading_out = [link for link in self._links if os.path.dirname(os.path.realpath(link)) != own]
+        self._found += [UnknownSuffix(LINKED_FOLDER)] * len(leading_out)
         return names
 
     def findings(self) -> Iterator[Finding]:
