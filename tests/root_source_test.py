@@ -280,6 +280,19 @@ def test_a_link_to_run_folders_elsewhere_is_invalid_and_not_followed(root: Path,
     assert invoke("run", ".runs").exit_code == 3
 
 
+@pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+@pytest.mark.parametrize("source", [".runs", f".runs/{FIRST}"])
+def test_what_stands_in_the_place_of_a_summary_is_invalid(
+    root: Path, make: Callable[[Path], None], source: str
+) -> None:
+    summary = root / FIRST / "run-summary.json"
+    summary.unlink()
+    make(summary)
+    (reject,) = scan(Path("spool"), source).rejects
+    assert (reject.source, reject.line) == (f".runs/{FIRST}/run-summary.json", 0)
+    assert "stands in the place of a run's file" in reject.failure.message
+
+
 def test_a_link_that_stays_in_its_folder_is_passed_over(root: Path) -> None:
     (root / "0101-alpha/cli/latest").symlink_to(FIRST.rpartition("/")[2])
     (root / "alias").symlink_to("0101-alpha")

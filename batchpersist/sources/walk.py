@@ -174,11 +174,11 @@ class _Folder:
         while self._found:
             yield self._found.popleft()
         for entry in self._entries:
-            if entry in self._folders:
-                yield self._folder(entry)
-            elif self._is_run:
-                found = _look_at(Format.JSON, f"{path}/{entry}", f"{name}/{entry}", below=below + len(entry))
+            if self._is_run:
+                found = _look_in_root(f"{path}/{entry}", f"{name}/{entry}", False, below + len(entry))
                 yield Passed.INCOMPLETE if found is None else found
+            elif entry in self._folders:
+                yield self._folder(entry)
             elif entry in SECRETS:
                 yield Passed.IGNORED_FILE
             elif (doubtful := is_doubtful(entry, parents)) is None:
@@ -229,7 +229,7 @@ class _Task:
 
     def _file(self, file: str, doubtful: bool) -> Finding | None:
         below = self._below + len(file)
-        return _look_at(Format.JSON, f"{self._path}/{file}", f"{self._name}/{file}", doubtful, below)
+        return _look_in_root(f"{self._path}/{file}", f"{self._name}/{file}", doubtful, below)
 
     def rest(self) -> Iterator[Finding]:
         """What has not been taken yet: runs that nobody has looked for."""
@@ -298,6 +298,15 @@ def _look_at(kind: Format, path: str, name: str, doubtful: bool = False, below: 
     place = os.fsencode(f"{path}\0{name}\0{doubtful}")
     identity = lasting_stamp(state(status), before, place)
     return Piece(kind, path, name, 0, status.st_size, doubtful, identity, below)
+
+
+def _look_in_root(path: str, name: str, doubtful: bool, below: int) -> Finding | None:
+    """The same for a summary or manifest, in whose place nothing but a file may be."""
+    found = _look_at(Format.JSON, path, name, doubtful, below)
+    if found is Passed.IGNORED_FILE:
+        error = SourceUnreadableError("a folder, pipe or device stands in the place of a run's file")
+        return Reject(printable(name), 0, failure_of(error))
+    return found
 
 
 def printable(name: str) -> str:
