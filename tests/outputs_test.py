@@ -221,5 +221,10 @@ def test_an_output_replaces_no_source_and_no_other_output(words: str, folder: Pa
     assert not os.path.lexists("same.prom")
 
 
+def test_an_argument_that_an_output_would_replace_is_called_as_in_the_help() -> None:
+    result = invoke("report", "part-1-of-1.json", "-o", "part-1-of-1.json")
+    assert result.stderr == "Error: -o would replace what WHAT names: part-1-of-1.json\n"
+
+
 def test_two_outputs_may_go_to_one_device() -> None:
     assert invoke("run", "runs.jsonl", "--metrics", "/dev/null", "--outcomes", "/dev/null").exit_code == 0

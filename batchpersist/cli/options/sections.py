@@ -59,14 +59,15 @@ class Sectioned(click.Command):
             value = ctx.params.get(param.name or "")
             if value is None or not (is_output or isinstance(param, click.Argument)):
                 continue
+            own = param.opts[0] if isinstance(param, click.Option) else (param.name or "").upper()
             for path in value if isinstance(value, tuple) else (value,):
                 try:
                     place = os.path.realpath(path)
                 except FileNotFoundError:  # the working folder is gone, or this is no path at all
                     place = path
-                other = names.setdefault(place, param.opts[0])
-                if is_output and other != param.opts[0] and not is_stream(path):
-                    raise UsageError(f"{param.opts[0]} would replace what {other} names: {path}")
+                other = names.setdefault(place, own)
+                if is_output and other != own and not is_stream(path):
+                    raise UsageError(f"{own} would replace what {other} names: {path}")
         return super().invoke(ctx)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
