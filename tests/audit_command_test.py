@@ -88,6 +88,7 @@ def test_json_lines(tree: Tree) -> None:
         "tasks": 3,
         "runs": 12,
         "counts": {"missing-manifest": 1},
+        "unknown_suffixes": {},
         "exit_code": 5,
     }
     assert {each["message_type"] for each in others} <= {"status"}
@@ -181,3 +182,14 @@ def test_beside_a_batch_it_says_so(tree: Tree) -> None:
         assert command().stderr.startswith("Note: batch 7 (")
         assert command("--json", "-q").stderr == ""
     assert command().stderr == ""
+
+
+def test_files_in_the_sources_that_are_skipped_are_named(tree: Tree) -> None:
+    source = tree.root / "sources"
+    source.mkdir()
+    (source / "agent.log").write_text("{}")
+    words = ["audit", str(source), "--out-dir", str(tree.root / "out"), "--runs-dir", str(tree.root / "runs")]
+    plain = CliRunner().invoke(cli, [*words, "--pause", "0"], catch_exceptions=False)
+    assert "Skipped 1 file with an unknown suffix: .log (1)." in plain.stdout
+    events = CliRunner().invoke(cli, [*words, "--pause", "0", "--json"], catch_exceptions=False)
+    assert json.loads(events.stdout.splitlines()[-1])["unknown_suffixes"] == {".log": 1}

@@ -386,3 +386,15 @@ def test_a_walk_of_a_root_may_be_cut_short_and_taken_up_again(
 
 def name_of(finding: Finding) -> object:
     return finding.name if isinstance(finding, Piece) else finding
+
+
+def test_a_repository_is_read_with_the_hidden_root_in_it(root: Path) -> None:
+    backup = root.parent / "backup" / "repository"
+    shutil.copytree(root, backup / ".runs", symlinks=True)
+    shutil.rmtree(backup / ".runs" / "local-mcp")
+    (backup / ".git" / "cli" / "x").mkdir(parents=True)
+    (backup / ".git" / "config.json").write_text("not a source")
+    put(backup / "more.jsonl", lines(run("logged")))
+    for source in ("backup", "backup/repository"):
+        counts = summary_of(invoke("run", source, "--json", "--out-dir", "o", "--runs-dir", "r"))["counts"]
+        assert (counts["selected"], counts["invalid"]) == (len(RUNS) + 1, 0)

@@ -39,6 +39,8 @@ class AuditReport:
     """Of which anything was seen, on any side."""
     tally: Tally[Kind] = field(default_factory=Tally)
     interrupted: bool = False
+    unknown_suffixes: dict[str, int] = field(default_factory=dict)
+    """Files in the sources that were skipped for their names, by suffix."""
 
     @property
     def counts(self) -> Counter[Kind]:
@@ -96,6 +98,7 @@ def audit_root(
                 _sign(confirmed, signed)
             watch(Progress("audit", report.runs, audit.likely_runs, report.of(Weight.DIFFERENCE)))
     report.tasks, report.interrupted = len(tasks), stop()
+    report.unknown_suffixes = audit.unknown_suffixes
     return report
 
 
@@ -134,6 +137,7 @@ class Audit:
         self.crew = Crew(options.workers, options.pool_runs)
         self.likely_runs: int | None = self._rooms.runs or None
         """How many runs there are, about; None where that is not known."""
+        self.unknown_suffixes: dict[str, int] = {}
 
     def close(self) -> None:
         self.crew.close()
@@ -152,6 +156,7 @@ class Audit:
                 stop=self._stop,
             )
             invalid = list(_invalid(index))
+            self.unknown_suffixes = dict(index.totals.unknown_suffixes)
             selection = Selection(self._options.tasks)
             plan = make_plan(index.take_table(), selection, workers=self.crew.workers, split_tasks=False)
             self.likely_runs = max(self._rooms.runs, plan.selected)

@@ -102,7 +102,14 @@ def _audit(sources: tuple[str, ...], job: Job) -> int:
         say(f"Note: {holder} is at work; what it has yet to write was found missing.", err=True)
     if job.given["as_json"]:
         counts = {kind.value: count for kind, count in report.counts.items()}
-        emit("summary", tasks=report.tasks, runs=report.runs, counts=counts, exit_code=code)
+        emit(
+            "summary",
+            tasks=report.tasks,
+            runs=report.runs,
+            counts=counts,
+            unknown_suffixes=report.unknown_suffixes,
+            exit_code=code,
+        )
     else:
         job.print(audit_lines(report), code)
     return code

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Iterator
 from typing import TypeVar
 
 from ..audit import AuditReport, Finding, Kind, Tally, Weight
-from ..report.sentences import number
+from ..report.sentences import number, skipped
 from ..report.wording import printable
 
 K = TypeVar("K", bound=Hashable)
@@ -42,6 +42,8 @@ MEANING = {
 
 def audit_lines(report: AuditReport) -> Iterator[str]:
     """Lines for a person: the findings by kind, each kind with a few of them; the last line says it all."""
+    if report.unknown_suffixes:
+        yield skipped(report.unknown_suffixes)
     if report.is_empty and not report.interrupted:
         yield NOTHING_THERE
         return

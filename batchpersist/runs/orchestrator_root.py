@@ -15,6 +15,9 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+RUNS = ".runs"
+"""What a root is called in the repository whose runs it holds."""
+
 CLI = "cli"
 """In a task's folder: the folder of the run folders."""
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ..errors import SourceUnreachableError, SourceUnreadableError, UsageError, failure_of
-from ..runs.orchestrator_root import CLI, SECRETS, root_above, run_of
+from ..runs.orchestrator_root import CLI, RUNS, SECRETS, root_above, run_of
 from .content import check_size
 from .filenames import format_of, reading_order, unread_suffix
 from .parts import Reject
@@ -126,7 +126,7 @@ def _units(files: Iterable[Names], depth: int) -> dict[tuple[Names, bool], bool]
         root = (
             next((length for length in range(len(names)) if names[:length] in roots), None) if roots else None
         )
-        if any(name.startswith(".") for name in names[depth:root]):
+        if any(name.startswith(".") for name in _outside(names, depth, root)):
             continue
         if root is None:
             units[names, False] = False
@@ -134,6 +134,11 @@ def _units(files: Iterable[Names], depth: int) -> dict[tuple[Names, bool], bool]
             unit = ((*names[: root + 1], run), True)
             units[unit] = units.get(unit, False) or names[root + 1] == CLI
     return units
+
+
+def _outside(names: Names, depth: int, root: int | None) -> Names:
+    """The names between a source and a root, without the root's own, which is hidden in a repository."""
+    return names[depth : root - 1 if root is not None and names[root - 1] == RUNS else root]
 
 
 def fetch(piece: Piece, spool_dir: str) -> Piece:

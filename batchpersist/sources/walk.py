@@ -13,7 +13,16 @@ from typing import NamedTuple
 
 from ..errors import SourceUnreadableError, failure_of
 from ..runs import orchestrator_root
-from ..runs.orchestrator_root import CLI, LOCAL_MCP, NOT_TASKS, SECRETS, SUMMARY, manifest_of, summary_of
+from ..runs.orchestrator_root import (
+    CLI,
+    LOCAL_MCP,
+    NOT_TASKS,
+    RUNS,
+    SECRETS,
+    SUMMARY,
+    manifest_of,
+    summary_of,
+)
 from ..stamps import lasting_stamp, moment, state
 from .filenames import format_of, reading_order, unread_suffix
 from .parts import Reject
@@ -132,7 +141,7 @@ class _Folder:
         with os.scandir(self._piece.path) as entries:
             for entry in entries:
                 name = entry.name
-                if name[0] == ".":
+                if name[0] == "." and not (name == RUNS and orchestrator_root.is_root(entry.path)):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     self._folders.add(name)
@@ -155,7 +164,9 @@ class _Folder:
             return []
         if CLI in self._folders and orchestrator_root.is_task_folder(self._path):
             self.is_task = True
-        elif (is_named or LOCAL_MCP in self._folders) and orchestrator_root.is_root(self._path):
+        elif (is_named or own_name == RUNS or LOCAL_MCP in self._folders) and orchestrator_root.is_root(
+            self._path
+        ):
             self._folder_format = Format.TASK
             self._found += _not_followed(self._name, orchestrator_root.linked_tasks(self._path))
             return [name for name in names if name in self._folders and name not in NOT_TASKS]
