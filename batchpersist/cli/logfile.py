@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
-from typing import TextIO
 
 from ..batches.batchreport import TIMED_OUT
 from ..files.outputs import is_stream, open_stream
@@ -124,7 +123,7 @@ class _FileHandler(_Handler, WatchedFileHandler):
     pass
 
 
-class _StreamHandler(_Handler, logging.StreamHandler[TextIO]):
+class _StreamHandler(_Handler, logging.StreamHandler):  # type: ignore[type-arg]  # generic from 3.11 on
     def close(self) -> None:
         super().close()
         self.stream.close()

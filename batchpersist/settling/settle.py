@@ -54,6 +54,8 @@ def _settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
         refs = texts.without_outdated_stamps()
         for work, rows in _groups(job.shard.work, len(refs), options):
             Group(work, rows, refs, texts, options, outcome).settle()
+    if job.sweep:  # a process that was killed a moment ago may not have been dead before
+        _sweep(refs, Layout(options.out_dir, options.runs_dir))
     outcome.started, outcome.finished = started, time.time()
     outcome.cpu_seconds = time.process_time() - cpu
     outcome.phases, outcome.syncs = clock.seconds(), clock.syncs
