@@ -172,7 +172,7 @@ def test_with_little_memory_a_batch_works_or_ends_with_one_line(
 def test_with_few_open_files_a_batch_works_or_says_so(folder: Path, workers: str, full: bool) -> None:
     codes = []
     for files in range(8, 33) if full else (8, 12, 16, 20, 32):
-        answer = begin(folder, f"run runs.jsonl {workers} --force", limited(f"--nofile={files}"))
+        answer = begin(folder, f"run runs.jsonl {workers} --force --no-resume", limited(f"--nofile={files}"))
         codes.append(answer.returncode)
         if answer.returncode == 3:
             assert "[EMFILE] Too many open files" in answer.stdout
