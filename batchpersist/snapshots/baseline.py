@@ -18,9 +18,7 @@ from ..memory import UNBOUNDED, MemoryBound
 from ..models import Keys
 from .history import History, empty_history, read_history
 from .historycache import recall
-from .otherforms import NotAFileError, NotASnapshotError
-
-_BLOCK = 1 << 20
+from .otherforms import NotAFileError, NotASnapshotError, blocks
 
 
 class Baseline:
@@ -56,10 +54,7 @@ class Baseline:
 
     def content(self) -> Iterator[bytes]:
         """All of that, in blocks."""
-        offset = 0
-        while block := self.read(_BLOCK, offset):
-            yield block
-            offset += len(block)
+        return blocks(self.read)
 
     def load(
         self, layout: Layout, task_id: str, keys: Keys, *, cache: bool = True, earlier: Baseline | None = None

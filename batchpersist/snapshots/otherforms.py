@@ -48,7 +48,7 @@ def read_other(read: Read, task_id: str, memory: MemoryBound = UNBOUNDED) -> Oth
     size = _refuse_torn(read)
     if not memory.holds_text(size):
         raise SnapshotError("laid out otherwise, and too large to be read whole", f"{size:,} bytes")
-    data = b"".join(_blocks(read))
+    data = b"".join(blocks(read))
     try:
         text = canonical(data, around=ENTRY_LEVELS)
     except InvalidRunError as error:
@@ -86,7 +86,7 @@ def _may_be_snapshot(data: bytes, task_id: str) -> bool:
 def _refuse_torn(read: Read) -> int:
     """Returns the file's size."""
     offset, last = 0, b""
-    for block in _blocks(read):
+    for block in blocks(read):
         if b"\0" in block:
             reason = f"NUL byte: byte {offset + block.index(0)}"
             raise NotASnapshotError("the snapshot does not parse", reason)
@@ -97,7 +97,8 @@ def _refuse_torn(read: Read) -> int:
     return offset
 
 
-def _blocks(read: Read) -> Iterator[bytes]:
+def blocks(read: Read) -> Iterator[bytes]:
+    """A snapshot from its start to its end, as it is."""
     offset = 0
     while block := read(_BLOCK, offset):
         yield block
