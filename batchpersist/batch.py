@@ -19,6 +19,14 @@ from .allocators import give_back
 from .batches.batchreport import BatchReport, State
 from .batches.batchsession import BatchSession
 from .batches.losses import Losses
+from .batches.preparation import (
+    check_places,
+    layout_of,
+    memory_bound,
+    own_paths,
+    reads_cache,
+    textfile_path,
+)
 from .batches.progressfile import ProgressFile
 from .batches.rootrecord import check_keys, remember
 from .batches.waiting import Waiter
@@ -79,11 +87,12 @@ def run_batch(
     Safe beside a live orchestrator; a second batch on the same runs-dir is refused.
     """
     deadline = Deadline(options.max_duration)
-    if options.textfile_path is not None:
-        check_textfile(options.textfile_path)
+    check_places(options)
+    if (textfile := textfile_path(options)) is not None:
+        check_textfile(textfile)
     parts = discover(sources)
     sources = [os.fspath(source) for source in sources]
-    layout = options.layout()
+    layout = layout_of(options)
     if executor is not None and options.run_timeout is not None:
         raise UsageError("a run timeout needs workers of the batch's own, which it can kill: not an executor")
     in_process = options.run_timeout is None
@@ -105,7 +114,7 @@ def run_batch(
             watch(Begun(session.batch_id, session.folder.path))
             if crew.elastic is not None:
                 crew.elastic.check_reach(session.folder.record)
-            if options.reads_catalogue:
+            if reads_cache(options):
                 crew.warm_up(likely_rows(layout))
             with closing(CatalogueSession(layout, options, session.folder.spool)) as catalogue:
                 return _Batch(options, crew, watch, stop, deadline, layout, session, catalogue).run(parts)
@@ -149,7 +158,7 @@ class _Batch:
             catalogue=self._catalogue.take_catalogue(),
             log=self._catalogue.log,
             wanted=self._unsettled.wants if self._unsettled else lambda _reject: True,
-            memory=self._options.memory,
+            memory=memory_bound(self._options),
         )
         scan, pool_start = clock.lap(), self._crew.start_seconds
         plan = self._plan(index)
@@ -227,11 +236,11 @@ class _Batch:
             options.selection,
             workers=self._crew.parallelism(index.rows),
             partition=options.shard,
-            mark=partial(mark_twins, layout=self._layout, own=options.own_paths),
+            mark=partial(mark_twins, layout=self._layout, own=own_paths(options)),
             split_tasks=options.commit == "task",
             most_runs=SHARD_RUNS if options.failures.limit is None else WATCHED_SHARD_RUNS,
             wanted=(lambda rows: unsettled.narrow(index, rows, self._watch)) if unsettled else None,
-            memory=options.memory,
+            memory=memory_bound(options),
         )
         self._refuse(plan.refused, index)
         give_back()

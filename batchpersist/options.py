@@ -1,46 +1,204 @@
-"""All that a batch can be told."""
+"""All options and policies: plain values, checked for what they say, whatever they are applied to.
+
+What a batch needs the file system for is checked where it begins (``batches.preparation``).
+"""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Literal
 
 from .errors import UsageError
-from .files.folders import dangling_link
-from .files.outputs import is_stream
-from .layout import Layout, check_roots
-from .locking.locks import LockPolicy
-from .memory import MemoryBound
+from .memory import UNBOUNDED, MemoryBound
 from .models import DEFAULT_KEYS, Durability, Keys, RetryOf
-from .planning.ownplaces import refuse_places_of_runs
-from .planning.selection import Selection
-from .runs.partition import Partition
-from .scheduling.executors import POOL_RUNS
-from .scheduling.policy import FailurePolicy
-from .scheduling.retries import RetryPolicy
-from .settling.settleoptions import SettleOptions
-from .snapshots.length import NODE_LIMIT, check_limit
+from .moments import period
 
-WORK = (
-    "sources",
-    "out_dir",
-    "runs_dir",
-    "task_key",
-    "run_key",
-    "time_key",
-    "tasks",
-    "since",
-    "until",
-    "limit",
-)
-"""Of ``as_config``: what is done, and not how."""
+POOL_RUNS = 2_000
+"""Runs from which a pool pays: it takes about as long to start as so many runs to settle."""
+
+NODE_LIMIT = 536_870_888
+"""``buffer.constants.MAX_STRING_LENGTH`` of Node.js on 64 bits."""
+
+NO_LIMIT = "none"
 
 OUTCOME_SUFFIXES = ("", ".parquet", ".csv")
 """Of the outcome table's file; without one it is Parquet."""
+
+_FORM = re.compile(r"([1-9][0-9]*)/([1-9][0-9]*)")
+_NAME = re.compile(r"([1-9][0-9]*)-of-([1-9][0-9]*)")
+
+
+@dataclass(frozen=True)
+class LockPolicy:
+    """How often to try for a lock and when one is given up for dead. The defaults are the orchestrator's."""
+
+    attempts: int = 5
+    """At least one is made."""
+    first_delay: float = 0.1
+    """Seconds between the first and the second attempt; doubled each time."""
+    max_delay: float = 1.0
+    """Seconds."""
+    stale_seconds: float = 300.0
+    """A lock file whose mtime is not older is never broken."""
+
+    def delays(self) -> Iterator[float]:
+        """Seconds to sleep before each attempt but the first."""
+        delay = self.first_delay
+        for _ in range(self.attempts - 1):
+            yield min(delay, self.max_delay)
+            delay *= 2
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often to try again, and how long to wait before it."""
+
+    rounds: int = 1
+    """Each of them tries everything that is left once more."""
+    first_delay: float = 0.5
+    """Seconds before the first round at most, doubled for each further one; the wait is drawn at
+    random from zero up to it, so that many batches do not come back all at once."""
+    max_delay: float = 8.0
+    space_seconds: float = 0.0
+    """How long to wait for room on a full disk before a round; 0: a full disk is final."""
+
+
+@dataclass(frozen=True)
+class FailurePolicy:
+    """Stop taking new work once more than ``limit`` runs have failed or were invalid."""
+
+    limit: float | None = None
+    """None: never stop."""
+    percent: bool = False
+    """``limit`` is a percentage of the runs discovered."""
+
+    @classmethod
+    def parse(cls, text: str) -> FailurePolicy:
+        """From ``N``, ``N%`` or ``none``; raises UsageError on anything else."""
+        if text == NO_LIMIT:
+            return cls()
+        number = text.removesuffix("%")
+        percent = number != text
+        try:
+            limit = float(number) if percent else int(number)
+        except ValueError:
+            limit = -1
+        if not (0 <= limit <= 100 if percent else limit >= 0):
+            raise UsageError(f"expected a number of runs or a percentage such as 5%, not {text!r}")
+        return cls(limit, percent)
+
+    def exceeded(self, failures: int, discovered: int) -> bool:
+        """Whether ``failures``, of so many runs in the sources, are more than may be."""
+        if self.limit is None:
+            return False
+        return failures > (self.limit * discovered / 100 if self.percent else self.limit)
+
+    def __str__(self) -> str:
+        return NO_LIMIT if self.limit is None else f"{self.limit:g}{'%' if self.percent else ''}"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which of the discovered runs to settle.
+
+    Times are selected as instants, whatever their spelling; they are UTC where they have no zone. ``since``
+    and ``until`` take an ISO 8601 time or day, ``now``, ``today``, ``yesterday``, or how long ago (``7d``,
+    ``2 days ago``), which is resolved at once: both then hold ISO text. UsageError for anything else.
+    """
+
+    tasks: tuple[str, ...] = ()
+    """Shell patterns, any of which may match; empty: all tasks."""
+    since: str | None = None
+    """Runs completed at this instant or later; of a day, from its start."""
+    until: str | None = None
+    """Runs completed before this instant; of a day, to its end."""
+    limit: int | None = None
+    """As if the sources had ended after so many matching runs."""
+
+    def __post_init__(self) -> None:
+        for name, at_end in (("since", False), ("until", True)):
+            given = getattr(self, name)
+            if given is not None:
+                try:
+                    object.__setattr__(self, name, period(given)[at_end])
+                except ValueError as error:
+                    raise UsageError(f"{name}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The tasks of shard ``number`` (from 1) ``of`` so many; over all numbers, each task is in one."""
+
+    number: int
+    of: int
+
+    def __post_init__(self) -> None:
+        """Raises UsageError where there is no such shard."""
+        if not 1 <= self.number <= self.of:
+            raise UsageError(f"there is no shard {self.number} of {self.of}: they count from 1")
+
+    @classmethod
+    def parse(cls, text: str) -> Partition:
+        """From ``K/N``; raises UsageError on anything else."""
+        found = _FORM.fullmatch(text)
+        if found is None:
+            raise UsageError(f"expected a shard such as 3/8, the third of eight, not {text!r}")
+        return cls(int(found[1]), int(found[2]))
+
+    def owns(self, task_id: str) -> bool:
+        """The same on every machine, in every process and version: it must not change."""
+        digest = blake2b(task_id.encode(), digest_size=8).digest()
+        return int.from_bytes(digest, "big") % self.of == self.number - 1
+
+    @property
+    def name(self) -> str:
+        """As a part of a file's name."""
+        return f"{self.number}-of-{self.of}"
+
+    def __str__(self) -> str:
+        return f"{self.number}/{self.of}"
+
+
+def shards_in(name: str) -> int:
+    """How many shards there are where one has this ``Partition.name``; 0 where it is none."""
+    found = _NAME.fullmatch(name)
+    return int(found[2]) if found else 0
+
+
+@dataclass(frozen=True)
+class PersistOptions:
+    """How a worker writes pairs; every job carries it. Picklable."""
+
+    out_dir: str
+    runs_dir: str
+    spool: str
+    """The folder for copies of sources that cannot be read by position."""
+    keys: Keys = DEFAULT_KEYS
+    durability: Durability = Durability.BATCH
+    commit: Literal["task", "run"] = "task"
+    """One commit for all of a task's runs in a shard, or one for each run."""
+    pair: Literal["concurrent", "sequential"] = "concurrent"
+    """Both writes at once, or the snapshot first and then the manifest (the rollback)."""
+    lock: LockPolicy = field(default_factory=LockPolicy)
+    force: bool = False
+    """Write even what stands already."""
+    cache: bool = True
+    """What was found out about long snapshots may stand for reading them."""
+    sweep: bool = False
+    """An earlier batch died, and may have left temporary files where this one is to write."""
+    beats: str | None = None
+    """The folder for signs of life (``heartbeat``); None: nobody watches."""
+    memory: MemoryBound = UNBOUNDED
+    """Of a worker."""
+    max_snapshot_size: int | None = NODE_LIMIT
+    """UTF-16 units of a snapshot, at most; None: no limit."""
+    take_stamps: bool = False
+    """Tell in which state of its files each run stands, for the next batch's sake."""
 
 
 @dataclass(frozen=True)
@@ -116,9 +274,6 @@ class BatchOptions:
             raise UsageError(f"at least this batch must be kept, not {self.keep_batches}")
         if self.workers < 1:
             raise UsageError(f"at least one worker is needed, not {self.workers}")
-        with suppress(FileNotFoundError):  # the working folder is gone: that shows where a path needs it
-            self._check_roots()
-            refuse_places_of_runs(self.layout(), self.own_paths)
         if self.outcomes is not None and os.path.splitext(self.outcomes)[1] not in OUTCOME_SUFFIXES:
             raise UsageError(f"outcomes are written to a file named .parquet or .csv, not {self.outcomes}")
         try:
@@ -126,130 +281,8 @@ class BatchOptions:
         except ValueError as error:
             raise UsageError(str(error)) from None
 
-    def _check_roots(self) -> None:
-        for name, root in (("out-dir", self.out_dir), ("runs-dir", self.runs_dir)):
-            if (link := dangling_link(root)) is not None:
-                raise UsageError(
-                    f"{name} leads through a link whose target does not exist: {link} -> {os.readlink(link)};"
-                    " make or mount the target first, or remove the link"
-                )
-        check_roots(self.out_dir, self.runs_dir)
 
-    @property
-    def metrics_path(self) -> str:
-        """Where the metrics go."""
-        return _for_shard(self._metrics, self.shard)
-
-    @property
-    def outcomes_path(self) -> str | None:
-        """Where the outcome table goes."""
-        return None if self.outcomes is None else _for_shard(self.outcomes, self.shard)
-
-    @property
-    def textfile_path(self) -> str | None:
-        """Where the figures for the monitoring go."""
-        textfile = self.prometheus_textfile
-        return None if textfile is None else _for_shard(textfile, self.shard)
-
-    @property
-    def own_paths(self) -> list[str]:
-        """The files that this batch and the other shards of it write for themselves."""
-        files = list(filter(None, (self._metrics, self.outcomes, self.prometheus_textfile)))
-        of = self.shard.of if self.shard else 0
-        shards = [Partition(number, of) for number in range(1, of + 1)]
-        return [_for_shard(path, each) for path in files for each in (None, *shards)]
-
-    @property
-    def _metrics(self) -> str:
-        return self.metrics or os.path.join(self.out_dir, "metrics.json")
-
-    def layout(self) -> Layout:
-        """The two roots, and what of them this batch works on."""
-        shard = self.shard.name if self.shard else ""
-        return Layout(os.path.abspath(self.out_dir), os.path.abspath(self.runs_dir), shard)
-
-    @property
-    def memory(self) -> MemoryBound:
-        """``max_memory``, and what it leaves room for."""
-        return MemoryBound(self.max_memory, in_one_process=self.workers == 1)
-
-    @property
-    def keeps_catalogue(self) -> bool:
-        """One commit for each run is for comparison: there it would cost, and give nothing."""
-        return self.cache and self.commit == "task"
-
-    @property
-    def reads_catalogue(self) -> bool:
-        """What is known to be unchanged is left alone, instead of compared."""
-        return self.keeps_catalogue and not self.verify_unchanged
-
-    def settling(self, spool: str, *, sweep: bool = False, beats: str | None = None) -> SettleOptions:
-        """What a worker needs to know of them; for the batch itself."""
-        return SettleOptions(
-            out_dir=os.path.abspath(self.out_dir),
-            runs_dir=os.path.abspath(self.runs_dir),
-            spool=spool,
-            keys=self.keys,
-            durability=self.durability,
-            commit=self.commit,
-            pair=self.pair,
-            lock=self.lock,
-            force=self.force,
-            cache=self.reads_catalogue,
-            memory=self.memory,
-            max_snapshot_size=self.max_snapshot_size,
-            sweep=sweep,
-            beats=beats,
-            take_stamps=self.keeps_catalogue,
-        )
-
-    def as_config(self, sources: Sequence[str]) -> dict[str, Any]:
-        """As metrics.json shows it: every value as the command line would word it."""
-        return {
-            "sources": [os.fspath(source) for source in sources],
-            "out_dir": self.out_dir,
-            "runs_dir": self.runs_dir,
-            "metrics": self.metrics_path,
-            "outcomes": self.outcomes_path,
-            "prometheus_textfile": self.textfile_path,
-            "task_key": self.keys.task,
-            "run_key": self.keys.run,
-            "time_key": self.keys.time,
-            "tasks": list(self.selection.tasks),
-            "since": self.selection.since,
-            "until": self.selection.until,
-            "limit": self.selection.limit,
-            "shard": str(self.shard) if self.shard else None,
-            "workers": self.workers,
-            "commit": self.commit,
-            "pair": self.pair,
-            "durability": self.durability.value,
-            "lock_attempts": self.lock.attempts,
-            "lock_stale": self.lock.stale_seconds,
-            "force": self.force,
-            "cache": self.cache,
-            "verify_unchanged": self.verify_unchanged,
-            "fail_if_empty": self.fail_if_empty,
-            "max_failures": str(self.failures),
-            "max_duration": self.max_duration,
-            "max_memory": self.max_memory,
-            "max_snapshot_size": self.max_snapshot_size,
-            "run_timeout": self.run_timeout,
-            "retries": self.retries.rounds,
-            "wait_for_space": self.retries.space_seconds,
-            "resume": self.resume,
-            "retry_of": self.retry_of and asdict(self.retry_of),
-            "keep_batches": self.keep_batches,
-            "wait": self.wait,
-        }
-
-
-def _for_shard(path: str, shard: Partition | None) -> str:
-    """All shards are given the same options, and none may replace what another one wrote.
-
-    A device or a pipe has room for all of them.
-    """
-    if shard is None or is_stream(path):
-        return path
-    stem, suffix = os.path.splitext(path)
-    return f"{stem}-{shard.name}{suffix}"
+def check_limit(limit: int | None) -> None:
+    """Raise UsageError for a limit that no snapshot could keep."""
+    if limit is not None and limit < 1:
+        raise UsageError(f"a snapshot must have some length, not {limit} UTF-16 units")

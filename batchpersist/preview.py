@@ -11,17 +11,24 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
+from .batches.preparation import (
+    check_places,
+    layout_of,
+    memory_bound,
+    own_paths,
+    persist_options,
+    reads_cache,
+)
 from .batches.rootrecord import check_keys
 from .caching.catalogue import load_catalogue
 from .models import Event, Progress, Shard
-from .options import BatchOptions
+from .options import BatchOptions, PersistOptions
 from .planning.casefolding import mark_twins
 from .planning.job import make_job
 from .planning.plan import Plan, make_plan
 from .scanning import scan_sources
 from .scheduling.crew import Crew
 from .scheduling.dispatch import LOST, Submit, in_order
-from .settling.settleoptions import SettleOptions
 from .settling.standing import Standing, look_up_shard
 from .sources import discover
 
@@ -80,9 +87,11 @@ def preview_batch(
     Takes no lock: beside a batch or the orchestrator the answer is of the moment. Raises
     SourceMissingError and UsageError.
     """
-    check_keys(options.layout(), options.keys)
+    check_places(options)
+    layout = layout_of(options)
+    check_keys(layout, options.keys)
     with closing(Crew(options.workers, options.pool_runs)) as crew, tempfile.TemporaryDirectory() as spool:
-        catalogue = load_catalogue(options.layout(), options.keys) if options.reads_catalogue else None
+        catalogue = load_catalogue(layout, options.keys) if reads_cache(options) else None
         index = scan_sources(
             discover(sources),
             crew,
@@ -91,7 +100,7 @@ def preview_batch(
             watch=watch,
             stop=stop,
             catalogue=catalogue,
-            memory=options.memory,
+            memory=memory_bound(options),
         )
         rows, workers = index.take_table(), crew.parallelism(index.rows)
         planned = partial(
@@ -100,14 +109,14 @@ def preview_batch(
             options.selection,
             workers=workers,
             partition=options.shard,
-            memory=options.memory,
-            mark=partial(mark_twins, layout=options.layout(), own=options.own_paths),
+            memory=memory_bound(options),
+            mark=partial(mark_twins, layout=layout, own=own_paths(options)),
         )
         plan = planned(split_tasks=options.commit == "task")
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
         whole = planned(split_tasks=False)
         counts: Counter[Standing] = Counter()
-        look_ups = _look_ups(whole, crew, options.settling(spool), stop)
+        look_ups = _look_ups(whole, crew, persist_options(options, spool), stop)
         for found in in_order(look_ups, lambda: crew.in_flight(index.rows), _retry):
             counts += found
             watch(Progress("compare", counts.total(), plan.selected, counts[Standing.UNREADABLE]))
@@ -137,7 +146,7 @@ class _LookUp:
 
     crew: Crew
     plan: Plan
-    settling: SettleOptions
+    settling: PersistOptions
     shard: Shard
 
     def __call__(self) -> Future[Counter[Standing]]:
@@ -149,7 +158,9 @@ class _LookUp:
         return Counter({Standing.UNREADABLE: rows["superseded"].to_pylist().count(False)})
 
 
-def _look_ups(plan: Plan, crew: Crew, settling: SettleOptions, stop: Callable[[], bool]) -> Iterator[_LookUp]:
+def _look_ups(
+    plan: Plan, crew: Crew, settling: PersistOptions, stop: Callable[[], bool]
+) -> Iterator[_LookUp]:
     for shard in plan.shards:
         if stop():
             return

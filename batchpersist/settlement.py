@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 from . import __version__
 from .batches.batchsession import BatchSession
 from .batches.losses import Losses
+from .batches.preparation import persist_options
 from .figures.outcomes import OutcomeBuilder
 from .layout import Layout
 from .locking.locks import clear_locks
 from .models import Event, Progress, Shard, ShardOutcome, Work
-from .options import BatchOptions
+from .options import BatchOptions, PersistOptions
 from .planning.copies import missing_copies
 from .planning.job import ShardJob
 from .planning.plan import Plan
@@ -24,7 +25,6 @@ from .scheduling.remote import settle_remotely
 from .scheduling.retries import Retrying
 from .scheduling.watchdog import Watchdog
 from .settling.settle import settle_shard
-from .settling.settleoptions import SettleOptions
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -83,7 +83,7 @@ class Settlement:
         """What settles shards, in each round."""
         folder, sweep = self._session.folder, self._session.after_crash
         beats = folder.beats if self._crew.owns_workers else None
-        call = self._call(self._options.settling(folder.spool, sweep=sweep, beats=beats))
+        call = self._call(persist_options(self._options, folder.spool, sweep=sweep, beats=beats))
         watchdog = Watchdog(beats, self._options.run_timeout) if beats else None
         bury = partial(clear_locks, self._layout)
 
@@ -94,7 +94,7 @@ class Settlement:
 
         return settle_all
 
-    def _call(self, options: SettleOptions) -> Callable[[ShardJob], ShardOutcome]:
+    def _call(self, options: PersistOptions) -> Callable[[ShardJob], ShardOutcome]:
         """What the workers do."""
         folder = self._session.folder
         if self._crew.elastic is None:

@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from batchpersist.layout import Layout
-from batchpersist.locking.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import TaskLock
+from batchpersist.options import LockPolicy
 
 TASK = "task"
 PATIENT = LockPolicy(attempts=1000, max_delay=0.05)

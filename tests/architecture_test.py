@@ -16,8 +16,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "batchpersist"
 
 LEVELS = (
     # 0 the plain data, what can go wrong, and small things that all may use
-    "__init__ allocators columns errors extras layout limits memory models moments phaseclock processes "
-    "stamps",
+    "__init__ allocators columns errors extras layout limits memory models moments options phaseclock "
+    "processes stamps",
     # 1 ids and text, files, locks
     "runs files locking",
     # 2 what is read, what is to be done with it, what stands
@@ -25,7 +25,7 @@ LEVELS = (
     # 3 the pair: both writes together, one by one or a shard of them
     "settling",
     # 4 many shards: who does the work, and what became of it
-    "scheduling options batches figures caching scanning",
+    "scheduling batches figures caching scanning",
     # 5 the whole job, and what is done beside it
     "unsettled settlement batch preview operations audit repair compare report",
     # 6 the command

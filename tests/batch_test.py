@@ -20,14 +20,10 @@ from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
 from batchpersist.figures.metrics import stable
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
-from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Begun, Event, Progress, RunFailure
-from batchpersist.options import BatchOptions
-from batchpersist.planning.selection import Selection
+from batchpersist.options import BatchOptions, FailurePolicy, LockPolicy, RetryPolicy, Selection
 from batchpersist.preview import preview_batch
 from batchpersist.scheduling import scancalls
-from batchpersist.scheduling.policy import FailurePolicy
-from batchpersist.scheduling.retries import RetryPolicy
 
 
 def many_runs() -> list[Run]:
@@ -348,9 +344,7 @@ def test_reports_that_cannot_be_written_after_all_are_told_and_nothing_else_is_l
     assert (tmp_path / "outcomes.parquet").exists()
 
 
-@pytest.mark.parametrize(
-    "wrong", [{"commit": "both"}, {"pair": "x"}, {"workers": 0}, {"durability": "much"}, {"runs_dir": "out"}]
-)
+@pytest.mark.parametrize("wrong", [{"commit": "both"}, {"pair": "x"}, {"workers": 0}, {"durability": "much"}])
 def test_options_that_cannot_be_carried_out_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         BatchOptions(**wrong)

@@ -32,14 +32,12 @@ from batchpersist.figures.metrics import stable
 from batchpersist.ingest import scan
 from batchpersist.layout import Layout
 from batchpersist.models import Durability, Keys, ShardOutcome
-from batchpersist.options import BatchOptions
+from batchpersist.options import BatchOptions, PersistOptions, Selection
 from batchpersist.planning.job import ShardJob
-from batchpersist.planning.selection import Selection
 from batchpersist.preview import preview_batch
 from batchpersist.scheduling import scancalls
 from batchpersist.scheduling.crew import Crew
 from batchpersist.settling import manifest, manifestside, settle, snapshotside
-from batchpersist.settling.settleoptions import SettleOptions
 from batchpersist.snapshots.snapshot import TaskStateStore
 from batchpersist.sources import copying
 from batchpersist.sources import discover as discover_parts
@@ -310,7 +308,7 @@ def slow_moment() -> int:
     return moment()
 
 
-def die_while_copying(job: ShardJob, options: SettleOptions) -> ShardOutcome:
+def die_while_copying(job: ShardJob, options: PersistOptions) -> ShardOutcome:
     """What a worker does; the first of them dies halfway."""
     make_copy = copying._copied
 

@@ -12,8 +12,9 @@ from batchpersist.errors import SnapshotError, TaskStateLockError
 from batchpersist.files.atomic import StagedFile
 from batchpersist.files.durability import SyncGroup
 from batchpersist.layout import Layout
-from batchpersist.locking.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Durability, Side
+from batchpersist.options import LockPolicy
 from batchpersist.snapshots import commit as commit_module
 from batchpersist.snapshots import draft as draft_module
 from batchpersist.snapshots.baseline import Baseline

@@ -8,9 +8,8 @@ import pytest
 
 from batchpersist.compare.options import CompareOptions, Roots, Variant, turns
 from batchpersist.errors import UsageError
-from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Durability, Keys
-from batchpersist.planning.selection import Selection
+from batchpersist.options import LockPolicy, Selection
 
 
 def questions(modes: tuple[str, ...], workers: tuple[int, ...]) -> dict[str, list[str]]:
@@ -93,7 +92,6 @@ def test_each_has_its_turn_once_a_round_and_not_always_behind_the_same_one() -> 
         ({"warmup": -1}, "cannot be negative: -1"),
         ({"max_time": 0}, "some time"),
         ({"max_time": float("nan")}, "some time"),
-        ({"out_dir": "x", "runs_dir": "./x"}, "two folders"),
         ({"durability": "eternal"}, "eternal"),
     ],
 )

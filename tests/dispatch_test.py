@@ -17,8 +17,9 @@ from engine import plan_of, run
 
 from batchpersist.errors import TaskStateLockError
 from batchpersist.layout import Layout
-from batchpersist.locking.locks import LockPolicy, TaskLock, clear_locks
+from batchpersist.locking.locks import TaskLock, clear_locks
 from batchpersist.models import Failure, ShardOutcome, Side, Work
+from batchpersist.options import LockPolicy
 from batchpersist.planning.job import ShardJob
 from batchpersist.planning.plan import Plan
 from batchpersist.scheduling.crew import Crew

@@ -10,8 +10,8 @@ from typing import Any
 import pyarrow as pa
 
 from batchpersist.models import ShardOutcome, Side
+from batchpersist.options import Selection
 from batchpersist.planning.plan import Plan, make_plan
-from batchpersist.planning.selection import Selection
 from batchpersist.sources import Format, SourceFile
 
 Run = dict[str, Any]

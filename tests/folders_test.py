@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recording import RecordingGroup
 
-from batchpersist import BatchOptions, UsageError
+from batchpersist import BatchOptions, UsageError, run_batch
 from batchpersist.files.durability import SyncGroup
 from batchpersist.files.folders import make_dirs
 
@@ -101,7 +101,7 @@ def test_a_root_behind_a_dangling_link_is_refused_and_nothing_is_made(
     roots: dict[str, Any] = {name: f"{tmp_path}/link{below}"}
     reason = f"leads through a link whose target does not exist: {tmp_path}/link -> {target};"
     with pytest.raises(UsageError, match=re.escape(reason)):
-        BatchOptions(**roots)
+        run_batch([], BatchOptions(**roots))
     assert os.listdir(tmp_path) == ["link"]
 
 

@@ -14,8 +14,8 @@ from model import record
 
 from batchpersist.files import versions
 from batchpersist.layout import Layout
-from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import DEFAULT_KEYS, Durability, Keys, Side
+from batchpersist.options import LockPolicy
 from batchpersist.snapshots import baseline, historycache
 from batchpersist.snapshots.baseline import Baseline
 from batchpersist.snapshots.history import History

@@ -9,6 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from batchpersist.audit import AuditOptions
+from batchpersist.batch import run_batch
+from batchpersist.batches.preparation import check_places
 from batchpersist.cli.main import cli
 from batchpersist.errors import UsageError
 from batchpersist.options import BatchOptions
@@ -24,14 +26,15 @@ def test_roots_of_which_one_lies_in_the_other_are_refused(
     (tmp_path / "x").mkdir()
     (tmp_path / "link").symlink_to("x")
     (tmp_path / "s.json").write_text(json.dumps({"taskId": "t", "runId": "r", "timestamp": "2026"}))
-    for options in (BatchOptions, AuditOptions):
-        with pytest.raises(UsageError, match="must"):
-            options(out_dir, runs_dir)
-    for words in (["run", "s.json"], ["run", "s.json", "--dry-run"], ["audit"], ["repair", "--yes"]):
-        result = CliRunner().invoke(cli, [*words, "--out-dir", out_dir, "--runs-dir", runs_dir])
+    with pytest.raises(UsageError, match="must"):
+        run_batch(["s.json"], BatchOptions(out_dir, runs_dir))
+    with pytest.raises(UsageError, match="must"):
+        AuditOptions(out_dir, runs_dir)
+    for words in ("run s.json", "run s.json --dry-run", "compare s.json", "audit", "repair --yes"):
+        result = CliRunner().invoke(cli, [*words.split(), "--out-dir", out_dir, "--runs-dir", runs_dir])
         assert (result.exit_code, list((tmp_path / "x").iterdir())) == (2, [])
 
 
 def test_roots_whose_names_begin_alike_are_two() -> None:
-    BatchOptions("x", "x-runs")
+    check_places(BatchOptions("x", "x-runs"))
     AuditOptions("x-out", "x")

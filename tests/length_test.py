@@ -28,7 +28,8 @@ from batchpersist import (
 )
 from batchpersist.cli.main import cli
 from batchpersist.models import Durability, Side
-from batchpersist.snapshots.length import NODE_LIMIT, SnapshotTooLongError, limited, utf16_units
+from batchpersist.options import NODE_LIMIT
+from batchpersist.snapshots.length import SnapshotTooLongError, limited, utf16_units
 
 NODE = shutil.which("node")
 needs_node = pytest.mark.skipif(NODE is None, reason="NO NODE: its own limit is NOT looked at")

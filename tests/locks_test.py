@@ -18,7 +18,8 @@ from contenders import dead_pid, run_together, start_together
 from batchpersist.errors import TaskStateLockError
 from batchpersist.layout import Layout
 from batchpersist.locking import lockfile, lockowner
-from batchpersist.locking.locks import LockPolicy, TaskLock, holder
+from batchpersist.locking.locks import TaskLock, holder
+from batchpersist.options import LockPolicy
 
 ONCE = LockPolicy(attempts=1)
 PATIENT = LockPolicy(attempts=5000, first_delay=0.001, max_delay=0.004)

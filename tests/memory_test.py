@@ -18,8 +18,8 @@ from batchpersist.errors import SnapshotError
 from batchpersist.files.durability import SyncGroup
 from batchpersist.memory import BASE, ENTRY_BYTES, SMALLEST, TEXT_TIMES, MemoryBound, parse_size
 from batchpersist.models import Durability
+from batchpersist.options import Selection
 from batchpersist.planning.plan import make_plan
-from batchpersist.planning.selection import Selection
 from batchpersist.planning.shards import SHARD_BYTES
 from batchpersist.snapshots.snapshot import TaskStateStore
 from batchpersist.sources import Format, SourceFile

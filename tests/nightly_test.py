@@ -26,8 +26,7 @@ from batchpersist.cli.options.types import Duration
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
 from batchpersist.models import Event, Progress
-from batchpersist.options import BatchOptions
-from batchpersist.scheduling.policy import FailurePolicy
+from batchpersist.options import BatchOptions, FailurePolicy
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 

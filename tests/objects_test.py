@@ -28,6 +28,7 @@ from pyarrow.fs import S3FileSystem
 
 from batchpersist.batch import run_batch
 from batchpersist.batches.batchfolder import list_batches
+from batchpersist.batches.preparation import layout_of
 from batchpersist.cli.main import cli
 from batchpersist.compare.options import CompareOptions
 from batchpersist.compare.run import compare_batches
@@ -307,7 +308,7 @@ def test_an_interrupted_batch_goes_on_from_another_folder(
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = run_batch([bucket.uri("a.jsonl")], where)
     assert again.metrics["batch_id"] == first.metrics["batch_id"]
-    assert len(list_batches(where.layout())) == 1
+    assert len(list_batches(layout_of(where))) == 1
 
 
 # What is not there, or may not be read

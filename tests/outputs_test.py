@@ -15,10 +15,10 @@ import pytest
 from click.testing import CliRunner, Result
 from engine import run
 
+from batchpersist.batches.preparation import metrics_path, outcomes_path, textfile_path
 from batchpersist.cli.main import cli
 from batchpersist.files.outputs import check_output, descriptor_of, is_stream, open_output, write_output
-from batchpersist.options import BatchOptions
-from batchpersist.runs.partition import Partition
+from batchpersist.options import BatchOptions, Partition
 
 WRITERS = {
     "metrics": ("o.json", ["run", "runs.jsonl", "--metrics"]),
@@ -184,8 +184,8 @@ def test_shards_share_a_device_but_no_file() -> None:
         return BatchOptions(metrics=path, outcomes=path, prometheus_textfile=path, shard=Partition(1, 2))
 
     shared, apart = options("/dev/null"), options("m.csv")
-    assert {shared.metrics_path, shared.outcomes_path, shared.textfile_path} == {"/dev/null"}
-    assert {apart.metrics_path, apart.outcomes_path, apart.textfile_path} == {"m-1-of-2.csv"}
+    assert {metrics_path(shared), outcomes_path(shared), textfile_path(shared)} == {"/dev/null"}
+    assert {metrics_path(apart), outcomes_path(apart), textfile_path(apart)} == {"m-1-of-2.csv"}
 
 
 @pytest.mark.parametrize("hostile", ["loop/x", "runs.jsonl/x"])

@@ -11,11 +11,12 @@ import pytest
 from engine import run
 
 from batchpersist import AuditOptions, BatchOptions, audit_root, preview_batch, run_batch
+from batchpersist.batches.preparation import check_places
 from batchpersist.errors import UsageError
 from batchpersist.layout import Layout
 from batchpersist.models import Durability, Event, Progress, RunFailure
+from batchpersist.options import Partition
 from batchpersist.planning.ownplaces import own_path_at, own_places
-from batchpersist.runs.partition import Partition
 
 
 @pytest.mark.parametrize(
@@ -66,8 +67,9 @@ def test_other_paths_are_in_nobodys_way(tmp_path: Path, path: str) -> None:
 def test_no_output_takes_the_place_of_a_file_of_runs(tmp_path: Path, path: str, name: str) -> None:
     (tmp_path / "out").mkdir()
     (tmp_path / "link").symlink_to("out")
-    with pytest.raises(UsageError, match="name another file"):
-        BatchOptions(str(tmp_path / "out"), str(tmp_path / "runs"), **{name: str(tmp_path / path)})  # type: ignore[arg-type]
+    files: dict[str, Any] = {name: str(tmp_path / path)}
+    with pytest.raises(UsageError, match=r"name another file|named \.parquet or \.csv, not"):
+        check_places(BatchOptions(str(tmp_path / "out"), str(tmp_path / "runs"), **files))
 
 
 def test_one_run_can_be_in_the_way_and_the_others_of_its_task_are_not(tmp_path: Path) -> None:

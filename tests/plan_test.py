@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchpersist.models import Work
+from batchpersist.options import Selection
 from batchpersist.planning.plan import Plan, make_plan
-from batchpersist.planning.selection import Selection
 from batchpersist.planning.shards import SHARD_BYTES, SHARD_RUNS, SHARD_TASKS
 from batchpersist.sources import Format, SourceFile
 

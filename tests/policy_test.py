@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from batchpersist.errors import UsageError
-from batchpersist.scheduling.policy import FailurePolicy
+from batchpersist.options import FailurePolicy
 
 
 @pytest.mark.parametrize(

@@ -21,14 +21,12 @@ from batchpersist import __version__
 from batchpersist.batch import run_batch
 from batchpersist.errors import UsageError, WorkerVersionError
 from batchpersist.layout import Layout
-from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Shard, ShardOutcome, Side, Work
 from batchpersist.moments import utc_text
-from batchpersist.options import BatchOptions
+from batchpersist.options import BatchOptions, LockPolicy, PersistOptions
 from batchpersist.planning.job import make_job
 from batchpersist.scheduling.executors import ElasticExecutor
 from batchpersist.scheduling.remote import settle_remotely
-from batchpersist.settling.settleoptions import SettleOptions
 
 RUNS = [run("a", n) for n in range(3)]
 
@@ -45,7 +43,7 @@ class Remote:
 
     def settle(self, *, sweep: bool = False, version: str = __version__) -> ShardOutcome:
         job = make_job(self._rows, Shard(0, Work.PAIR, 0, len(RUNS), 0), sweep=sweep)
-        options = SettleOptions(self.layout.out_dir, self.layout.runs_dir, "", lock=LockPolicy(attempts=1))
+        options = PersistOptions(self.layout.out_dir, self.layout.runs_dir, "", lock=LockPolicy(attempts=1))
         return settle_remotely(job, options, str(self.calls), version)
 
     def leave_lock(self, pid: int, host: str = socket.gethostname()) -> Path:

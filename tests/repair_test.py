@@ -18,8 +18,9 @@ from batchpersist.audit import AuditOptions, Finding, Kind
 from batchpersist.errors import BatchLockedError, RootMissingError
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
-from batchpersist.locking.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Durability, Keys
+from batchpersist.options import LockPolicy
 from batchpersist.repair import Remedy, RepairOptions, RepairReport, manifests, repair_root
 from batchpersist.repair.keeping import Keeper
 from batchpersist.repair.options import Prefer

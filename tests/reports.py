@@ -10,6 +10,7 @@ from pathlib import Path
 from settled import Row, bring_home, plan_rows
 
 from batchpersist.batches.batchfolder import BatchFolder, BatchRecord, State
+from batchpersist.batches.preparation import config_of
 from batchpersist.figures.metrics import BatchInfo, build_metrics, metrics_text
 from batchpersist.figures.outcomes import OutcomeBuilder
 from batchpersist.figures.reporting import write_folder
@@ -69,7 +70,7 @@ def leave_batch(
         outcome.started = BEGIN.timestamp() + shard.number // 2
         outcome.finished = outcome.started + 0.9
         builder.add(outcome)
-    config = BatchOptions(runs_dir=str(runs_dir)).as_config(["runs.jsonl"])
+    config = config_of(BatchOptions(runs_dir=str(runs_dir)), ["runs.jsonl"])
     info = BatchInfo(batch_id, BEGIN, BEGIN + timedelta(seconds=5), "1.2.3", config, state)  # type: ignore[arg-type]
     table = builder.table()
     metrics = build_metrics(

@@ -17,15 +17,14 @@ from engine import run, tree
 
 from batchpersist.batch import run_batch
 from batchpersist.batches.batchfolder import BatchFolder, find_batch, list_batches
+from batchpersist.batches.preparation import layout_of
 from batchpersist.cli.words import summary_lines
 from batchpersist.errors import BatchMissingError
 from batchpersist.figures.metrics import stable
 from batchpersist.layout import Layout
 from batchpersist.models import Continuing, Durability, Event, Failure, Progress
 from batchpersist.operations.status import batch_statuses
-from batchpersist.options import BatchOptions
-from batchpersist.planning.selection import Selection
-from batchpersist.scheduling.policy import FailurePolicy
+from batchpersist.options import BatchOptions, FailurePolicy, Selection
 from batchpersist.settling.journal import QuarantineEntry, ShardEntry, encode_entry, read_journal
 from batchpersist.stamps import stamp_at
 
@@ -150,7 +149,7 @@ def test_what_was_done_before_counts_for_no_rate(tmp_path: Path, source: Path) -
     assert f"{done:,} of {len(RUNS):,} runs of " in "\n".join(summary_lines(report.metrics, "finished", ""))
     *_, last = [event for event in seen if isinstance(event, Progress) and event.phase == "settle"]
     assert (last.done, last.resumed) == (len(RUNS), settled)
-    [told] = [status for status in batch_statuses(options(tmp_path).layout()) if status.result]
+    [told] = [status for status in batch_statuses(layout_of(options(tmp_path))) if status.result]
     assert told.result is not None
     assert told.result.counts.resumed == settled
 

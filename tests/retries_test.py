@@ -17,10 +17,10 @@ from engine import run, tree
 from batchpersist.batch import run_batch
 from batchpersist.files.durability import SyncGroup
 from batchpersist.layout import Layout
-from batchpersist.locking.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Event, Failure, Progress, RunFailure
-from batchpersist.options import BatchOptions
-from batchpersist.scheduling.retries import RetryPolicy
+from batchpersist.options import BatchOptions, LockPolicy, RetryPolicy
+from batchpersist.scheduling.retries import delay_before, is_passing
 from batchpersist.settling import group, manifest
 
 RUNS = [run(f"task-{n % 4}", n) for n in range(40)]
@@ -225,7 +225,7 @@ def test_a_batch_that_is_to_stop_does_not_wait_for_another_round(
 
 def test_delays_are_drawn_from_zero_up_to_a_bound_that_grows() -> None:
     policy = RetryPolicy(first_delay=1.0, max_delay=3.0)
-    drawn: Sequence[list[float]] = [[policy.delay(number) for _ in range(200)] for number in range(4)]
+    drawn: Sequence[list[float]] = [[delay_before(number, policy) for _ in range(200)] for number in range(4)]
     assert all(
         0.0 <= delay <= bound for delays, bound in zip(drawn, (1, 2, 3, 3), strict=True) for delay in delays
     )
@@ -235,7 +235,7 @@ def test_delays_are_drawn_from_zero_up_to_a_bound_that_grows() -> None:
 
 def test_which_failures_may_pass() -> None:
     policy = RetryPolicy()
-    assert policy.is_passing(Failure("OSError", "[ESTALE] Stale file handle", ""))
-    assert policy.is_passing(Failure("TaskStateLockError", "task is locked", ""))
-    assert not policy.is_passing(Failure("OSError", "[EISDIR] Is a directory", ""))
-    assert not policy.is_passing(Failure("WorkerDiedError", "worker died", ""))
+    assert is_passing(Failure("OSError", "[ESTALE] Stale file handle", ""), policy)
+    assert is_passing(Failure("TaskStateLockError", "task is locked", ""), policy)
+    assert not is_passing(Failure("OSError", "[EISDIR] Is a directory", ""), policy)
+    assert not is_passing(Failure("WorkerDiedError", "worker died", ""), policy)

@@ -22,13 +22,10 @@ from batchpersist.batches.batchreport import BatchReport
 from batchpersist.cli.main import cli
 from batchpersist.errors import BatchMissingError, UsageError
 from batchpersist.layout import Layout
-from batchpersist.locking.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Continuing, Event, Failure, RetryOf
 from batchpersist.operations.retry import retry_batch
-from batchpersist.options import BatchOptions
-from batchpersist.runs.partition import Partition
-from batchpersist.scheduling.policy import FailurePolicy
-from batchpersist.scheduling.retries import RetryPolicy
+from batchpersist.options import BatchOptions, FailurePolicy, LockPolicy, Partition, RetryPolicy
 from batchpersist.settling.journal import QuarantineEntry, encode_entry
 
 ROOT = Layout("out", ".runs")

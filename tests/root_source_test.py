@@ -21,10 +21,8 @@ from batchpersist.batch import run_batch
 from batchpersist.cli.main import cli
 from batchpersist.figures.shardmetrics import merge_parts
 from batchpersist.figures.shardparts import read_part
-from batchpersist.options import BatchOptions
+from batchpersist.options import BatchOptions, FailurePolicy, Partition
 from batchpersist.runs.orchestrator_root import NOT_TASKS, SECRETS
-from batchpersist.runs.partition import Partition
-from batchpersist.scheduling.policy import FailurePolicy
 from batchpersist.sources import walk as walking
 from batchpersist.sources.pieces import Piece
 from batchpersist.sources.walk import Finding, folder, walk

@@ -17,22 +17,22 @@ from engine import Run, manifest_sides, plan_of, run, snapshot_sides, snapshot_t
 from batchpersist.files import durability as durability_module
 from batchpersist.files.durability import SyncGroup
 from batchpersist.layout import Layout
-from batchpersist.locking.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Durability, Shard, ShardOutcome, Side, Work
+from batchpersist.options import LockPolicy, PersistOptions
 from batchpersist.phaseclock import PHASES
 from batchpersist.planning.job import make_job
 from batchpersist.settling import group
 from batchpersist.settling.heartbeat import read_beats
 from batchpersist.settling.settle import settle_shard
-from batchpersist.settling.settleoptions import SettleOptions
 
 RUNS = [run("a", 1), run("b", 2), run("a", 3), run("b", 4)]
 PERSISTED, UNCHANGED, FAILED = Side.PERSISTED, Side.UNCHANGED, Side.FAILED
 
 
 @pytest.fixture
-def options(tmp_path: Path) -> SettleOptions:
-    return SettleOptions(
+def options(tmp_path: Path) -> PersistOptions:
+    return PersistOptions(
         out_dir=str(tmp_path / "out"),
         runs_dir=str(tmp_path / "runs"),
         spool=str(tmp_path),
@@ -41,12 +41,12 @@ def options(tmp_path: Path) -> SettleOptions:
 
 
 def settle_all(
-    tmp_path: Path, runs: list[Run], options: SettleOptions, work: Work = Work.PAIR, **changed: Any
+    tmp_path: Path, runs: list[Run], options: PersistOptions, work: Work = Work.PAIR, **changed: Any
 ) -> ShardOutcome:
     """All runs in one shard; rows are in plan order: by task."""
     plan = plan_of(tmp_path / "source.jsonl", runs)
     job = make_job(plan.rows, Shard(0, work, 0, len(runs), plan.size))
-    return settle_shard(pickle.loads(pickle.dumps(job)), SettleOptions(**{**vars(options), **changed}))
+    return settle_shard(pickle.loads(pickle.dumps(job)), PersistOptions(**{**vars(options), **changed}))
 
 
 EXPECTED = {
@@ -64,7 +64,7 @@ def written(tmp_path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("pair", ["concurrent", "sequential"])
 @pytest.mark.parametrize("durability", list(Durability))
 def test_every_way_of_settling_gives_the_same_files(
-    tmp_path: Path, options: SettleOptions, commit: str, pair: str, durability: Durability
+    tmp_path: Path, options: PersistOptions, commit: str, pair: str, durability: Durability
 ) -> None:
     how = {"commit": commit, "pair": pair, "durability": durability}
     outcome = settle_all(tmp_path, RUNS, options, **how)
@@ -80,7 +80,7 @@ def test_every_way_of_settling_gives_the_same_files(
 
 
 def test_who_gives_a_shard_back_is_at_rest(
-    tmp_path: Path, options: SettleOptions, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, options: PersistOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is idle then, and not to be taken for a worker that hangs."""
 
@@ -95,7 +95,7 @@ def test_who_gives_a_shard_back_is_at_rest(
     assert not list(read_beats(str(tmp_path), [os.getpid()]))
 
 
-def test_what_stands_is_written_again_where_forced(tmp_path: Path, options: SettleOptions) -> None:
+def test_what_stands_is_written_again_where_forced(tmp_path: Path, options: PersistOptions) -> None:
     settle_all(tmp_path, RUNS, options)
     before = {name: (tmp_path / name).stat().st_ino for name in EXPECTED}
     outcome = settle_all(tmp_path, RUNS, options, force=True)
@@ -106,7 +106,7 @@ def test_what_stands_is_written_again_where_forced(tmp_path: Path, options: Sett
 
 @pytest.mark.parametrize("work", [Work.SNAPSHOT, Work.MANIFEST])
 def test_a_shard_of_a_split_task_settles_one_side_only(
-    tmp_path: Path, options: SettleOptions, work: Work
+    tmp_path: Path, options: PersistOptions, work: Work
 ) -> None:
     outcome = settle_all(tmp_path, RUNS, options, work)
     sides = {Work.SNAPSHOT: snapshot_sides(outcome), Work.MANIFEST: manifest_sides(outcome)}
@@ -116,7 +116,7 @@ def test_a_shard_of_a_split_task_settles_one_side_only(
     assert written(tmp_path) == {name: data for name, data in EXPECTED.items() if name.startswith(folder)}
 
 
-def test_a_commit_for_each_task_with_its_figures(tmp_path: Path, options: SettleOptions) -> None:
+def test_a_commit_for_each_task_with_its_figures(tmp_path: Path, options: PersistOptions) -> None:
     outcome = settle_all(tmp_path, RUNS, options)
     found = {commit.task_id: (commit.runs, commit.side, commit.size) for commit in outcome.commits}
     sizes = {task: len(EXPECTED[f"out/{task}/runs.json"]) for task in "ab"}
@@ -131,7 +131,7 @@ def test_a_commit_for_each_task_with_its_figures(tmp_path: Path, options: Settle
 @pytest.mark.parametrize("commit", ["task", "run"])
 @pytest.mark.parametrize("durability", list(Durability))
 def test_every_sync_is_counted(
-    tmp_path: Path, options: SettleOptions, monkeypatch: pytest.MonkeyPatch, commit: str, durability: str
+    tmp_path: Path, options: PersistOptions, monkeypatch: pytest.MonkeyPatch, commit: str, durability: str
 ) -> None:
     made: list[int] = []
     fsync, syncfs = os.fsync, durability_module.syncfs.syncfs
@@ -144,7 +144,7 @@ def test_every_sync_is_counted(
     assert bool(made) is (durability is not Durability.NONE)
 
 
-def test_the_phases_are_told_apart(tmp_path: Path, options: SettleOptions) -> None:
+def test_the_phases_are_told_apart(tmp_path: Path, options: PersistOptions) -> None:
     begun = time.perf_counter()
     outcome = settle_all(tmp_path, RUNS, options, durability=Durability.FILE)
     seconds = time.perf_counter() - begun
@@ -154,7 +154,7 @@ def test_the_phases_are_told_apart(tmp_path: Path, options: SettleOptions) -> No
 
 
 @pytest.mark.parametrize("pair", ["concurrent", "sequential"])
-def test_waiting_for_a_lock_is_a_phase(tmp_path: Path, options: SettleOptions, pair: str) -> None:
+def test_waiting_for_a_lock_is_a_phase(tmp_path: Path, options: PersistOptions, pair: str) -> None:
     lock = LockPolicy(attempts=2, first_delay=0.3)
     with TaskLock(Layout(options.out_dir, options.runs_dir), "a"):
         outcome = settle_all(tmp_path, RUNS[:1], options, lock=lock, pair=pair)
@@ -162,7 +162,7 @@ def test_waiting_for_a_lock_is_a_phase(tmp_path: Path, options: SettleOptions, p
     assert outcome.phases["lock_wait"] >= 0.3
 
 
-def test_a_commit_for_each_run_where_asked(tmp_path: Path, options: SettleOptions) -> None:
+def test_a_commit_for_each_run_where_asked(tmp_path: Path, options: PersistOptions) -> None:
     outcome = settle_all(tmp_path, RUNS, options, commit="run")
     assert [(commit.task_id, commit.runs) for commit in outcome.commits] == [
         ("a", 1),
@@ -174,7 +174,7 @@ def test_a_commit_for_each_run_where_asked(tmp_path: Path, options: SettleOption
 
 @pytest.mark.parametrize("commit", ["task", "run"])
 def test_the_later_of_two_equal_runs_wins_and_has_the_manifest(
-    tmp_path: Path, options: SettleOptions, commit: str
+    tmp_path: Path, options: PersistOptions, commit: str
 ) -> None:
     runs = [run("a", 1, build="old"), run("a", 2), run("a", 1, build="new")]
     outcome = settle_all(tmp_path, runs, options, commit=commit)
@@ -187,7 +187,7 @@ def test_the_later_of_two_equal_runs_wins_and_has_the_manifest(
 
 
 def test_a_snapshot_that_cannot_be_read_fails_alone_and_is_left_as_it_is(
-    tmp_path: Path, options: SettleOptions
+    tmp_path: Path, options: PersistOptions
 ) -> None:
     (tmp_path / "out/a").mkdir(parents=True)
     (tmp_path / "out/a/runs.json").write_bytes(b"{torn")
@@ -199,7 +199,7 @@ def test_a_snapshot_that_cannot_be_read_fails_alone_and_is_left_as_it_is(
     assert written(tmp_path) == EXPECTED | {"out/a/runs.json": b"{torn"}
 
 
-def test_a_locked_task_skips_its_snapshot_only(tmp_path: Path, options: SettleOptions) -> None:
+def test_a_locked_task_skips_its_snapshot_only(tmp_path: Path, options: PersistOptions) -> None:
     (tmp_path / "runs").mkdir()
     owner = {
         "schema_version": 1,
@@ -220,7 +220,7 @@ def test_a_locked_task_skips_its_snapshot_only(tmp_path: Path, options: SettleOp
 
 
 def test_locked_tasks_are_waited_for_together_and_the_free_ones_not_at_all(
-    tmp_path: Path, options: SettleOptions, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, options: PersistOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "runs").mkdir()
     for task in "ac":
@@ -241,7 +241,7 @@ def test_locked_tasks_are_waited_for_together_and_the_free_ones_not_at_all(
     assert slept == [0.1, 0.2, 0.4, 0.8]
 
 
-def test_a_manifest_that_cannot_be_written_fails_alone(tmp_path: Path, options: SettleOptions) -> None:
+def test_a_manifest_that_cannot_be_written_fails_alone(tmp_path: Path, options: PersistOptions) -> None:
     (tmp_path / "runs/a").mkdir(parents=True)
     (tmp_path / "runs/a/run-1").write_text("a file where a folder should be")
     outcome = settle_all(tmp_path, RUNS, options)
@@ -251,7 +251,7 @@ def test_a_manifest_that_cannot_be_written_fails_alone(tmp_path: Path, options: 
 
 
 def test_a_source_that_changed_since_the_scan_fails_both_sides_of_its_runs_only(
-    tmp_path: Path, options: SettleOptions
+    tmp_path: Path, options: PersistOptions
 ) -> None:
     source = tmp_path / "source.jsonl"
     plan = plan_of(source, RUNS)
@@ -264,7 +264,7 @@ def test_a_source_that_changed_since_the_scan_fails_both_sides_of_its_runs_only(
     assert "runs/a/run-1/manifest.json" not in written(tmp_path)
 
 
-def test_a_source_that_was_cut_or_removed_is_an_outcome_too(tmp_path: Path, options: SettleOptions) -> None:
+def test_a_source_that_was_cut_or_removed_is_an_outcome_too(tmp_path: Path, options: PersistOptions) -> None:
     source = tmp_path / "source.jsonl"
     plan = plan_of(source, RUNS)
     job = make_job(plan.rows, Shard(0, Work.PAIR, 0, 4, 0))
@@ -299,7 +299,7 @@ class BrokenSync(SyncGroup):
 
 @pytest.mark.parametrize("barrier", ["data", "names"])
 def test_a_group_whose_sync_failed_has_failed(
-    tmp_path: Path, options: SettleOptions, barrier: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, options: PersistOptions, barrier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(group, "open_group", lambda *_args, **_kw: BrokenSync(barrier))
     outcome = settle_all(tmp_path, RUNS, options)
@@ -312,7 +312,7 @@ def test_a_group_whose_sync_failed_has_failed(
 
 
 def test_a_defect_in_one_side_fails_what_it_had_left_and_spares_the_other(
-    tmp_path: Path, options: SettleOptions, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, options: PersistOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_args: object) -> None:
         raise ZeroDivisionError("a defect")

@@ -23,6 +23,7 @@ from model import persist
 from batchpersist.batch import run_batch
 from batchpersist.batches.batchfolder import BatchFolder, batch_name, list_batches
 from batchpersist.batches.batchreport import BatchReport
+from batchpersist.batches.preparation import layout_of
 from batchpersist.cli.main import cli
 from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
 from batchpersist.figures.metrics import stable
@@ -31,11 +32,8 @@ from batchpersist.figures.shardparts import ShardPart, check_parts, read_part, w
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
 from batchpersist.operations.status import batch_statuses
-from batchpersist.options import BatchOptions
-from batchpersist.planning.selection import Selection
+from batchpersist.options import BatchOptions, FailurePolicy, Partition, Selection
 from batchpersist.preview import preview_batch
-from batchpersist.runs.partition import Partition
-from batchpersist.scheduling.policy import FailurePolicy
 from batchpersist.stamps import await_tick_after
 
 N = 3
@@ -123,7 +121,7 @@ def test_percentiles_are_those_of_all_runs(tmp_path: Path, source: Path) -> None
         )
         assert merged[side]["max"] == round(seconds[-1], 6)
         assert merged[side]["p50"] == round(seconds[len(seconds) // 2], 6)
-    folder = list_batches(options(tmp_path).layout())[1]
+    folder = list_batches(layout_of(options(tmp_path)))[1]
     os.unlink(folder.outcomes)
     without = merge_parts(parts_of(tmp_path))["timing"]
     assert without["pair"] == {"p50": None, "p90": None, "p99": None, "max": merged["pair"]["max"]}
@@ -193,7 +191,7 @@ def test_each_keeps_its_own_last_batches(tmp_path: Path, source: Path) -> None:
     for _ in range(2):
         shards(tmp_path, source, keep_batches=1)
     run_batch([str(source)], options(tmp_path, keep_batches=1))
-    records = [folder.read_record() for folder in list_batches(options(tmp_path).layout())]
+    records = [folder.read_record() for folder in list_batches(layout_of(options(tmp_path)))]
     assert sorted(record.shard for record in records) == ["", "1-of-3", "2-of-3", "3-of-3"]
 
 
@@ -202,7 +200,7 @@ def test_what_is_running_beside_it_is_not_taken_for_dead(tmp_path: Path, source:
     for number in (1, 2):
         run_batch([str(source)], options(tmp_path, number))
     folders = {}
-    for folder in list_batches(options(tmp_path).layout()):
+    for folder in list_batches(layout_of(options(tmp_path))):
         record = folder.read_record()
         record.state = "running"
         folder.write_record(record)
@@ -262,7 +260,7 @@ def superseded() -> int:
 
 
 def test_one_that_is_killed_holds_up_nobody(tmp_path: Path, source: Path) -> None:
-    layout = options(tmp_path, 2).layout()
+    layout = layout_of(options(tmp_path, 2))
     command = [sys.executable, "-c", HOLD, layout.out_dir, layout.runs_dir, layout.shard]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -280,7 +278,7 @@ def test_a_gate_that_is_stuck_is_not_waited_for_for_ever(
     from filelock import FileLock
 
     monkeypatch.setattr("batchpersist.locking.batchlock.GATE_SECONDS", 0.1)
-    layout = options(tmp_path, 1).layout()
+    layout = layout_of(options(tmp_path, 1))
     os.makedirs(layout.own_dir)
     started = time.monotonic()
     with FileLock(layout.batch_gate), pytest.raises(BatchLockedError):
@@ -418,13 +416,13 @@ def test_a_shard_that_ended_early_makes_the_whole_so(
 def test_a_shard_s_status_is_that_of_its_own_lock(tmp_path: Path, source: Path) -> None:
     for number in (1, 2):
         run_batch([str(source)], options(tmp_path, number))
-    for folder in list_batches(options(tmp_path).layout()):
+    for folder in list_batches(layout_of(options(tmp_path))):
         record = folder.read_record()
         record.state = "running"
         folder.write_record(record)
     first = folder_of(tmp_path, "1-of-3")
-    with BatchLock(options(tmp_path, 1).layout(), batch_name(first.batch_id)):
-        states = {item.record.shard: item.state for item in batch_statuses(options(tmp_path).layout())}
+    with BatchLock(layout_of(options(tmp_path, 1)), batch_name(first.batch_id)):
+        states = {item.record.shard: item.state for item in batch_statuses(layout_of(options(tmp_path)))}
         words = ["status", "--runs-dir", str(tmp_path / "runs")]
         shown = CliRunner().invoke(cli, words, catch_exceptions=False).stdout
         detail = CliRunner().invoke(cli, [*words, first.batch_id], catch_exceptions=False).stdout
@@ -434,5 +432,5 @@ def test_a_shard_s_status_is_that_of_its_own_lock(tmp_path: Path, source: Path) 
 
 
 def folder_of(root: Path, shard: str) -> BatchFolder:
-    found = list_batches(options(root).layout())
+    found = list_batches(layout_of(options(root)))
     return next(folder for folder in found if folder.read_record().shard == shard)

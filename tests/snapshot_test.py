@@ -24,8 +24,9 @@ from batchpersist.errors import (
 from batchpersist.files.durability import SyncGroup
 from batchpersist.files.versions import version_of
 from batchpersist.layout import Layout
-from batchpersist.locking.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Durability, Keys, Side
+from batchpersist.options import LockPolicy
 from batchpersist.runs.jsontext import MAX_DEPTH
 from batchpersist.snapshots import snapshot as snapshot_module
 from batchpersist.snapshots.otherforms import NotASnapshotError

@@ -15,8 +15,9 @@ from batchpersist.errors import TaskStateLockError
 from batchpersist.layout import Layout
 from batchpersist.locking import stalelock
 from batchpersist.locking.lockowner import Owner, this_process
-from batchpersist.locking.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import TaskLock
 from batchpersist.locking.stalelock import clear_abandoned, clear_stale
+from batchpersist.options import LockPolicy
 
 STALE = 300.0
 CONTENDERS = 6

@@ -30,8 +30,7 @@ from batchpersist.locking.batchlock import BatchLock, holder_of
 from batchpersist.models import Progress
 from batchpersist.operations.retry import retry_batch
 from batchpersist.operations.status import BatchStatus, batch_statuses
-from batchpersist.options import BatchOptions
-from batchpersist.planning.selection import Selection
+from batchpersist.options import BatchOptions, Selection
 from batchpersist.report.sentences import IN_THE_FUTURE
 
 ROOT = Layout("out", ".runs")
@@ -60,7 +59,7 @@ import sys, time
 from batchpersist.batch import run_batch
 from batchpersist.models import Progress
 from batchpersist.options import BatchOptions
-from batchpersist.scheduling.policy import FailurePolicy
+from batchpersist.options import FailurePolicy
 
 def watch(event):
     if isinstance(event, Progress) and event.phase == "settle":

@@ -19,9 +19,10 @@ from batchpersist.errors import LockHeldError, UsageError
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
 from batchpersist.locking.lockowner import OwnerState as Owner
-from batchpersist.locking.locks import LockPolicy, TaskLock
+from batchpersist.locking.locks import TaskLock
 from batchpersist.operations import tasklocks
 from batchpersist.operations.tasklocks import LockState, list_locks, unlock
+from batchpersist.options import LockPolicy
 
 ORCHESTRATOR = Path(__file__).with_name("orchestrator_lock.mjs")
 ROOT = Layout("out", ".runs")

@@ -14,8 +14,7 @@ from engine import run, tree
 from batchpersist.batch import run_batch
 from batchpersist.cli.main import cli
 from batchpersist.operations.validate import validate_sources
-from batchpersist.options import BatchOptions
-from batchpersist.planning.selection import Selection
+from batchpersist.options import BatchOptions, Selection
 from batchpersist.synthetic.generate import generate
 
 

@@ -8,10 +8,8 @@ from fnmatch import fnmatchcase
 
 from ..errors import UsageError
 from ..layout import Layout, check_roots
-from ..locking.locks import LockPolicy
 from ..models import DEFAULT_KEYS, Keys
-from ..scheduling.executors import POOL_RUNS
-from ..snapshots.length import NODE_LIMIT, check_limit
+from ..options import NODE_LIMIT, POOL_RUNS, LockPolicy, check_limit
 
 PAUSE_SECONDS = 2.0
 """Between two looks: longer than an orchestrator tries for a task's lock (about 1.5 s) before it gives up."""

@@ -13,8 +13,8 @@ from functools import partial
 from ..batches.rootrecord import check_keys, check_pairing
 from ..ingest.index import IndexBuilder
 from ..models import Event, Progress, place_of
+from ..options import Selection
 from ..planning.plan import make_plan
-from ..planning.selection import Selection
 from ..scanning import scan_sources
 from ..scheduling.crew import Crew
 from ..scheduling.dispatch import Submit, in_order

@@ -36,6 +36,7 @@ from .batchfolder import (
     read_if_any,
 )
 from .deadbatches import clear_dead_batches
+from .preparation import config_of
 from .resuming import settled_before
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class BatchSession:
             cwd=working_folder(),
             boot=boot_id() if options.durability is Durability.NONE else (before.boot if before else None),
             shard=layout.shard,
-            config=options.as_config(sources),
+            config=config_of(options, sources),
         )
         self.folder = BatchFolder(layout.batch(self.record.batch_id))
         self.after_crash = False

@@ -15,7 +15,7 @@ def clear_dead_batches(layout: Layout) -> bool:
 
     For the holder of the batch lock, to whom every batch that says it is running is dead; to that of
     a shard's lock, every one of the same shard, for others may be at work. Temporary
-    files beside snapshots and manifests are left to the workers that come there (``SettleOptions.sweep``).
+    files beside snapshots and manifests are left to the workers that come there (``PersistOptions.sweep``).
     Raises OSError where the batches cannot be listed.
     """
     dead = False

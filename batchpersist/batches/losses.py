@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from ..models import Event, RunFailure, ShardOutcome
-from ..scheduling.policy import FailurePolicy
+from ..options import FailurePolicy
 from ..sources import decoded
 
 if TYPE_CHECKING:

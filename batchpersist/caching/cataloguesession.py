@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from ..batches.preparation import keeps_cache, reads_cache
 from ..columns import compact, whole
 from ..figures.outcomes import OutcomeBuilder
 from ..layout import Layout
@@ -32,14 +33,14 @@ class CatalogueSession:
     def __init__(self, layout: Layout, options: BatchOptions, spool: str) -> None:
         self._layout = layout
         self._options = options
-        self._catalogue = load_catalogue(layout, options.keys) if options.reads_catalogue else None
+        self._catalogue = load_catalogue(layout, options.keys) if reads_cache(options) else None
         self._durable = options.durability is not Durability.NONE
         self._stamps = self._known_stamps(self._catalogue)
         self._known: pa.Array | None = None
         self._rows = 0
         self.log = SourceLog(lambda batch: self._write([batch]))
         self._writer: CatalogueWriter | None = None
-        if options.keeps_catalogue:
+        if keeps_cache(options):
             with self._giving_up():
                 begin = header(layout, options.keys, synced=self._durable)
                 self._writer = CatalogueWriter(os.path.join(spool, "catalogue"), begin)

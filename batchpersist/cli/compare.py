@@ -15,8 +15,8 @@ from ..compare.run import Comparison, compare_batches
 from ..errors import ComparisonStoppedError
 from ..figures.metrics import metrics_text
 from ..files.outputs import check_output
-from ..locking.locks import LockPolicy
 from ..models import Durability
+from ..options import LockPolicy
 from ..report.comparisontext import render_comparison
 from .options import Sectioned, comparing, declare, places, reading, showing, working
 from .output import say, write_document

@@ -8,8 +8,8 @@ from typing import Any, get_args
 import click
 
 from ..audit import Finding
-from ..locking.locks import LockPolicy
 from ..models import Durability
+from ..options import LockPolicy
 from ..repair import Remedy, RepairOptions, RepairReport, repair_root
 from ..repair.options import Prefer
 from .audit import PAUSE, audit_options, tell

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 import click
 
 from ..batch import run_batch
+from ..batches.preparation import metrics_path
 from ..models import RetryKind
 from ..operations.retry import RetryPlan, plan_retry
 from ..options import BatchOptions
@@ -53,7 +53,6 @@ def command(batch: str, only: tuple[RetryKind, ...], **given: Any) -> None:
 def _retry(batch: str, only: tuple[RetryKind, ...], job: Job) -> int:
     given = job.given
     options = BatchOptions(
-        out_dir=os.path.abspath(given["runs_dir"]) + ".out",  # any: it will be the batch's
         runs_dir=given["runs_dir"],
         metrics=given["metrics"],
         outcomes=given["outcomes"],
@@ -63,7 +62,7 @@ def _retry(batch: str, only: tuple[RetryKind, ...], job: Job) -> int:
     if plan.items:
         return job.persist(
             lambda watch, stop: run_batch(plan.sources, plan.options, watch=watch, stop=stop),
-            plan.options.metrics_path,
+            metrics_path(plan.options),
         )
     if given["as_json"]:
         emit("summary", state="nothing to retry", retry_of=asdict(plan.retry), exit_code=0)

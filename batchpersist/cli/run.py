@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..batch import run_batch
+from ..batches.preparation import metrics_path
 from ..errors import UsageError
 from ..preview import preview_batch
 from ..runs.orchestrator_root import is_root
@@ -60,7 +61,7 @@ def _persist(sources: tuple[str, ...], job: Job) -> int:
     with executing(job.given, batch_options(job.given)) as (executor, options):
         return job.persist(
             lambda watch, stop: run_batch(sources, options, executor=executor, watch=watch, stop=stop),
-            options.metrics_path,
+            metrics_path(options),
         )
 
 

@@ -6,12 +6,8 @@ from typing import Any
 
 import click
 
-from ..locking.locks import LockPolicy
 from ..models import Durability
-from ..options import BatchOptions
-from ..scheduling.executors import POOL_RUNS
-from ..scheduling.policy import FailurePolicy
-from ..scheduling.retries import RetryPolicy
+from ..options import POOL_RUNS, BatchOptions, FailurePolicy, LockPolicy, RetryPolicy
 from .options import batches, nightly, places, reading, showing, working
 
 POOL_THRESHOLD = (

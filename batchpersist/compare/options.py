@@ -6,11 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
+from ..batches.preparation import WORK, config_of
 from ..errors import UsageError
-from ..locking.locks import LockPolicy
 from ..models import DEFAULT_KEYS, Durability, Keys
-from ..options import WORK, BatchOptions
-from ..planning.selection import Selection
+from ..options import BatchOptions, LockPolicy, Selection
 
 Mode = Literal["sequential", "paired", "parallel", "grouped"]
 """From the oldest to the newest; docs/compare.md says what each one does."""
@@ -162,7 +161,7 @@ class CompareOptions:
         """The ``config`` of compare.json."""
         roots = Roots(self.out_dir, self.runs_dir)
         variant = self.questions[0].variants[0]
-        shared = self.batch_options(variant, roots, limit=self.selection.limit).as_config(sources)
+        shared = config_of(self.batch_options(variant, roots, limit=self.selection.limit), sources)
         own = {
             "scratch": self.scratch,
             "with_history": self.with_history,

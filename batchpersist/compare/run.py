@@ -15,13 +15,15 @@ from typing import Any, Literal
 import msgspec
 
 from .. import __version__
+from ..batches.preparation import check_places
 from ..batches.rootrecord import check_keys
 from ..errors import ComparisonStoppedError, MeasurementError, UsageError
 from ..figures.timing import seconds
 from ..layout import Layout
 from ..models import Event, Progress
 from ..moments import utc_text
-from ..scheduling.executors import POOL_RUNS, usable_cpus
+from ..options import POOL_RUNS
+from ..scheduling.executors import usable_cpus
 from ..sources import discover
 from ..sources.discover import STANDARD_INPUT
 from ..sources.streams import standard_input_blocks
@@ -81,6 +83,8 @@ def compare_batches(
     is too short for a single measurement, and OSError. Whatever is raised, the scratch folder and
     all processes are gone; after a kill the next comparison there removes it.
     """
+    variant, roots = options.questions[0].variants[0], Roots(options.out_dir, options.runs_dir)
+    check_places(options.batch_options(variant, roots, limit=None))
     discover(sources)
     started_at = utc_text()
     parent = options.scratch or place_beside(options.runs_dir)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..batches.batchfolder import BatchFolder
 from ..batches.batchreport import BatchReport
+from ..batches.preparation import layout_of, metrics_path, outcomes_path, textfile_path
 from ..columns import compact, utf8, whole
 from ..errors import UsageError, failure_of
 from ..files import atomic
@@ -30,7 +31,7 @@ def check_writable(options: BatchOptions) -> None:
 
     Their folders are made; nothing else is left behind.
     """
-    for path in filter(None, (options.metrics_path, options.outcomes_path)):
+    for path in filter(None, (metrics_path(options), outcomes_path(options))):
         check_output(path, options.durability)
 
 
@@ -39,22 +40,22 @@ def write_reports(options: BatchOptions, metrics: bytes, outcomes: pa.Table) -> 
 
     ``metrics``: as text.
     """
-    writes = [partial(write_output, options.metrics_path, (metrics,))]
-    if options.outcomes_path is not None:
-        chunks = _csv(outcomes) if options.outcomes_path.endswith(".csv") else _parquet(outcomes)
-        writes.append(partial(write_output, options.outcomes_path, chunks))
+    writes = [partial(write_output, metrics_path(options), (metrics,))]
+    path = outcomes_path(options)
+    if path is not None:
+        chunks = _csv(outcomes) if path.endswith(".csv") else _parquet(outcomes)
+        writes.append(partial(write_output, path, chunks))
     return _failures(writes)
 
 
 def write_monitoring(options: BatchOptions, report: BatchReport) -> list[Failure]:
     """Leave the figures for the monitoring, where asked for; why that was not possible, if so."""
-    if options.textfile_path is None:
+    path = textfile_path(options)
+    if path is None:
         return []
     success = report.state == "finished" and report.exit_code == 0
     told = (report.metrics, report.outcomes)
-    return _failures(
-        [partial(write_textfile, options.textfile_path, options.layout(), *told, success=success)]
-    )
+    return _failures([partial(write_textfile, path, layout_of(options), *told, success=success)])
 
 
 def write_folder(

@@ -11,9 +11,9 @@ from typing import Any, Literal
 import msgspec
 
 from ..batches.batchreport import SOME_FAILED, STOPPED, TIMED_OUT, State, lacks_runs
+from ..batches.preparation import WORK
 from ..errors import SourceMissingError, UsageError
-from ..options import WORK
-from ..runs.partition import Partition
+from ..options import Partition
 from .counts import Counts
 
 _CODES: dict[State, int] = {"finished": 0, "timed_out": TIMED_OUT, "stopped": STOPPED, "interrupted": 130}

@@ -21,7 +21,7 @@ from ..files import atomic
 from ..layout import LOCK_SUFFIX, Layout
 from ..models import Durability
 from ..moments import utc_text
-from ..runs.partition import shards_in
+from ..options import shards_in
 from .kernellock import KernelLock, Timeout, flock
 
 POLL_SECONDS = 0.2

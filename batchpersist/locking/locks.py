@@ -7,19 +7,19 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection
 from types import TracebackType
 
 from ..errors import TaskStateLockError
 from ..layout import Layout
+from ..options import LockPolicy
 from ..phaseclock import LOCK_WAIT, in_phase
 from . import lockfile, lockowner
 from .keepalive import Keepalive
 from .lockfile import holder
 from .stalelock import clear_abandoned, clear_stale
 
-__all__ = ["LockPolicy", "TaskLock", "holder"]
+__all__ = ["TaskLock", "holder"]
 
 _log = logging.getLogger(__name__)
 _keepalive = Keepalive()
@@ -51,27 +51,6 @@ def clear_locks(layout: Layout, task_id: str, pids: Collection[int]) -> None:
         with contextlib.suppress(OSError):
             if clear_abandoned(path, layout.break_mutex, pids):
                 _log.warning("a worker died with a task's lock, which is cleared: %s", path)
-
-
-@dataclass(frozen=True)
-class LockPolicy:
-    """How often to try for a lock and when one is given up for dead. The defaults are the orchestrator's."""
-
-    attempts: int = 5
-    """At least one is made."""
-    first_delay: float = 0.1
-    """Seconds between the first and the second attempt; doubled each time."""
-    max_delay: float = 1.0
-    """Seconds."""
-    stale_seconds: float = 300.0
-    """A lock file whose mtime is not older is never broken."""
-
-    def delays(self) -> Iterator[float]:
-        """Seconds to sleep before each attempt but the first."""
-        delay = self.first_delay
-        for _ in range(self.attempts - 1):
-            yield min(delay, self.max_delay)
-            delay *= 2
 
 
 class TaskLock:

@@ -16,9 +16,7 @@ from ..errors import BatchMissingError, UsageError
 from ..files.folders import working_folder
 from ..layout import Layout
 from ..models import Event, Keys, RetryKind, RetryOf
-from ..options import BatchOptions
-from ..planning.selection import Selection
-from ..runs.partition import Partition
+from ..options import BatchOptions, Partition, Selection
 from ..sources import STANDARD_INPUT, is_remote, is_there
 from ..unsettled import Unsettled
 

@@ -13,8 +13,8 @@ from ..layout import Layout
 from ..locking import lockfile, lockowner
 from ..locking.lockfile import Seen
 from ..locking.lockowner import CLEARED_WHEN_OLD, OwnerState
-from ..locking.locks import LockPolicy
 from ..locking.stalelock import is_old, owner_state, remove_judged
+from ..options import LockPolicy
 from ..runs.identifiers import check_task_id
 
 _LOCK, _GATE = ".lock", ".lock.acquire"

@@ -9,11 +9,10 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from ..models import DEFAULT_KEYS, Event, Keys
+from ..options import POOL_RUNS, Selection
 from ..planning.plan import make_plan
-from ..planning.selection import ALL_RUNS, Selection
 from ..scanning import rejected, scan_sources
 from ..scheduling.crew import Crew
-from ..scheduling.executors import POOL_RUNS
 from ..sources import Reject, discover
 
 
@@ -61,7 +60,7 @@ def validate_sources(
     sources: Sequence[str],
     *,
     keys: Keys = DEFAULT_KEYS,
-    selection: Selection = ALL_RUNS,
+    selection: Selection = Selection(),
     workers: int = 1,
     pool_runs: int = POOL_RUNS,
     watch: Callable[[Event], None] = lambda _event: None,

@@ -17,10 +17,10 @@ from ..allocators import give_back
 from ..columns import adopt, columns_of, compact, whole
 from ..memory import UNBOUNDED, MemoryBound
 from ..models import Shard
-from ..runs.partition import Partition
+from ..options import Partition, Selection
 from ..sources import Reject
 from .casefolding import take_twins
-from .selection import Selection, of_tasks, select, timeless_rejects
+from .selection import of_tasks, select, timeless_rejects
 from .shards import KNOWN_SHARDS, SHARD_RUNS, TaskRows, bounds, cut, shard_runs
 
 if TYPE_CHECKING:

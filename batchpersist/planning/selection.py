@@ -3,47 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidRunError, UsageError, failure_of
-from ..moments import instant, period
+from ..errors import InvalidRunError, failure_of
+from ..moments import instant
+from ..options import Selection
 from ..sources import Reject, decoded
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which of the discovered runs to settle.
-
-    Times are selected as instants, whatever their spelling; they are UTC where they have no zone. ``since``
-    and ``until`` take an ISO 8601 time or day, ``now``, ``today``, ``yesterday``, or how long ago (``7d``,
-    ``2 days ago``), which is resolved at once: both then hold ISO text. UsageError for anything else.
-    """
-
-    tasks: tuple[str, ...] = ()
-    """Shell patterns, any of which may match; empty: all tasks."""
-    since: str | None = None
-    """Runs completed at this instant or later; of a day, from its start."""
-    until: str | None = None
-    """Runs completed before this instant; of a day, to its end."""
-    limit: int | None = None
-    """As if the sources had ended after so many matching runs."""
-
-    def __post_init__(self) -> None:
-        for name, at_end in (("since", False), ("until", True)):
-            given = getattr(self, name)
-            if given is not None:
-                try:
-                    object.__setattr__(self, name, period(given)[at_end])
-                except ValueError as error:
-                    raise UsageError(f"{name}: {error}") from None
-
-
-ALL_RUNS = Selection()
 
 
 def select(rows: pa.Table, selection: Selection) -> tuple[pa.Table, pa.Table]:

@@ -7,8 +7,8 @@ from typing import Literal, get_args
 
 from ..audit import AuditOptions
 from ..errors import UsageError
-from ..locking.locks import LockPolicy
 from ..models import Durability
+from ..options import LockPolicy
 
 Prefer = Literal["manifest", "snapshot", "summary"]
 

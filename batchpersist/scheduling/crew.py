@@ -11,7 +11,8 @@ from typing import Any, TypeVar
 
 from ..errors import WorkersCannotStartError, failure_of
 from ..limits import no_thread
-from .executors import POOL_RUNS, ElasticExecutor, SerialExecutor
+from ..options import POOL_RUNS
+from .executors import ElasticExecutor, SerialExecutor
 from .pool import PoolContext, await_end, process_pool, start_fork_server
 from .worker import DRAIN_SECONDS, NO_THREADS
 

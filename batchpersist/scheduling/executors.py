@@ -9,9 +9,6 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-POOL_RUNS = 2_000
-"""Runs from which a pool pays: it takes about as long to start as so many runs to settle."""
-
 
 def usable_cpus() -> int:
     """Those that this process may run on."""

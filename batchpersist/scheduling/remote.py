@@ -17,12 +17,12 @@ from ..errors import WorkerVersionError
 from ..layout import Layout
 from ..locking.locks import clear_locks
 from ..models import ShardOutcome
+from ..options import PersistOptions
 from ..planning.job import ShardJob
 from ..settling.settle import settle_shard
-from ..settling.settleoptions import SettleOptions
 
 
-def settle_remotely(job: ShardJob, options: SettleOptions, calls: str, version: str) -> ShardOutcome:
+def settle_remotely(job: ShardJob, options: PersistOptions, calls: str, version: str) -> ShardOutcome:
     """As ``settle_shard``. ``calls``: a folder that all workers share; ``version``: that of the batch.
 
     Safe in several threads of a process, and where two workers have the same shard, since one of them
@@ -64,7 +64,7 @@ def _registered(calls: str, pid: int) -> None:
     os.close(os.open(os.path.join(folder, str(pid)), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def _bury(job: ShardJob, options: SettleOptions, calls: str) -> None:
+def _bury(job: ShardJob, options: PersistOptions, calls: str) -> None:
     """Clear the locks that dead workers of this host hold on the shard's tasks."""
     try:
         pids = {int(name) for name in os.listdir(_workers_here(calls))}

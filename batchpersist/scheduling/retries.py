@@ -12,6 +12,7 @@ from itertools import groupby
 
 from ..files.durability import nearest_folder
 from ..models import Failure, Shard, ShardOutcome, Work
+from ..options import RetryPolicy
 from ..planning.plan import Plan
 
 PASSING = ("EAGAIN", "EINTR", "EIO", "ESTALE", "ETIMEDOUT")
@@ -24,27 +25,15 @@ _LOCKED = "TaskStateLockError"
 _POLL_SECONDS = 0.1
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
-    """How often to try again, and how long to wait before it."""
+def is_passing(failure: Failure, policy: RetryPolicy) -> bool:
+    """Whether another attempt may succeed."""
+    names = PASSING + FULL if policy.space_seconds else PASSING
+    return failure.type == _LOCKED or failure.message.startswith(tuple(f"[{name}]" for name in names))
 
-    rounds: int = 1
-    """Each of them tries everything that is left once more."""
-    first_delay: float = 0.5
-    """Seconds before the first round at most, doubled for each further one; the wait is drawn at
-    random from zero up to it, so that many batches do not come back all at once."""
-    max_delay: float = 8.0
-    space_seconds: float = 0.0
-    """How long to wait for room on a full disk before a round; 0: a full disk is final."""
 
-    def is_passing(self, failure: Failure) -> bool:
-        """Whether another attempt may succeed."""
-        names = PASSING + FULL if self.space_seconds else PASSING
-        return failure.type == _LOCKED or failure.message.startswith(tuple(f"[{name}]" for name in names))
-
-    def delay(self, number: int) -> float:
-        """Seconds to wait before a round, counted from 0."""
-        return random.uniform(0.0, min(self.max_delay, self.first_delay * 2**number))
+def delay_before(number: int, policy: RetryPolicy) -> float:
+    """Seconds to wait before a round, counted from 0: drawn at random, doubled each time."""
+    return random.uniform(0.0, min(policy.max_delay, policy.first_delay * 2**number))
 
 
 @dataclass
@@ -116,7 +105,7 @@ class Retrying:
         return frozenset(
             row
             for row in set().union(*failed)
-            if all(self._policy.is_passing(side[row]) for side in failed if row in side)
+            if all(is_passing(side[row], self._policy) for side in failed if row in side)
         )
 
     def _again(self, postponed: Iterable[Postponed]) -> list[Shard]:
@@ -149,7 +138,7 @@ class Retrying:
 
     def _wait(self, number: int) -> bool:
         """Before a round; False where the batch is to stop."""
-        pause = time.monotonic() + self._policy.delay(number)
+        pause = time.monotonic() + delay_before(number, self._policy)
         full = self._policy.space_seconds and any(map(self._lacks_room, self.left))
         deadline = time.monotonic() + self._policy.space_seconds
         rows = (item.outcome.shard.start + row for item in self.left for row in item.rows)

@@ -15,6 +15,7 @@ from operator import add
 from ..files.durability import open_group
 from ..layout import Layout
 from ..models import ShardOutcome, Work
+from ..options import PersistOptions
 from ..phaseclock import NO_PHASE, PhaseClock, current, in_phase, running
 from ..planning.job import ShardRows
 from ..snapshots.snapshot import TaskStateStore
@@ -22,7 +23,6 @@ from .coordinator import settle_one, settle_pair
 from .manifest import RunManifestWriter
 from .manifestside import ManifestSide
 from .runtexts import RunTexts
-from .settleoptions import SettleOptions
 from .sides import PairSide, TextOf
 from .snapshotside import SnapshotSide
 
@@ -36,7 +36,7 @@ class Group:
         rows: range,
         refs: ShardRows,
         texts: RunTexts,
-        options: SettleOptions,
+        options: PersistOptions,
         outcome: ShardOutcome,
     ) -> None:
         self._rows = rows

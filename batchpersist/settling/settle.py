@@ -15,6 +15,7 @@ from functools import partial
 from ..files.temporaries import sweep
 from ..layout import Layout
 from ..models import Shard, ShardOutcome, Side, Work
+from ..options import PersistOptions
 from ..phaseclock import OTHER, PhaseClock, running
 from ..planning.job import ShardJob, ShardRows
 from ..stamps import STAMP_BYTES
@@ -22,11 +23,10 @@ from .group import Group
 from .heartbeat import heartbeat
 from .payloads import PayloadReader
 from .runtexts import RunTexts
-from .settleoptions import SettleOptions
 from .shardentry import shard_entry
 
 
-def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
+def settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
     """Persist a shard's runs; returns how each side of each settled.
 
     Nothing is raised for a run that fails: its failure stands in the outcome. MemoryError: the shard
@@ -41,7 +41,7 @@ def settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
             heartbeat(options.beats).rest()
 
 
-def _settle_shard(job: ShardJob, options: SettleOptions) -> ShardOutcome:
+def _settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
     refs = job.refs()
     outcome = blank_outcome(job.shard)
     if options.take_stamps:
@@ -92,7 +92,7 @@ def blank_outcome(shard: Shard) -> ShardOutcome:
     )
 
 
-def _groups(work: Work, runs: int, options: SettleOptions) -> Iterator[tuple[Work, range]]:
+def _groups(work: Work, runs: int, options: PersistOptions) -> Iterator[tuple[Work, range]]:
     size = 1 if options.commit == "run" else max(runs, 1)
     for start in range(0, runs, size):
         rows = range(start, min(start + size, runs))

@@ -11,8 +11,8 @@ from time import perf_counter
 from ..errors import ItemError, TaskStateLockError, failure_of
 from ..files.durability import SyncGroup
 from ..layout import Layout
-from ..locking.locks import LockPolicy
 from ..models import Commit, ShardOutcome, Side
+from ..options import LockPolicy
 from ..phaseclock import LOCK_WAIT, SNAPSHOT, in_phase
 from ..planning.job import ShardRows
 from ..snapshots.snapshot import StagedSnapshot, TaskStateStore

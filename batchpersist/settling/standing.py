@@ -9,6 +9,7 @@ from enum import Enum
 
 from ..errors import ItemError
 from ..layout import Layout
+from ..options import PersistOptions
 from ..planning.job import ShardJob, ShardRows
 from ..runs.jsontext import holds, nest
 from ..runs.spelling import are_alike
@@ -16,7 +17,6 @@ from ..snapshots.baseline import Baseline
 from ..snapshots.history import History
 from ..snapshots.snapshottext import ENTRY_LEVELS
 from .payloads import PayloadReader
-from .settleoptions import SettleOptions
 
 
 class Standing(str, Enum):
@@ -30,7 +30,7 @@ class Standing(str, Enum):
     """The run's payload, its manifest or its task's snapshot cannot be read."""
 
 
-def look_up_shard(job: ShardJob, options: SettleOptions) -> Counter[Standing]:
+def look_up_shard(job: ShardJob, options: PersistOptions) -> Counter[Standing]:
     """Count how a shard's runs stand; those that a later row supersedes are left out."""
     counts: Counter[Standing] = Counter()
     with PayloadReader(options.keys, options.spool) as reader:
@@ -42,7 +42,7 @@ def look_up_shard(job: ShardJob, options: SettleOptions) -> Counter[Standing]:
 
 
 def _look_up_task(
-    task_id: str, rows: Sequence[int], refs: ShardRows, reader: PayloadReader, options: SettleOptions
+    task_id: str, rows: Sequence[int], refs: ShardRows, reader: PayloadReader, options: PersistOptions
 ) -> Counter[Standing]:
     layout = Layout(options.out_dir, options.runs_dir)
     with closing(Baseline()) as baseline:

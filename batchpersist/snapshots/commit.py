@@ -7,8 +7,9 @@ import contextlib
 from ..errors import SnapshotError
 from ..files.durability import SyncGroup, open_group
 from ..files.versions import Version, version_of
-from ..locking.locks import LockPolicy, TaskLock
+from ..locking.locks import TaskLock
 from ..models import Side
+from ..options import LockPolicy
 from .composition import TextOf
 from .draft import CommitOptions, Draft, Recording
 from .merge import RunIdsAndTimes

@@ -9,14 +9,14 @@ from ..files.atomic import StagedFile, amend, make_dirs, stage
 from ..files.durability import SyncGroup
 from ..files.versions import Version, version_from, version_of
 from ..layout import Layout
-from ..locking.locks import LockPolicy
 from ..memory import UNBOUNDED, MemoryBound
 from ..models import Durability, Keys, Side
+from ..options import NODE_LIMIT, LockPolicy
 from . import historycache
 from .baseline import Baseline
 from .composition import Composition, RunsLeftOutError, TextOf
 from .entries import check_entries
-from .length import NODE_LIMIT, SnapshotTooLongError, limited, utf16_units
+from .length import SnapshotTooLongError, limited, utf16_units
 from .merge import RunIdsAndTimes
 
 

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from ..errors import SnapshotError, UsageError
-
-NODE_LIMIT = 536_870_888
-"""``buffer.constants.MAX_STRING_LENGTH`` of Node.js on 64 bits."""
+from ..errors import SnapshotError
+from ..options import NODE_LIMIT
 
 _CONTINUATION_BYTES = bytes(range(0x80, 0xC0))
 _PAIR_LEADS = [bytes([lead]) for lead in range(0xF0, 0xF5)]
@@ -29,12 +27,6 @@ class SnapshotTooLongError(SnapshotError):
             path,
         )
         self.args = (limit, path)  # for pickling
-
-
-def check_limit(limit: int | None) -> None:
-    """Raise UsageError for a limit that no snapshot could keep."""
-    if limit is not None and limit < 1:
-        raise UsageError(f"a snapshot must have some length, not {limit} UTF-16 units")
 
 
 def utf16_units(block: bytes) -> int:

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from ..errors import CommitErrors, ItemError
 from ..files.durability import SyncGroup, open_group
 from ..layout import Layout
-from ..locking.locks import LockPolicy
 from ..memory import UNBOUNDED, MemoryBound
 from ..models import DEFAULT_KEYS, Durability, Keys, RunKeys, Side
+from ..options import NODE_LIMIT, LockPolicy
 from ..runs.runreader import RunReader
 from ..runs.summaries import Summary, read_summary
 from .commit import CommitOptions, StagedSnapshot
-from .length import NODE_LIMIT
 from .merge import RunIdsAndTimes
 
 __all__ = ["StagedSnapshot", "TaskStateStore"]

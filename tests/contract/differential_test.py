@@ -16,9 +16,8 @@ from model import Run, js_number, persist
 from worlds import Task, Worlds
 
 from batchpersist.batch import run_batch
-from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Durability
-from batchpersist.options import BatchOptions
+from batchpersist.options import BatchOptions, LockPolicy
 from batchpersist.runs import jsontext
 from batchpersist.settling.coordinator import PersistenceCoordinator
 from batchpersist.settling.events import EventBus

@@ -30,9 +30,8 @@ from hypothesis.stateful import (
 from model import Run, persist, read_snapshot, record, stringify
 
 from batchpersist.batch import BatchReport, run_batch
-from batchpersist.locking.locks import LockPolicy
 from batchpersist.models import Durability, Event, Progress
-from batchpersist.options import BatchOptions
+from batchpersist.options import BatchOptions, LockPolicy
 from batchpersist.planning import shards
 
 SOURCES = ("a.jsonl", "b.json", "c.ndjson", "d.jsonl.gz")

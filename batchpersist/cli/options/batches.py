@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ...options import BatchOptions
-from ...scheduling.policy import FailurePolicy
+from ...options import BatchOptions, FailurePolicy
 from .sections import section
 from .types import Failures, Shard
 

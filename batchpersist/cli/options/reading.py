@@ -13,7 +13,7 @@ import click
 from ...batches.rootrecord import root_keys
 from ...layout import Layout
 from ...models import DEFAULT_KEYS, Keys
-from ...planning.selection import Selection
+from ...options import Selection
 from ...sources.discover import STANDARD_INPUT
 from ..output import say
 from .sections import section

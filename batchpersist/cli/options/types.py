@@ -12,8 +12,7 @@ from ...errors import UsageError
 from ...files.outputs import STANDARD_OUTPUT
 from ...memory import parse_size
 from ...moments import period, span
-from ...runs.partition import Partition
-from ...scheduling.policy import FailurePolicy
+from ...options import FailurePolicy, Partition
 
 
 class Failures(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only

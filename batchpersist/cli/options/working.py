@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ...locking.locks import LockPolicy
 from ...models import Durability
+from ...options import NODE_LIMIT, LockPolicy, RetryPolicy
 from ...scheduling.executors import usable_cpus
-from ...scheduling.retries import RetryPolicy
-from ...snapshots.length import NODE_LIMIT
 from .sections import section
 from .types import Size, SizeOrNone
 
