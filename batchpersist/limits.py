@@ -23,6 +23,11 @@ def no_thread() -> OSError:
     return OSError(errno.EAGAIN, "no thread can be started (see ulimit -u, and pids.max of the cgroup)")
 
 
+def no_process() -> OSError:
+    """The error for a process that cannot be started."""
+    return OSError(errno.EAGAIN, "no process can be started (see ulimit -u, and pids.max of the cgroup)")
+
+
 def refusal_in(error: Exception) -> Exception:
     """The OSError for what the system refuses, where a library words it in its own way.
 
@@ -36,6 +41,8 @@ def refusal_in(error: Exception) -> Exception:
         except FileNotFoundError:
             words = "the working folder has been removed: go to another one, or name all paths absolutely"
             return OSError(errno.ENOENT, words)
+    if isinstance(error, BlockingIOError) and error.filename is None:  # of fork; nothing else waits for a file
+        return no_process()
     cause: BaseException | None = error
     while isinstance(cause, ImportError):  # pyarrow words some anew
         if (cause.path or "").endswith(".so"):

@@ -16,7 +16,7 @@ from typing import Literal
 from .errors import UsageError
 from .memory import UNBOUNDED, MemoryBound
 from .models import DEFAULT_KEYS, Durability, Keys, RetryOf
-from .moments import period
+from .moments import instant, period
 
 POOL_RUNS = 2_000
 """Runs from which a pool pays: it takes about as long to start as so many runs to settle."""
@@ -108,7 +108,8 @@ class Selection:
 
     Times are selected as instants, whatever their spelling; they are UTC where they have no zone. ``since``
     and ``until`` take an ISO 8601 time or day, ``now``, ``today``, ``yesterday``, or how long ago (``7d``,
-    ``2 days ago``), which is resolved at once: both then hold ISO text. UsageError for anything else.
+    ``2 days ago``), which is resolved at once: both then hold ISO text. UsageError for anything else,
+    and where ``since`` is later than ``until``.
     """
 
     tasks: tuple[str, ...] = ()
@@ -128,6 +129,8 @@ class Selection:
                     object.__setattr__(self, name, period(given)[at_end])
                 except ValueError as error:
                     raise UsageError(f"{name}: {error}") from None
+        if self.since is not None and self.until is not None and instant(self.since) > instant(self.until):
+            raise UsageError(f"since ({self.since}) is later than until ({self.until}): no run can match")
 
 
 @dataclass(frozen=True)

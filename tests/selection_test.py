@@ -147,6 +147,19 @@ def test_the_library_refuses_what_is_no_time() -> None:
         Selection(until="soon")
 
 
+@pytest.mark.parametrize("command", ["run", "validate", "compare"])
+def test_since_after_until_is_a_usage_error_that_names_both(command: str) -> None:
+    put(Path("s.jsonl"), lines(run("a")))
+    words = [command, "s.jsonl", "--since", "2026-02-03", "--until", "2026-02-01"]
+    result = CliRunner().invoke(cli, words, catch_exceptions=False)
+    assert result.exit_code == 2
+    assert result.stderr == (
+        "Error: since (2026-02-03T00:00:00.000Z) is later than until (2026-02-02T00:00:00.000Z):"
+        " no run can match\n"
+    )
+    assert not Path("out").exists()
+
+
 @pytest.mark.parametrize("command", [["run", "--dry-run"], ["validate"], ["run"]])
 def test_relative_times_select_in_every_command(command: list[str]) -> None:
     now = dt.datetime.now(UTC)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import failure_of
+from ..limits import refusal_in
 from .output import say
 
 _ITSELF = "ON_FAILURE"
@@ -67,7 +68,7 @@ def _run(command: Sequence[str], ending: Ending, code: int) -> str | None:
             [*command, ending.metrics], env=variables, stdin=subprocess.DEVNULL, stdout=2, check=False
         )
     except (OSError, ValueError) as error:
-        failure = failure_of(error)
+        failure = failure_of(refusal_in(error))
         return f"the command for failures could not be run: {failure.message}: {command[0]}"
     if done.returncode:
         return f"the command for failures itself ended with {done.returncode}: {command[0]}"

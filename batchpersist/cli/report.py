@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 
 import click
@@ -42,6 +43,8 @@ def command(what: str, runs_dir: str, kind: str | None, output: str | None) -> N
     came. HTML needs batchpersist[report], prometheus needs batchpersist[prometheus]. The exit code is 0
     if there is a report, whatever it says.
     """
+    # Where its cache cannot be written, it advises to set MPLCONFIGDIR: the report needs no cache.
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)
     inputs = find_inputs(what, Layout("", os.path.abspath(runs_dir)))
     kind = kind or _format_of(output)
     text = render(inputs, kind)

@@ -16,6 +16,8 @@ import sys
 import threading
 import time
 
+from ..errors import failure_of
+from ..limits import refusal_in
 from ..processes import running_in_group
 
 START = "import sys; folder, sys.path[:] = sys.argv[1], sys.argv[2:]; import {0} as it; it.main(folder)"
@@ -29,11 +31,23 @@ def command(module: str, folder: str) -> list[str]:
 
 
 def main(folder: str) -> None:
-    """Have ``child`` run the batch that is ordered in ``folder``; leaves ``usage.json`` there."""
+    """Have ``child`` run the batch that is ordered in ``folder``; leaves ``usage.json`` there.
+
+    Where the system refuses a process or a thread, the reason is the last line on standard error.
+    """
+    try:
+        _supervise(folder)
+    except (OSError, RuntimeError) as error:
+        sys.exit(failure_of(refusal_in(error)).message)
+
+
+def _supervise(folder: str) -> None:
     child = subprocess.Popen(command("child", folder), stdin=subprocess.DEVNULL, start_new_session=True)
-    threading.Thread(target=_kill_at_the_end_of_input, args=(child.pid,), daemon=True).start()
-    status = child.wait()
-    _end(child.pid)
+    try:
+        threading.Thread(target=_kill_at_the_end_of_input, args=(child.pid,), daemon=True).start()
+        status = child.wait()
+    finally:
+        _end(child.pid)
     spent = resource.getrusage(resource.RUSAGE_CHILDREN)
     with open(os.path.join(folder, "usage.json"), "w", encoding="utf-8") as file:
         json.dump({"status": status, "cpu_seconds": spent.ru_utime + spent.ru_stime}, file)

@@ -101,6 +101,16 @@ def test_a_temporary_folder_that_cannot_be_written_is_passed_over(folder: Path, 
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
+def test_a_report_needs_no_home(folder: Path) -> None:
+    """matplotlib advises to set a variable where its cache cannot be written."""
+    (folder / "file").touch()  # root may write to any folder
+    assert begin(folder, "run runs.jsonl").returncode == 0
+    home = {"PATH": os.environ["PATH"], "HOME": str(folder / "file")}
+    answer = begin(folder, "report -o report.html", environment=home)
+    assert (answer.returncode, answer.stdout, answer.stderr) == (0, "", "")
+    assert "<svg" in (folder / "report.html").read_text()
+
+
 @pytest.mark.parametrize("workers", [SERIAL, POOL])
 def test_an_empty_environment_will_do(folder: Path, workers: str) -> None:
     answer = begin(folder, f"run runs.jsonl {workers}", environment={})

@@ -175,6 +175,22 @@ def test_with_few_processes_a_batch_works_or_ends_with_one_line(
     assert codes[1] == 1, "the limit was not felt"
 
 
+def test_with_few_processes_a_comparison_works_or_ends_with_one_line(
+    tool: Tool, root_user: None, public_folder: Path
+) -> None:
+    words = "compare source --modes=paired,grouped -j1 --rounds=1 --warmup=0 --progress none -q"
+    before = set(public_folder.iterdir())
+    for limit in (1, 2, 3, 4, 7):
+        answer = batchpersist(public_folder, words, as_user(tool("setpriv"), limit))
+        if limit < 3 or answer.returncode != 3:
+            assert answer.returncode == 1
+            assert re.fullmatch(REFUSED, answer.stderr), answer.stderr
+        assert set(public_folder.iterdir()) == before
+
+
+REFUSED = r"Error: .*no (process|thread) can be started \(see ulimit -u, and pids.max of the cgroup\)\n"
+
+
 def as_user(setpriv: str, processes: int) -> list[str]:
     """Begins a command as a user (root's processes are not limited) who may open all files: Python's too."""
     user = ["--reuid", str(USER), "--regid", str(USER), "--clear-groups"]
