@@ -87,7 +87,7 @@ def run_batch(
     Safe beside a live orchestrator; a second batch on the same runs-dir is refused.
     """
     deadline = Deadline(options.max_duration)
-    check_places(options)
+    check_places(options, sources)
     if (textfile := textfile_path(options)) is not None:
         check_textfile(textfile)
     parts = discover(sources)

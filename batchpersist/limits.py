@@ -41,9 +41,7 @@ def refusal_in(error: Exception) -> Exception:
         except FileNotFoundError:
             words = "the working folder has been removed: go to another one, or name all paths absolutely"
             return OSError(errno.ENOENT, words)
-    if (
-        isinstance(error, BlockingIOError) and error.filename is None
-    ):  # of fork; nothing else waits for a file
+    if isinstance(error, BlockingIOError) and error.filename is None:  # fork's: all else names a file
         return no_process()
     cause: BaseException | None = error
     while isinstance(cause, ImportError):  # pyarrow words some anew

@@ -87,7 +87,7 @@ def preview_batch(
     Takes no lock: beside a batch or the orchestrator the answer is of the moment. Raises
     SourceMissingError and UsageError.
     """
-    check_places(options)
+    check_places(options, sources)
     layout = layout_of(options)
     check_keys(layout, options.keys)
     with closing(Crew(options.workers, options.pool_runs)) as crew, tempfile.TemporaryDirectory() as spool:

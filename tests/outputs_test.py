@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -19,6 +20,8 @@ from batchpersist.batches.preparation import metrics_path, outcomes_path, textfi
 from batchpersist.cli.main import cli
 from batchpersist.files.outputs import check_output, descriptor_of, is_stream, open_output, write_output
 from batchpersist.options import BatchOptions, Partition
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 WRITERS = {
     "metrics": ("o.json", ["run", "runs.jsonl", "--metrics"]),
@@ -208,17 +211,63 @@ def test_what_cannot_be_written_is_said_before_the_work(writer: str, hostile: st
         "audit runs.jsonl --combined runs.jsonl",
         "compare runs.jsonl -o runs.jsonl",
         "report part-1-of-1.json -o part-1-of-1.json",
+        "report latest -o .runs/.batchpersist/batches/new/metrics.json",
+        "report part-1-of-1.json -o .runs/.BatchPersist/x.json",
         "merge-metrics part-1-of-1.json -o part-1-of-1.json",
+        "merge-metrics part-1-of-1.json -o .runs/.batchpersist/same.json",
+        *(f"run logs {option}" for option in ("--metrics=logs/b.json", "--outcomes=logs/a/b.parquet")),
+        "run linked --log-file logs/a/b.jsonl.1",
+        "compare logs -o logs/b.json",
+        "run runs.jsonl --log-file out/task-0/runs.json",
+        "audit --combined out/task-0/runs.json",
+        "audit --combined .runs/task-0/run-0/manifest.json",
+        "compare runs.jsonl -o .runs/task-0/run-0/manifest.json",
+        "run runs.jsonl --metrics batchpersist.toml",
+        "--config link.json run runs.jsonl --metrics same.json",
     ],
 )
 def test_an_output_replaces_no_source_and_no_other_output(words: str, folder: Path) -> None:
     (folder / "link.json").symlink_to("same.json")
-    before = {path: path.read_bytes() for path in (folder / "runs.jsonl", folder / "part-1-of-1.json")}
+    (folder / "linked").symlink_to("logs")
+    (folder / "logs/a").mkdir(parents=True)
+    (folder / "logs/a/b.jsonl.1").write_bytes((folder / "runs.jsonl").read_bytes())
+    (folder / "batchpersist.toml").touch()
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     result = invoke(*words.split())
     assert (result.exit_code, "Error: " in result.stderr) == (2, True)
-    assert {path: path.read_bytes() for path in before} == before
-    assert not os.path.lexists("same.json")
-    assert not os.path.lexists("same.prom")
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_a_retry_replaces_none_of_the_sources_that_its_batch_had() -> None:
+    shutil.rmtree(".runs/task-0")
+    Path(".runs/task-0").write_text("in the way of a folder")
+    assert invoke("run", "runs.jsonl").exit_code == 3
+    result = invoke("retry", "--metrics", "runs.jsonl")
+    wanted = "Error: runs.jsonl would be read from the source runs.jsonl; name another file\n"
+    assert (result.exit_code, result.stderr) == (2, wanted)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "run logs --metrics logs/metrics.json --outcomes logs/outcomes.csv --log-file logs/batch.log",
+        "run logs --metrics logs/.hidden/m.json --outcomes logs2/x.parquet",
+        "audit logs --combined logs/signs.txt",
+    ],
+)
+def test_an_output_may_lie_in_a_source_that_does_not_read_it(words: str) -> None:
+    Path("logs").mkdir()
+    Path("logs/a.jsonl").write_bytes(Path("runs.jsonl").read_bytes())
+    for _ in range(2):
+        assert invoke(*words.split()).exit_code == 0
+
+
+def test_an_output_may_lie_in_a_root_of_the_orchestrator() -> None:
+    shutil.copytree(FIXTURES / "orchestrator-root/source", "root")
+    codes = {invoke("run", "root", "--outcomes", "root/x.parquet").exit_code for _ in range(2)}
+    assert 2 not in codes
+    result = invoke("run", "root", "--outcomes", "root/0101-alpha/cli/new/run-summary.json")
+    assert result.exit_code == 2
 
 
 def test_an_argument_that_an_output_would_replace_is_called_as_in_the_help() -> None:

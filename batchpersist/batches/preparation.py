@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from itertools import product
 from typing import Any
 
 from ..errors import UsageError
@@ -15,6 +16,7 @@ from ..layout import Layout, check_roots
 from ..memory import MemoryBound
 from ..options import BatchOptions, Partition, PersistOptions
 from ..planning.ownplaces import refuse_places_of_runs
+from ..sources import is_read_from
 
 WORK = (
     "sources",
@@ -31,8 +33,9 @@ WORK = (
 """Of ``config_of``: what is done, and not how."""
 
 
-def check_places(options: BatchOptions) -> None:
-    """Raise UsageError where the batch cannot write: its roots, and files of its own among the runs'.
+def check_places(options: BatchOptions, sources: Sequence[str] = ()) -> None:
+    """Raise UsageError where the batch must not write: roots that do not exist, files of its own among the
+    runs' files or among its sources.
 
     For a caller who has written nothing yet.
     """
@@ -45,6 +48,9 @@ def check_places(options: BatchOptions) -> None:
                 )
         check_roots(options.out_dir, options.runs_dir)
         refuse_places_of_runs(layout_of(options), own_paths(options))
+        for path, source in product(own_paths(options), map(os.fspath, sources)):
+            if is_read_from(source, path) and not is_stream(path):
+                raise UsageError(f"{path} would be read from the source {source}; name another file")
 
 
 def layout_of(options: BatchOptions) -> Layout:

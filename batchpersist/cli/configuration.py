@@ -25,6 +25,8 @@ else:
 OWN_FILE = "batchpersist.toml"
 SHARED_FILE = "pyproject.toml"
 PROFILES = "profile"
+CONFIGURATION = "batchpersist.configuration"
+"""In a context's ``meta``: the path of the file that options come from; empty: there is none."""
 
 
 class Setting(NamedTuple):

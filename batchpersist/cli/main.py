@@ -18,7 +18,7 @@ from .. import __version__
 from ..errors import BatchPersistError, UsageError, exit_code_of, failure_of
 from ..limits import refusal_in
 from ..report.wording import printable
-from .configuration import Setting, read_configuration
+from .configuration import CONFIGURATION, Setting, read_configuration
 from .defaults import default_map, name_variables, settings_of
 from .onfailure import Ending, tell
 from .output import final_code, open_streams, prepare, print_traceback, report_loss
@@ -137,6 +137,7 @@ class _Main(LazyGroup):
     def configure(self, ctx: click.Context, name: str, command: click.Command) -> dict[str, Setting]:
         """Have a command's options come from the environment, too; returns those that the file gives."""
         configuration = read_configuration(ctx.params["config"], ctx.params["profile"])
+        ctx.meta[CONFIGURATION] = configuration.path
         configuration.check_sections(set(_COMMANDS))
         name_variables(command, name)
         return settings_of(configuration, name, command, lambda: self._commands(ctx))

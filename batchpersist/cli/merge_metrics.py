@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import os
-
 import click
 
 from ..batches.batchreport import SOME_FAILED
-from ..errors import UsageError
 from ..figures.metrics import metrics_text
 from ..figures.shardmetrics import merge_parts
 from ..figures.shardparts import check_parts, read_part, worst
+from .options import Sectioned
 from .options.types import Output
 from .output import emit, say, write_document
 from .words import summary_lines
 
 
-@click.command("merge-metrics", short_help="Merge the metrics of a batch's shards (run --shard K/N).")
+@click.command(
+    "merge-metrics", cls=Sectioned, short_help="Merge the metrics of a batch's shards (run --shard K/N)."
+)
 @click.argument("parts", nargs=-1, required=True, metavar="PART...")
 @click.option(
     "-o", "--output", required=True, type=Output(), metavar="FILE", help="Where the merged metrics go."
@@ -28,8 +28,6 @@ def command(parts: tuple[str, ...], output: str, partial: bool, as_json: bool) -
 
     The exit code is that of the worst shard, and 3 at least where shards are missing.
     """
-    if any(os.path.realpath(part) == os.path.realpath(output) for part in parts):
-        raise UsageError(f"the output is one of the parts: {output}")
     found = check_parts(map(read_part, parts), partial=partial)
     merged = merge_parts(found)
     write_document((metrics_text(merged),), output)

@@ -38,7 +38,7 @@ def main(folder: str) -> None:
     try:
         _supervise(folder)
     except (OSError, RuntimeError) as error:
-        sys.exit(failure_of(refusal_in(error)).message)
+        sys.stderr.write(f"{failure_of(refusal_in(error)).message}\n")
 
 
 def _supervise(folder: str) -> None:

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from ..errors import UsageError
-from ..layout import Layout
+from ..layout import OWN_FOLDER, Layout
 from ..runs.identifiers import LOCK_SUFFIXES, folded
 
 OwnPlaces = dict[str, dict[str, str]]
@@ -30,15 +30,16 @@ def own_path_at(task_id: str, run_id: str, places: OwnPlaces) -> str | None:
 
 
 def refuse_places_of_runs(layout: Layout, paths: Iterable[str]) -> None:
-    """Raise UsageError for a path where a snapshot, a manifest or a lock has its place, whatever the task."""
+    """Raise UsageError for a path where a snapshot, a manifest or a lock has its place, whatever the task,
+    and for one in the own folder of any root."""
     for path in paths:
-        match _names_below(layout.out_dir, path), _names_below(layout.runs_dir, path):
-            case ([_, "runs.json" | "state.json"], _) | (_, [_, _, "manifest.json"] | [".batchpersist", *_]):
+        match [root and _names_below(root, path) for root in (layout.out_dir, layout.runs_dir)]:
+            case ([_, "runs.json" | "state.json"], _) | (_, [_, _, "manifest.json"]):
                 is_refused = True
             case (_, [name]):
                 is_refused = name.endswith(LOCK_SUFFIXES)
             case _:
-                is_refused = False
+                is_refused = OWN_FOLDER in folded(os.path.realpath(os.path.dirname(path))).split(os.sep)
         if is_refused:
             raise UsageError(
                 f"runs have their own files there, which would be lost; name another file: {path}"

@@ -7,7 +7,7 @@ position, where the file itself cannot. ``SourceFile`` is what an index keeps of
 """
 
 from .copying import Copy, copy_lines, ensure_copy, is_copy, is_spooled, place
-from .discover import STANDARD_INPUT, absolute, discover, is_there, unfold
+from .discover import STANDARD_INPUT, absolute, discover, is_read_from, is_there, unfold
 from .filenames import OTHER_SUFFIXES
 from .objects import fetch, is_remote
 from .parts import PART_BYTES, Part, Reject, range_part
@@ -36,6 +36,7 @@ __all__ = [
     "ensure_copy",
     "fetch",
     "is_copy",
+    "is_read_from",
     "is_remote",
     "is_spooled",
     "is_there",

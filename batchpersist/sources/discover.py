@@ -10,13 +10,13 @@ from itertools import count, repeat
 from urllib.parse import urlsplit
 
 from ..errors import SourceMissingError, UsageError
-from ..runs.orchestrator_root import SECRETS
+from ..runs.orchestrator_root import MANIFEST, SECRETS, SUMMARY, is_root
 from .copying import is_spooled
 from .filenames import READABLE, format_of
 from .objects import is_folder, is_object_there, is_remote, objects
 from .parts import PART_BYTES, Part, Reject, range_part
 from .pieces import FOLDERS, Format, Piece, Pieces
-from .walk import Finding, Passed, UnknownSuffix, entries, folder, found_file, walk
+from .walk import Finding, Passed, UnknownSuffix, entries, folder, found_file, is_doubtful, walk
 
 STANDARD_INPUT = "-"
 
@@ -82,6 +82,23 @@ def is_there(source: str) -> bool:
     except OSError:  # it may be there, but cannot be looked at: that is for its reader to say
         return True
     return True
+
+
+def is_read_from(source: str, path: str) -> bool:
+    """Whether a file is the source, or lies in this folder and is called like a file that is read.
+
+    ``path`` need not exist: a batch that wrote it would find it among its sources the next time.
+    """
+    if source == STANDARD_INPUT or is_remote(source):
+        return False
+    source, path = os.path.realpath(source), os.path.realpath(path)
+    names = os.path.relpath(path, source).split(os.sep)
+    if path == source or names[0] == os.pardir or not os.path.isdir(source):
+        return path == source
+    if is_root(source):
+        return names[-1] in (SUMMARY, MANIFEST)
+    hidden = any(name.startswith(".") for name in names)
+    return not hidden and format_of(names[-1]) is not None and is_doubtful(names[-1], names[:-1]) is False
 
 
 def absolute(source: str) -> str:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import click
 
 from ...errors import UsageError
 from ...files.outputs import is_stream
+from ...layout import Layout
+from ...planning.ownplaces import refuse_places_of_runs
+from ...sources import is_read_from
+from ..configuration import CONFIGURATION
 from .types import Output
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -49,26 +54,39 @@ def declare(*groups: Group) -> Callable[[F], F]:
 class Sectioned(click.Command):
     """A command whose help lists its options by section; those of none come last.
 
-    Refuses an output that is one of its sources, or another output: it would replace what is there.
+    Refuses an output that would replace what the command reads, a file of the runs, or another output.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
-        names: dict[str, str] = {}
-        for param in sorted(self.params, key=lambda param: isinstance(param, click.Option)):
-            is_output = isinstance(param.type, Output)
-            value = ctx.params.get(param.name or "")
-            if value is None or not (is_output or isinstance(param, click.Argument)):
-                continue
-            own = param.opts[0] if isinstance(param, click.Option) else (param.name or "").upper()
-            for path in value if isinstance(value, tuple) else (value,):
-                try:
-                    place = os.path.realpath(path)
-                except FileNotFoundError:  # the working folder is gone, or this is no path at all
-                    place = path
-                other = names.setdefault(place, own)
-                if is_output and other != own and not is_stream(path):
-                    raise UsageError(f"{own} would replace what {other} names: {path}")
+        with suppress(FileNotFoundError):  # the working folder is gone: that shows where a path needs it
+            self._check_outputs(ctx)
         return super().invoke(ctx)
+
+    def _check_outputs(self, ctx: click.Context) -> None:
+        """Raise UsageError for the first output that is refused. A device or a pipe never is."""
+        layout = Layout(ctx.params.get("out_dir") or "", ctx.params.get("runs_dir") or "")
+        read = list(self._inputs(ctx))
+        outputs: dict[str, str] = {}
+        for param in self.params:
+            path = ctx.params.get(param.name or "")
+            if path is None or not isinstance(param.type, Output) or is_stream(path):
+                continue
+            own = param.opts[0]
+            others = [name for name, source in read if is_read_from(source, path)]
+            others += [outputs.setdefault(os.path.realpath(path), own)]
+            if others[0] != own:
+                raise UsageError(f"{own} would replace what {others[0]} names: {path}")
+            refuse_places_of_runs(layout, [path])
+
+    def _inputs(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
+        """What the command reads: how the user calls it, and its path."""
+        for param in self.params:
+            value = ctx.params.get(param.name or "")
+            if isinstance(param, click.Argument) and value is not None:
+                for source in value if isinstance(value, tuple) else (value,):
+                    yield (param.name or "").upper(), source
+        if path := ctx.meta.get(CONFIGURATION):
+            yield "--config", path
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         sections: dict[str, list[tuple[str, str]]] = {}
