@@ -86,24 +86,24 @@ def run_batch(
     TotalsError where the counts do not add up. What fails for a run is in the report instead.
     Safe beside a live orchestrator; a second batch on the same runs-dir is refused.
     """
-    deadline = Deadline(options.max_duration)
+    deadline = Deadline(options.max_duration_seconds)
     check_places(options, sources)
     if (textfile := textfile_path(options)) is not None:
         check_textfile(textfile)
     parts = discover(sources)
     sources = [os.fspath(source) for source in sources]
     layout = layout_of(options)
-    if executor is not None and options.run_timeout is not None:
+    if executor is not None and options.run_timeout_seconds is not None:
         raise UsageError("a run timeout needs workers of the batch's own, which it can kill: not an executor")
-    in_process = options.run_timeout is None
+    in_process = options.run_timeout_seconds is None
     crew = Crew(options.workers, options.pool_runs, executor, in_process=in_process)
     warn_of_refusal(options.durability)
     make_root(layout.runs_dir, options.durability)
     refuse_links_in(layout.own_dir)
-    keep_waiting = Waiter(options.wait, watch, lambda: stop() or deadline.passed)
+    keep_waiting = Waiter(options.wait_seconds, watch, lambda: stop() or deadline.passed)
     beginning = "a batch that has just begun"
     with (
-        BatchLock(layout, beginning, wait=options.wait, keep_waiting=keep_waiting) as lock,
+        BatchLock(layout, beginning, wait=options.wait_seconds, keep_waiting=keep_waiting) as lock,
         closing(crew),
     ):
         check_keys(layout, options.keys)
@@ -144,7 +144,7 @@ class _Batch:
         self._session = session
         self._catalogue = catalogue
         self._unsettled = Unsettled(layout, options.retry_of) if options.retry_of else None
-        self._losses = Losses(options.failures, self._watch)
+        self._losses = Losses(options.failure_policy, self._watch)
 
     def run(self, parts: Iterator[Part]) -> BatchReport:
         clock = Stopwatch()
@@ -235,10 +235,10 @@ class _Batch:
             partial(self._indexed, index),
             options.selection,
             workers=self._crew.parallelism(index.rows),
-            partition=options.shard,
+            partition=options.partition,
             mark=partial(mark_twins, layout=self._layout, own=own_paths(options)),
             split_tasks=options.commit == "task",
-            most_runs=SHARD_RUNS if options.failures.limit is None else WATCHED_SHARD_RUNS,
+            most_runs=SHARD_RUNS if options.failure_policy.limit is None else WATCHED_SHARD_RUNS,
             wanted=(lambda rows: unsettled.narrow(index, rows, self._watch)) if unsettled else None,
             memory=memory_bound(options),
         )

@@ -8,10 +8,14 @@ from __future__ import annotations
 import math
 import os
 import re
+import types
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import MISSING, Field, dataclass, field, fields
+from enum import Enum
+from functools import cache
 from hashlib import blake2b
-from typing import Literal
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
 from .memory import UNBOUNDED, MemoryBound
@@ -33,43 +37,113 @@ _FORM = re.compile(r"([1-9][0-9]*)/([1-9][0-9]*)")
 _NAME = re.compile(r"([1-9][0-9]*)-of-([1-9][0-9]*)")
 
 
-@dataclass(frozen=True)
-class LockPolicy:
+class Options:
+    """Base of the option classes, all of them frozen dataclasses.
+
+    Their ``repr`` shows what differs from the defaults. Values are checked against the annotations when
+    an object is made. A path object will do for text, a list for a tuple, a value for its enum.
+    """
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for a value of another type, and for a number that is not finite."""
+        kind: Any = type(self)
+        for name, hint in _hints(kind).items():
+            value = _converted(getattr(self, name), hint)
+            if not _fits(value, hint):
+                raise UsageError(f"{name} must be {_words(hint)}, not {value!r}")
+            object.__setattr__(self, name, value)
+
+    def __repr__(self) -> str:
+        own: Any = self  # what derives from this is a dataclass
+        values = ((each, getattr(self, each.name)) for each in fields(own))
+        shown = [f"{each.name}={value!r}" for each, value in values if value != _default(each)]
+        return f"{type(self).__name__}({', '.join(shown)})"
+
+
+@cache
+def _hints(kind: type[Any]) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _default(option: Field[Any]) -> Any:
+    return option.default if option.default_factory is MISSING else option.default_factory()
+
+
+def _converted(value: Any, hint: Any) -> Any:
+    if isinstance(value, os.PathLike) and str in (hint, *get_args(hint)):
+        return os.fspath(value)
+    if isinstance(value, list) and get_origin(hint) is tuple:
+        return tuple(value)
+    if isinstance(value, str) and isinstance(hint, type) and issubclass(hint, Enum):
+        with suppress(ValueError):
+            return hint(value)
+    return value
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, each) for each in args)
+    if origin is Literal:
+        return value in args
+    if origin is not None:  # a tuple or a sequence, of one type
+        of_kind = isinstance(value, origin) and not isinstance(value, str)
+        return of_kind and all(_fits(each, args[0]) for each in value)
+    if hint is float:
+        return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
+
+
+def _words(hint: Any) -> str:
+    args = get_args(hint)
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join(map(_words, args))
+    if get_origin(hint) is Literal:
+        return " or ".join(map(repr, args))
+    if args:
+        return f"a sequence, each {_words(args[0])}"
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return " or ".join(repr(each.value) for each in hint)
+    plain = {int: "a whole number", float: "a finite number", str: "text", bool: "True or False"}
+    return "None" if hint is type(None) else plain.get(hint, f"of the type {hint.__name__}")
+
+
+@dataclass(frozen=True, repr=False)
+class LockPolicy(Options):
     """How often to try for a lock and when one is given up for dead. The defaults are the orchestrator's."""
 
     attempts: int = 5
     """At least one is made."""
-    first_delay: float = 0.1
-    """Seconds between the first and the second attempt; doubled each time."""
-    max_delay: float = 1.0
-    """Seconds."""
+    first_delay_seconds: float = 0.1
+    """Between the first and the second attempt; doubled each time."""
+    max_delay_seconds: float = 1.0
     stale_seconds: float = 300.0
     """A lock file whose mtime is not older is never broken."""
 
     def delays(self) -> Iterator[float]:
         """Seconds to sleep before each attempt but the first."""
-        delay = self.first_delay
+        delay = self.first_delay_seconds
         for _ in range(self.attempts - 1):
-            yield min(delay, self.max_delay)
+            yield min(delay, self.max_delay_seconds)
             delay *= 2
 
 
-@dataclass(frozen=True)
-class RetryPolicy:
+@dataclass(frozen=True, repr=False)
+class RetryPolicy(Options):
     """How often to try again, and how long to wait before it."""
 
     rounds: int = 1
     """Each of them tries everything that is left once more."""
-    first_delay: float = 0.5
-    """Seconds before the first round at most, doubled for each further one; the wait is drawn at
+    first_delay_seconds: float = 0.5
+    """Before the first round at most, doubled for each further one; the wait is drawn at
     random from zero up to it, so that many batches do not come back all at once."""
-    max_delay: float = 8.0
-    space_seconds: float = 0.0
+    max_delay_seconds: float = 8.0
+    wait_for_space_seconds: float = 0.0
     """How long to wait for room on a full disk before a round; 0: a full disk is final."""
 
 
-@dataclass(frozen=True)
-class FailurePolicy:
+@dataclass(frozen=True, repr=False)
+class FailurePolicy(Options):
     """Stop taking new work once more than ``limit`` runs have failed or were invalid."""
 
     limit: float | None = None
@@ -102,8 +176,8 @@ class FailurePolicy:
         return NO_LIMIT if self.limit is None else f"{self.limit:g}{'%' if self.percent else ''}"
 
 
-@dataclass(frozen=True)
-class Selection:
+@dataclass(frozen=True, repr=False)
+class Selection(Options):
     """Which of the discovered runs to settle.
 
     Times are selected as instants, whatever their spelling; they are UTC where they have no zone. ``since``
@@ -122,6 +196,7 @@ class Selection:
     """As if the sources had ended after so many matching runs."""
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for name, at_end in (("since", False), ("until", True)):
             given = getattr(self, name)
             if given is not None:
@@ -133,8 +208,8 @@ class Selection:
             raise UsageError(f"since ({self.since}) is later than until ({self.until}): no run can match")
 
 
-@dataclass(frozen=True)
-class Partition:
+@dataclass(frozen=True, repr=False)
+class Partition(Options):
     """The tasks of shard ``number`` (from 1) ``of`` so many; over all numbers, each task is in one."""
 
     number: int
@@ -142,6 +217,7 @@ class Partition:
 
     def __post_init__(self) -> None:
         """Raises UsageError where there is no such shard."""
+        super().__post_init__()
         if not 1 <= self.number <= self.of:
             raise UsageError(f"there is no shard {self.number} of {self.of}: they count from 1")
 
@@ -187,7 +263,7 @@ class PersistOptions:
     """One commit for all of a task's runs in a shard, or one for each run."""
     pair: Literal["concurrent", "sequential"] = "concurrent"
     """Both writes at once, or the snapshot first and then the manifest (the rollback)."""
-    lock: LockPolicy = field(default_factory=LockPolicy)
+    lock_policy: LockPolicy = field(default_factory=LockPolicy)
     force: bool = False
     """Write even what stands already."""
     cache: bool = True
@@ -198,14 +274,14 @@ class PersistOptions:
     """The folder for signs of life (``heartbeat``); None: nobody watches."""
     memory: MemoryBound = UNBOUNDED
     """Of a worker."""
-    max_snapshot_size: int | None = NODE_LIMIT
+    max_snapshot_units: int | None = NODE_LIMIT
     """UTF-16 units of a snapshot, at most; None: no limit."""
     take_stamps: bool = False
     """Tell in which state of its files each run stands, for the next batch's sake."""
 
 
-@dataclass(frozen=True)
-class BatchOptions:
+@dataclass(frozen=True, repr=False)
+class BatchOptions(Options):
     """The command's options, with its defaults but for ``workers``. Relative paths are the caller's."""
 
     out_dir: str = "out"
@@ -218,15 +294,15 @@ class BatchOptions:
     """Where to leave the figures for node_exporter's textfile collector; None: nowhere. Named likewise."""
     keys: Keys = DEFAULT_KEYS
     selection: Selection = field(default_factory=Selection)
-    shard: Partition | None = None
-    """Settle this share of the tasks, and leave the others to other batches; None: all of them."""
+    partition: Partition | None = None
+    """Persist this share of the tasks, and leave the others to other batches. None: all of them."""
     workers: int = 1
     pool_runs: int = POOL_RUNS
     """Stay in-process below so many runs."""
     commit: Literal["task", "run"] = "task"
     pair: Literal["concurrent", "sequential"] = "concurrent"
     durability: Durability = Durability.BATCH
-    lock: LockPolicy = field(default_factory=LockPolicy)
+    lock_policy: LockPolicy = field(default_factory=LockPolicy)
     force: bool = False
     cache: bool = True
     """Use what the last batch learnt of unchanged sources and outputs, and leave it for the next."""
@@ -234,55 +310,40 @@ class BatchOptions:
     """Read and compare them all the same; what is learnt is left for the next batch."""
     fail_if_empty: bool = False
     """Exit code 3 where no run is found, or none of them is selected."""
-    failures: FailurePolicy = field(default_factory=FailurePolicy)
-    max_duration: float | None = None
-    """Seconds after which no new work is taken, and the batch ends when what has begun is settled.
-
-    None: it may take as long as it will."""
-    max_memory: int | None = None
-    """Bytes (peak RSS) that each process of the batch may take; None: as many as it needs."""
-    max_snapshot_size: int | None = NODE_LIMIT
-    """UTF-16 units of a snapshot: one that would have more is not written, its runs fail. None: no limit."""
-    run_timeout: float | None = None
-    """Seconds after which a worker that shows no sign of life is killed; None: it is waited for."""
-    retries: RetryPolicy = field(default_factory=RetryPolicy)
+    failure_policy: FailurePolicy = field(default_factory=FailurePolicy)
+    max_duration_seconds: float | None = None
+    """No new work begins after so long, and the batch ends when its pairs have settled. None: no limit."""
+    max_memory_bytes: int | None = None
+    """Of each process of the batch (peak RSS). None: no limit."""
+    max_snapshot_units: int | None = NODE_LIMIT
+    """UTF-16 units: a snapshot that would have more is not written, and its runs fail. None: no limit."""
+    run_timeout_seconds: float | None = None
+    """A worker that shows no sign of life for so long is killed. None: never."""
+    retry_policy: RetryPolicy = field(default_factory=RetryPolicy)
     resume: bool = True
     """Continue the latest batch of the same work, if it did not finish."""
     retry_of: RetryOf | None = None
     """Settle only what of an earlier batch did not stand (``operations.retry``)."""
     keep_batches: int = 10
     """How many batches leave their folders to be read later, this one included."""
-    wait: float = 0.0
-    """Seconds to wait for another batch on this root to end."""
+    wait_seconds: float = 0.0
+    """How long to wait for another batch on this root to end."""
 
     def __post_init__(self) -> None:
         """Raises UsageError for what could not be carried out."""
-        for name in ("out_dir", "runs_dir", "metrics", "outcomes", "prometheus_textfile"):
-            path = getattr(self, name)
-            object.__setattr__(self, name, path if path is None else os.fspath(path))
-        for name, values in (("commit", ("task", "run")), ("pair", ("concurrent", "sequential"))):
-            if getattr(self, name) not in values:
-                raise UsageError(f"{name} is {' or '.join(values)}, not {getattr(self, name)!r}")
-        if self.run_timeout is not None and not self.run_timeout > 0:
-            raise UsageError(f"a run must be given some time, not {self.run_timeout:g} seconds")
-        if self.max_duration is not None and not self.max_duration > 0:
-            raise UsageError(f"a batch must be given some time, not {self.max_duration:g} seconds")
-        spans = (self.max_duration, self.run_timeout, self.wait, self.retries.space_seconds)
-        for seconds in (*spans, self.lock.stale_seconds):
-            if seconds is not None and not math.isfinite(seconds):
-                raise UsageError(f"a number of seconds is needed, not {seconds}")
-        MemoryBound(self.max_memory)  # refuses what is too little for anything
-        check_limit(self.max_snapshot_size)
+        super().__post_init__()
+        if self.run_timeout_seconds is not None and not self.run_timeout_seconds > 0:
+            raise UsageError(f"a run must be given some time, not {self.run_timeout_seconds:g} seconds")
+        if self.max_duration_seconds is not None and not self.max_duration_seconds > 0:
+            raise UsageError(f"a batch must be given some time, not {self.max_duration_seconds:g} seconds")
+        MemoryBound(self.max_memory_bytes)  # refuses what is too little for anything
+        check_limit(self.max_snapshot_units)
         if self.keep_batches < 1:
             raise UsageError(f"at least this batch must be kept, not {self.keep_batches}")
         if self.workers < 1:
             raise UsageError(f"at least one worker is needed, not {self.workers}")
         if self.outcomes is not None and os.path.splitext(self.outcomes)[1] not in OUTCOME_SUFFIXES:
             raise UsageError(f"outcomes are written to a file named .parquet or .csv, not {self.outcomes}")
-        try:
-            object.__setattr__(self, "durability", Durability(self.durability))
-        except ValueError as error:
-            raise UsageError(str(error)) from None
 
 
 def check_limit(limit: int | None) -> None:

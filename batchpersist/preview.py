@@ -108,7 +108,7 @@ def preview_batch(
             rows,
             options.selection,
             workers=workers,
-            partition=options.shard,
+            partition=options.partition,
             memory=memory_bound(options),
             mark=partial(mark_twins, layout=layout, own=own_paths(options)),
         )

@@ -62,7 +62,7 @@ class Settlement:
         roots = (self._layout.out_dir, self._layout.runs_dir)
         settle_all = self._settle_all(plan)
         copies = partial(missing_copies, plan.rows, self._session.folder.spool)
-        retrying = Retrying(settle_all, self._options.retries, roots, plan, self._stop, copies)
+        retrying = Retrying(settle_all, self._options.retry_policy, roots, plan, self._stop, copies)
         if self._session.settled is not None:
             self._settled_before = self._session.settled.both(plan.rows)
         for item in retrying.run(plan.shards):
@@ -84,7 +84,7 @@ class Settlement:
         folder, sweep = self._session.folder, self._session.after_crash
         beats = folder.beats if self._crew.owns_workers else None
         call = self._call(persist_options(self._options, folder.spool, sweep=sweep, beats=beats))
-        watchdog = Watchdog(beats, self._options.run_timeout) if beats else None
+        watchdog = Watchdog(beats, self._options.run_timeout_seconds) if beats else None
         bury = partial(clear_locks, self._layout)
 
         def settle_all(shards: Sequence[Shard]) -> Settling:

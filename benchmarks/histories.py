@@ -12,7 +12,7 @@ from batchpersist.locking.locks import TaskLock
 from batchpersist.options import LockPolicy
 
 TASK = "task"
-PATIENT = LockPolicy(attempts=1000, max_delay=0.05)
+PATIENT = LockPolicy(attempts=1000, max_delay_seconds=0.05)
 _NOTE = "What was thought about, tried and given up on the way. " * 36
 _TAIL = b"\n  ]\n}"
 

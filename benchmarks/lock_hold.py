@@ -60,12 +60,14 @@ def measure(size: int, beside: bool, options: argparse.Namespace, folder: Path) 
     """Commit runs one at a time; a row of the table."""
     layout = Layout(str(folder / "out"), str(folder / "runs"))
     count = write_history(Path(layout.snapshot(TASK)), size * 1_000_000)
-    store = TaskStateStore(layout.out_dir, layout.runs_dir, lock=PATIENT, durability=options.durability)
+    store = TaskStateStore(
+        layout.out_dir, layout.runs_dir, lock_policy=PATIENT, durability=options.durability
+    )
     store.record_run(run("first", count))  # it reads the whole history, as every first one does
 
     stop = folder / "stop"
     context = multiprocessing.get_context("spawn")
-    other = context.Process(target=keep_adding, args=(layout, count + 1, options.pause, stop))
+    other = context.Process(target=keep_adding, args=(layout, count + 1, options.pause_seconds, stop))
     if beside:
         before = version_of(layout.snapshot(TASK))
         other.start()

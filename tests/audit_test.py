@@ -34,7 +34,7 @@ STEPS = st.lists(
 
 
 def audit(tree: Tree, *sources: Path, **how: object) -> tuple[AuditReport, list[Finding], Signs]:
-    options = AuditOptions(str(tree.out), str(tree.runs), **{"pause": 0.0, **how})  # type: ignore[arg-type]
+    options = AuditOptions(str(tree.out), str(tree.runs), **{"pause_seconds": 0.0, **how})  # type: ignore[arg-type]
     findings: list[Finding] = []
     signs: Signs = {}
 
@@ -268,7 +268,7 @@ def test_what_is_about_to_be_written_is_no_difference(tree: Tree) -> None:
 
     timer = threading.Timer(0.3, finish)
     timer.start()
-    _, findings, signs = audit(tree, pause=0.8)
+    _, findings, signs = audit(tree, pause_seconds=0.8)
     timer.join()
     assert short(findings) == [("missing-manifest", "mail", "mail-3")]
     assert (signs["mail", "mail-8"], signs["mail", "mail-3"]) == ("=", "-")
@@ -279,7 +279,7 @@ def test_a_run_that_changes_between_the_looks_is_no_difference(tree: Tree) -> No
     path.write_text(stringify(a_run("mail", 1, notes="one")))
     timer = threading.Timer(0.3, path.write_text, [stringify(a_run("mail", 1, notes="two"))])
     timer.start()
-    assert audit(tree, pause=0.8)[1] == []
+    assert audit(tree, pause_seconds=0.8)[1] == []
     timer.join()
     assert short(audit(tree)[1]) == [("content-differs", "mail", "mail-1")]
 
@@ -339,7 +339,7 @@ def test_a_worker_that_dies_costs_no_finding(tree: Tree, monkeypatch: pytest.Mon
         tree.fill(range(4), [f"task-{number}"])
         tree.manifest(f"task-{number}", f"task-{number}-0").unlink()
     killed: list[int] = []
-    options = AuditOptions(str(tree.out), str(tree.runs), workers=2, pool_runs=0, pause=0)
+    options = AuditOptions(str(tree.out), str(tree.runs), workers=2, pool_runs=0, pause_seconds=0)
     report = audit_root(options, watch=lambda _event: kill_one_worker(killed))
     assert killed
     assert report.counts == {Kind.MISSING_MANIFEST: 10}

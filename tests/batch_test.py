@@ -180,23 +180,23 @@ def test_failure_policy_stops_the_batch_and_the_rest_is_not_attempted(
     for item in runs:
         (tmp_path / "root/out" / item["taskId"]).mkdir(parents=True)
         (tmp_path / "root/out" / item["taskId"] / "runs.json").write_bytes(b"{")
-    report = persist(failures=FailurePolicy(limit=3), workers=2)
+    report = persist(failure_policy=FailurePolicy(limit=3), workers=2)
     counts = report.metrics["counts"]
     assert (report.state, report.exit_code) == ("stopped", 4)
     assert counts["failed"] > 3
     assert counts["not_attempted"] == 60 - counts["failed"] > 0
-    assert persist(failures=FailurePolicy(limit=60), workers=2).exit_code == 3
+    assert persist(failure_policy=FailurePolicy(limit=60), workers=2).exit_code == 3
 
 
 def test_invalid_input_counts_for_the_failure_policy(
     tmp_path: Path, source: Path, persist: Callable[..., BatchReport]
 ) -> None:
     source.write_bytes(b"broken\n" + source.read_bytes())
-    report = persist(failures=FailurePolicy(limit=0))
+    report = persist(failure_policy=FailurePolicy(limit=0))
     assert report.exit_code == 4
     assert report.metrics["counts"]["not_attempted"] == report.metrics["counts"]["selected"]
     assert persisted(tmp_path / "root") == {}
-    assert persist(failures=FailurePolicy(limit=1)).exit_code == 3
+    assert persist(failure_policy=FailurePolicy(limit=1)).exit_code == 3
 
 
 def test_an_interrupted_batch_says_so_and_a_rerun_finishes_the_job(
@@ -384,12 +384,19 @@ def test_a_worker_that_dies_while_reading_is_told_with_the_source(
 
 
 @pytest.mark.parametrize("seconds", [float("inf"), float("nan")])
-@pytest.mark.parametrize("name", ["max_duration", "run_timeout", "wait", "lock", "retries"])
-def test_seconds_that_are_no_number_are_refused_before_anything_is_written(name: str, seconds: float) -> None:
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        (BatchOptions, "max_duration_seconds"),
+        (BatchOptions, "run_timeout_seconds"),
+        (BatchOptions, "wait_seconds"),
+        (LockPolicy, "stale_seconds"),
+        (RetryPolicy, "wait_for_space_seconds"),
+    ],
+)
+def test_seconds_that_are_no_number_are_refused_before_anything_is_written(
+    kind: type[Any], name: str, seconds: float
+) -> None:
     """A lock would be stale at once after nan seconds, and neither can be written as JSON."""
-    made: dict[str, Any] = {
-        "lock": LockPolicy(stale_seconds=seconds),
-        "retries": RetryPolicy(space_seconds=seconds),
-    }
-    with pytest.raises(UsageError, match="seconds"):
-        BatchOptions(**{name: made.get(name, seconds)})
+    with pytest.raises(UsageError, match=f"{name} must be a finite number"):
+        kind(**{name: seconds})

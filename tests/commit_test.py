@@ -40,7 +40,7 @@ def run(run_id: str, timestamp: str) -> dict[str, Any]:
 
 def store(layout: Layout, durability: Durability = Durability.NONE, **lock: Any) -> TaskStateStore:
     policy = LockPolicy(**{"attempts": 1, **lock})
-    return TaskStateStore(layout.out_dir, layout.runs_dir, lock=policy, durability=durability)
+    return TaskStateStore(layout.out_dir, layout.runs_dir, lock_policy=policy, durability=durability)
 
 
 def stage(layout: Layout, *runs: dict[str, Any], durability: Durability = Durability.NONE) -> StagedSnapshot:
@@ -362,8 +362,8 @@ def test_no_descriptor_is_left_open(layout: Layout) -> None:
 
 
 def record_many(out_dir: str, runs_dir: str, name: str, count: int) -> None:
-    policy = LockPolicy(attempts=1000, first_delay=0.001, max_delay=0.01)
-    recorder = TaskStateStore(out_dir, runs_dir, lock=policy, durability=Durability.NONE)
+    policy = LockPolicy(attempts=1000, first_delay_seconds=0.001, max_delay_seconds=0.01)
+    recorder = TaskStateStore(out_dir, runs_dir, lock_policy=policy, durability=Durability.NONE)
     for number in range(0, count, 2):
         recorder.record_runs([run(f"{name}-{n}", f"{n:03}") for n in (number, number + 1)])
 

@@ -92,7 +92,7 @@ def test_a_comparison_never_takes_longer_than_it_may(
 ) -> None:
     world = World(each, each_byte)
     try:
-        compare(source, world, monkeypatch, tmp_path, max_time=max_time)
+        compare(source, world, monkeypatch, tmp_path, max_time_seconds=max_time)
     except MeasurementError:
         assert max_time == 20.0
     assert world.now <= max_time
@@ -102,7 +102,7 @@ def test_workers_are_measured_on_all_runs_and_modes_on_a_sample(
     source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     world = World(1e-3, 4e-9)
-    document = compare(source, world, monkeypatch, tmp_path, max_time=150.0)
+    document = compare(source, world, monkeypatch, tmp_path, max_time_seconds=150.0)
     workers, mode = document["questions"]
     assert workers["sample"] == {
         "runs": RUNS,
@@ -123,7 +123,7 @@ def test_the_mode_is_left_out_before_the_workers_are_measured_on_too_few_runs(
     source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     world = World(4e-3, 3e-8)
-    document = compare(source, world, monkeypatch, tmp_path, max_time=56.0)
+    document = compare(source, world, monkeypatch, tmp_path, max_time_seconds=56.0)
     assert [each["question"] for each in document["unanswered"]] == ["mode"]
     assert "fitted into 56 s" in document["unanswered"][0]["reason"]
     (workers,) = document["questions"]
@@ -137,7 +137,7 @@ def test_too_little_time_for_a_single_round_is_an_error(
     with pytest.raises(
         MeasurementError, match=r"workers: not one round of all its variants fitted into 3\.0 s"
     ):
-        compare(source, World(1e-3, 3e-8), monkeypatch, tmp_path, max_time=3.0)
+        compare(source, World(1e-3, 3e-8), monkeypatch, tmp_path, max_time_seconds=3.0)
 
 
 def test_an_interruption_is_not_taken_for_the_end_of_the_time(

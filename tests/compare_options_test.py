@@ -57,17 +57,17 @@ def test_what_each_tells_the_engine(variant: Variant, told: tuple[str, str, int]
         keys=Keys("a", "b", "c"),
         selection=Selection(("t*",), "2026-01-01", "2026-12-31", 99),
         durability=Durability.NONE,
-        lock=LockPolicy(attempts=2),
+        lock_policy=LockPolicy(attempts=2),
         force=True,
     )
     batch = options.batch_options(variant, Roots("o", "r", "m"), limit=7)
     assert (batch.commit, batch.pair, batch.workers) == told
     assert (batch.out_dir, batch.runs_dir, batch.metrics) == ("o", "r", "m")
     assert batch.selection == Selection(("t*",), "2026-01-01", "2026-12-31", 7)
-    assert (batch.keys, batch.durability, batch.lock, batch.force) == (
+    assert (batch.keys, batch.durability, batch.lock_policy, batch.force) == (
         options.keys,
         options.durability,
-        options.lock,
+        options.lock_policy,
         True,
     )
     assert not batch.resume
@@ -84,14 +84,14 @@ def test_each_has_its_turn_once_a_round_and_not_always_behind_the_same_one() -> 
 @pytest.mark.parametrize(
     ("wrong", "complaint"),
     [
-        ({"modes": ("paired", "fast")}, "no mode 'fast'"),
+        ({"modes": ("paired", "fast")}, "modes must be .*'grouped', not .*'fast'"),
         ({"modes": ()}, "at least one mode"),
         ({"workers": ()}, "at least one number of workers"),
         ({"workers": (2, 0)}, "at least one worker is needed, not 0"),
         ({"rounds": 0}, "at least one round"),
         ({"warmup": -1}, "cannot be negative: -1"),
-        ({"max_time": 0}, "some time"),
-        ({"max_time": float("nan")}, "some time"),
+        ({"max_time_seconds": 0}, "some time"),
+        ({"max_time_seconds": float("nan")}, "a finite number"),
         ({"durability": "eternal"}, "eternal"),
     ],
 )

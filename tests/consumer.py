@@ -38,8 +38,8 @@ def persist(folder: Path, sources: list[str]) -> int:
         workers=2,
         durability=Durability.FILE,
         selection=Selection(tasks=("billing-*",)),
-        failures=FailurePolicy(limit=5, percent=True),
-        retries=RetryPolicy(rounds=2),
+        failure_policy=FailurePolicy(limit=5, percent=True),
+        retry_policy=RetryPolicy(rounds=2),
     )
     try:
         preview: Preview = preview_batch(sources, options)

@@ -52,7 +52,7 @@ class Place:
         self.cache = Path(self.layout.history_cache("t"))
 
     def record(self, *runs: Run, **options: Any) -> list[Side]:
-        options = {"lock": LockPolicy(attempts=1), "durability": Durability.NONE, **options}
+        options = {"lock_policy": LockPolicy(attempts=1), "durability": Durability.NONE, **options}
         return TaskStateStore(self.layout.out_dir, self.layout.runs_dir, **options).record_runs(runs)
 
     def write(self, data: bytes) -> None:

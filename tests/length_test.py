@@ -47,12 +47,14 @@ def snapshot(root: Path, task: str = "t") -> Path:
 
 
 def store(root: Path, limit: int | None) -> TaskStateStore:
-    return TaskStateStore(str(root / "out"), str(root / "runs"), durability=Durability.NONE, max_size=limit)
+    return TaskStateStore(
+        str(root / "out"), str(root / "runs"), durability=Durability.NONE, max_snapshot_units=limit
+    )
 
 
 def audit(root: Path, limit: int | None) -> tuple[int, dict[str, str]]:
     """The exit code, and the findings' details."""
-    options = AuditOptions(str(root / "out"), str(root / "runs"), pause=0.0, max_snapshot_size=limit)
+    options = AuditOptions(str(root / "out"), str(root / "runs"), pause_seconds=0.0, max_snapshot_units=limit)
     details: dict[str, str] = {}
     report = audit_root(options, found=lambda finding: details.update({finding.kind.value: finding.detail}))
     return report.exit_code, details
@@ -122,7 +124,7 @@ def test_the_snapshot_side_fails_and_manifests_are_written(tmp_path: Path, worke
         str(tmp_path / "runs"),
         workers=workers,
         pool_runs=0,
-        max_snapshot_size=1000,
+        max_snapshot_units=1000,
         durability=Durability.NONE,
     )
     report = run_batch([str(source)], options)
@@ -158,13 +160,13 @@ def test_the_option_decides_otherwise(tmp_path: Path, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize("limit", [0, -1])
 def test_a_limit_that_no_snapshot_can_keep_is_refused(limit: int) -> None:
     with pytest.raises(UsageError, match="some length"):
-        BatchOptions(max_snapshot_size=limit)
+        BatchOptions(max_snapshot_units=limit)
     with pytest.raises(UsageError, match="some length"):
-        AuditOptions(max_snapshot_size=limit)
+        AuditOptions(max_snapshot_units=limit)
 
 
 def test_by_default_the_limit_is_what_node_can_read() -> None:
-    assert BatchOptions().max_snapshot_size == AuditOptions().max_snapshot_size == NODE_LIMIT
+    assert BatchOptions().max_snapshot_units == AuditOptions().max_snapshot_units == NODE_LIMIT
 
 
 @pytest.mark.parametrize("letter", SPELLINGS)
@@ -194,8 +196,10 @@ def test_repair_writes_no_snapshot_that_is_too_long(tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
 
     def repaired(limit: int | None) -> list[str]:
-        look = AuditOptions(str(tmp_path / "out"), str(tmp_path / "runs"), pause=0.0, max_snapshot_size=limit)
-        report = repair_root(RepairOptions(look, durability=Durability.NONE), dry=False)
+        look = AuditOptions(
+            str(tmp_path / "out"), str(tmp_path / "runs"), pause_seconds=0.0, max_snapshot_units=limit
+        )
+        report = repair_root(RepairOptions(look, durability=Durability.NONE), dry_run=False)
         return [failure.type for failure in report.failures.values()]
 
     assert repaired(1000) == ["SnapshotTooLongError"]

@@ -22,7 +22,7 @@ from batchpersist.locking.locks import TaskLock, holder
 from batchpersist.options import LockPolicy
 
 ONCE = LockPolicy(attempts=1)
-PATIENT = LockPolicy(attempts=5000, first_delay=0.001, max_delay=0.004)
+PATIENT = LockPolicy(attempts=5000, first_delay_seconds=0.001, max_delay_seconds=0.004)
 ORCHESTRATOR = Path(__file__).with_name("orchestrator_lock.mjs")
 
 
@@ -95,7 +95,7 @@ def test_an_uncontended_lock_never_sleeps(layout: Layout, monkeypatch: pytest.Mo
         (LockPolicy(), [0.1, 0.2, 0.4, 0.8]),
         (LockPolicy(attempts=8), [0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]),
         (LockPolicy(attempts=1), []),
-        (LockPolicy(attempts=3, first_delay=2.0), [1.0, 1.0]),
+        (LockPolicy(attempts=3, first_delay_seconds=2.0), [1.0, 1.0]),
     ],
 )
 def test_attempts_and_delays_are_the_policy_s(

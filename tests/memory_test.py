@@ -38,7 +38,7 @@ def write_lines(path: Path, *runs: dict[str, Any]) -> Path:
 
 def options(root: Path, limit: int = SMALLEST, workers: int = 2) -> BatchOptions:
     return BatchOptions(
-        out_dir=str(root / "out"), runs_dir=str(root / "runs"), max_memory=limit, workers=workers
+        out_dir=str(root / "out"), runs_dir=str(root / "runs"), max_memory_bytes=limit, workers=workers
     )
 
 

@@ -1,27 +1,97 @@
-"""The help of a command with many options shows them by section, each of them once."""
+"""The options: which values are accepted, and how they are shown."""
 
 from __future__ import annotations
 
-import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
 
-from click.testing import CliRunner
+import pytest
 
-from batchpersist.cli.main import cli
+from batchpersist import (
+    AuditOptions,
+    BatchOptions,
+    CompareOptions,
+    Durability,
+    FailurePolicy,
+    LockPolicy,
+    Partition,
+    RepairOptions,
+    RetryPolicy,
+    Selection,
+    UsageError,
+)
 
 
-def test_the_help_lists_each_option_once_below_its_heading() -> None:
-    result = CliRunner().invoke(cli, ["run", "--help"])
-    headings = re.findall(r"^(\w.*):$", result.stdout, re.MULTILINE)
-    assert headings == [
-        "Where it goes",
-        "What is read",
-        "How it is done",
-        "The batch",
-        "As a nightly job",
-        "What is shown",
-        "Options",
-    ]
-    listed = re.findall(r"^  (?:-\w, )?(--[\w-]+)", result.stdout, re.MULTILINE)
-    command = cli.get_command(cli.make_context("batchpersist", ["run", "x"]), "run")  # type: ignore[attr-defined]
-    declared = [max(param.opts, key=len) for param in command.params if param.param_type_name == "option"]
-    assert sorted(listed) == sorted({*declared, "--help"} - {"--pool-threshold"})
+@pytest.mark.parametrize(
+    ("kind", "wrong", "complaint"),
+    [
+        (BatchOptions, {"workers": "2"}, "workers must be a whole number, not '2'"),
+        (BatchOptions, {"workers": True}, "workers must be a whole number, not True"),
+        (BatchOptions, {"workers": 2.0}, "workers must be a whole number, not 2.0"),
+        (BatchOptions, {"out_dir": None}, "out_dir must be text, not None"),
+        (BatchOptions, {"metrics": b"m.json"}, "metrics must be text or None, not b'm.json'"),
+        (BatchOptions, {"force": 1}, "force must be True or False, not 1"),
+        (BatchOptions, {"commit": "both"}, "commit must be 'task' or 'run', not 'both'"),
+        (BatchOptions, {"durability": "much"}, "durability must be 'none' or 'batch' or 'file', not 'much'"),
+        (BatchOptions, {"lock_policy": 5}, "lock_policy must be of the type LockPolicy, not 5"),
+        (BatchOptions, {"partition": "1/2"}, "partition must be of the type Partition or None, not '1/2'"),
+        (
+            BatchOptions,
+            {"max_duration_seconds": "1h"},
+            "max_duration_seconds must be a finite number or None",
+        ),
+        (BatchOptions, {"max_memory_bytes": "2G"}, "max_memory_bytes must be a whole number or None"),
+        (LockPolicy, {"attempts": None}, "attempts must be a whole number"),
+        (RetryPolicy, {"rounds": 1.5}, "rounds must be a whole number"),
+        (FailurePolicy, {"limit": "5%"}, "limit must be a finite number or None, not '5%'"),
+        (Selection, {"tasks": "billing"}, "tasks must be a sequence, each text, not 'billing'"),
+        (Selection, {"since": 2026}, "since must be text or None, not 2026"),
+        (Partition, {"number": "1", "of": 2}, "number must be a whole number, not '1'"),
+        (AuditOptions, {"pause_seconds": "2"}, "pause_seconds must be a finite number"),
+        (RepairOptions, {"prefer": "newest"}, "prefer must be 'manifest' or 'snapshot' or 'summary' or None"),
+        (RepairOptions, {"audit": "out"}, "audit must be of the type AuditOptions"),
+        (CompareOptions, {"workers": 2}, "workers must be a sequence, each a whole number, not 2"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_by_name(
+    kind: type[Any], wrong: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        kind(**wrong)
+    assert complaint in str(caught.value)
+
+
+def test_what_means_the_same_is_converted() -> None:
+    options = BatchOptions(Path("o"), Path("r"), durability="none", wait_seconds=2)  # type: ignore[arg-type]
+    assert (options.out_dir, options.runs_dir, options.durability) == ("o", "r", Durability.NONE)
+    assert Selection(tasks=["a*"]).tasks == ("a*",)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("options", "shown"),
+    [
+        (BatchOptions(), "BatchOptions()"),
+        (
+            BatchOptions("x", workers=4, lock_policy=LockPolicy(attempts=1), partition=Partition(1, 8)),
+            "BatchOptions(out_dir='x', partition=Partition(number=1, of=8), workers=4, "
+            "lock_policy=LockPolicy(attempts=1))",
+        ),
+        (BatchOptions(selection=Selection(limit=3)), "BatchOptions(selection=Selection(limit=3))"),
+        (AuditOptions("/o", "/r"), "AuditOptions(out_dir='/o', runs_dir='/r')"),
+        (RetryPolicy(rounds=0), "RetryPolicy(rounds=0)"),
+        (FailurePolicy.parse("5%"), "FailurePolicy(limit=5.0, percent=True)"),
+        (CompareOptions(rounds=2), "CompareOptions(rounds=2)"),
+    ],
+)
+def test_the_repr_shows_what_differs_from_the_defaults(options: object, shown: str) -> None:
+    assert repr(options) == shown
+
+
+def test_they_import_nothing_of_what_they_configure() -> None:
+    program = "import sys, batchpersist.options; print(*sys.modules)"
+    found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    leaves = {"options", "errors", "memory", "models", "moments", "stamps"}
+    loaded = {name.partition(".") for name in found.stdout.split()}
+    assert {module for package, _, module in loaded if package == "batchpersist"} <= leaves | {""}

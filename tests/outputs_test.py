@@ -184,7 +184,7 @@ def test_what_stood_there_stands_after_an_exception() -> None:
 
 def test_shards_share_a_device_but_no_file() -> None:
     def options(path: str) -> BatchOptions:
-        return BatchOptions(metrics=path, outcomes=path, prometheus_textfile=path, shard=Partition(1, 2))
+        return BatchOptions(metrics=path, outcomes=path, prometheus_textfile=path, partition=Partition(1, 2))
 
     shared, apart = options("/dev/null"), options("m.csv")
     assert {metrics_path(shared), outcomes_path(shared), textfile_path(shared)} == {"/dev/null"}

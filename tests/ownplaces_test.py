@@ -115,8 +115,8 @@ def test_each_file_that_a_batch_is_told_to_write_is_in_the_way(tmp_path: Path) -
 
 
 def test_the_files_of_other_shards_are_in_the_way_as_well(tmp_path: Path) -> None:
-    metrics, _ = batch(tmp_path, "metrics-1-of-2.json", "metrics-2-of-2.json", shard=Partition(1, 2))
-    other, _ = batch(tmp_path, "metrics-1-of-2.json", "metrics-2-of-2.json", shard=Partition(2, 2))
+    metrics, _ = batch(tmp_path, "metrics-1-of-2.json", "metrics-2-of-2.json", partition=Partition(1, 2))
+    other, _ = batch(tmp_path, "metrics-1-of-2.json", "metrics-2-of-2.json", partition=Partition(2, 2))
     assert metrics["counts"]["invalid"] + other["counts"]["invalid"] == 2
     assert metrics["counts"]["persisted"] + other["counts"]["persisted"] == 0
 
@@ -124,5 +124,5 @@ def test_the_files_of_other_shards_are_in_the_way_as_well(tmp_path: Path) -> Non
 def test_audit_looks_at_a_task_of_that_name(tmp_path: Path) -> None:
     batch(tmp_path, "metrics.json", metrics=str(tmp_path / "m.json"))
     (tmp_path / "runs" / "metrics.json" / "run-0" / "manifest.json").unlink()
-    report = audit_root(AuditOptions(str(tmp_path / "out"), str(tmp_path / "runs"), pause=0.0))
+    report = audit_root(AuditOptions(str(tmp_path / "out"), str(tmp_path / "runs"), pause_seconds=0.0))
     assert (report.exit_code, report.runs) == (5, 1)

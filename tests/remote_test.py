@@ -43,7 +43,9 @@ class Remote:
 
     def settle(self, *, sweep: bool = False, version: str = __version__) -> ShardOutcome:
         job = make_job(self._rows, Shard(0, Work.PAIR, 0, len(RUNS), 0), sweep=sweep)
-        options = PersistOptions(self.layout.out_dir, self.layout.runs_dir, "", lock=LockPolicy(attempts=1))
+        options = PersistOptions(
+            self.layout.out_dir, self.layout.runs_dir, "", lock_policy=LockPolicy(attempts=1)
+        )
         return settle_remotely(job, options, str(self.calls), version)
 
     def leave_lock(self, pid: int, host: str = socket.gethostname()) -> Path:
@@ -180,7 +182,7 @@ def test_many_threads_of_one_worker_write_what_one_would(tmp_path: Path) -> None
 
 
 def test_a_run_timeout_needs_workers_that_can_be_killed(tmp_path: Path) -> None:
-    options = BatchOptions(out_dir=str(tmp_path / "o"), runs_dir=str(tmp_path / "r"), run_timeout=5.0)
+    options = BatchOptions(out_dir=str(tmp_path / "o"), runs_dir=str(tmp_path / "r"), run_timeout_seconds=5.0)
     with pytest.raises(UsageError, match="run timeout"):
         run_batch([str(tmp_path)], options, executor=Threads(1))
     assert not (tmp_path / "r").exists()

@@ -33,12 +33,12 @@ STEPS = st.lists(
 
 
 def options(tree: Tree, prefer: Prefer | None = None, **how: object) -> RepairOptions:
-    audit = AuditOptions(str(tree.out), str(tree.runs), **{"pause": 0.0, **how})  # type: ignore[arg-type]
-    return RepairOptions(audit, prefer, Durability.NONE)
+    audit = AuditOptions(str(tree.out), str(tree.runs), **{"pause_seconds": 0.0, **how})  # type: ignore[arg-type]
+    return RepairOptions(audit, prefer, durability=Durability.NONE)
 
 
 def repair(tree: Tree, prefer: Prefer | None = None, **how: object) -> RepairReport:
-    return repair_root(options(tree, prefer, **how), dry=False)
+    return repair_root(options(tree, prefer, **how), dry_run=False)
 
 
 @settings(max_examples=100, deadline=None)
@@ -407,7 +407,10 @@ def test_what_an_interrupted_repair_replaced_is_kept_until_its_work_is_done(tree
         tree.manifest(task, f"{task}-0").write_text(stringify(a_run(task, 0, notes="other")))
     seen: list[Finding] = []
     half = repair_root(
-        options(tree, "snapshot"), dry=False, found=lambda f, _: seen.append(f), stop=lambda: len(seen) > 0
+        options(tree, "snapshot"),
+        dry_run=False,
+        found=lambda f, _: seen.append(f),
+        stop=lambda: len(seen) > 0,
     )
     assert half.interrupted
     assert len(kept(half)) == 1
@@ -437,7 +440,9 @@ def test_a_locked_task_is_left_and_the_others_are_repaired(tree: Tree) -> None:
         tree.snapshot(task).unlink()
     with TaskLock(tree_layout(tree), "mail"):
         report = repair_root(
-            replace(options(tree), lock=LockPolicy(attempts=1)), dry=False, watch=lambda _event: None
+            replace(options(tree), lock_policy=LockPolicy(attempts=1)),
+            dry_run=False,
+            watch=lambda _event: None,
         )
     assert report.exit_code == 3
     assert {task: failure.type for task, failure in report.failures.items()} == {"mail": "TaskStateLockError"}
@@ -479,7 +484,7 @@ def test_a_worker_that_dies_costs_no_repair(tree: Tree, monkeypatch: pytest.Monk
         tree.snapshot(f"task-{number}").unlink()
     killed: list[int] = []
     report = repair_root(
-        options(tree, workers=2, pool_runs=0), dry=False, watch=lambda _event: kill_one_worker(killed)
+        options(tree, workers=2, pool_runs=0), dry_run=False, watch=lambda _event: kill_one_worker(killed)
     )
     assert killed
     assert (report.exit_code, report.failures) == (0, {})

@@ -40,7 +40,7 @@ def source(tmp_path: Path) -> Path:
 
 
 def options(root: Path, **more: Any) -> BatchOptions:
-    more = {"failures": WATCHED, **more}
+    more = {"failure_policy": WATCHED, **more}
     return BatchOptions(out_dir=str(root / "out"), runs_dir=str(root / "runs"), **more)
 
 

@@ -24,7 +24,7 @@ from batchpersist.scheduling.retries import delay_before, is_passing
 from batchpersist.settling import group, manifest
 
 RUNS = [run(f"task-{n % 4}", n) for n in range(40)]
-SOON = {"first_delay": 0.0}
+SOON = {"first_delay_seconds": 0.0}
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def source(tmp_path: Path) -> str:
 
 
 def options(root: Path, **more: Any) -> BatchOptions:
-    more = {"lock": LockPolicy(attempts=1), "retries": RetryPolicy(rounds=1, **SOON), **more}
+    more = {"lock_policy": LockPolicy(attempts=1), "retry_policy": RetryPolicy(rounds=1, **SOON), **more}
     return BatchOptions(out_dir=str(root / "out"), runs_dir=str(root / "runs"), **more)
 
 
@@ -71,7 +71,7 @@ def test_an_error_that_passes_costs_nobody_a_run(
 def test_what_fails_again_is_told_once(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, errno.EIO, times=10)
     seen: list[Event] = []
-    report = run_batch([source], options(tmp_path, retries=RetryPolicy(3, 0.0)), watch=seen.append)
+    report = run_batch([source], options(tmp_path, retry_policy=RetryPolicy(3, 0.0)), watch=seen.append)
     assert (report.exit_code, report.metrics["counts"]["manifest_failed"]) == (3, 1)
     assert report.metrics["counts"]["persisted"] == len(RUNS) - 1
     assert [event.run_id for event in seen if isinstance(event, RunFailure)] == ["run-7"]
@@ -83,7 +83,7 @@ def test_what_will_not_pass_is_not_tried_again(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch, code: int, rounds: int
 ) -> None:
     failing(monkeypatch, code, times=1)
-    report = run_batch([source], options(tmp_path, retries=RetryPolicy(rounds, 0.0)))
+    report = run_batch([source], options(tmp_path, retry_policy=RetryPolicy(rounds, 0.0)))
     assert (report.exit_code, report.metrics["timing"]["retried_runs"]) == (3, 0)
 
 
@@ -91,7 +91,9 @@ def test_a_full_disk_is_waited_for_where_that_is_asked_for(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, errno.ENOSPC, times=1)
-    report = run_batch([source], options(tmp_path, retries=RetryPolicy(1, 0.0, space_seconds=5.0)))
+    report = run_batch(
+        [source], options(tmp_path, retry_policy=RetryPolicy(1, 0.0, wait_for_space_seconds=5.0))
+    )
     assert (report.exit_code, report.metrics["timing"]["retried_runs"]) == (0, 1)
 
 
@@ -107,8 +109,10 @@ def test_a_disk_may_be_too_full_for_the_out_dir_itself(
         mkdir(path, *more, **named)
 
     monkeypatch.setattr(os, "mkdir", make_or_fail)
-    policy = RetryPolicy(1, 0.0, space_seconds=5.0)
-    report = run_batch([source], options(tmp_path, retries=policy, metrics=str(tmp_path / "metrics.json")))
+    policy = RetryPolicy(1, 0.0, wait_for_space_seconds=5.0)
+    report = run_batch(
+        [source], options(tmp_path, retry_policy=policy, metrics=str(tmp_path / "metrics.json"))
+    )
     assert (report.exit_code, report.metrics["timing"]["retried_runs"]) == (0, len(RUNS))
 
 
@@ -196,7 +200,7 @@ def test_what_a_round_left_since_the_batch_had_to_stop_is_told(
     seen: list[Event] = []
     report = run_batch(
         [source],
-        options(tmp_path, retries=RetryPolicy(2, 0.0)),
+        options(tmp_path, retry_policy=RetryPolicy(2, 0.0)),
         watch=seen.append,
         stop=lambda: any(path.exists() for path in manifests),
     )
@@ -214,7 +218,7 @@ def test_a_batch_that_is_to_stop_does_not_wait_for_another_round(
     seen: list[Event] = []
     report = run_batch(
         [source],
-        options(tmp_path, retries=RetryPolicy(1, first_delay=1e9, max_delay=1e9)),
+        options(tmp_path, retry_policy=RetryPolicy(1, first_delay_seconds=1e9, max_delay_seconds=1e9)),
         watch=seen.append,
         stop=(tmp_path / "runs/task-3").exists,
     )
@@ -224,7 +228,7 @@ def test_a_batch_that_is_to_stop_does_not_wait_for_another_round(
 
 
 def test_delays_are_drawn_from_zero_up_to_a_bound_that_grows() -> None:
-    policy = RetryPolicy(first_delay=1.0, max_delay=3.0)
+    policy = RetryPolicy(first_delay_seconds=1.0, max_delay_seconds=3.0)
     drawn: Sequence[list[float]] = [[delay_before(number, policy) for _ in range(200)] for number in range(4)]
     assert all(
         0.0 <= delay <= bound for delays, bound in zip(drawn, (1, 2, 3, 3), strict=True) for delay in delays

@@ -93,7 +93,7 @@ def test_runs_that_failed_are_settled_again_and_no_others(folder: Path) -> None:
 def test_locked_ones_are_told_from_those_that_failed() -> None:
     write("a.jsonl", *(run(f"task-{n % 3}", n) for n in range(9)))
     broken = break_task("task-0")
-    hasty = {"lock": LockPolicy(attempts=1), "retries": RetryPolicy(rounds=0)}
+    hasty = {"lock_policy": LockPolicy(attempts=1), "retry_policy": RetryPolicy(rounds=0)}
     with TaskLock(ROOT, "task-1"):
         first = run_batch(["a.jsonl"], BatchOptions(**hasty)).metrics["batch_id"]
     broken.unlink()
@@ -187,7 +187,7 @@ def test_of_several_versions_the_last_one_counts_wherever_it_is() -> None:
 def test_a_shard_s_runs_are_retried_as_that_shard_s() -> None:
     write("a.jsonl", *(run(f"task-{n}", n) for n in range(8)), "no json")
     broken = [break_task(f"task-{n}") for n in range(8)]
-    shard = BatchOptions(shard=Partition(1, 2))
+    shard = BatchOptions(partition=Partition(1, 2))
     first = run_batch(["a.jsonl"], shard)
     assert 0 < first.metrics["counts"]["failed"] < 8
     for path in broken:
@@ -256,7 +256,7 @@ def test_an_interrupted_retry_is_continued_by_a_retry() -> None:
     shutil.rmtree("out")
     watched = FailurePolicy(limit=100, percent=True)  # makes for many small shards
     calls = iter(range(10**9))
-    cut = retry_batch(options=BatchOptions(failures=watched), stop=lambda: next(calls) > 4)
+    cut = retry_batch(options=BatchOptions(failure_policy=watched), stop=lambda: next(calls) > 4)
     assert cut is not None
     assert cut.state == "interrupted"
     assert 0 < cut.metrics["counts"]["persisted"] < 400

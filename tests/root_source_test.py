@@ -338,7 +338,7 @@ def test_a_run_that_completes_later_is_persisted_then(root: Path) -> None:
 def test_an_interrupted_batch_of_a_root_is_resumed(root: Path) -> None:
     for number in range(300):
         put(root / f"0102-beta/cli/r{number}/run-summary.json", text(run(taskId=f"t{number}")))
-    watched = options(failures=FailurePolicy(limit=100))  # makes for many small shards
+    watched = options(failure_policy=FailurePolicy(limit=100))  # makes for many small shards
     calls = iter(range(10**9))
     first = run_batch([".runs"], watched, stop=lambda: next(calls) > 6)
     assert first.state == "interrupted"
@@ -352,7 +352,7 @@ def test_an_interrupted_batch_of_a_root_is_resumed(root: Path) -> None:
 
 def test_shards_of_a_root_do_together_what_one_batch_does(root: Path) -> None:
     for number in (1, 2):
-        run_batch([".runs"], options(shard=Partition(number, 2)))
+        run_batch([".runs"], options(partition=Partition(number, 2)))
     merged = merge_parts([read_part(str(path)) for path in Path("elsewhere/out").glob("metrics*.json")])
     assert (merged["counts"]["persisted"], merged["passed_over"]["incomplete"]) == (4, 1)
     run_batch([".runs"], options("whole"))

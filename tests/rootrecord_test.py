@@ -103,7 +103,7 @@ def test_the_library_refuses_other_keys_too(written: None) -> None:
     for call in calls:
         with pytest.raises(UsageError, match=BOTH_NAMED):
             call()
-    assert audit_root(AuditOptions(keys=OTHER, pause=0)).exit_code == 0
+    assert audit_root(AuditOptions(keys=OTHER, pause_seconds=0)).exit_code == 0
 
 
 def test_a_batch_that_persists_nothing_leaves_the_keys_open() -> None:

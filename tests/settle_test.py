@@ -36,7 +36,7 @@ def options(tmp_path: Path) -> PersistOptions:
         out_dir=str(tmp_path / "out"),
         runs_dir=str(tmp_path / "runs"),
         spool=str(tmp_path),
-        lock=LockPolicy(attempts=1),
+        lock_policy=LockPolicy(attempts=1),
     )
 
 
@@ -155,9 +155,9 @@ def test_the_phases_are_told_apart(tmp_path: Path, options: PersistOptions) -> N
 
 @pytest.mark.parametrize("pair", ["concurrent", "sequential"])
 def test_waiting_for_a_lock_is_a_phase(tmp_path: Path, options: PersistOptions, pair: str) -> None:
-    lock = LockPolicy(attempts=2, first_delay=0.3)
+    lock = LockPolicy(attempts=2, first_delay_seconds=0.3)
     with TaskLock(Layout(options.out_dir, options.runs_dir), "a"):
-        outcome = settle_all(tmp_path, RUNS[:1], options, lock=lock, pair=pair)
+        outcome = settle_all(tmp_path, RUNS[:1], options, lock_policy=lock, pair=pair)
     assert snapshot_sides(outcome) == [Side.LOCKED]
     assert outcome.phases["lock_wait"] >= 0.3
 
@@ -236,7 +236,7 @@ def test_locked_tasks_are_waited_for_together_and_the_free_ones_not_at_all(
 
     monkeypatch.setattr("batchpersist.settling.snapshotside.time.sleep", sleep)
     runs = [run("a", 1), run("b", 2), run("c", 3)]
-    outcome = settle_all(tmp_path, runs, options, lock=LockPolicy())
+    outcome = settle_all(tmp_path, runs, options, lock_policy=LockPolicy())
     assert snapshot_sides(outcome) == [Side.LOCKED, PERSISTED, PERSISTED]
     assert slept == [0.1, 0.2, 0.4, 0.8]
 

@@ -58,7 +58,7 @@ def source(tmp_path: Path) -> Path:
 
 def options(root: Path, number: int | None = None, **more: Any) -> BatchOptions:
     shard = Partition(number, more.pop("of", N)) if number else None
-    return BatchOptions(out_dir=str(root / "out"), runs_dir=str(root / "runs"), shard=shard, **more)
+    return BatchOptions(out_dir=str(root / "out"), runs_dir=str(root / "runs"), partition=shard, **more)
 
 
 def shards(root: Path, source: Path, **more: Any) -> list[BatchReport]:
@@ -172,8 +172,8 @@ def test_the_next_night_each_knows_what_it_did(tmp_path: Path, source: Path) -> 
 def test_the_policy_s_percentage_is_of_its_own_runs(tmp_path: Path, source: Path) -> None:
     """2 invalid lines are below 2% of all 152, but above it of a shard's."""
     policy = FailurePolicy(limit=2.0, percent=True)
-    assert run_batch([str(source)], options(tmp_path / "whole", failures=policy)).exit_code == 3
-    assert {report.exit_code for report in shards(tmp_path / "shards", source, failures=policy)} == {4}
+    assert run_batch([str(source)], options(tmp_path / "whole", failure_policy=policy)).exit_code == 3
+    assert {report.exit_code for report in shards(tmp_path / "shards", source, failure_policy=policy)} == {4}
 
 
 def test_a_shard_is_continued_by_its_own_command(tmp_path: Path, source: Path) -> None:

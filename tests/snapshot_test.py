@@ -61,7 +61,7 @@ class Place:
         self.layout = Layout(str(root / "out"), str(root / "runs"))
 
     def store(self, **options: Any) -> TaskStateStore:
-        options = {"durability": Durability.NONE, "lock": LockPolicy(attempts=1), **options}
+        options = {"durability": Durability.NONE, "lock_policy": LockPolicy(attempts=1), **options}
         return TaskStateStore(self.layout.out_dir, self.layout.runs_dir, **options)
 
     def write(self, name: str, data: bytes) -> None:

@@ -60,7 +60,7 @@ def _look_again(
     held: list[TaskLook], again: LookAgain, options: AuditOptions, stop: Callable[[], bool]
 ) -> Iterator[TaskLook]:
     if held and not stop():
-        time.sleep(options.pause)
+        time.sleep(options.pause_seconds)
     deadline = time.monotonic() + LOCK_PATIENCE
     while held and not stop():
         patient = time.monotonic() < deadline

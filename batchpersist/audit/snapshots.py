@@ -47,7 +47,7 @@ class Snapshot:
             self.path = layout.legacy_state(task_id)  # not ours to judge
         elif self.history is not None:
             self.findings += self._judge(self.history)
-            self.findings += self._judge_length(baseline, options.max_snapshot_size)
+            self.findings += self._judge_length(baseline, options.max_snapshot_units)
 
     def _found(self, kind: Kind, detail: str = "") -> None:
         self.findings.append(Finding(kind, self._task_id, "", self.path, detail))

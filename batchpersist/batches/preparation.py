@@ -55,30 +55,30 @@ def check_places(options: BatchOptions, sources: Sequence[str] = ()) -> None:
 
 def layout_of(options: BatchOptions) -> Layout:
     """The two roots, and which partition of their tasks the batch works on."""
-    shard = options.shard.name if options.shard else ""
+    shard = options.partition.name if options.partition else ""
     return Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir), shard)
 
 
 def metrics_path(options: BatchOptions) -> str:
     """Where the metrics go."""
-    return _for_shard(_metrics(options), options.shard)
+    return _for_shard(_metrics(options), options.partition)
 
 
 def outcomes_path(options: BatchOptions) -> str | None:
     """Where the outcome table goes; None: nowhere."""
-    return None if options.outcomes is None else _for_shard(options.outcomes, options.shard)
+    return None if options.outcomes is None else _for_shard(options.outcomes, options.partition)
 
 
 def textfile_path(options: BatchOptions) -> str | None:
     """Where the figures for the monitoring go; None: nowhere."""
     textfile = options.prometheus_textfile
-    return None if textfile is None else _for_shard(textfile, options.shard)
+    return None if textfile is None else _for_shard(textfile, options.partition)
 
 
 def own_paths(options: BatchOptions) -> list[str]:
     """The files that this batch and those of the other partitions write for themselves."""
     files = list(filter(None, (_metrics(options), options.outcomes, options.prometheus_textfile)))
-    of = options.shard.of if options.shard else 0
+    of = options.partition.of if options.partition else 0
     shards = [Partition(number, of) for number in range(1, of + 1)]
     return [_for_shard(path, each) for path in files for each in (None, *shards)]
 
@@ -100,7 +100,7 @@ def _for_shard(path: str, shard: Partition | None) -> str:
 
 def memory_bound(options: BatchOptions) -> MemoryBound:
     """The bound for each process of the batch; it has to do for everything where there is but one."""
-    return MemoryBound(options.max_memory, in_one_process=options.workers == 1)
+    return MemoryBound(options.max_memory_bytes, in_one_process=options.workers == 1)
 
 
 def keeps_cache(options: BatchOptions) -> bool:
@@ -128,11 +128,11 @@ def persist_options(
         durability=options.durability,
         commit=options.commit,
         pair=options.pair,
-        lock=options.lock,
+        lock_policy=options.lock_policy,
         force=options.force,
         cache=reads_cache(options),
         memory=memory_bound(options),
-        max_snapshot_size=options.max_snapshot_size,
+        max_snapshot_units=options.max_snapshot_units,
         sweep=sweep,
         beats=beats,
         take_stamps=keeps_cache(options),
@@ -155,26 +155,26 @@ def config_of(options: BatchOptions, sources: Sequence[str]) -> dict[str, Any]:
         "since": options.selection.since,
         "until": options.selection.until,
         "limit": options.selection.limit,
-        "shard": str(options.shard) if options.shard else None,
+        "shard": str(options.partition) if options.partition else None,
         "workers": options.workers,
         "commit": options.commit,
         "pair": options.pair,
         "durability": options.durability.value,
-        "lock_attempts": options.lock.attempts,
-        "lock_stale": options.lock.stale_seconds,
+        "lock_attempts": options.lock_policy.attempts,
+        "lock_stale": options.lock_policy.stale_seconds,
         "force": options.force,
         "cache": options.cache,
         "verify_unchanged": options.verify_unchanged,
         "fail_if_empty": options.fail_if_empty,
-        "max_failures": str(options.failures),
-        "max_duration": options.max_duration,
-        "max_memory": options.max_memory,
-        "max_snapshot_size": options.max_snapshot_size,
-        "run_timeout": options.run_timeout,
-        "retries": options.retries.rounds,
-        "wait_for_space": options.retries.space_seconds,
+        "max_failures": str(options.failure_policy),
+        "max_duration": options.max_duration_seconds,
+        "max_memory": options.max_memory_bytes,
+        "max_snapshot_size": options.max_snapshot_units,
+        "run_timeout": options.run_timeout_seconds,
+        "retries": options.retry_policy.rounds,
+        "wait_for_space": options.retry_policy.wait_for_space_seconds,
         "resume": options.resume,
         "retry_of": options.retry_of and asdict(options.retry_of),
         "keep_batches": options.keep_batches,
-        "wait": options.wait,
+        "wait": options.wait_seconds,
     }

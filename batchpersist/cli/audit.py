@@ -24,7 +24,7 @@ PAUSE = (
     _option(
         "--pause",
         type=click.FloatRange(min=0),
-        default=AuditOptions.pause,
+        default=AuditOptions.pause_seconds,
         show_default=True,
         metavar="SECONDS",
         help="Before the second look, which has to confirm what the first one found.",
@@ -79,9 +79,9 @@ def audit_options(given: dict[str, Any]) -> AuditOptions:
         tasks=given["tasks"],
         workers=given["workers"],
         pool_runs=given["pool_threshold"],
-        pause=given["pause"],
+        pause_seconds=given["pause"],
         stale_seconds=given["lock_stale"],
-        max_snapshot_size=given["max_snapshot_size"],
+        max_snapshot_units=given["max_snapshot_size"],
     )
 
 

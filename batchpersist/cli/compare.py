@@ -78,12 +78,13 @@ def _options(given: dict[str, Any]) -> CompareOptions:
         keys=reading.keys_of(given),
         selection=reading.selection_of(given),
         durability=Durability(given["durability"]),
-        lock=LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
+        lock_policy=LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
+        max_time_seconds=given["max_time"],
         **{
             name: given[name]
             for name in (
                 *("out_dir", "runs_dir", "scratch", "keep_scratch", "with_history", "modes", "workers"),
-                *("rounds", "warmup", "max_time", "seed", "force"),
+                *("rounds", "warmup", "seed", "force"),
             )
         },
     )

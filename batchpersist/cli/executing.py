@@ -28,7 +28,7 @@ def executing(given: dict[str, Any], options: BatchOptions) -> Iterator[tuple[Ex
             raise UsageError("--scheduler goes with --executor dask")
         yield None, options
         return
-    if options.run_timeout is not None:
+    if options.run_timeout_seconds is not None:
         raise UsageError("--run-timeout needs workers that this command can kill: --executor processes")
     require("dask", "distributed", "cryptography")
     from ..scheduling.daskcluster import dask_executor

@@ -71,12 +71,12 @@ def _repair(job: Job) -> int:
         prefer=given["prefer"],
         complete=given["complete"],
         durability=Durability(given["durability"]),
-        lock=LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
+        lock_policy=LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
     )
     with job.display() as display:
         report = repair_root(
             options,
-            dry=not given["yes"],
+            dry_run=not given["yes"],
             watch=display.show,
             found=partial(_tell, given),
             stop=job.interruption.__bool__,
@@ -96,7 +96,7 @@ def _tell(given: dict[str, Any], finding: Finding, remedy: Remedy | None) -> Non
 def _emit_summary(report: RepairReport, code: int) -> None:
     emit(
         "summary",
-        dry=report.dry,
+        dry=report.dry_run,
         found=report.findings,
         without_remedy=report.without_remedy,
         left={kind.value: count for kind, count in report.left.counts.items()},

@@ -27,7 +27,7 @@ def repair_lines(report: RepairReport) -> Iterator[str]:
     for kind in Kind:
         for remedy in (*Remedy, None):
             if count := report.found.counts[kind, remedy]:
-                yield f"{count:,} x {kind.value}: {_words(kind, remedy, report.dry)}"
+                yield f"{count:,} x {kind.value}: {_words(kind, remedy, report.dry_run)}"
                 yield from sample_lines(report.found, (kind, remedy))
     yield from _left_lines(report)
     yield _verdict(report)
@@ -57,7 +57,7 @@ def _verdict(report: RepairReport) -> str:
         if report.interrupted:
             return "Interrupted before anything was repaired."
         return "Nothing to repair." if report.runs else NOTHING_THERE
-    if report.dry:
+    if report.dry_run:
         to_do = report.findings - report.without_remedy
         does_it = " --yes does it." if to_do else ""
         found = number(report.findings, "finding")

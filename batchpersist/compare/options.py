@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple, get_args
 from ..batches.preparation import WORK, config_of
 from ..errors import UsageError
 from ..models import DEFAULT_KEYS, Durability, Keys
-from ..options import BatchOptions, LockPolicy, Selection
+from ..options import BatchOptions, LockPolicy, Options, Selection
 
 Mode = Literal["sequential", "paired", "parallel", "grouped"]
 """From the oldest to the newest; docs/compare.md says what each one does."""
@@ -68,8 +68,8 @@ class Roots(NamedTuple):
     metrics: str | None = None
 
 
-@dataclass(frozen=True)
-class CompareOptions:
+@dataclass(frozen=True, repr=False)
+class CompareOptions(Options):
     """The command's options and defaults, except for ``workers``. Relative paths are the caller's."""
 
     out_dir: str = "out"
@@ -87,21 +87,19 @@ class CompareOptions:
     """Each round measures each variant once."""
     warmup: int = 1
     """Rounds before these, which are not counted."""
-    max_time: float = 600.0
-    """Seconds that the whole comparison may take. It decides how many runs are measured."""
+    max_time_seconds: float = 600.0
+    """For the whole comparison. It decides how many runs are measured."""
     seed: int = 0
     """Of the resampling: equal figures give equal intervals."""
     keys: Keys = DEFAULT_KEYS
     selection: Selection = field(default_factory=Selection)
     durability: Durability = Durability.BATCH
-    lock: LockPolicy = field(default_factory=LockPolicy)
+    lock_policy: LockPolicy = field(default_factory=LockPolicy)
     force: bool = False
 
     def __post_init__(self) -> None:
         """Raises UsageError for options that cannot be carried out."""
-        unknown = [mode for mode in self.modes if mode not in MODES]
-        if unknown:
-            raise UsageError(f"there is no mode {unknown[0]!r}; there are {', '.join(MODES)}")
+        super().__post_init__()
         for name, values in (("mode", self.modes), ("number of workers", self.workers)):
             if not values:
                 raise UsageError(f"at least one {name} is needed")
@@ -111,9 +109,8 @@ class CompareOptions:
             raise UsageError(f"at least one round is needed, not {self.rounds}")
         if self.warmup < 0:
             raise UsageError(f"the number of warm-up rounds cannot be negative: {self.warmup}")
-        if not self.max_time > 0:
-            raise UsageError(f"a comparison needs some time, not {self.max_time:g} seconds")
-        self.batch_options(self.questions[0].variants[0], Roots(self.out_dir, self.runs_dir), limit=None)
+        if not self.max_time_seconds > 0:
+            raise UsageError(f"a comparison needs some time, not {self.max_time_seconds:g} seconds")
 
     @property
     def questions(self) -> list[Question]:
@@ -152,7 +149,7 @@ class CompareOptions:
             commit=variant.commit,
             pair=variant.pair,
             durability=self.durability,
-            lock=self.lock,
+            lock_policy=self.lock_policy,
             force=self.force,
             resume=False,
         )
@@ -170,6 +167,6 @@ class CompareOptions:
             "rounds": self.rounds,
             "warmup": self.warmup,
             "seed": self.seed,
-            "max_time": self.max_time,
+            "max_time": self.max_time_seconds,
         }
         return {name: shared[name] for name in _SHARED} | own

@@ -158,7 +158,7 @@ class _Bench:
 
     def left(self) -> float:
         """Seconds until no batch may go on."""
-        return self.options.max_time * _MARGIN - (perf_counter() - self._started)
+        return self.options.max_time_seconds * _MARGIN - (perf_counter() - self._started)
 
     def _check_stop(self) -> None:
         if self._stop():
@@ -176,7 +176,7 @@ class _Bench:
         except ComparisonStoppedError:
             if self._stop():
                 raise
-            limit = duration(self.options.max_time)
+            limit = duration(self.options.max_time_seconds)
             raise MeasurementError(f"{limit} are too short to scan the sources: allow more time") from None
         if not found.rows:
             raise UsageError("no run in the sources matches: there is nothing to compare")
@@ -246,7 +246,7 @@ class _Asking:
             sample = self._choose(share, POOL_RUNS if workers else FIRST)
             proof, reason = self._measure(sample)
         except _OutOfTimeError:
-            limit = duration(self._options.max_time)
+            limit = duration(self._options.max_time_seconds)
             raise _OutOfTimeError(f"not one round of all its variants fitted into {limit}") from None
         plan = self._found.plan(sample.rows)
         variants = figures(self._measured, self._options.seed)
@@ -318,7 +318,7 @@ class _Asking:
             self.trials[variant].append((sample.rows, median(each.wall for each in rounds)))
         if len(rounds) == self._options.rounds:
             return proof, None
-        return proof, f"more of them would not have fitted into {duration(self._options.max_time)}"
+        return proof, f"more of them would not have fitted into {duration(self._options.max_time_seconds)}"
 
     def _do(self, variant: Variant, sample: Sample, number: int, proof: Proof) -> Measurement:
         tree = self._place(variant.name)

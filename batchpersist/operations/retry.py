@@ -109,7 +109,7 @@ def _options(record: BatchRecord, given: BatchOptions, retry: RetryOf) -> BatchO
         metrics=given.metrics or _from(record, _unnamed(config.metrics, record.shard)),
         keys=Keys(config.task_key, config.run_key, config.time_key),
         selection=Selection(config.tasks, config.since, config.until),
-        shard=Partition.parse(config.shard) if config.shard else None,
+        partition=Partition.parse(config.shard) if config.shard else None,
         retry_of=retry,
     )
 

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal
 
 from ..audit import AuditOptions
-from ..errors import UsageError
 from ..models import Durability
-from ..options import LockPolicy
+from ..options import LockPolicy, Options
 
 Prefer = Literal["manifest", "snapshot", "summary"]
 
 
-@dataclass(frozen=True)
-class RepairOptions:
+@dataclass(frozen=True, repr=False)
+class RepairOptions(Options):
     """What to repair, and how. Picklable."""
 
     audit: AuditOptions = field(default_factory=AuditOptions)
@@ -24,9 +23,4 @@ class RepairOptions:
     complete: bool = False
     """Give each run on both sides the text that has most members, where others have fewer (``enriched``)."""
     durability: Durability = Durability.BATCH
-    lock: LockPolicy = field(default_factory=LockPolicy)
-
-    def __post_init__(self) -> None:
-        """Raises UsageError for what could not be carried out."""
-        if self.prefer not in (None, *get_args(Prefer)):
-            raise UsageError(f"what to prefer is {', '.join(get_args(Prefer))}, not {self.prefer!r}")
+    lock_policy: LockPolicy = field(default_factory=LockPolicy)

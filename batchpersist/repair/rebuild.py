@@ -98,7 +98,7 @@ class Rebuild:
             group.sync_data()
             if baseline.version is not None:
                 self._keeper.keep(self._target, baseline.content(), whole=history is not None)
-            with TaskLock(self._layout, self._task_id, self._options.lock):
+            with TaskLock(self._layout, self._task_id, self._options.lock_policy):
                 done = baseline.is_current() and self._publish(staged, group)
         finally:
             if staged is not None:
@@ -232,7 +232,7 @@ class Rebuild:
             return None
         make_dirs(self._layout.task_dir(self._task_id), group, follow=False)
         try:
-            chunks = limited(composition.chunks(), self._options.audit.max_snapshot_size, self._target)
+            chunks = limited(composition.chunks(), self._options.audit.max_snapshot_units, self._target)
             return stage(self._target, chunks, group, mode=baseline.mode)
         except RunsLeftOutError:  # no entry may be left out, nor a manifest that was there a moment ago
             raise next(iter(failures.values())) from None

@@ -16,7 +16,7 @@ Group = tuple[Kind, "Remedy | None"]
 class RepairReport:
     """What a repair did, or would do."""
 
-    dry: bool
+    dry_run: bool
     """Nothing was written."""
     runs: int = 0
     """Of which anything was seen."""
@@ -43,7 +43,7 @@ class RepairReport:
     @property
     def exit_code(self) -> int:
         """Done: 0, or 3 if something is left. Dry: that of an audit."""
-        if not self.dry:
+        if not self.dry_run:
             return 3 if self.left.counts or self.failures else 0
         weights: Counter[Weight] = Counter(kind.weight for kind, _ in self.found.counts)
         return 5 if weights[Weight.DIFFERENCE] else 3 if weights[Weight.UNCHECKED] else 0

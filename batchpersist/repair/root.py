@@ -33,12 +33,12 @@ Found = Callable[[Finding, "Remedy | None"], None]
 def repair_root(
     options: RepairOptions,
     *,
-    dry: bool = True,
+    dry_run: bool = True,
     watch: Callable[[Event], None] = lambda _event: None,
     found: Found = lambda _finding, _remedy: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> RepairReport:
-    """Find what differs below the two roots, as ``audit_root`` does, and unless ``dry`` repair it.
+    """Find what differs below the two roots, as ``audit_root`` does, and repair it unless ``dry_run``.
 
     No run is removed, and what is replaced is copied first (docs/audit.md). Safe beside a running
     orchestrator; may be interrupted, or killed, anywhere, and begun again. ``watch`` hears of the progress,
@@ -51,10 +51,10 @@ def repair_root(
     """
     layout = options.audit.layout
     layout.check_roots()  # before a folder for the lock is made
-    if not dry:
+    if not dry_run:
         refuse_link(layout.own_dir)
-    with nullcontext() if dry else BatchLock(layout, "a repair"):
-        return _Repair(options, RepairReport(dry), watch, found, stop).run()
+    with nullcontext() if dry_run else BatchLock(layout, "a repair"):
+        return _Repair(options, RepairReport(dry_run), watch, found, stop).run()
 
 
 class _Repair:
@@ -94,7 +94,7 @@ class _Repair:
                 report.leave(finding)
         if os.path.isdir(self._keeper.folder):
             report.folder = self._keeper.folder
-        if not report.dry and not report.interrupted:
+        if not report.dry_run and not report.interrupted:
             finish(self._layout)
         return report
 
@@ -130,7 +130,7 @@ class _Repair:
                 self._found(finding, found)
             self._runs += look.runs
             self._watch(Progress("repair", self._runs, audit.likely_runs, self._report.findings))
-            if self._report.dry:
+            if self._report.dry_run:
                 continue
             if not task_id:
                 self._left[""] = list(self._repair_roots(findings))
@@ -157,7 +157,7 @@ class _Repair:
 
     def _clear_lock(self, task_id: str) -> None:
         """To take a lock clears it, and its gate, where the protocol allows that."""
-        policy = replace(self._options.lock, stale_seconds=self._options.audit.stale_seconds)
+        policy = replace(self._options.lock_policy, stale_seconds=self._options.audit.stale_seconds)
         with suppress(ItemError, OSError):
             check_task_id(task_id)
             with TaskLock(self._layout, task_id, policy):

@@ -27,13 +27,13 @@ _POLL_SECONDS = 0.1
 
 def is_passing(failure: Failure, policy: RetryPolicy) -> bool:
     """Whether another attempt may succeed."""
-    names = PASSING + FULL if policy.space_seconds else PASSING
+    names = PASSING + FULL if policy.wait_for_space_seconds else PASSING
     return failure.type == _LOCKED or failure.message.startswith(tuple(f"[{name}]" for name in names))
 
 
 def delay_before(number: int, policy: RetryPolicy) -> float:
     """Seconds to wait before a round, counted from 0: drawn at random, doubled each time."""
-    return random.uniform(0.0, min(policy.max_delay, policy.first_delay * 2**number))
+    return random.uniform(0.0, min(policy.max_delay_seconds, policy.first_delay_seconds * 2**number))
 
 
 @dataclass
@@ -139,8 +139,8 @@ class Retrying:
     def _wait(self, number: int) -> bool:
         """Before a round; False where the batch is to stop."""
         pause = time.monotonic() + delay_before(number, self._policy)
-        full = self._policy.space_seconds and any(map(self._lacks_room, self.left))
-        deadline = time.monotonic() + self._policy.space_seconds
+        full = self._policy.wait_for_space_seconds and any(map(self._lacks_room, self.left))
+        deadline = time.monotonic() + self._policy.wait_for_space_seconds
         rows = (item.outcome.shard.start + row for item in self.left for row in item.rows)
         needed = sum(item.outcome.shard.size for item in self.left) + (self._copies(rows) if full else 0)
         while time.monotonic() < pause or (full and time.monotonic() < deadline and not self._room(needed)):

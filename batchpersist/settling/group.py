@@ -52,14 +52,14 @@ class Group:
                 options.out_dir,
                 options.runs_dir,
                 keys=options.keys,
-                lock=options.lock,
+                lock_policy=options.lock_policy,
                 durability=options.durability,
                 force=options.force,
                 cache=options.cache,
                 memory=options.memory,
-                max_size=options.max_snapshot_size,
+                max_snapshot_units=options.max_snapshot_units,
             )
-            self._sides.append(SnapshotSide(rows, refs, store, layout, options.lock, outcome))
+            self._sides.append(SnapshotSide(rows, refs, store, layout, options.lock_policy, outcome))
         if work is not Work.SNAPSHOT:
             writer = RunManifestWriter(options.runs_dir, keys=options.keys, force=options.force)
             self._sides.append(ManifestSide(rows, refs, writer, layout, outcome))

@@ -33,20 +33,22 @@ class TaskStateStore:
         runs_dir: str,
         *,
         keys: Keys = DEFAULT_KEYS,
-        lock: LockPolicy = LockPolicy(),
+        lock_policy: LockPolicy = LockPolicy(),
         durability: Durability = Durability.FILE,
         force: bool = False,
         cache: bool = True,
         memory: MemoryBound = UNBOUNDED,
-        max_size: int | None = NODE_LIMIT,
+        max_snapshot_units: int | None = NODE_LIMIT,
     ) -> None:
         """``force``: write a run's entry even where it stands already with the same text. ``cache``:
         note down below the runs-dir what is known of long snapshots, so that the next run added
         to one need not read it again. ``memory``: SnapshotError for a snapshot that does not fit.
-        ``max_size``: SnapshotError for a snapshot that would have more UTF-16 units; None: no limit. By
-        default what Node.js can read."""
+        ``max_snapshot_units``: SnapshotError for a snapshot that would have more UTF-16 units; None: no
+        limit. By default what Node.js can read."""
         layout = Layout(out_dir, runs_dir)
-        self._options = CommitOptions(layout, keys, lock, durability, force, cache, memory, max_size)
+        self._options = CommitOptions(
+            layout, keys, lock_policy, durability, force, cache, memory, max_snapshot_units
+        )
         self._reader = RunReader(keys)
 
     def record_run(self, summary: Summary) -> Side:

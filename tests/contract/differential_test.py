@@ -55,7 +55,7 @@ def batch(**options: object) -> Record:
         lock = LockPolicy(attempts=1)
         run_batch(
             [str(source)],
-            BatchOptions(**roots, durability=Durability.NONE, lock=lock, **options),  # type: ignore[arg-type]
+            BatchOptions(**roots, durability=Durability.NONE, lock_policy=lock, **options),  # type: ignore[arg-type]
         )
         source.unlink()
 

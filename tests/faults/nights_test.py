@@ -171,7 +171,7 @@ class Nights(RuleBasedStateMachine):
             out_dir=str(self.ours.out),
             runs_dir=str(self.ours.runs),
             metrics=str(self.folder / "metrics.json"),
-            lock=LockPolicy(attempts=1),
+            lock_policy=LockPolicy(attempts=1),
             **options,
         )
         sources = [str(self.folder / name) for name in SOURCES if self.arrived[name]]

@@ -64,7 +64,7 @@ def orchestrators(tree: Tree, package: Path, count: int) -> Iterator[list[Run]]:
 
 def differences(tree: Tree, pause: float) -> list[Finding]:
     found: list[Finding] = []
-    audit_root(AuditOptions(str(tree.out), str(tree.runs), pause=pause), found=found.append)
+    audit_root(AuditOptions(str(tree.out), str(tree.runs), pause_seconds=pause), found=found.append)
     return [finding for finding in found if finding.kind.weight is not Weight.INFORMATION]
 
 
@@ -75,7 +75,7 @@ def test_an_audit_beside_an_orchestrator_finds_what_differs_and_nothing_else(
     tree.manifest("mail", "mail-0").unlink()
     with orchestrators(tree, orchestrator_package, 2) as recorded:
         for _ in range(10 if full else 1):
-            found = differences(tree, pause=2.0)
+            found = differences(tree, pause_seconds=2.0)
             assert [(finding.kind.value, finding.run_id) for finding in found] == [
                 ("missing-manifest", "mail-0")
             ]
@@ -92,7 +92,7 @@ def test_one_look_alone_does_find_others(
     monkeypatch.setattr(root, "confirm", lambda looks, *_: looks)
     audits = 0
     with orchestrators(tree, orchestrator_package, 2):
-        while not differences(tree, pause=0.0):
+        while not differences(tree, pause_seconds=0.0):
             audits += 1
             assert audits < 500
     tally("audits of one look beside orchestrators until the first false difference", audits + 1)
@@ -104,7 +104,9 @@ def test_a_repair_beside_an_orchestrator_loses_no_update(
     rounds = 10 if full else 2
     tree = Tree(tmp_path).fill(range(30), TASKS)
     options = RepairOptions(
-        AuditOptions(str(tree.out), str(tree.runs), pause=0.5), prefer="manifest", durability=Durability.NONE
+        AuditOptions(str(tree.out), str(tree.runs), pause_seconds=0.5),
+        prefer="manifest",
+        durability=Durability.NONE,
     )
     with orchestrators(tree, orchestrator_package, 2) as recorded:
         for number in range(rounds):
@@ -112,8 +114,8 @@ def test_a_repair_beside_an_orchestrator_loses_no_update(
                 tree.manifest(task, f"{task}-{number}").unlink()
                 changed = stringify(a_run(task, 10 + number, notes="changed"))
                 tree.manifest(task, f"{task}-{10 + number}").write_text(changed)
-            repair_root(options, dry=False)
-    assert repair_root(options, dry=False).exit_code == 0
+            repair_root(options, dry_run=False)
+    assert repair_root(options, dry_run=False).exit_code == 0
     assert left_over(tree) == set()
     for run in recorded:
         assert run in tree.read(run["taskId"])["runs"]

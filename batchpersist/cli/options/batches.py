@@ -32,7 +32,7 @@ KEEPING = (
     _option(
         "--wait",
         type=click.FloatRange(min=0),
-        default=BatchOptions.wait,
+        default=BatchOptions.wait_seconds,
         show_default="none",
         metavar="SECONDS",
         help="Wait so long for another batch on this root to end.",

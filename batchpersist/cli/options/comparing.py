@@ -91,7 +91,7 @@ ROUNDS = (
     _option(
         "--max-time",
         type=click.FloatRange(min=0, min_open=True),
-        default=CompareOptions.max_time,
+        default=CompareOptions.max_time_seconds,
         show_default=True,
         metavar="SECONDS",
         help="Spend at most SECONDS; where that is too little, measure fewer rounds or runs.",

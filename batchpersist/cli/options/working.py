@@ -145,7 +145,7 @@ TRYING = (
     _option(
         "--wait-for-space",
         type=click.FloatRange(min=0),
-        default=RetryPolicy.space_seconds,
+        default=RetryPolicy.wait_for_space_seconds,
         show_default="a full disk is final",
         metavar="SECONDS",
         help="Before such a round, wait so long for room on a full disk.",
