@@ -4,7 +4,45 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
+
+_LEAST_MEMORY = (
+    (resource.RLIMIT_AS, "address space", "ulimit -v", 768 << 20),
+    (resource.RLIMIT_DATA, "data", "ulimit -d", 192 << 20),
+)
+"""Limits, and the bytes below which no command works reliably: 1.75 times what the smallest batches need."""
+
+
+def require_memory() -> None:
+    """Raise OSError (ENOMEM) where a process may have too little memory for Arrow and NumPy.
+
+    Before they are loaded: with too little, their C++ code ends the process as it likes, by a signal or
+    with no message at all.
+    """
+    for name, command, allowed, least in _memory_limits():
+        if allowed < least:
+            raise OSError(
+                errno.ENOMEM,
+                f"the limit of {name} is too low: {allowed >> 20} MB, but at least {least >> 20} MB are"
+                f" needed; raise it ({command}), or bound the memory in use with --max-memory",
+            )
+
+
+def is_memory_limited() -> bool:
+    """Whether what this process reserves counts, not only what it uses."""
+    return any(_memory_limits())
+
+
+def _memory_limits() -> Iterator[tuple[str, str, int, int]]:
+    """The limits that are set: name, command, and bytes that are allowed and needed."""
+    for limit, name, command, least in _LEAST_MEMORY:
+        with suppress(OSError):  # a container's filter of system calls denies the question
+            allowed = resource.getrlimit(limit)[0]
+            if allowed != resource.RLIM_INFINITY:
+                yield name, command, allowed, least
 
 
 def require_thread() -> None:

@@ -16,7 +16,7 @@ import click
 
 from .. import __version__
 from ..errors import BatchPersistError, UsageError, exit_code_of, failure_of
-from ..limits import refusal_in
+from ..limits import is_memory_limited, refusal_in, require_memory
 from ..report.wording import printable
 from .configuration import CONFIGURATION, Setting, read_configuration
 from .defaults import default_map, name_variables, settings_of
@@ -151,6 +151,7 @@ class _Main(LazyGroup):
     def invoke(self, ctx: click.Context) -> object:
         try:
             with _printable_errors(), _coded_errors():
+                require_memory()
                 return super().invoke(ctx)
         except KeyboardInterrupt:  # a command that has nothing to bring to an end
             raise click.exceptions.Exit(128 + signal.SIGINT) from None
@@ -203,6 +204,8 @@ def main() -> None:
     open_streams()
     for name, value in _WITHOUT_THREADS.items():
         os.environ.setdefault(name, value)
+    if is_memory_limited():  # Arrow's usual allocator reserves a gigabyte, whatever is used of it
+        os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     prepare()
     sys.excepthook = print_traceback
     cli(prog_name="batchpersist")

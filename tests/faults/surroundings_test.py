@@ -158,24 +158,38 @@ def test_without_semaphores_a_batch_works_or_ends_with_one_line(
     assert_persisted(folder)
 
 
+LEAST = {"as": 768, "data": 192}
+"""MB of each limit from which on a batch works."""
+
+
 @pytest.mark.parametrize("workers", [SERIAL, POOL])
-def test_with_little_memory_a_batch_works_or_ends_with_one_line(
-    folder: Path, workers: str, full: bool, tally: Tally
+@pytest.mark.parametrize("limit", LEAST)
+def test_with_too_little_memory_nothing_is_begun(
+    folder: Path, limit: str, workers: str, full: bool, tally: Tally
 ) -> None:
-    codes = []
-    for kilobytes in range(40_000, 400_000, 10_000) if full else (60_000, 120_000, 180_000, 2_000_000):
+    """Below 40 MB Python may fail to load modules of its own."""
+    least = LEAST[limit]
+    for megabytes in range(40, least, 20) if full else (40, least // 2, least - 1):
+        answer = begin(folder, f"run runs.jsonl {workers}", limited(f"--{limit}={megabytes << 20}"))
+        tally("limits of memory", 1)
+        assert_one_line(answer)
+        assert f" is too low: {megabytes} MB, but at least {least} MB are needed; " in answer.stderr
+        assert [path.name for path in folder.iterdir()] == ["runs.jsonl"]
+
+
+@pytest.mark.parametrize("workers", [SERIAL, POOL])
+@pytest.mark.parametrize("limit", LEAST)
+def test_with_enough_memory_a_batch_works(
+    folder: Path, limit: str, workers: str, full: bool, tally: Tally
+) -> None:
+    """From the least on, also where Arrow's usual allocator could just reserve its gigabyte."""
+    least = LEAST[limit]
+    for megabytes in range(least, 1600, 40) if full else (least, 1300):
         words = f"run runs.jsonl {workers} --force --no-resume"
-        answer = begin(folder, words, limited(f"--as={kilobytes << 10}"))
-        codes.append(answer.returncode)
-        tally("address spaces", 1)
-        if answer.returncode:
-            lines = answer.stderr.splitlines()
-            # The C++ runtime itself ends the process where a library of its own gets too little.
-            assert len(lines) == (2 if "St9bad_alloc" in answer.stderr else 1), answer.stderr
-        else:
-            assert_persisted(folder)
-    assert codes[0] != 0, "the limit was not felt"
-    assert codes[-1] == 0
+        answer = begin(folder, words, limited(f"--{limit}={megabytes << 20}"))
+        tally("limits of memory", 1)
+        assert (answer.returncode, answer.stderr) == (0, ""), megabytes
+        assert_persisted(folder)
 
 
 @pytest.mark.parametrize("workers", [SERIAL, POOL])
