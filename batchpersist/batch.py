@@ -7,7 +7,7 @@ callback, the rest comes back as a report.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import replace
@@ -29,11 +29,12 @@ from .batches.preparation import (
 )
 from .batches.progressfile import ProgressFile
 from .batches.rootrecord import check_keys, remember
-from .batches.waiting import Waiter
 from .caching.catalogue import likely_rows
 from .caching.catalogueoutputs import without_known
 from .caching.cataloguesession import CatalogueSession
+from .context import Deadline, OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from .errors import UsageError
+from .events import BatchResumed, BatchStarted, Event, Progress
 from .figures.metrics import BatchInfo, build_metrics, metrics_text
 from .figures.outcomes import OutcomeBuilder
 from .figures.reporting import check_writable, write_folder, write_monitoring, write_reports
@@ -43,7 +44,6 @@ from .files.folders import make_root, refuse_links_in
 from .ingest.index import IndexBuilder
 from .layout import Layout
 from .locking.batchlock import BatchLock
-from .models import Begun, Continuing, Event, Progress
 from .monitoring.textfile import check_textfile
 from .options import BatchOptions
 from .planning.casefolding import mark_twins
@@ -51,7 +51,6 @@ from .planning.plan import Plan, make_plan
 from .planning.shards import SHARD_RUNS
 from .scanning import rejected, scan_sources
 from .scheduling.crew import Crew
-from .scheduling.policy import Deadline
 from .settlement import Settlement
 from .sources import Part, Reject, discover
 from .unsettled import Unsettled
@@ -62,22 +61,20 @@ if TYPE_CHECKING:
 WATCHED_SHARD_RUNS = 100
 """Runs of a shard where the batch may have to stop: the failure policy is asked between shards."""
 
-Watch = Callable[[Event], None]
-
 
 def run_batch(
     sources: Sequence[str],
     options: BatchOptions = BatchOptions(),
     *,
     executor: Executor | None = None,
-    watch: Watch = lambda _event: None,
-    stop: Callable[[], bool] = lambda: False,
+    on_event: OnEvent = ignore_event,
+    should_stop: ShouldStop = never_stop,
 ) -> BatchReport:
     """Persist the completed runs in ``sources`` (paths, or ``-`` for standard input).
 
     ``executor``: any ``concurrent.futures.Executor`` whose workers see the same file systems;
-    None: this process, or a pool of ``options.workers`` where that pays. ``watch`` hears of
-    progress and failures in the calling thread. ``stop`` is asked before each new piece of
+    None: this process, or a pool of ``options.workers`` where that pays. ``on_event`` hears of
+    progress and failures in the calling thread. ``should_stop`` is asked before each new piece of
     work: once it is true, what has begun is settled and the rest is not attempted; as it is
     after ``options.max_duration``.
 
@@ -86,7 +83,7 @@ def run_batch(
     TotalsError where the counts do not add up. What fails for a run is in the report instead.
     Safe beside a live orchestrator; a second batch on the same runs-dir is refused.
     """
-    deadline = Deadline(options.max_duration_seconds)
+    context = RunContext(on_event, should_stop, Deadline(options.max_duration_seconds))
     check_places(options, sources)
     if (textfile := textfile_path(options)) is not None:
         check_textfile(textfile)
@@ -100,10 +97,9 @@ def run_batch(
     warn_of_refusal(options.durability)
     make_root(layout.runs_dir, options.durability)
     refuse_links_in(layout.own_dir)
-    keep_waiting = Waiter(options.wait_seconds, watch, lambda: stop() or deadline.passed)
     beginning = "a batch that has just begun"
     with (
-        BatchLock(layout, beginning, wait=options.wait_seconds, keep_waiting=keep_waiting) as lock,
+        BatchLock(layout, beginning, wait=options.wait_seconds, context=context) as lock,
         closing(crew),
     ):
         check_keys(layout, options.keys)
@@ -111,13 +107,13 @@ def run_batch(
         session = BatchSession(layout, options, sources)
         lock.describe(session.name)
         with session:
-            watch(Begun(session.batch_id, session.folder.path))
+            context.on_event(BatchStarted(session.batch_id, session.folder.path))
             if crew.elastic is not None:
                 crew.elastic.check_reach(session.folder.record)
             if reads_cache(options):
                 crew.warm_up(likely_rows(layout))
             with closing(CatalogueSession(layout, options, session.folder.spool)) as catalogue:
-                return _Batch(options, crew, watch, stop, deadline, layout, session, catalogue).run(parts)
+                return _Batch(options, crew, context, layout, session, catalogue).run(parts)
 
 
 class _Batch:
@@ -127,24 +123,21 @@ class _Batch:
         self,
         options: BatchOptions,
         crew: Crew,
-        watch: Watch,
-        stop: Callable[[], bool],
-        deadline: Deadline,
+        context: RunContext,
         layout: Layout,
         session: BatchSession,
         catalogue: CatalogueSession,
     ) -> None:
         self._options = options
         self._crew = crew
-        self._tell = watch
+        self._caller = context
+        self._context = replace(context, on_event=self._on_event)
         self._progress = ProgressFile(session.folder.progress)
-        self._stop = stop
-        self._deadline = deadline
         self._layout = layout
         self._session = session
         self._catalogue = catalogue
         self._unsettled = Unsettled(layout, options.retry_of) if options.retry_of else None
-        self._losses = Losses(options.failure_policy, self._watch)
+        self._losses = Losses(options.failure_policy, self._on_event)
 
     def run(self, parts: Iterator[Part]) -> BatchReport:
         clock = Stopwatch()
@@ -153,8 +146,7 @@ class _Batch:
             self._crew,
             self._options.keys,
             self._session.folder.spool,
-            watch=self._watch,
-            stop=self._must_end,
+            self._context,
             catalogue=self._catalogue.take_catalogue(),
             log=self._catalogue.log,
             wanted=self._unsettled.wants if self._unsettled else lambda _reject: True,
@@ -174,8 +166,7 @@ class _Batch:
             self._crew,
             self._session,
             self._losses,
-            self._watch,
-            self._must_stop,
+            replace(self._context, should_stop=self._should_stop),
         )
         cut_short = settlement.settle(plan, outcomes)
         settling = clock.lap()
@@ -212,10 +203,13 @@ class _Batch:
         self._session.end(state, None if state == "interrupted" else report.exit_code)
         return report
 
-    def _watch(self, event: Event) -> None:
+    def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
             self._progress.note(event)
-        self._tell(event)
+        self._caller.on_event(event)
+
+    def _should_stop(self) -> bool:
+        return self._losses.are_too_many or self._caller.should_stop()
 
     def _info(self, state: State) -> BatchInfo:
         record = self._session.record
@@ -239,7 +233,7 @@ class _Batch:
             mark=partial(mark_twins, layout=self._layout, own=own_paths(options)),
             split_tasks=options.commit == "task",
             most_runs=SHARD_RUNS if options.failure_policy.limit is None else WATCHED_SHARD_RUNS,
-            wanted=(lambda rows: unsettled.narrow(index, rows, self._watch)) if unsettled else None,
+            wanted=(lambda rows: unsettled.narrow(index, rows, self._on_event)) if unsettled else None,
             memory=memory_bound(options),
         )
         self._refuse(plan.refused, index)
@@ -247,7 +241,7 @@ class _Batch:
         plan = self._catalogue.informed(plan)
         if self._session.settled is not None:
             settled = self._session.settled
-            self._watch(Continuing(self._session.batch_id, settled.count(plan.rows), plan.selected))
+            self._on_event(BatchResumed(self._session.batch_id, settled.count(plan.rows), plan.selected))
             trusted = self._session.is_synced and not self._options.force
             plan = replace(plan, rows=settled.mark(plan.rows, trusted=trusted))
         return replace(plan, rows=without_known(plan.rows))
@@ -262,22 +256,17 @@ class _Batch:
         index.rejects += rejects
         self._losses.invalid += len(rejects)
         for reject in rejects:
-            self._watch(rejected(reject))
+            self._on_event(rejected(reject))
 
     def _take_over(self, plan: Plan, outcomes: OutcomeBuilder) -> int:
         """Count for what it was what an earlier part of this batch wrote; returns how many runs that are."""
         settled = self._session.settled
         return 0 if settled is None else outcomes.take_over(settled.states(plan.rows))
 
-    def _must_stop(self) -> bool:
-        return self._losses.are_too_many or self._must_end()
-
-    def _must_end(self) -> bool:
-        return self._stop() or self._deadline.passed
-
     def _state(self, cut_short: bool) -> State:
         if self._losses.are_too_many:
             return "stopped"
         if not cut_short:
             return "finished"
-        return "timed_out" if self._deadline.passed and not self._stop() else "interrupted"
+        deadline = self._caller.deadline
+        return "timed_out" if deadline.has_passed and not self._caller.should_stop() else "interrupted"

@@ -134,44 +134,9 @@ class ShardOutcome:
     """Failed by an error of this package's own."""
 
 
-class Progress(NamedTuple):
-    """How far a batch is: an event for whoever watches it."""
-
-    phase: Literal["scan", "compare", "settle", "audit", "repair", "try", "measure"]
-    done: int
-    """Runs; where a comparison tries and measures, batches."""
-    total: int | None
-    """None while it is not known."""
-    failed: int
-    """Runs that failed or were invalid so far; in an audit, differences."""
-    resumed: int = 0
-    """Of ``done``: those that an earlier part of the batch had settled. They do not count for a rate."""
-
-
 def place_of(source: str, line: int) -> str:
     """Where a person finds it: ``night.jsonl:7``, or the file alone where no line was reached."""
     return f"{source}:{line}" if line else source
-
-
-class RunFailure(NamedTuple):
-    """One input or one side of a pair that failed: an event for whoever watches a batch."""
-
-    stage: Literal["input", "snapshot", "manifest"]
-    failure: Failure
-    source: str
-    line: int
-    task_id: str
-    """Empty for invalid input."""
-    run_id: str
-
-
-class Waiting(NamedTuple):
-    """Another batch works on the root; this one waits for its end. Told once."""
-
-    holder: str
-    """Who that is, and since when, in words."""
-    seconds: float
-    """How long this one is ready to wait."""
 
 
 RetryKind = Literal["failed", "locked", "invalid"]
@@ -185,34 +150,3 @@ class RetryOf:
     only: tuple[RetryKind, ...]
     """``locked``: the task's lock was not to be had; ``failed``: a side failed for another reason;
     ``invalid``: input that was no run."""
-
-
-class Begun(NamedTuple):
-    """The batch has a name now, and a folder, in which it says how it goes on (docs/batches.md)."""
-
-    batch_id: str
-    folder: str
-
-
-class Continuing(NamedTuple):
-    """The batch was begun before and did not finish: this one goes on with it."""
-
-    batch_id: str
-    settled: int
-    """Runs of it that had settled on both sides."""
-    selected: int
-    """Runs of it in all."""
-
-
-class Retry(NamedTuple):
-    """The batch is one more attempt at what an earlier one left: told once that has been found."""
-
-    batch_id: str
-    """The earlier one's."""
-    runs: int
-    """Of it that are settled again."""
-    gone: int
-    """Of it that are no longer in the sources."""
-
-
-Event = Progress | RunFailure | Waiting | Begun | Continuing | Retry

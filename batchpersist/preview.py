@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -21,7 +21,9 @@ from .batches.preparation import (
 )
 from .batches.rootrecord import check_keys
 from .caching.catalogue import load_catalogue
-from .models import Event, Progress, Shard
+from .context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
+from .events import Progress
+from .models import Shard
 from .options import BatchOptions, PersistOptions
 from .planning.casefolding import mark_twins
 from .planning.job import make_job
@@ -79,8 +81,8 @@ def preview_batch(
     sources: Sequence[str],
     options: BatchOptions,
     *,
-    watch: Callable[[Event], None] = lambda _event: None,
-    stop: Callable[[], bool] = lambda: False,
+    on_event: OnEvent = ignore_event,
+    should_stop: ShouldStop = never_stop,
 ) -> Preview:
     """Scan ``sources``, plan, and compare with what stands below the roots; writes nothing there.
 
@@ -90,6 +92,7 @@ def preview_batch(
     check_places(options, sources)
     layout = layout_of(options)
     check_keys(layout, options.keys)
+    context = RunContext(on_event, should_stop)
     with closing(Crew(options.workers, options.pool_runs)) as crew, tempfile.TemporaryDirectory() as spool:
         catalogue = load_catalogue(layout, options.keys) if reads_cache(options) else None
         index = scan_sources(
@@ -97,8 +100,7 @@ def preview_batch(
             crew,
             options.keys,
             spool,
-            watch=watch,
-            stop=stop,
+            context,
             catalogue=catalogue,
             memory=memory_bound(options),
         )
@@ -116,10 +118,10 @@ def preview_batch(
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
         whole = planned(split_tasks=False)
         counts: Counter[Standing] = Counter()
-        look_ups = _look_ups(whole, crew, persist_options(options, spool), stop)
+        look_ups = _look_ups(whole, crew, persist_options(options, spool), context)
         for found in in_order(look_ups, lambda: crew.in_flight(index.rows), _retry):
             counts += found
-            watch(Progress("compare", counts.total(), plan.selected, counts[Standing.UNREADABLE]))
+            on_event(Progress("compare", counts.total(), plan.selected, counts[Standing.UNREADABLE]))
     return Preview(
         discovered=index.totals.discovered,
         invalid=len(index.rejects) + len(plan.refused),
@@ -136,7 +138,7 @@ def preview_batch(
         unreadable=counts[Standing.UNREADABLE],
         incomplete=index.totals.incomplete,
         unknown_suffixes=index.totals.unknown_suffixes,
-        interrupted=stop(),
+        interrupted=should_stop(),
     )
 
 
@@ -158,11 +160,9 @@ class _LookUp:
         return Counter({Standing.UNREADABLE: rows["superseded"].to_pylist().count(False)})
 
 
-def _look_ups(
-    plan: Plan, crew: Crew, settling: PersistOptions, stop: Callable[[], bool]
-) -> Iterator[_LookUp]:
+def _look_ups(plan: Plan, crew: Crew, settling: PersistOptions, context: RunContext) -> Iterator[_LookUp]:
     for shard in plan.shards:
-        if stop():
+        if context.is_stopping:
             return
         yield _LookUp(crew, plan, settling, shard)
 

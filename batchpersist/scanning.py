@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .caching.knownsources import UNKNOWN, KnownSources, each_identity
 from .caching.sourcelog import SourceLog
+from .context import RunContext
 from .errors import ScanStoppedError
+from .events import Progress, RunFailed
 from .ingest.index import IndexBuilder
 from .ingest.scan import Reject, ScannedPart
 from .memory import UNBOUNDED, MemoryBound
-from .models import Event, Keys, Progress, RunFailure
+from .models import Keys
 from .scheduling.crew import Crew
 from .scheduling.dispatch import in_order
 from .scheduling.executors import SerialExecutor
@@ -45,9 +47,8 @@ def scan_sources(
     crew: Crew,
     keys: Keys,
     spool_dir: str,
+    context: RunContext,
     *,
-    watch: Callable[[Event], None],
-    stop: Callable[[], bool],
     catalogue: Catalogue | None = None,
     log: SourceLog | None = None,
     wanted: Callable[[Reject], bool] = lambda _reject: True,
@@ -55,24 +56,24 @@ def scan_sources(
 ) -> IndexBuilder:
     """Scan all parts, several at once where the crew has a pool, and index them in source order.
 
-    ``watch`` hears of the progress and of each invalid input; ``stop`` is asked before each
+    ``context`` hears of the progress and of each invalid input; it is asked whether to stop before each
     part, and while standard input is read; ``log`` is told what each source held. Nothing is raised for
     bad content: that is a reject in the index, where it is ``wanted``. UsageError where there are more
     runs than ``memory`` holds.
     """
     builder = IndexBuilder(catalogue.rows if catalogue else None, wanted, memory=memory)
     log = SourceLog(lambda _batch: None) if log is None else log
-    call = partial(ScanCall, crew, keys, spool_dir, memory, stop)
-    scan = _Scan(builder, crew, call, stop)
+    call = partial(ScanCall, crew, keys, spool_dir, memory, context)
+    scan = _Scan(builder, crew, call, context)
     if catalogue is not None:
         scan = replace(scan, sources=catalogue.sources, last_time=catalogue.rows.num_rows)
     for stretch, scanned in scan.results(parts):
         _log_scanned(log, builder.rows, stretch.part, scanned)
         for reject in builder.add(scanned):
-            watch(rejected(reject))
+            context.on_event(rejected(reject))
         if scan.sources is not None:
             _add_known(builder, log, scan.sources, stretch)
-        watch(Progress("scan", builder.totals.discovered, None, len(builder.rejects)))
+        context.on_event(Progress("scan", builder.totals.discovered, None, len(builder.rejects)))
     return builder
 
 
@@ -83,7 +84,7 @@ class _Scan:
     builder: IndexBuilder
     crew: Crew
     call: Callable[[int, Part], ScanCall]
-    stop: Callable[[], bool]
+    context: RunContext
     sources: KnownSources | None = None
     last_time: int = 0
     """Runs that there were: as many are expected where nothing can be told of a part (folders)."""
@@ -106,7 +107,7 @@ class _Scan:
         self, parts: Iterable[Part], under_way: deque[Stretch]
     ) -> Iterator[Callable[[], Future[ScannedPart]]]:
         for part in parts:
-            if self.stop():
+            if self.context.is_stopping:
                 self.builder.cut_short = True
                 return
             for stretch in _stretches(part, self.sources):
@@ -174,6 +175,6 @@ def _add_known(builder: IndexBuilder, log: SourceLog, sources: KnownSources, str
         totals.cached_sources += len(files.runs)
 
 
-def rejected(reject: Reject) -> RunFailure:
-    """What whoever watches a batch hears of invalid input."""
-    return RunFailure("input", reject.failure, reject.source, reject.line, "", "")
+def rejected(reject: Reject) -> RunFailed:
+    """The event for invalid input."""
+    return RunFailed("input", reject.failure, reject.source, reject.line, "", "")

@@ -11,10 +11,12 @@ from . import __version__
 from .batches.batchsession import BatchSession
 from .batches.losses import Losses
 from .batches.preparation import persist_options
+from .context import RunContext
+from .events import Progress
 from .figures.outcomes import OutcomeBuilder
 from .layout import Layout
 from .locking.locks import clear_locks
-from .models import Event, Progress, Shard, ShardOutcome, Work
+from .models import Shard, ShardOutcome, Work
 from .options import BatchOptions, PersistOptions
 from .planning.copies import missing_copies
 from .planning.job import ShardJob
@@ -40,17 +42,15 @@ class Settlement:
         crew: Crew,
         session: BatchSession,
         losses: Losses,
-        watch: Callable[[Event], None],
-        stop: Callable[[], bool],
+        context: RunContext,
     ) -> None:
-        """``stop`` is asked before each shard and each round of retries."""
+        """``context`` is asked before each shard and each round of retries whether to stop."""
         self._layout = layout
         self._options = options
         self._crew = crew
         self._session = session
         self._losses = losses
-        self._watch = watch
-        self._stop = stop
+        self._context = context
         self._rounds: list[Settling] = []
         self._done = self._resumed = 0
         self._settled_before: pa.Array | None = None
@@ -62,7 +62,7 @@ class Settlement:
         roots = (self._layout.out_dir, self._layout.runs_dir)
         settle_all = self._settle_all(plan)
         copies = partial(missing_copies, plan.rows, self._session.folder.spool)
-        retrying = Retrying(settle_all, self._options.retry_policy, roots, plan, self._stop, copies)
+        retrying = Retrying(settle_all, self._options.retry_policy, roots, plan, self._context, copies)
         if self._session.settled is not None:
             self._settled_before = self._session.settled.both(plan.rows)
         for item in retrying.run(plan.shards):
@@ -88,7 +88,7 @@ class Settlement:
         bury = partial(clear_locks, self._layout)
 
         def settle_all(shards: Sequence[Shard]) -> Settling:
-            settling = Settling(self._crew, plan.rows, shards, call, self._stop, bury, watchdog)
+            settling = Settling(self._crew, plan.rows, shards, call, self._context, bury, watchdog)
             self._rounds.append(settling)
             return settling
 
@@ -109,4 +109,6 @@ class Settlement:
             self._done += runs
             if self._settled_before is not None:
                 self._resumed += self._settled_before.slice(outcome.shard.start, runs).true_count
-        self._watch(Progress("settle", self._done, plan.rows.num_rows, self._losses.count, self._resumed))
+        self._context.on_event(
+            Progress("settle", self._done, plan.rows.num_rows, self._losses.count, self._resumed)
+        )

@@ -8,17 +8,19 @@ invalid count, and all runs that the batch did not have (mended lines may have m
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
 from .batches.batchfolder import BatchFolder
 from .columns import as_named, encoded, run_keys, utf8, whole
+from .context import OnEvent
 from .errors import BatchMissingError, SourceChangedError, failure_of, unreadable_as
+from .events import RetryStarted
 from .ingest.index import IndexBuilder
 from .ingest.scan import Reject
 from .layout import Layout
-from .models import Event, Retry, RetryOf
+from .models import RetryOf
 from .scanning import rejected
 from .sources import source_names
 
@@ -71,19 +73,21 @@ class Unsettled:
         """Whether what is invalid now counts for the retry."""
         return self._is_broken(utf8(reject.source))
 
-    def narrow(self, index: IndexBuilder, rows: pa.Table, watch: Callable[[Event], None]) -> pa.Array:
+    def narrow(self, index: IndexBuilder, rows: pa.Table, on_event: OnEvent) -> pa.Array:
         """Of each row of an index, whether it is a run (in whichever version) that is to be settled again.
 
-        What is no longer in the sources is added to the index as invalid input, and ``watch`` is told.
+        What is no longer in the sources is added to the index as invalid input, and reported.
         """
         import pyarrow.compute as pc
 
         wanted = self._mark(rows)
         gone = [] if index.cut_short else list(self._gone(rows))
         index.add_rejects(gone)
-        watch(Retry(self._batch_id, pc.count_distinct(run_keys(rows.filter(wanted))).as_py(), len(gone)))
+        on_event(
+            RetryStarted(self._batch_id, pc.count_distinct(run_keys(rows.filter(wanted))).as_py(), len(gone))
+        )
         for reject in gone:
-            watch(rejected(reject))
+            on_event(rejected(reject))
         return wanted
 
     def _mark(self, index: pa.Table) -> pa.Array:

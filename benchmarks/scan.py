@@ -15,6 +15,7 @@ from pathlib import Path
 from measure import Cost, round_robin, source, table
 from sources import reshaped
 
+from batchpersist.context import RunContext
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.scanning import scan_sources
 from batchpersist.scheduling.crew import Crew
@@ -86,8 +87,7 @@ def scan(path: Path, workers: int, spool: Path, runs: int) -> None:
             crew,
             DEFAULT_KEYS,
             str(spool),
-            watch=lambda _event: None,
-            stop=lambda: False,
+            RunContext(),
         )
     assert index.rows == runs
     for copy in spool.iterdir():

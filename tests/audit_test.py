@@ -42,7 +42,7 @@ def audit(tree: Tree, *sources: Path, **how: object) -> tuple[AuditReport, list[
         assert (task_id, run_id) not in signs
         signs[task_id, run_id] = sign.value
 
-    report = audit_root(options, list(map(str, sources)), found=findings.append, signed=signed)
+    report = audit_root(options, list(map(str, sources)), on_finding=findings.append, on_run=signed)
     assert report.counts.total() == len(findings)
     return report, findings, signs
 
@@ -340,7 +340,7 @@ def test_a_worker_that_dies_costs_no_finding(tree: Tree, monkeypatch: pytest.Mon
         tree.manifest(f"task-{number}", f"task-{number}-0").unlink()
     killed: list[int] = []
     options = AuditOptions(str(tree.out), str(tree.runs), workers=2, pool_runs=0, pause_seconds=0)
-    report = audit_root(options, watch=lambda _event: kill_one_worker(killed))
+    report = audit_root(options, on_event=lambda _event: kill_one_worker(killed))
     assert killed
     assert report.counts == {Kind.MISSING_MANIFEST: 10}
 

@@ -17,10 +17,10 @@ from engine import Run, run, snapshot_text, text, tree
 
 from batchpersist.batch import BatchReport, run_batch
 from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
+from batchpersist.events import BatchStarted, Event, Progress, RunFailed
 from batchpersist.figures.metrics import stable
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
-from batchpersist.models import Begun, Event, Progress, RunFailure
 from batchpersist.options import BatchOptions, FailurePolicy, LockPolicy, RetryPolicy, Selection
 from batchpersist.preview import preview_batch
 from batchpersist.scheduling import scancalls
@@ -45,7 +45,7 @@ def source(tmp_path: Path) -> Path:
 @pytest.fixture
 def persist(tmp_path: Path, source: Path) -> Callable[..., BatchReport]:
     def persist(root: str = "root", **more: Any) -> BatchReport:
-        extra = {name: more.pop(name) for name in ("executor", "watch", "stop") if name in more}
+        extra = {name: more.pop(name) for name in ("executor", "on_event", "should_stop") if name in more}
         sources = more.pop("sources", [str(source)])
         return run_batch(sources, options(tmp_path / root, **more), **extra)
 
@@ -158,8 +158,8 @@ def test_events_tell_of_the_progress_and_of_each_failure(
     (tmp_path / "root/out/hot").mkdir(parents=True)
     (tmp_path / "root/out/hot/runs.json").write_bytes(b"{")
     seen: list[Event] = []
-    report = persist(watch=seen.append)
-    failures = [event for event in seen if isinstance(event, RunFailure)]
+    report = persist(on_event=seen.append)
+    failures = [event for event in seen if isinstance(event, RunFailed)]
     assert [(event.stage, event.source, event.line) for event in failures if event.stage == "input"] == [
         ("input", str(source), 71)
     ]
@@ -208,7 +208,7 @@ def test_an_interrupted_batch_says_so_and_a_rerun_finishes_the_job(
     def stop() -> bool:
         return any(isinstance(event, Progress) and event.phase == "settle" for event in seen)
 
-    report = persist("cut", workers=2, watch=seen.append, stop=stop)
+    report = persist("cut", workers=2, on_event=seen.append, should_stop=stop)
     assert report.state == "interrupted"
     assert report.metrics["interrupted"] is True
     assert report.metrics["counts"]["not_attempted"] > 0
@@ -222,7 +222,7 @@ def test_an_interrupted_batch_says_so_and_a_rerun_finishes_the_job(
 def test_interrupted_while_scanning_nothing_is_settled(
     tmp_path: Path, persist: Callable[..., BatchReport]
 ) -> None:
-    report = persist(stop=lambda: True)
+    report = persist(should_stop=lambda: True)
     assert report.state == "interrupted"
     assert report.metrics["counts"]["discovered"] == 0
     assert persisted(tmp_path / "root") == {}
@@ -334,10 +334,10 @@ def test_reports_that_cannot_be_written_after_all_are_told_and_nothing_else_is_l
     source.write_bytes(json.dumps(run("t", 1)).encode() + b"\n")
 
     def take_the_place(event: Event) -> None:
-        if isinstance(event, Begun):
+        if isinstance(event, BatchStarted):
             (tmp_path / "root/out/metrics.json").mkdir()
 
-    report = persist(outcomes=str(tmp_path / "outcomes.parquet"), watch=take_the_place)
+    report = persist(outcomes=str(tmp_path / "outcomes.parquet"), on_event=take_the_place)
     assert report.metrics["counts"]["persisted"] == 1
     assert [failure.message for failure in report.unwritten] == ["[EISDIR] Is a directory"]
     assert report.exit_code == 1

@@ -12,8 +12,8 @@ import pytest
 from engine import run, write_source
 
 from batchpersist.batch import BatchReport, run_batch
+from batchpersist.events import Event, RunFailed
 from batchpersist.layout import Layout
-from batchpersist.models import Event, RunFailure
 from batchpersist.options import BatchOptions
 from batchpersist.planning import casefolding
 from batchpersist.planning.casefolding import folds_case, mark_twins, take_twins
@@ -102,7 +102,7 @@ def batch(folder: Path, *ids: tuple[str, str], **more: Any) -> tuple[BatchReport
     source, seen = folder / "runs.jsonl", list[Event]()
     source.write_text("".join(json.dumps(run(task, 1, runId=number)) + "\n" for task, number in ids))
     options = BatchOptions(out_dir=str(folder / "out"), runs_dir=str(folder / "runs"), **more)
-    report = run_batch([str(source)], options, watch=seen.append)
+    report = run_batch([str(source)], options, on_event=seen.append)
     preview = preview_batch([str(source)], options)
     assert preview.invalid == report.metrics["counts"]["invalid"]
     return report, seen
@@ -120,7 +120,7 @@ def test_a_batch_refuses_the_second_and_says_so(tmp_path: Path) -> None:
             2,
             0,
         )
-        told = [event for event in seen if isinstance(event, RunFailure)]
+        told = [event for event in seen if isinstance(event, RunFailed)]
         assert [(event.stage, event.line) for event in told] == [("input", 2), ("input", 3)]
         assert told[0].failure.message == (
             "task id differs from another only in what the file system does not keep apart: "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from batchpersist.compare import run as comparing
 from batchpersist.compare.measure import Measurement
 from batchpersist.compare.options import CompareOptions
 from batchpersist.compare.run import compare_batches
+from batchpersist.context import RunContext
 from batchpersist.errors import ComparisonStoppedError, MeasurementError
 from batchpersist.options import BatchOptions
 
@@ -40,13 +41,13 @@ class World:
         return 0.3 + rows * self._each + rows * rows / TASKS * 300 * self._each_byte
 
     def measure(
-        self, _sources: Sequence[str], options: BatchOptions, _folder: str, stop: Callable[[], bool]
+        self, _sources: Sequence[str], options: BatchOptions, _folder: str, context: RunContext
     ) -> Measurement:
         rows = options.selection.limit or 0
         wall = self.takes(rows, options)
         for _ in range(100):
             self.now += wall / 100
-            if stop():
+            if context.is_stopping:
                 raise ComparisonStoppedError
         os.makedirs(options.out_dir)
         self.measured.append((options.commit, options.workers, rows))
@@ -76,6 +77,7 @@ def compare(
 ) -> dict[str, Any]:
     monkeypatch.setattr(comparing, "measure", world.measure)
     monkeypatch.setattr(comparing, "perf_counter", world.clock)
+    monkeypatch.setattr("batchpersist.context.monotonic", world.clock)
     roots = {"out_dir": str(folder / "out"), "runs_dir": str(folder / "runs")}
     return compare_batches([source], CompareOptions(**roots, **options)).document
 
@@ -149,5 +151,5 @@ def test_an_interruption_is_not_taken_for_the_end_of_the_time(
         compare_batches(
             [source],
             CompareOptions(out_dir=str(tmp_path / "o"), runs_dir=str(tmp_path / "r")),
-            stop=lambda: world.now > 1,
+            should_stop=lambda: world.now > 1,
         )

@@ -15,6 +15,7 @@ import pytest
 from engine import run
 
 from batchpersist.compare.measure import measure
+from batchpersist.context import RunContext
 from batchpersist.errors import ComparisonStoppedError, MeasurementError
 from batchpersist.options import BatchOptions
 
@@ -115,7 +116,7 @@ def test_one_that_is_to_stop_is_killed_with_all_its_processes(
         return True
 
     with pytest.raises(ComparisonStoppedError):
-        measure([source], options, str(tmp_path / "talk"), stop)
+        measure([source], options, str(tmp_path / "talk"), RunContext(should_stop=stop))
     assert len(seen) >= 2 * workers, "the supervisor, the batch, and its workers were there"
     assert processes_naming(tmp_path) == []
 

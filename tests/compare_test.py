@@ -167,8 +167,8 @@ def tampering(
 ) -> Callable[..., Measurement]:
     """Measures as ever, but for some batches something is changed before anybody looks at the tree."""
 
-    def tampered(sources: Any, options: BatchOptions, folder: str, stop: Any) -> Measurement:
-        found = measure(sources, options, folder, stop)
+    def tampered(sources: Any, options: BatchOptions, folder: str, context: Any) -> Measurement:
+        found = measure(sources, options, folder, context)
         if when(options):
             how(Path(options.out_dir).parent)
         return found

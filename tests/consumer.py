@@ -21,7 +21,7 @@ from batchpersist import (
     Preview,
     Progress,
     RetryPolicy,
-    RunFailure,
+    RunFailed,
     RunManifestWriter,
     Selection,
     Side,
@@ -45,7 +45,7 @@ def persist(folder: Path, sources: list[str]) -> int:
         preview: Preview = preview_batch(sources, options)
         if not preview.new:
             return preview.exit_code
-        report: BatchReport = run_batch(sources, options, watch=show, stop=lambda: False)
+        report: BatchReport = run_batch(sources, options, on_event=show, should_stop=lambda: False)
     except BatchPersistError as error:
         return error.exit_code
     counts: dict[str, int] = report.metrics["counts"]
@@ -55,7 +55,7 @@ def persist(folder: Path, sources: list[str]) -> int:
 def show(event: object) -> None:
     if isinstance(event, Progress):
         print(f"{event.phase}: {event.done} of {event.total}")
-    elif isinstance(event, RunFailure):
+    elif isinstance(event, RunFailed):
         print(f"{event.source}:{event.line}: {event.failure.message}")
 
 

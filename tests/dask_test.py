@@ -23,6 +23,7 @@ from engine import run, tree
 from model import persist
 
 from batchpersist.cli.main import cli
+from batchpersist.context import RunContext
 from batchpersist.errors import UsageError
 from batchpersist.layout import Layout
 from batchpersist.locking.locks import TaskLock
@@ -164,7 +165,7 @@ def test_a_run_that_kills_its_workers_is_found_and_the_others_are_settled(tmp_pa
     plan = plan_with(tmp_path, tasks=2, runs=4)
     settle = partial(settle_unless_poisoned, poison=("run-2",))
     with dask_executor(None, 2) as executor:
-        outcomes = list(Settling(Crew(2, executor=executor), plan.rows, plan.shards, settle, lambda: False))
+        outcomes = list(Settling(Crew(2, executor=executor), plan.rows, plan.shards, settle, RunContext()))
     assert sides(outcomes, plan) == {
         f"run-{n}": (Side.FAILED, Side.FAILED) if n == 2 else (Side.PERSISTED, Side.PERSISTED)
         for n in range(4)

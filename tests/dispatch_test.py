@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from engine import plan_of, run
 
+from batchpersist.context import RunContext
 from batchpersist.errors import TaskStateLockError
 from batchpersist.layout import Layout
 from batchpersist.locking.locks import TaskLock, clear_locks
@@ -103,7 +104,7 @@ def test_one_at_a_time_is_finished_before_the_next_is_asked_for() -> None:
 def test_every_run_is_settled_once(tmp_path: Path, workers: int) -> None:
     plan = plan_with(tmp_path, tasks=3, runs=40, workers=workers)
     with closing(Crew(workers, pool_runs=0)) as crew:
-        outcomes = list(Settling(crew, plan.rows, plan.shards, settle_unless_poisoned, lambda: False))
+        outcomes = list(Settling(crew, plan.rows, plan.shards, settle_unless_poisoned, RunContext()))
     assert sides(outcomes, plan) == dict.fromkeys(plan.rows["run_id"].to_pylist(), (PERSISTED, PERSISTED))
 
 
@@ -111,9 +112,8 @@ def test_a_stop_leaves_the_rest_unattempted(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=40, runs=40)
     taken: list[ShardOutcome] = []
     with closing(Crew(1)) as crew:
-        for outcome in Settling(
-            crew, plan.rows, plan.shards, settle_unless_poisoned, lambda: len(taken) == 3
-        ):
+        context = RunContext(should_stop=lambda: len(taken) == 3)
+        for outcome in Settling(crew, plan.rows, plan.shards, settle_unless_poisoned, context):
             taken.append(outcome)  # noqa: PERF402  # the stop looks at it meanwhile
     assert len(taken) == 3 < len(plan.shards)
 
@@ -125,7 +125,7 @@ def test_a_run_that_kills_its_worker_is_found_and_the_innocent_are_settled(
     plan = plan_with(tmp_path, tasks=tasks, runs=30)
     settle = partial(settle_unless_poisoned, poison=("run-7", "run-22"))
     with closing(Crew(2, pool_runs=0)) as crew:
-        outcomes = list(Settling(crew, plan.rows, plan.shards, settle, lambda: False))
+        outcomes = list(Settling(crew, plan.rows, plan.shards, settle, RunContext()))
     found = sides(outcomes, plan)
     died = (Side.FAILED, Side.FAILED)
     assert {run_id for run_id, settled in found.items() if settled == died} == {"run-7", "run-22"}
@@ -148,7 +148,7 @@ def test_a_run_is_not_charged_for_one_worker(tmp_path: Path, runs: int) -> None:
     plan = plan_with(tmp_path, tasks=runs, runs=runs)
     settle = partial(die_once, marker=str(tmp_path / "died"))
     with closing(Crew(2, pool_runs=0)) as crew:
-        found = sides(Settling(crew, plan.rows, plan.shards, settle, lambda: False), plan)
+        found = sides(Settling(crew, plan.rows, plan.shards, settle, RunContext()), plan)
     assert list(found.values()) == [(PERSISTED, PERSISTED)] * runs
     assert (tmp_path / "died").exists()
 
@@ -167,7 +167,7 @@ def test_too_little_memory_for_a_shard_costs_only_the_run_that_needs_more(
     plan = plan_with(tmp_path, tasks=2, runs=20, workers=workers)
     settle = partial(settle_in_little_memory, hungry=("run-7",), most=4)
     with closing(Crew(workers, pool_runs=0)) as crew:
-        outcomes = list(Settling(crew, plan.rows, plan.shards, settle, lambda: False))
+        outcomes = list(Settling(crew, plan.rows, plan.shards, settle, RunContext()))
     found = sides(outcomes, plan)
     assert [run_id for run_id, settled in found.items() if settled != (PERSISTED, PERSISTED)] == ["run-7"]
     failures = {failure for outcome in outcomes for failure in outcome.manifest_failures.values()}
@@ -177,7 +177,7 @@ def test_too_little_memory_for_a_shard_costs_only_the_run_that_needs_more(
 def test_a_defect_fails_its_shard_and_is_marked_as_one(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=4)
     with closing(Crew(1)) as crew:
-        outcomes = list(Settling(crew, plan.rows, plan.shards, break_down, lambda: False))
+        outcomes = list(Settling(crew, plan.rows, plan.shards, break_down, RunContext()))
     assert all(outcome.defect for outcome in outcomes)
     assert set(sides(outcomes, plan).values()) == {(Side.FAILED, Side.FAILED)}
     assert outcomes[0].snapshot_failures[0].type == "ZeroDivisionError"
@@ -190,7 +190,7 @@ def find_no_room(_job: ShardJob) -> ShardOutcome:
 def test_an_error_of_the_system_is_no_defect(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=4)
     with closing(Crew(1)) as crew:
-        outcomes = list(Settling(crew, plan.rows, plan.shards, find_no_room, lambda: False))
+        outcomes = list(Settling(crew, plan.rows, plan.shards, find_no_room, RunContext()))
     assert not any(outcome.defect for outcome in outcomes)
     assert outcomes[0].snapshot_failures[0].message.startswith("[ENOSPC]")
 
@@ -206,7 +206,7 @@ def test_a_given_executor_that_breaks_fails_what_it_did_not_settle(tmp_path: Pat
         ThreadPoolExecutor(1, initializer=refuse_to_start) as given,
         closing(Crew(2, executor=given)) as crew,
     ):
-        outcomes = list(Settling(crew, plan.rows, plan.shards, settle_unless_poisoned, lambda: False))
+        outcomes = list(Settling(crew, plan.rows, plan.shards, settle_unless_poisoned, RunContext()))
     assert set(sides(outcomes, plan).values()) == {(Side.FAILED, Side.FAILED)}
     assert {failure.message for failure in outcomes[0].snapshot_failures.values()} == {"the executor broke"}
 
@@ -238,7 +238,7 @@ def test_a_dead_worker_s_locks_are_cleared_and_no_others(tmp_path: Path) -> None
     plan = plan_with(tmp_path, tasks=4, runs=40)
     settle = partial(die_with_the_lock, layout=layout, marker=str(tmp_path / "died"))
     with TaskLock(layout, "t2"), closing(Crew(2, pool_runs=0)) as crew:
-        settling = Settling(crew, plan.rows, plan.shards, settle, lambda: False, partial(clear_locks, layout))
+        settling = Settling(crew, plan.rows, plan.shards, settle, RunContext(), partial(clear_locks, layout))
         found = sides(settling, plan)
         assert "t2.lock" in os.listdir(layout.runs_dir)
     tasks = dict(zip(plan.rows["run_id"].to_pylist(), plan.rows["task_id"].to_pylist(), strict=True))

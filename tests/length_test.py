@@ -56,7 +56,9 @@ def audit(root: Path, limit: int | None) -> tuple[int, dict[str, str]]:
     """The exit code, and the findings' details."""
     options = AuditOptions(str(root / "out"), str(root / "runs"), pause_seconds=0.0, max_snapshot_units=limit)
     details: dict[str, str] = {}
-    report = audit_root(options, found=lambda finding: details.update({finding.kind.value: finding.detail}))
+    report = audit_root(
+        options, on_finding=lambda finding: details.update({finding.kind.value: finding.detail})
+    )
     return report.exit_code, details
 
 

@@ -155,7 +155,7 @@ def test_a_run_that_is_too_large_is_left_out_and_told(tmp_path: Path) -> None:
     lines = write_lines(tmp_path / "a.jsonl", run("one"), large, run("two"))
     (alone := tmp_path / "b.json").write_text(json.dumps(large))
     told: list[object] = []
-    report = run_batch([str(lines), str(alone)], options(tmp_path), watch=told.append)
+    report = run_batch([str(lines), str(alone)], options(tmp_path), on_event=told.append)
     assert report.metrics["counts"]["persisted"] == 2
     assert report.metrics["counts"]["invalid"] == 2
     assert [error["message"] for error in report.metrics["errors"]] == [

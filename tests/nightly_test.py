@@ -23,9 +23,9 @@ from batchpersist.batch import run_batch
 from batchpersist.cli.logfile import log_to
 from batchpersist.cli.main import cli
 from batchpersist.cli.options.types import Duration
+from batchpersist.events import Event, Progress
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
-from batchpersist.models import Event, Progress
 from batchpersist.options import BatchOptions, FailurePolicy
 
 STAMP = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
@@ -80,7 +80,7 @@ def test_a_batch_out_of_time_is_continued_by_the_next(folder: Path) -> None:
             time.sleep(1)
 
     first = run_batch(
-        ["many.jsonl"], BatchOptions(failure_policy=watched, max_duration_seconds=0.9), watch=watch
+        ["many.jsonl"], BatchOptions(failure_policy=watched, max_duration_seconds=0.9), on_event=watch
     )
     assert (first.state, first.exit_code) == ("timed_out", 12)
     assert (first.metrics["state"], first.metrics["interrupted"]) == ("timed_out", False)

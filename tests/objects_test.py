@@ -303,7 +303,7 @@ def test_an_interrupted_batch_goes_on_from_another_folder(
 ) -> None:
     bucket.put("a.jsonl", b"".join(LINES))
     where = BatchOptions(out_dir=str(tmp_path / "o"), runs_dir=str(tmp_path / "r"))
-    first = run_batch([bucket.uri("a.jsonl")], where, stop=lambda: True)
+    first = run_batch([bucket.uri("a.jsonl")], where, should_stop=lambda: True)
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = run_batch([bucket.uri("a.jsonl")], where)

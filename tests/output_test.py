@@ -20,7 +20,8 @@ from engine import run
 
 from batchpersist.cli.main import cli
 from batchpersist.cli.progress import Bar
-from batchpersist.models import Failure, RunFailure
+from batchpersist.events import RunFailed
+from batchpersist.models import Failure
 
 FULL = "/dev/full"
 
@@ -237,7 +238,7 @@ def test_no_error_message_steers_the_terminal_or_forges_a_line(
 
 def test_nor_does_a_failure_above_a_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
     bar = Bar(verbose=True)
-    bar.show(RunFailure("input", Failure("InvalidRunError", HOSTILE, HOSTILE), HOSTILE, 1, HOSTILE, HOSTILE))
+    bar.show(RunFailed("input", Failure("InvalidRunError", HOSTILE, HOSTILE), HOSTILE, 1, HOSTILE, HOSTILE))
     bar.close()
     assert CONTROL.findall(capsys.readouterr().err) == []
 

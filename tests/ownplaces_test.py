@@ -13,8 +13,9 @@ from engine import run
 from batchpersist import AuditOptions, BatchOptions, audit_root, preview_batch, run_batch
 from batchpersist.batches.preparation import check_places
 from batchpersist.errors import UsageError
+from batchpersist.events import Event, Progress, RunFailed
 from batchpersist.layout import Layout
-from batchpersist.models import Durability, Event, Progress, RunFailure
+from batchpersist.models import Durability
 from batchpersist.options import Partition
 from batchpersist.planning.ownplaces import own_path_at, own_places
 
@@ -83,7 +84,7 @@ def batch(root: Path, *tasks: str, **more: Any) -> tuple[dict[str, Any], list[Ev
     source.write_text("".join(json.dumps(run(task, number)) + "\n" for number, task in enumerate(tasks)))
     options = BatchOptions(str(root / "out"), str(root / "runs"), durability=Durability.NONE, **more)
     preview = preview_batch([str(source)], options)
-    report = run_batch([str(source)], options, watch=seen.append)
+    report = run_batch([str(source)], options, on_event=seen.append)
     assert preview.invalid == report.metrics["counts"]["invalid"]
     return report.metrics, seen
 
@@ -95,7 +96,7 @@ def test_a_task_that_is_called_like_the_metrics_is_told_before_anything_is_writt
     for _ in range(2):  # the second time the metrics are there, and the source is known
         metrics, seen = batch(tmp_path, name, "t")
         assert (metrics["counts"]["invalid"], metrics["counts"]["both_ok"]) == (1, 1)
-        [told] = [event for event in seen if isinstance(event, RunFailure)]
+        [told] = [event for event in seen if isinstance(event, RunFailed)]
         assert "where the batch writes a file of its own" in told.failure.message
         assert told.failure.detail == ascii(str(tmp_path / "out" / "metrics.json"))
         settled = [event for event in seen if isinstance(event, Progress) and event.phase == "settle"]

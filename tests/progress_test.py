@@ -22,9 +22,18 @@ from batchpersist.cli.progress import (
     describe_failure,
     describe_notice,
 )
-from batchpersist.models import Begun, Continuing, Event, Failure, Progress, Retry, RunFailure, Waiting
+from batchpersist.events import (
+    BatchResumed,
+    BatchStarted,
+    BatchWaiting,
+    Event,
+    Progress,
+    RetryStarted,
+    RunFailed,
+)
+from batchpersist.models import Failure
 
-FAILURE = RunFailure(
+FAILURE = RunFailed(
     "snapshot", Failure("TaskStateLockError", "task is locked", "by 7@host"), "a.jsonl", 3, "task-1", "run-1"
 )
 
@@ -41,7 +50,7 @@ def test_progress_in_words() -> None:
 
 def test_a_failure_in_words_names_file_line_and_run() -> None:
     assert describe_failure(FAILURE) == "a.jsonl:3: snapshot: task is locked: by 7@host (task-1/run-1)"
-    invalid = RunFailure("input", Failure("InvalidRunError", "empty", ""), "b.json", 1, "", "")
+    invalid = RunFailed("input", Failure("InvalidRunError", "empty", ""), "b.json", 1, "", "")
     assert describe_failure(invalid) == "b.json:1: input: empty"
 
 
@@ -130,10 +139,10 @@ def test_failures_are_printed_only_when_asked_for(
 @pytest.mark.parametrize(
     "event",
     [
-        Waiting("batch of somebody", 5.0),
-        Begun("b", "/folder"),
-        Continuing("b", 1, 2),
-        Retry("b", 1, 0),
+        BatchWaiting("batch of somebody", 5.0),
+        BatchStarted("b", "/folder"),
+        BatchResumed("b", 1, 2),
+        RetryStarted("b", 1, 0),
         Progress("settle", 1, 2, 0),
         FAILURE,
     ],
@@ -150,7 +159,7 @@ def test_the_page_has_every_event_with_all_its_fields(
 
 
 def test_a_retry_of_invalid_input_alone_is_called_so() -> None:
-    assert describe_notice(Retry("b", 2, 1)).endswith(
+    assert describe_notice(RetryStarted("b", 2, 1)).endswith(
         "runs that did not stand: 2; 1 no longer in the sources"
     )
-    assert describe_notice(Retry("b", 0, 0)) == "Retrying batch b: invalid input"
+    assert describe_notice(RetryStarted("b", 0, 0)) == "Retrying batch b: invalid input"

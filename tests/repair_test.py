@@ -96,7 +96,9 @@ def test_a_dry_repair_writes_nothing_and_says_what_it_would_do(tree: Tree) -> No
     tree.manifest("mail", "mail-1").unlink()
     tree.manifest("mail", "mail-2").write_text(stringify(a_run("mail", 2, notes="other")))
     before, told = files(tree), []
-    report = repair_root(options(tree), found=lambda finding, remedy: told.append((finding.run_id, remedy)))
+    report = repair_root(
+        options(tree), on_finding=lambda finding, remedy: told.append((finding.run_id, remedy))
+    )
     assert files(tree) == before
     assert sorted(told) == [("mail-1", Remedy.WRITE), ("mail-2", None)]
     assert (report.exit_code, report.findings, report.without_remedy) == (5, 2, 1)
@@ -409,8 +411,8 @@ def test_what_an_interrupted_repair_replaced_is_kept_until_its_work_is_done(tree
     half = repair_root(
         options(tree, "snapshot"),
         dry_run=False,
-        found=lambda f, _: seen.append(f),
-        stop=lambda: len(seen) > 0,
+        on_finding=lambda f, _: seen.append(f),
+        should_stop=lambda: len(seen) > 0,
     )
     assert half.interrupted
     assert len(kept(half)) == 1
@@ -442,7 +444,7 @@ def test_a_locked_task_is_left_and_the_others_are_repaired(tree: Tree) -> None:
         report = repair_root(
             replace(options(tree), lock_policy=LockPolicy(attempts=1)),
             dry_run=False,
-            watch=lambda _event: None,
+            on_event=lambda _event: None,
         )
     assert report.exit_code == 3
     assert {task: failure.type for task, failure in report.failures.items()} == {"mail": "TaskStateLockError"}
@@ -484,7 +486,7 @@ def test_a_worker_that_dies_costs_no_repair(tree: Tree, monkeypatch: pytest.Monk
         tree.snapshot(f"task-{number}").unlink()
     killed: list[int] = []
     report = repair_root(
-        options(tree, workers=2, pool_runs=0), dry_run=False, watch=lambda _event: kill_one_worker(killed)
+        options(tree, workers=2, pool_runs=0), dry_run=False, on_event=lambda _event: kill_one_worker(killed)
     )
     assert killed
     assert (report.exit_code, report.failures) == (0, {})

@@ -22,10 +22,11 @@ from settled import Row
 from batchpersist.batches.batchfolder import BatchFolder, batch_name
 from batchpersist.batches.progressfile import ProgressFile
 from batchpersist.cli.main import cli
+from batchpersist.events import Progress
 from batchpersist.ingest.scan import Reject
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
-from batchpersist.models import Durability, Failure, Progress, Side, Work
+from batchpersist.models import Durability, Failure, Side, Work
 from batchpersist.report import failures
 from batchpersist.report.document import BatchDocument
 from batchpersist.report.formats import FORMATS

@@ -20,9 +20,10 @@ from batchpersist.batches.batchfolder import BatchFolder, find_batch, list_batch
 from batchpersist.batches.preparation import layout_of
 from batchpersist.cli.words import summary_lines
 from batchpersist.errors import BatchMissingError
+from batchpersist.events import BatchResumed, Event, Progress
 from batchpersist.figures.metrics import stable
 from batchpersist.layout import Layout
-from batchpersist.models import Continuing, Durability, Event, Failure, Progress
+from batchpersist.models import Durability, Failure
 from batchpersist.operations.status import batch_statuses
 from batchpersist.options import BatchOptions, FailurePolicy, Selection
 from batchpersist.settling.journal import QuarantineEntry, ShardEntry, encode_entry, read_journal
@@ -68,7 +69,7 @@ def journaled(folder: BatchFolder) -> set[tuple[str, str]]:
 
 def interrupt(root: Path, source: Path, **more: Any) -> BatchFolder:
     """A batch that was told to stop after some shards; one without a catalogue, as after a kill."""
-    report = run_batch([str(source)], options(root, **more), stop=stopped_after(4))
+    report = run_batch([str(source)], options(root, **more), should_stop=stopped_after(4))
     assert report.state == "interrupted"
     (root / "runs/.batchpersist/catalogue/catalogue.arrows").unlink(missing_ok=True)
     return latest(root)
@@ -76,7 +77,7 @@ def interrupt(root: Path, source: Path, **more: Any) -> BatchFolder:
 
 def go_on(root: Path, source: Path, **more: Any) -> tuple[Any, list[Event]]:
     seen: list[Event] = []
-    return run_batch([str(source)], options(root, **more), watch=seen.append), seen
+    return run_batch([str(source)], options(root, **more), on_event=seen.append), seen
 
 
 KILLED = """
@@ -159,8 +160,8 @@ def test_a_continued_batch_tells_what_an_undisturbed_one_tells(tmp_path: Path, s
     folder = interrupt(tmp_path / "cut", source)
     settled = journaled(folder)
     report, seen = go_on(tmp_path / "cut", source, workers=2, pool_runs=0)
-    assert [event for event in seen if isinstance(event, Continuing)] == [
-        Continuing(folder.batch_id, len(settled), len(RUNS))
+    assert [event for event in seen if isinstance(event, BatchResumed)] == [
+        BatchResumed(folder.batch_id, len(settled), len(RUNS))
     ]
     counts = report.metrics["counts"]
     assert counts.pop("resumed") == len(settled) > 0
@@ -239,7 +240,7 @@ def test_a_batch_of_which_runs_failed_is_finished(tmp_path: Path, source: Path) 
 def test_a_third_part_knows_what_both_before_it_settled(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
     interrupt(root, source)
-    report = run_batch([str(source)], options(root), stop=stopped_after(8))
+    report = run_batch([str(source)], options(root), should_stop=stopped_after(8))
     assert (report.state, report.metrics["parts"]) == ("interrupted", 2)
     settled = journaled(latest(root))
     final, _ = go_on(root, source)
@@ -327,7 +328,7 @@ def test_a_part_that_synced_nothing_ends_the_journal_with_the_boot(
     """However durable the later parts are: they did not write what it wrote."""
     root = tmp_path / "root"
     interrupt(root, source, durability=Durability.NONE)
-    second = run_batch([str(source)], options(root), stop=stopped_after(8))
+    second = run_batch([str(source)], options(root), should_stop=stopped_after(8))
     assert (second.state, second.metrics["parts"]) == ("interrupted", 2)
     monkeypatch.setattr("batchpersist.batches.batchsession.boot_id", lambda: "another start of the machine")
     assert run_batch([str(source)], options(root)).metrics["parts"] == 1

@@ -15,10 +15,11 @@ import pytest
 from engine import run, tree
 
 from batchpersist.batch import run_batch
+from batchpersist.events import Event, Progress, RunFailed
 from batchpersist.files.durability import SyncGroup
 from batchpersist.layout import Layout
 from batchpersist.locking.locks import TaskLock
-from batchpersist.models import Event, Failure, Progress, RunFailure
+from batchpersist.models import Failure
 from batchpersist.options import BatchOptions, LockPolicy, RetryPolicy
 from batchpersist.scheduling.retries import delay_before, is_passing
 from batchpersist.settling import group, manifest
@@ -59,22 +60,22 @@ def test_an_error_that_passes_costs_nobody_a_run(
     whole = run_batch([source], options(tmp_path / "whole"))
     failing(monkeypatch, getattr(errno, name), times=1)
     seen: list[Event] = []
-    report = run_batch([source], options(tmp_path / "root", commit=commit), watch=seen.append)
+    report = run_batch([source], options(tmp_path / "root", commit=commit), on_event=seen.append)
     assert report.exit_code == 0
     assert report.metrics["counts"] == whole.metrics["counts"]
     assert report.metrics["bytes"]["manifests"] == whole.metrics["bytes"]["manifests"]
     assert report.metrics["timing"]["retried_runs"] == 1
-    assert not [event for event in seen if isinstance(event, RunFailure)]
+    assert not [event for event in seen if isinstance(event, RunFailed)]
     assert tree(tmp_path / "root/runs") == tree(tmp_path / "whole/runs")
 
 
 def test_what_fails_again_is_told_once(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     failing(monkeypatch, errno.EIO, times=10)
     seen: list[Event] = []
-    report = run_batch([source], options(tmp_path, retry_policy=RetryPolicy(3, 0.0)), watch=seen.append)
+    report = run_batch([source], options(tmp_path, retry_policy=RetryPolicy(3, 0.0)), on_event=seen.append)
     assert (report.exit_code, report.metrics["counts"]["manifest_failed"]) == (3, 1)
     assert report.metrics["counts"]["persisted"] == len(RUNS) - 1
-    assert [event.run_id for event in seen if isinstance(event, RunFailure)] == ["run-7"]
+    assert [event.run_id for event in seen if isinstance(event, RunFailed)] == ["run-7"]
     assert report.metrics["timing"]["retried_runs"] == 3
 
 
@@ -132,7 +133,7 @@ def test_a_task_that_was_locked_is_tried_again_at_the_end(tmp_path: Path, source
             freed.set()
 
     more: dict[str, Any] = {"workers": workers, "pool_runs": 0}
-    report = run_batch([source], options(root, **more), watch=watch)
+    report = run_batch([source], options(root, **more), on_event=watch)
     assert freed.is_set()
     assert report.exit_code == 0
     assert report.metrics["counts"] == whole.metrics["counts"]
@@ -186,9 +187,9 @@ def test_what_failed_for_good_is_told_once_though_it_is_met_again(
     failing(monkeypatch, errno.EACCES, times=10, run_id="run-7")
     failing(monkeypatch, errno.EIO, times=1, run_id="run-11")
     seen: list[Event] = []
-    report = run_batch([source], options(tmp_path), watch=seen.append)
+    report = run_batch([source], options(tmp_path), on_event=seen.append)
     assert report.metrics["counts"]["manifest_failed"] == 1
-    assert [event.run_id for event in seen if isinstance(event, RunFailure)] == ["run-7"]
+    assert [event.run_id for event in seen if isinstance(event, RunFailed)] == ["run-7"]
 
 
 def test_what_a_round_left_since_the_batch_had_to_stop_is_told(
@@ -201,13 +202,13 @@ def test_what_a_round_left_since_the_batch_had_to_stop_is_told(
     report = run_batch(
         [source],
         options(tmp_path, retry_policy=RetryPolicy(2, 0.0)),
-        watch=seen.append,
-        stop=lambda: any(path.exists() for path in manifests),
+        on_event=seen.append,
+        should_stop=lambda: any(path.exists() for path in manifests),
     )
     assert report.state == "interrupted"
     assert report.metrics["counts"]["manifest_failed"] == 1
     assert report.metrics["timing"]["retried_runs"] == 1
-    told = [event.run_id for event in seen if isinstance(event, RunFailure)]
+    told = [event.run_id for event in seen if isinstance(event, RunFailed)]
     assert told == [path.parent.name for path in manifests if not path.exists()]
 
 
@@ -219,12 +220,12 @@ def test_a_batch_that_is_to_stop_does_not_wait_for_another_round(
     report = run_batch(
         [source],
         options(tmp_path, retry_policy=RetryPolicy(1, first_delay_seconds=1e9, max_delay_seconds=1e9)),
-        watch=seen.append,
-        stop=(tmp_path / "runs/task-3").exists,
+        on_event=seen.append,
+        should_stop=(tmp_path / "runs/task-3").exists,
     )
     assert report.state == "interrupted"  # the same command goes on with it
     assert report.metrics["counts"]["manifest_failed"] == 1
-    assert [event.run_id for event in seen if isinstance(event, RunFailure)] == ["run-7"]
+    assert [event.run_id for event in seen if isinstance(event, RunFailed)] == ["run-7"]
 
 
 def test_delays_are_drawn_from_zero_up_to_a_bound_that_grows() -> None:

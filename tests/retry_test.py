@@ -21,9 +21,10 @@ from batchpersist.batches.batchfolder import find_batch
 from batchpersist.batches.batchreport import BatchReport
 from batchpersist.cli.main import cli
 from batchpersist.errors import BatchMissingError, UsageError
+from batchpersist.events import BatchResumed, Event
 from batchpersist.layout import Layout
 from batchpersist.locking.locks import TaskLock
-from batchpersist.models import Continuing, Event, Failure, RetryOf
+from batchpersist.models import Failure, RetryOf
 from batchpersist.operations.retry import retry_batch
 from batchpersist.options import BatchOptions, FailurePolicy, LockPolicy, Partition, RetryPolicy
 from batchpersist.settling.journal import QuarantineEntry, encode_entry
@@ -202,7 +203,7 @@ def test_a_shard_s_runs_are_retried_as_that_shard_s() -> None:
 def test_quarantine_ends_with_the_batch() -> None:
     runs = [run("task", n) for n in range(3)]
     write("a.jsonl", *runs)
-    batch = run_batch(["a.jsonl"], BatchOptions(), stop=lambda: True).metrics["batch_id"]
+    batch = run_batch(["a.jsonl"], BatchOptions(), should_stop=lambda: True).metrics["batch_id"]
     died = QuarantineEntry(
         "task", "run-1", runs[1]["timestamp"], Failure("WorkerDiedError", "worker died", "")
     )
@@ -256,15 +257,15 @@ def test_an_interrupted_retry_is_continued_by_a_retry() -> None:
     shutil.rmtree("out")
     watched = FailurePolicy(limit=100, percent=True)  # makes for many small shards
     calls = iter(range(10**9))
-    cut = retry_batch(options=BatchOptions(failure_policy=watched), stop=lambda: next(calls) > 4)
+    cut = retry_batch(options=BatchOptions(failure_policy=watched), should_stop=lambda: next(calls) > 4)
     assert cut is not None
     assert cut.state == "interrupted"
     assert 0 < cut.metrics["counts"]["persisted"] < 400
     seen: list[Event] = []
-    whole = retry_batch(watch=seen.append)
+    whole = retry_batch(on_event=seen.append)
     assert whole is not None
     assert (whole.state, whole.metrics["batch_id"]) == ("finished", cut.metrics["batch_id"])
-    assert any(isinstance(event, Continuing) for event in seen)
+    assert any(isinstance(event, BatchResumed) for event in seen)
     assert counts(whole, "persisted", "resumed") == (400, cut.metrics["counts"]["persisted"])
     record = find_batch(ROOT).read_record()
     assert (record.parts, record.retry_of) == (2, RetryOf(first, ("failed", "locked")))
@@ -278,7 +279,7 @@ def test_what_an_interrupted_retry_is_the_retry_of_is_kept() -> None:
     broken = break_task("task")
     first = run_batch(["s"], BatchOptions())
     broken.unlink()
-    interrupted = retry_batch("latest", BatchOptions(keep_batches=1), stop=lambda: True)
+    interrupted = retry_batch("latest", BatchOptions(keep_batches=1), should_stop=lambda: True)
     assert interrupted is not None
     assert interrupted.state == "interrupted"
     continued = retry(keep_batches=1)
@@ -437,7 +438,7 @@ def test_the_command_for_programs() -> None:
     run_batch(["a.jsonl"], BatchOptions())
     broken.unlink()
     events = [json.loads(line) for line in invoke("--json").stdout.splitlines()]
-    assert [event["message_type"] for event in events][:3] == ["begun", "status", "retry"]
+    assert [event["message_type"] for event in events][:3] == ["started", "status", "retry"]
     assert (events[2]["runs"], events[2]["gone"]) == (1, 0)
     assert (events[-1]["message_type"], events[-1]["counts"]["persisted"]) == ("summary", 1)
     (event,) = [json.loads(line) for line in invoke("--json").stdout.splitlines()]

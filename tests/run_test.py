@@ -265,7 +265,7 @@ def test_json_events_stand_alone_on_standard_output() -> None:
     add_line("no json")
     result = invoke("runs.jsonl", "--json")
     events = [json.loads(line) for line in result.stdout.splitlines()]
-    assert {event["message_type"] for event in events} == {"begun", "status", "error", "summary"}
+    assert {event["message_type"] for event in events} == {"started", "status", "error", "summary"}
     assert next(event for event in events if event["message_type"] == "error")["line"] == 10
     summary = events[-1]
     assert (summary["message_type"], summary["exit_code"], summary["state"]) == ("summary", 3, "finished")

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from scans import lines, put, run, text
 
+from batchpersist.context import RunContext
+from batchpersist.events import Event, RunFailed
 from batchpersist.ingest import scan as scanning_part
 from batchpersist.ingest.index import IndexBuilder
 from batchpersist.ingest.scan import scan_part
-from batchpersist.models import DEFAULT_KEYS, Event, RunFailure
+from batchpersist.models import DEFAULT_KEYS
 from batchpersist.scanning import scan_sources
 from batchpersist.scheduling.crew import Crew
 from batchpersist.sources import discover
@@ -37,14 +39,13 @@ def test_what_parts_leave_is_indexed_in_source_order(
             crew,
             DEFAULT_KEYS,
             str(tmp_path),
-            watch=failures.append,
-            stop=lambda: False,
+            RunContext(failures.append),
         )
     table = index.take_table()
     order = ["first", *(f"a{number:02d}" for number in range(40)), "b", "c", "d", "e", "last"]
     assert table["run_id"].to_pylist() == order
     assert table["line"].to_pylist() == [1, *range(1, 41), 42, 1, 1, 1, 1]
-    told = [(event.line, event.failure.type) for event in failures if isinstance(event, RunFailure)]
+    told = [(event.line, event.failure.type) for event in failures if isinstance(event, RunFailed)]
     assert told == [(41, "InvalidRunError"), (42, "SourceUnreadableError")]
 
 
@@ -59,8 +60,7 @@ def test_a_scan_stops_within_what_a_part_left(tmp_path: Path, monkeypatch: pytes
             crew,
             DEFAULT_KEYS,
             str(tmp_path),
-            watch=lambda _event: None,
-            stop=lambda: next(answers, True),
+            RunContext(should_stop=lambda: next(answers, True)),
         )
     assert index.cut_short
     assert 0 < index.rows < 40

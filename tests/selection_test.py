@@ -15,7 +15,7 @@ from scans import lines, put, run
 
 from batchpersist import BatchOptions, Selection, UsageError, preview_batch, run_batch
 from batchpersist.cli.main import cli
-from batchpersist.models import Event, RunFailure
+from batchpersist.events import Event, RunFailed
 from batchpersist.operations.validate import validate_sources
 
 UTC = dt.timezone.utc
@@ -64,14 +64,14 @@ def test_a_day_alone_counts_from_its_start_to_its_end() -> None:
 def test_times_that_cannot_be_read_are_invalid_where_times_are_selected() -> None:
     times = ["2026-01-02T00:00:00Z", "last week", "", "2026-02-30T00:00:00Z", "2020-01-01T00:00:00Z"]
     assert len(selected(times)) == 5
-    failures: list[RunFailure] = []
+    failures: list[RunFailed] = []
 
     def watch(event: Event) -> None:
-        if isinstance(event, RunFailure):
+        if isinstance(event, RunFailed):
             failures.append(event)
 
     options = BatchOptions(selection=Selection(since="2026-01-01"), out_dir="o2", runs_dir="r2")
-    report = run_batch(["s.jsonl"], options, watch=watch)
+    report = run_batch(["s.jsonl"], options, on_event=watch)
     counts = report.metrics["counts"]
     assert (counts["persisted"], counts["filtered"], counts["invalid"], report.exit_code) == (1, 1, 3, 3)
     assert [(failure.source, failure.line) for failure in failures] == [

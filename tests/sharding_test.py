@@ -177,7 +177,7 @@ def test_the_policy_s_percentage_is_of_its_own_runs(tmp_path: Path, source: Path
 
 
 def test_a_shard_is_continued_by_its_own_command(tmp_path: Path, source: Path) -> None:
-    first = run_batch([str(source)], options(tmp_path, 1), stop=lambda: True)
+    first = run_batch([str(source)], options(tmp_path, 1), should_stop=lambda: True)
     assert first.state == "interrupted"
     other = run_batch([str(source)], options(tmp_path, 2))
     whole = run_batch([str(source)], options(tmp_path))

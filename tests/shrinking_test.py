@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from scans import lines, put, run, scan_parts, text
 
 from batchpersist import BatchOptions, run_batch
+from batchpersist.events import Event, Progress
 from batchpersist.ingest.scan import Reject, ScannedPart, scan_part
-from batchpersist.models import DEFAULT_KEYS, Event, Progress
+from batchpersist.models import DEFAULT_KEYS
 from batchpersist.sources import discover
 
 MESSAGE = "the source became shorter while it was read"
@@ -162,7 +163,7 @@ def test_a_source_cut_between_scan_and_settling_fails_the_runs_that_are_gone(
         if isinstance(event, Progress) and event.phase == "scan" and event.done == len(RUNS):
             os.truncate(path, len(data) // 2)
 
-    metrics = run_batch([name], BatchOptions(), watch=cut_it).metrics
+    metrics = run_batch([name], BatchOptions(), on_event=cut_it).metrics
     counts = metrics["counts"]
     assert (counts["discovered"], counts["persisted"] + counts["failed"]) == (20, 20)
     assert 9 <= counts["failed"] <= 11

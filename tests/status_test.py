@@ -25,9 +25,9 @@ from batchpersist.batches.batchfolder import BatchRecord, find_batch
 from batchpersist.batches.progressfile import ProgressFile, read_progress
 from batchpersist.cli import status as status_command
 from batchpersist.cli.main import cli
+from batchpersist.events import Progress
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock, holder_of
-from batchpersist.models import Progress
 from batchpersist.operations.retry import retry_batch
 from batchpersist.operations.status import BatchStatus, batch_statuses
 from batchpersist.options import BatchOptions, Selection
@@ -57,7 +57,7 @@ def states() -> list[str]:
 SLOW = """
 import sys, time
 from batchpersist.batch import run_batch
-from batchpersist.models import Progress
+from batchpersist.events import Progress
 from batchpersist.options import BatchOptions
 from batchpersist.options import FailurePolicy
 
@@ -66,7 +66,7 @@ def watch(event):
         print("settled", flush=True)
         sys.stdin.readline()
 
-run_batch(["many.jsonl"], BatchOptions(failures=FailurePolicy(100, percent=True)), watch=watch)
+run_batch(["many.jsonl"], BatchOptions(failures=FailurePolicy(100, percent=True)), on_event=watch)
 """
 
 
@@ -113,7 +113,7 @@ def test_a_dead_batch_is_not_taken_for_the_one_that_runs_now(
     with BatchLock(ROOT, "batch of somebody"):
         assert states() == ["killed"]
     seen: list[list[str]] = []
-    run_batch(["runs.jsonl"], BatchOptions(), watch=lambda _event: seen.append(states()))
+    run_batch(["runs.jsonl"], BatchOptions(), on_event=lambda _event: seen.append(states()))
     assert seen[-1] == ["killed", "running"]
     assert states() == ["killed", "finished"]
 
@@ -178,7 +178,7 @@ def test_a_table_of_all_and_one_in_full() -> None:
     with Path("runs.jsonl").open("a") as file:
         file.write("no json")
     run_batch(["runs.jsonl"], BatchOptions())
-    run_batch(["runs.jsonl"], BatchOptions(), stop=lambda: True)
+    run_batch(["runs.jsonl"], BatchOptions(), should_stop=lambda: True)
     heading, first, second = (line.split() for line in invoke().stdout.splitlines())
     assert heading == ["batch", "state", "started", "runs", "failed", "invalid", "exit", "code"]
     assert (first[1], first[4:]) == ("finished", ["9", "0", "1", "3"])
@@ -215,7 +215,7 @@ def test_a_source_whose_name_is_no_text_hides_no_result() -> None:
 
 def test_a_batch_that_ended_leaves_no_news() -> None:
     seen: list[BatchStatus] = []
-    run_batch(["runs.jsonl"], BatchOptions(), watch=lambda _event: seen.extend(batch_statuses(ROOT)))
+    run_batch(["runs.jsonl"], BatchOptions(), on_event=lambda _event: seen.extend(batch_statuses(ROOT)))
     assert any(status.progress is not None for status in seen)
     assert not Path(find_batch(ROOT).progress).exists()
 
@@ -323,7 +323,7 @@ def test_a_start_in_the_future_is_reported(dated_2099: str) -> None:
 
 
 def test_a_batch_that_is_continued_becomes_the_latest(folder: Path) -> None:
-    stopped = run_batch(["runs.jsonl"], BatchOptions(), stop=lambda: True).metrics["batch_id"]
+    stopped = run_batch(["runs.jsonl"], BatchOptions(), should_stop=lambda: True).metrics["batch_id"]
     other = run_batch(["runs.jsonl"], BatchOptions(selection=Selection(limit=1))).metrics["batch_id"]
     assert find_batch(ROOT).batch_id == other
     assert run_batch(["runs.jsonl"], BatchOptions()).metrics["batch_id"] == stopped

@@ -115,5 +115,5 @@ def test_a_name_cannot_steer_the_terminal() -> None:
 
 def test_stopped_while_it_reads() -> None:
     write("a.jsonl", run("task", 1))
-    found = validate_sources(["a.jsonl"], stop=lambda: True)
+    found = validate_sources(["a.jsonl"], should_stop=lambda: True)
     assert (found.interrupted, found.discovered) == (True, 0)

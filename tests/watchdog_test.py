@@ -18,6 +18,7 @@ import pytest
 from dispatch_test import plan_with, sides
 from engine import run
 
+from batchpersist.context import RunContext
 from batchpersist.models import Shard, ShardOutcome, Side, Work
 from batchpersist.planning.job import ShardJob
 from batchpersist.scheduling.crew import Crew
@@ -51,7 +52,7 @@ def test_bad_runs_are_found_by_the_beats_and_no_others_are_charged(tmp_path: Pat
     settle = partial(settle_with_beats, folder=str(tmp_path / "beats"), log=str(tmp_path / "log"), bad=bad)
     with closing(Crew(workers, pool_runs=0, in_process=False)) as crew:
         watchdog = Watchdog(str(tmp_path / "beats"), timeout=3.0)
-        settling = Settling(crew, plan.rows, plan.shards, settle, lambda: False, watchdog=watchdog)
+        settling = Settling(crew, plan.rows, plan.shards, settle, RunContext(), watchdog=watchdog)
         outcomes = list(settling)
     found = sides(outcomes, plan)
     failed = {run_id for run_id, pair in found.items() if pair == (Side.FAILED, Side.FAILED)}
@@ -84,7 +85,7 @@ def test_a_worker_that_gave_a_shard_back_is_watched_still(tmp_path: Path) -> Non
     plan = replace(plan, shards=[Shard(0, Work.PAIR, 0, 2, 1), Shard(1, Work.PAIR, 2, 9, 1)])
     with closing(Crew(1, pool_runs=0, in_process=False)) as crew:
         watchdog = Watchdog(str(tmp_path / "beats"), timeout=2.0)
-        settling = Settling(crew, plan.rows, plan.shards, settle, lambda: False, watchdog=watchdog)
+        settling = Settling(crew, plan.rows, plan.shards, settle, RunContext(), watchdog=watchdog)
         outcomes = list(settling)
     told = {failure.message for outcome in outcomes for failure in outcome.manifest_failures.values()}
     assert told == {"run timed out"}

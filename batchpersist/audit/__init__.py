@@ -6,6 +6,17 @@ task run by run; ``confirm`` has what was found seen a second time; ``audit_root
 
 from .findings import Finding, Kind, Sign, Tally, Weight
 from .options import AuditOptions
-from .root import Audit, AuditReport, audit_root
+from .root import Audit, AuditReport, OnRun, audit_root
 
-__all__ = ["Audit", "AuditOptions", "AuditReport", "Finding", "Kind", "Sign", "Tally", "Weight", "audit_root"]
+__all__ = [
+    "Audit",
+    "AuditOptions",
+    "AuditReport",
+    "Finding",
+    "Kind",
+    "OnRun",
+    "Sign",
+    "Tally",
+    "Weight",
+    "audit_root",
+]

@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from ..context import RunContext
 from ..locking.stalelock import is_stale_lock
 from .findings import Finding, Kind, Sign
 from .look import TaskLook
@@ -36,11 +37,12 @@ LookAgain = Callable[[Sequence[TaskLook]], Iterable[TaskLook]]
 
 
 def confirm(
-    looks: Iterable[TaskLook], again: LookAgain, options: AuditOptions, stop: Callable[[], bool]
+    looks: Iterable[TaskLook], again: LookAgain, options: AuditOptions, context: RunContext
 ) -> Iterator[TaskLook]:
     """The looks, with only those findings that a second look, some seconds later, saw as well.
 
-    A task whose lock is held gets its second look later. Once ``stop`` says so, what needs one is left out.
+    A task whose lock is held gets its second look later. Once ``context`` is stopping, what
+    needs one is left out.
     """
     held: list[TaskLook] = []
     findings = 0
@@ -51,18 +53,18 @@ def confirm(
         held.append(look)
         findings += len(look.findings)
         if findings >= MOST_HELD:
-            yield from _look_again(held, again, options, stop)
+            yield from _look_again(held, again, options, context)
             held, findings = [], 0
-    yield from _look_again(held, again, options, stop)
+    yield from _look_again(held, again, options, context)
 
 
 def _look_again(
-    held: list[TaskLook], again: LookAgain, options: AuditOptions, stop: Callable[[], bool]
+    held: list[TaskLook], again: LookAgain, options: AuditOptions, context: RunContext
 ) -> Iterator[TaskLook]:
-    if held and not stop():
+    if held and not context.is_stopping:
         time.sleep(options.pause_seconds)
     deadline = time.monotonic() + LOCK_PATIENCE
-    while held and not stop():
+    while held and not context.is_stopping:
         patient = time.monotonic() < deadline
         ready = [look for look in held if not (patient and _is_locked(options, look))]
         yield from _confirmed(ready, again)

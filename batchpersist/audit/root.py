@@ -11,8 +11,10 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ..batches.rootrecord import check_keys, check_pairing
+from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
+from ..events import Progress
 from ..ingest.index import IndexBuilder
-from ..models import Event, Progress, place_of
+from ..models import place_of
 from ..options import Selection
 from ..planning.plan import make_plan
 from ..scanning import scan_sources
@@ -27,7 +29,8 @@ from .options import AuditOptions
 from .rooms import look_around
 from .work import Work
 
-Watch = Callable[[Event], None]
+OnRun = Callable[[Sign, str, str], None]
+"""Hears of a run's sign, task id and run id."""
 
 
 @dataclass
@@ -68,44 +71,45 @@ def audit_root(
     options: AuditOptions,
     sources: Sequence[str] = (),
     *,
-    watch: Watch = lambda _event: None,
-    found: Callable[[Finding], None] = lambda _finding: None,
-    signed: Callable[[Sign, str, str], None] | None = None,
-    stop: Callable[[], bool] = lambda: False,
+    on_event: OnEvent = ignore_event,
+    on_finding: Callable[[Finding], None] = lambda _finding: None,
+    on_run: OnRun | None = None,
+    should_stop: ShouldStop = never_stop,
 ) -> AuditReport:
     """Compare the snapshots and manifests below the two roots with each other, and with ``sources`` if any.
 
     Writes nothing below the roots and takes no lock. A difference counts once a second look, some
     seconds later, has seen it as well, so that what an orchestrator is about to write is none.
-    ``watch`` hears of the progress, ``found`` of each finding, ``signed`` of each run: its sign, task and
-    run id, the runs of a task in their order. All are called in the calling thread. ``stop`` is asked
-    before each piece of work; once it is true, what is not certain yet is left out.
+    ``on_event`` hears of the progress, ``on_finding`` of each finding, ``on_run`` of each run: its sign, task
+    and run id, the runs of a task in their order. All are called in the calling thread. ``should_stop`` is
+    asked before each piece of work; once it is true, what is not certain yet is left out.
 
     Holds the keys of the tasks under way in memory, and up to 100,000 findings; never all of either.
     Raises SourceMissingError, RootMissingError, UsageError and OSError (a root that cannot be listed).
     """
     report = AuditReport()
     tasks: set[str] = set()
-    with closing(Audit(options, sources, watch=watch, stop=stop, keep_same=signed is not None)) as audit:
+    context = RunContext(on_event, should_stop)
+    with closing(Audit(options, context, sources, keep_same=on_run is not None)) as audit:
         for confirmed in audit.looks():
             if confirmed.share.task_id:
                 tasks.add(confirmed.share.task_id)
             report.runs += confirmed.runs
             for finding in confirmed.findings:
                 report.tally.add(finding.kind, finding)
-                found(finding)
-            if signed is not None:
-                _sign(confirmed, signed)
-            watch(Progress("audit", report.runs, audit.likely_runs, report.of(Weight.DIFFERENCE)))
-    report.tasks, report.interrupted = len(tasks), stop()
+                on_finding(finding)
+            if on_run is not None:
+                _report_runs(confirmed, on_run)
+            on_event(Progress("audit", report.runs, audit.likely_runs, report.of(Weight.DIFFERENCE)))
+    report.tasks, report.interrupted = len(tasks), should_stop()
     report.unknown_suffixes = audit.unknown_suffixes
     return report
 
 
-def _sign(seen: TaskLook, signed: Callable[[Sign, str, str], None]) -> None:
+def _report_runs(seen: TaskLook, on_run: OnRun) -> None:
     signs = dict.fromkeys(seen.same, Sign.SAME) | dict.fromkeys(seen.enriched, Sign.ENRICHED) | seen.marked
     for run_id in sorted(signs):
-        signed(signs[run_id], seen.share.task_id, run_id)
+        on_run(signs[run_id], seen.share.task_id, run_id)
 
 
 class Audit:
@@ -114,10 +118,9 @@ class Audit:
     def __init__(
         self,
         options: AuditOptions,
+        context: RunContext,
         sources: Sequence[str] = (),
         *,
-        watch: Watch,
-        stop: Callable[[], bool],
         keep_same: bool = False,
         whole_tasks: bool = False,
     ) -> None:
@@ -125,8 +128,7 @@ class Audit:
         check_keys(options.layout, options.keys)
         check_pairing(options.layout)
         self._options = options
-        self._watch = watch
-        self._stop = stop
+        self._context = context
         self._keep_same = keep_same
         options.layout.check_roots()
         self._parts = discover(sources)
@@ -152,8 +154,7 @@ class Audit:
                 self.crew,
                 self._options.keys,
                 self._spool.name,
-                watch=self._watch,
-                stop=self._stop,
+                self._context,
             )
             invalid = list(_invalid(index))
             self.unknown_suffixes = dict(index.totals.unknown_suffixes)
@@ -167,7 +168,7 @@ class Audit:
             self._each(work.jobs()),
             lambda looks: self._each(work.again(looks)),
             self._options,
-            self._stop,
+            self._context,
         )
 
     def _each(self, jobs: Iterable[LookJob]) -> Iterator[TaskLook]:
@@ -179,7 +180,7 @@ class Audit:
 
     def _until_stopped(self, jobs: Iterable[LookJob]) -> Iterator[LookJob]:
         for job in jobs:
-            if self._stop():
+            if self._context.is_stopping:
                 return
             yield job
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from ..models import Event, RunFailure, ShardOutcome
+from ..context import OnEvent
+from ..events import RunFailed
+from ..models import ShardOutcome
 from ..options import FailurePolicy
 from ..sources import decoded
 
@@ -14,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class Losses:
-    """Counts by the failure policy, and has ``watch`` told of each run that failed for good."""
+    """Counts by the failure policy, and reports each run that failed for good."""
 
-    def __init__(self, policy: FailurePolicy, watch: Callable[[Event], None]) -> None:
+    def __init__(self, policy: FailurePolicy, on_event: OnEvent) -> None:
         self._policy = policy
-        self._watch = watch
+        self._on_event = on_event
         self._failed: set[int] = set()
         self._told: set[tuple[str, int]] = set()
         self.discovered = 0
@@ -34,7 +36,7 @@ class Losses:
         return self._policy.exceeded(self.count, self.discovered)
 
     def add(self, table: pa.Table, outcome: ShardOutcome, rows: Iterable[int]) -> None:
-        """Count and tell what failed for good; a superseded row's part in a snapshot is nobody's loss.
+        """Count and report what failed for good; a superseded row's part in a snapshot is nobody's loss.
 
         ``table`` is the plan's; ``rows`` are those of the shard that will not be tried again.
         """
@@ -46,9 +48,9 @@ class Losses:
             self._failed.add(first + row)
             place = (decoded(run["origin"], run["file"]).name, run["line"], run["task_id"], run["run_id"])
             if row in outcome.snapshot_failures and self._is_news("snapshot", first + row):
-                self._watch(RunFailure("snapshot", outcome.snapshot_failures[row], *place))
+                self._on_event(RunFailed("snapshot", outcome.snapshot_failures[row], *place))
             if row in outcome.manifest_failures and self._is_news("manifest", first + row):
-                self._watch(RunFailure("manifest", outcome.manifest_failures[row], *place))
+                self._on_event(RunFailed("manifest", outcome.manifest_failures[row], *place))
 
     def _is_news(self, side: str, row: int) -> bool:
         """Not so where what failed for good is met again, beside what is tried again."""

@@ -8,8 +8,9 @@ from typing import Literal
 
 import msgspec
 
+from ..events import Progress
 from ..files import atomic
-from ..models import Durability, Progress
+from ..models import Durability
 
 WRITE_SECONDS = 1.0
 """Between two states of the file: nobody who reads it sees more, and it costs next to nothing."""

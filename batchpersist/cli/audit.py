@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
 import click
 
-from ..audit import AuditOptions, Finding, Sign, audit_root
+from ..audit import AuditOptions, Finding, OnRun, Sign, audit_root
 from ..locking.batchlock import holder_of
 from .audit_words import audit_lines, describe_finding, run_name
 from .options import Sectioned, declare, places, reading, section, showing, working
@@ -87,14 +87,14 @@ def audit_options(given: dict[str, Any]) -> AuditOptions:
 
 def _audit(sources: tuple[str, ...], job: Job) -> int:
     options = audit_options(job.given)
-    with _signs(job.given["combined"]) as signed, job.display() as display:
+    with _signs(job.given["combined"]) as on_run, job.display() as display:
         report = audit_root(
             options,
             sources,
-            watch=display.show,
-            found=partial(tell, job.given),
-            signed=signed,
-            stop=job.interruption.__bool__,
+            on_event=display.show,
+            on_finding=partial(tell, job.given),
+            on_run=on_run,
+            should_stop=job.interruption.__bool__,
         )
     code = job.exit_code_of(report)
     holder = holder_of(options.layout) if report.counts else None
@@ -126,7 +126,7 @@ def tell(given: dict[str, Any], finding: Finding, **more: str | None) -> None:
 
 
 @contextmanager
-def _signs(path: str | None) -> Iterator[Callable[[Sign, str, str], None] | None]:
+def _signs(path: str | None) -> Iterator[OnRun | None]:
     """Writes the file when all has been seen: an older one stands until then."""
     if path is None:
         yield None

@@ -63,7 +63,9 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
         try:
             display = choose_display(given["progress"], False, given["quiet"], False)
             with closing(display):
-                found = compare_batches(sources, options, watch=display.show, stop=interruption.__bool__)
+                found = compare_batches(
+                    sources, options, on_event=display.show, should_stop=interruption.__bool__
+                )
         except (ComparisonStoppedError, StopNowError):
             say("Interrupted. Nothing was compared, and nothing is left of it.", err=True)
             click.get_current_context().exit(interruption.exit_code)

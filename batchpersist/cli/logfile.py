@@ -16,8 +16,8 @@ from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 
 from ..batches.batchreport import TIMED_OUT
+from ..events import BatchResumed, BatchStarted, BatchWaiting, Event, RetryStarted, RunFailed
 from ..files.outputs import is_stream, open_stream
-from ..models import Begun, Continuing, Event, Retry, RunFailure, Waiting
 from ..report.wording import printable
 from .output import say
 from .progress import describe_failure, describe_notice
@@ -55,12 +55,12 @@ class Log:
 
     def show(self, event: Event) -> None:
         """As a display does: all but the progress."""
-        if isinstance(event, RunFailure):
+        if isinstance(event, RunFailed):
             level = logging.WARNING if event.failure.type == _LOCKED else logging.ERROR
             self._write(level, describe_failure(event))
-        elif isinstance(event, Waiting | Continuing | Retry):
+        elif isinstance(event, BatchWaiting | BatchResumed | RetryStarted):
             self.info(describe_notice(event))
-        elif isinstance(event, Begun):
+        elif isinstance(event, BatchStarted):
             self.info(f"batch {event.batch_id} in {event.folder}")
 
     def close(self) -> None:

@@ -13,9 +13,10 @@ import click
 
 from .. import __version__
 from ..batches.batchreport import SOME_FAILED, BatchReport
+from ..context import OnEvent, ShouldStop
 from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
+from ..events import BatchStarted, Event
 from ..limits import refusal_in
-from ..models import Begun, Event
 from .allocating import keep_little
 from .logfile import Log, log_to
 from .onfailure import Ending
@@ -24,8 +25,11 @@ from .progress import Both, Display, choose_display
 from .signals import Interruption, StopNowError, interruptible
 from .words import summary_lines
 
-Persist = Callable[[Callable[[Event], None], Callable[[], bool]], BatchReport]
-"""(watch, stop) -> what a batch did."""
+
+class Persist(Protocol):
+    """``run_batch`` with all but these two arguments."""
+
+    def __call__(self, *, on_event: OnEvent, should_stop: ShouldStop) -> BatchReport: ...
 
 
 class Found(Protocol):
@@ -70,12 +74,12 @@ class Job:
             keep_little()
         with self.display() as display:
 
-            def watch(event: Event) -> None:
-                if isinstance(event, Begun):
+            def on_event(event: Event) -> None:
+                if isinstance(event, BatchStarted):
                     self.ending.batch_id = event.batch_id
                 display.show(event)
 
-            report = work(watch, self.interruption.__bool__)
+            report = work(on_event=on_event, should_stop=self.interruption.__bool__)
         code = self.interruption.exit_code if report.state == "interrupted" else report.exit_code
         self._tell(report, metrics, code)
         for failure in report.unwritten:

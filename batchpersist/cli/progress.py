@@ -8,7 +8,8 @@ import time
 from contextlib import suppress
 from typing import Any, Protocol
 
-from ..models import Begun, Continuing, Event, Progress, Retry, RunFailure, Waiting, place_of
+from ..events import BatchResumed, BatchStarted, BatchWaiting, Event, Progress, RetryStarted, RunFailed
+from ..models import place_of
 from ..report.wording import printable
 from .output import emit, say
 
@@ -17,6 +18,14 @@ LINE_SECONDS = 30.0
 
 STATUS_SECONDS = 1.0
 """Between two JSON status events."""
+
+
+_MESSAGE_TYPES = {
+    BatchWaiting: "waiting",
+    BatchStarted: "started",
+    BatchResumed: "resumed",
+    RetryStarted: "retry",
+}
 
 
 class Display(Protocol):
@@ -35,9 +44,9 @@ class Silent:
     def show(self, event: Event) -> None:
         if isinstance(event, Progress):
             self._progress(event)
-        elif isinstance(event, Waiting | Continuing | Retry):
+        elif isinstance(event, BatchWaiting | BatchResumed | RetryStarted):
             self._print(describe_notice(event))
-        elif isinstance(event, RunFailure) and self._verbose:
+        elif isinstance(event, RunFailed) and self._verbose:
             self._print(describe_failure(event))
 
     def close(self) -> None:
@@ -54,7 +63,7 @@ class Quiet(Silent):
     """Failures at most."""
 
     def show(self, event: Event) -> None:
-        if isinstance(event, RunFailure):
+        if isinstance(event, RunFailed):
             super().show(event)
 
 
@@ -136,10 +145,10 @@ class JsonLines:
         self._phase = ""
 
     def show(self, event: Event) -> None:
-        if isinstance(event, Waiting | Begun | Continuing | Retry):
-            emit(type(event).__name__.lower(), **event._asdict())
+        if isinstance(event, BatchWaiting | BatchStarted | BatchResumed | RetryStarted):
+            emit(_MESSAGE_TYPES[type(event)], **event._asdict())
             return
-        if isinstance(event, RunFailure):
+        if isinstance(event, RunFailed):
             emit(
                 "error",
                 **event.failure._asdict(),
@@ -170,11 +179,11 @@ def _trouble(progress: Progress) -> str:
     return "differing" if progress.phase in ("audit", "repair") else "failed"
 
 
-def describe_notice(event: Waiting | Continuing | Retry) -> str:
+def describe_notice(event: BatchWaiting | BatchResumed | RetryStarted) -> str:
     """What a person should know before the work goes on, in words."""
-    if isinstance(event, Waiting):
+    if isinstance(event, BatchWaiting):
         return f"Waiting for another batch to end, {event.seconds:g} s at most: {event.holder}"
-    if isinstance(event, Retry):
+    if isinstance(event, RetryStarted):
         gone = f"; {event.gone:,} no longer in the sources" if event.gone else ""
         found = f"runs that did not stand: {event.runs:,}{gone}" if event.runs or gone else "invalid input"
         return f"Retrying batch {event.batch_id}: {found}"
@@ -184,7 +193,7 @@ def describe_notice(event: Waiting | Continuing | Retry) -> str:
     )
 
 
-def describe_failure(event: RunFailure) -> str:
+def describe_failure(event: RunFailed) -> str:
     """A failure event in words, for a log."""
     run = f" ({event.task_id}/{event.run_id})" if event.task_id else ""
     return f"{place_of(event.source, event.line)}: {event.stage}: {event.failure}{run}"

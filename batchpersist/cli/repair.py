@@ -77,9 +77,9 @@ def _repair(job: Job) -> int:
         report = repair_root(
             options,
             dry_run=not given["yes"],
-            watch=display.show,
-            found=partial(_tell, given),
-            stop=job.interruption.__bool__,
+            on_event=display.show,
+            on_finding=partial(_tell, given),
+            should_stop=job.interruption.__bool__,
         )
     code = job.interruption.exit_code if report.interrupted else report.exit_code
     if given["as_json"]:

@@ -60,10 +60,7 @@ def _retry(batch: str, only: tuple[RetryKind, ...], job: Job) -> int:
     )
     plan = plan_retry(batch, options, only)
     if plan.items:
-        return job.persist(
-            lambda watch, stop: run_batch(plan.sources, plan.options, watch=watch, stop=stop),
-            metrics_path(plan.options),
-        )
+        return job.persist(partial(run_batch, plan.sources, plan.options), metrics_path(plan.options))
     if given["as_json"]:
         emit("summary", state="nothing to retry", retry_of=asdict(plan.retry), exit_code=0)
     else:

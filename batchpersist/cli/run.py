@@ -60,7 +60,7 @@ def _root(given: Mapping[str, Any]) -> tuple[str]:
 def _persist(sources: tuple[str, ...], job: Job) -> int:
     with executing(job.given, batch_options(job.given)) as (executor, options):
         return job.persist(
-            lambda watch, stop: run_batch(sources, options, executor=executor, watch=watch, stop=stop),
+            partial(run_batch, sources, options, executor=executor),
             metrics_path(options),
         )
 
@@ -70,7 +70,7 @@ def _preview(sources: tuple[str, ...], job: Job) -> int:
         raise UsageError("a dry run takes place on this machine: leave out --executor")
     options, interruption = batch_options(job.given), job.interruption
     with job.display() as display:
-        preview = preview_batch(sources, options, watch=display.show, stop=interruption.__bool__)
+        preview = preview_batch(sources, options, on_event=display.show, should_stop=interruption.__bool__)
     code = job.exit_code_of(preview)
     if job.given["as_json"]:
         emit("summary", **preview.as_dict(), exit_code=code)

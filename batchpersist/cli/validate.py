@@ -49,8 +49,8 @@ def _validate(sources: tuple[str, ...], job: Job) -> int:
             selection=reading.selection_of(given),
             workers=given["workers"],
             pool_runs=given["pool_threshold"],
-            watch=display.show,
-            stop=job.interruption.__bool__,
+            on_event=display.show,
+            should_stop=job.interruption.__bool__,
         )
     code = job.exit_code_of(found)
     if given["as_json"]:

@@ -6,11 +6,12 @@ import json
 import os
 import pickle
 import subprocess
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+from ..context import RunContext
 from ..errors import ComparisonStoppedError, MeasurementError
 from ..figures.timing import seconds
 from ..options import BatchOptions
@@ -42,12 +43,12 @@ class Measurement:
 
 
 def measure(
-    sources: Sequence[str], options: BatchOptions, folder: str, stop: Callable[[], bool] = lambda: False
+    sources: Sequence[str], options: BatchOptions, folder: str, context: RunContext = RunContext()
 ) -> Measurement:
     """Run a batch in a fresh process; ``folder`` is for what is said between the two.
 
     No process of the batch is left when this returns or raises. Raises MeasurementError where the
-    batch ended without a result, and ComparisonStoppedError once ``stop`` says so.
+    batch ended without a result, and ComparisonStoppedError once ``context`` is stopping.
     """
     os.makedirs(folder, exist_ok=True)
     for name in ("result.json", "usage.json"):
@@ -62,7 +63,7 @@ def measure(
                 process.wait(timeout=_POLL_SECONDS)
                 break
             except subprocess.TimeoutExpired:
-                if stop():
+                if context.is_stopping:
                     raise ComparisonStoppedError from None
     return _measurement(folder, complaints)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median, median_low
@@ -17,10 +17,11 @@ import msgspec
 from .. import __version__
 from ..batches.preparation import check_places
 from ..batches.rootrecord import check_keys
+from ..context import Deadline, OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..errors import ComparisonStoppedError, MeasurementError, UsageError
+from ..events import Progress
 from ..figures.timing import seconds
 from ..layout import Layout
-from ..models import Event, Progress
 from ..moments import utc_text
 from ..options import POOL_RUNS
 from ..scheduling.executors import usable_cpus
@@ -40,8 +41,6 @@ _SHARE = 0.6
 
 _MARGIN = 0.95
 """Of the time: after it no batch goes on, since the scratch folder has to be removed as well."""
-
-Watch = Callable[[Event], None]
 
 
 @dataclass(frozen=True)
@@ -66,15 +65,15 @@ def compare_batches(
     sources: Sequence[str],
     options: CompareOptions = CompareOptions(),
     *,
-    watch: Watch = lambda _event: None,
-    stop: Callable[[], bool] = lambda: False,
+    on_event: OnEvent = ignore_event,
+    should_stop: ShouldStop = never_stop,
 ) -> Comparison:
     """Persist the runs in ``sources`` in several ways, and compare what that takes and what it writes.
 
     Every batch is ``run_batch`` in a fresh process, below roots of its own in a scratch folder, which
     hold a copy of the histories of its tasks. The real roots are read only, and no lock is taken
-    there: a live orchestrator and a batch may go on. ``watch`` hears of progress in the calling
-    thread. ``stop`` is asked all the time: once it is true the batch under way is killed, and
+    there: a live orchestrator and a batch may go on. ``on_event`` hears of progress in the calling
+    thread. ``should_stop`` is asked all the time: once it is true the batch under way is killed, and
     ComparisonStoppedError raised. After ``options.max_time`` no batch goes on: the questions are
     answered by what was measured until then.
 
@@ -89,7 +88,8 @@ def compare_batches(
     started_at = utc_text()
     parent = options.scratch or place_beside(options.runs_dir)
     with scratch_folder(parent, keep=options.keep_scratch) as scratch:
-        bench = _Bench(sources, options, scratch, watch, stop)
+        context = RunContext(on_event, should_stop, Deadline(options.max_time_seconds * _MARGIN))
+        bench = _Bench(sources, options, scratch, context)
         found = bench.survey()
         answers: list[document.Answer] = []
         unanswered: list[document.Unanswered] = []
@@ -133,14 +133,11 @@ class _Bench:
         sources: Sequence[str],
         options: CompareOptions,
         scratch: str,
-        watch: Watch,
-        stop: Callable[[], bool],
+        context: RunContext,
     ) -> None:
         self.options = options
         self.scratch = scratch
-        self.watch = watch
-        self._stop = stop
-        self._started = perf_counter()
+        self.context = context
         self.real = Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))
         check_keys(self.real, options.keys)
         self._talk = os.path.join(scratch, "talk")
@@ -156,25 +153,18 @@ class _Bench:
             file.writelines(standard_input_blocks(self._check_stop))
         return [path if source == STANDARD_INPUT else source for source in sources]
 
-    def left(self) -> float:
-        """Seconds until no batch may go on."""
-        return self.options.max_time_seconds * _MARGIN - (perf_counter() - self._started)
-
     def _check_stop(self) -> None:
-        if self._stop():
+        if self.context.should_stop():
             raise ComparisonStoppedError
-
-    def _must_stop(self) -> bool:
-        return self._stop() or self.left() < 0
 
     def survey(self) -> Survey:
         """Raises MeasurementError where the time ends meanwhile, UsageError where no run matches."""
         spool = os.path.join(self.scratch, "spool")
         os.mkdir(spool)
         try:
-            found = survey(self._sources, self.options, spool, watch=self.watch, stop=self._must_stop)
+            found = survey(self._sources, self.options, spool, self.context)
         except ComparisonStoppedError:
-            if self._stop():
+            if self.context.should_stop():
                 raise
             limit = duration(self.options.max_time_seconds)
             raise MeasurementError(f"{limit} are too short to scan the sources: allow more time") from None
@@ -204,9 +194,9 @@ class _Bench:
         self._flush_disk()
         options = self.options.batch_options(variant, roots, limit=rows)
         try:
-            measurement = measure(self._sources, options, self._talk, self._must_stop)
+            measurement = measure(self._sources, options, self._talk, self.context)
         except ComparisonStoppedError:
-            if self._stop():
+            if self.context.should_stop():
                 raise
             raise _OutOfTimeError from None
         counts = measurement.counts
@@ -268,7 +258,7 @@ class _Asking:
 
     def _choose(self, share: float, least: int) -> Sample:
         """Modes: a small sample in all rounds. Workers: all runs, if need be in fewer rounds."""
-        options, others = self._options, self._bench.left() * (1 - share)
+        options, others = self._options, self._bench.context.deadline.seconds_left * (1 - share)
         rounds = [options.warmup + options.rounds]
         if self._question.name == "workers":
             rounds += range(options.rounds, min(MIN_ROUNDS, options.rounds) - 1, -1)
@@ -278,7 +268,7 @@ class _Asking:
             costs,
             rounds,
             trial=self._try,
-            left=lambda: self._bench.left() - others,
+            left=lambda: self._bench.context.deadline.seconds_left - others,
             least=least,
         )
 
@@ -303,7 +293,7 @@ class _Asking:
         for number, turn in enumerate(turns(self._question.variants, sample.rounds)):
             begun = perf_counter()
             try:
-                if self._bench.left() < longest:
+                if self._bench.context.deadline.seconds_left < longest:
                     raise _OutOfTimeError
                 measured = {variant: self._do(variant, sample, number, proof) for variant in turn}
             except _OutOfTimeError:
@@ -331,7 +321,7 @@ class _Asking:
 
     def _report(self, phase: Literal["try", "measure"], total: int | None) -> None:
         self._batches += 1
-        self._bench.watch(Progress(phase, self._batches, total, 0))
+        self._bench.context.on_event(Progress(phase, self._batches, total, 0))
 
 
 def figures(measured: Mapping[Variant, Sequence[Measurement]], seed: int) -> list[document.Variant]:

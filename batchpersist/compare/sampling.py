@@ -10,9 +10,9 @@ from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..context import RunContext
 from ..errors import ComparisonStoppedError
 from ..layout import Layout
-from ..models import Event
 from ..planning.plan import Plan, make_plan
 from ..scanning import scan_sources
 from ..scheduling.crew import Crew
@@ -191,13 +191,11 @@ def survey(
     sources: Sequence[str],
     options: CompareOptions,
     spool: str,
-    *,
-    watch: Callable[[Event], None],
-    stop: Callable[[], bool],
+    context: RunContext,
 ) -> Survey:
     """Scan the sources. Raises SourceMissingError, UsageError, ComparisonStoppedError."""
     with closing(Crew(max(options.workers))) as crew:
-        index = scan_sources(discover(sources), crew, options.keys, spool, watch=watch, stop=stop)
+        index = scan_sources(discover(sources), crew, options.keys, spool, context)
     if index.cut_short:
         raise ComparisonStoppedError
     real = Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))

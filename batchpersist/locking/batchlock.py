@@ -11,12 +11,14 @@ import fcntl
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from types import TracebackType
 
 import msgspec
 
+from ..context import Deadline, RunContext
 from ..errors import BatchLockedError
+from ..events import BatchWaiting
 from ..files import atomic
 from ..layout import LOCK_SUFFIX, Layout
 from ..models import Durability
@@ -51,7 +53,7 @@ class BatchLock:
     """Holds off other batches on the same runs-dir, in this process as well. A context manager.
 
     ``description``: what a person would call the batch. ``wait``: seconds to wait for the other
-    batch to end (0: none), as long as ``keep_waiting``, told who that is, says so.
+    batch to end (0: none), which ``context`` hears of once and may cut short.
 
     An flock on ``layout.batch_lock``: it ends with the process, however that
     dies, and reaches as far as the file system takes flock (on NFS: all its clients). The lock file
@@ -65,13 +67,13 @@ class BatchLock:
         description: str,
         *,
         wait: float = 0.0,
-        keep_waiting: Callable[[str], bool] = lambda _holder: True,
+        context: RunContext = RunContext(),
     ) -> None:
         self._layout = layout
         self._path = layout.batch_lock
         self._description = description
         self._wait = wait
-        self._keep_waiting = keep_waiting
+        self._context = context
         self._pid = 0
         self._started = ""
         self._lock = KernelLock(self._path)
@@ -85,12 +87,16 @@ class BatchLock:
         if self._lock.is_locked:
             raise RuntimeError(f"batch lock is held already: {self._path}")
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
-        deadline = time.monotonic() + self._wait
+        deadline = Deadline(self._wait)
+        is_reported = False
         while (taken := self._try()) is not None:
             holder = str(_read_holder(taken))
-            if time.monotonic() >= deadline or not self._keep_waiting(holder):
+            if not (is_reported or deadline.has_passed):
+                self._context.on_event(BatchWaiting(holder, self._wait))
+                is_reported = True
+            if deadline.has_passed or self._context.is_stopping:
                 raise BatchLockedError(taken, holder)
-            time.sleep(min(POLL_SECONDS, max(0.0, deadline - time.monotonic())))
+            time.sleep(min(POLL_SECONDS, max(0.0, deadline.seconds_left)))
         try:
             self._pid = os.getpid()
             self._started = utc_text()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 
@@ -12,10 +12,11 @@ import msgspec
 from ..batch import run_batch
 from ..batches.batchfolder import BatchRecord, find_batch
 from ..batches.batchreport import BatchReport
+from ..context import OnEvent, ShouldStop, ignore_event, never_stop
 from ..errors import BatchMissingError, UsageError
 from ..files.folders import working_folder
 from ..layout import Layout
-from ..models import Event, Keys, RetryKind, RetryOf
+from ..models import Keys, RetryKind, RetryOf
 from ..options import BatchOptions, Partition, Selection
 from ..sources import STANDARD_INPUT, is_remote, is_there
 from ..unsettled import Unsettled
@@ -87,18 +88,20 @@ def retry_batch(
     *,
     only: Sequence[RetryKind] = (),
     executor: Executor | None = None,
-    watch: Callable[[Event], None] = lambda _event: None,
-    stop: Callable[[], bool] = lambda: False,
+    on_event: OnEvent = ignore_event,
+    should_stop: ShouldStop = never_stop,
 ) -> BatchReport | None:
     """Settle again what did not stand after a batch (see ``plan_retry``), as a new batch.
 
-    None: all of it stands. What is no longer in the sources is told as invalid input. All else is as
+    None: all of it stands. What is no longer in the sources is reported as invalid input. All else is as
     in ``run_batch``.
     """
     retry = plan_retry(batch, options, only)
     if not retry.items:
         return None
-    return run_batch(retry.sources, retry.options, executor=executor, watch=watch, stop=stop)
+    return run_batch(
+        retry.sources, retry.options, executor=executor, on_event=on_event, should_stop=should_stop
+    )
 
 
 def _options(record: BatchRecord, given: BatchOptions, retry: RetryOf) -> BatchOptions:

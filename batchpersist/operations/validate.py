@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 
-from ..models import DEFAULT_KEYS, Event, Keys
+from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
+from ..models import DEFAULT_KEYS, Keys
 from ..options import POOL_RUNS, Selection
 from ..planning.plan import make_plan
 from ..scanning import rejected, scan_sources
@@ -63,8 +64,8 @@ def validate_sources(
     selection: Selection = Selection(),
     workers: int = 1,
     pool_runs: int = POOL_RUNS,
-    watch: Callable[[Event], None] = lambda _event: None,
-    stop: Callable[[], bool] = lambda: False,
+    on_event: OnEvent = ignore_event,
+    should_stop: ShouldStop = never_stop,
 ) -> Validation:
     """Read all of the sources as a batch would, without writing: what is valid here, a batch can persist.
 
@@ -75,10 +76,10 @@ def validate_sources(
         closing(Crew(workers, pool_runs)) as crew,
         tempfile.TemporaryDirectory(prefix="batchpersist-") as spool,
     ):
-        index = scan_sources(discover(sources), crew, keys, spool, watch=watch, stop=stop)
+        index = scan_sources(discover(sources), crew, keys, spool, RunContext(on_event, should_stop))
     plan = make_plan(index.take_table(), selection, workers=1)
     for reject in plan.refused:
-        watch(rejected(reject))
+        on_event(rejected(reject))
     totals = index.totals
     return Validation(
         discovered=totals.discovered,

@@ -10,12 +10,14 @@ from dataclasses import replace
 from functools import partial
 
 from ..audit import Audit, AuditOptions, Finding, Kind
+from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..errors import ItemError, WorkerDiedError, failure_of
+from ..events import Progress
 from ..files.folders import refuse_link
 from ..files.temporaries import sweep
 from ..locking.batchlock import BatchLock
 from ..locking.locks import TaskLock, clear_locks
-from ..models import Event, Failure, Progress
+from ..models import Failure
 from ..runs.identifiers import check_task_id
 from ..scheduling.dispatch import Submit, in_order
 from .keeping import begin, drop_former, finish
@@ -27,23 +29,24 @@ from .task import TaskOutcome, repair_task
 ROUNDS = 3
 """What was salvaged, or put where it belongs, may be a finding there: of the next round."""
 
-Found = Callable[[Finding, "Remedy | None"], None]
+OnFinding = Callable[[Finding, "Remedy | None"], None]
+"""Hears of a finding, and what is or would be done about it."""
 
 
 def repair_root(
     options: RepairOptions,
     *,
     dry_run: bool = True,
-    watch: Callable[[Event], None] = lambda _event: None,
-    found: Found = lambda _finding, _remedy: None,
-    stop: Callable[[], bool] = lambda: False,
+    on_event: OnEvent = ignore_event,
+    on_finding: OnFinding = lambda _finding, _remedy: None,
+    should_stop: ShouldStop = never_stop,
 ) -> RepairReport:
     """Find what differs below the two roots, as ``audit_root`` does, and repair it unless ``dry_run``.
 
     No run is removed, and what is replaced is copied first (docs/audit.md). Safe beside a running
-    orchestrator; may be interrupted, or killed, anywhere, and begun again. ``watch`` hears of the progress,
-    ``found`` of each finding and what is (or would be) done about it, both in the calling thread. Once
-    ``stop`` is true, what has begun is brought to an end, and the rest is left.
+    orchestrator; may be interrupted, or killed, anywhere, and begun again. ``on_event`` hears of the
+    progress, ``on_finding`` of each finding and what is (or would be) done about it, both in the calling
+    thread. Once ``should_stop`` is true, what has begun is brought to an end, and the rest is left.
 
     Raises RootMissingError, BatchLockedError where a batch, or another repair, works on the root, and
     OSError where a root cannot be listed or what is to be kept cannot be. What fails for a task is in the
@@ -54,7 +57,7 @@ def repair_root(
     if not dry_run:
         refuse_link(layout.own_dir)
     with nullcontext() if dry_run else BatchLock(layout, "a repair"):
-        return _Repair(options, RepairReport(dry_run), watch, found, stop).run()
+        return _Repair(options, RepairReport(dry_run), RunContext(on_event, should_stop), on_finding).run()
 
 
 class _Repair:
@@ -62,16 +65,14 @@ class _Repair:
         self,
         options: RepairOptions,
         report: RepairReport,
-        watch: Callable[[Event], None],
-        found: Found,
-        stop: Callable[[], bool],
+        context: RunContext,
+        on_finding: OnFinding,
     ) -> None:
         self._options = options
         self._layout = options.audit.layout
         self._report = report
-        self._watch = watch
-        self._found = found
-        self._stop = stop
+        self._context = context
+        self._on_finding = on_finding
         self._keeper = begin(self._layout, options.durability)
         self._has_begun = False
         self._left: dict[str, list[Finding]] = {}
@@ -83,12 +84,12 @@ class _Repair:
     def run(self) -> RepairReport:
         again = self._round(self._options.audit, roots=True)
         for _ in range(ROUNDS - 1):
-            if again and not self._stop():
+            if again and not self._context.is_stopping:
                 again = self._round(_only(self._options.audit, again), roots=False)
         report = self._report
         report.runs = self._runs
         report.failures = self._unplaced | report.failures
-        report.interrupted = self._stop()
+        report.interrupted = self._context.is_stopping
         for findings in self._left.values():
             for finding in findings:
                 report.leave(finding)
@@ -101,7 +102,7 @@ class _Repair:
     def _round(self, audit_options: AuditOptions, *, roots: bool) -> set[str]:
         """Look, and repair what is found; returns the tasks that are to be looked at once more."""
         again: set[str] = set()
-        with closing(Audit(audit_options, watch=self._watch, stop=self._stop, whole_tasks=True)) as audit:
+        with closing(Audit(audit_options, self._context, whole_tasks=True)) as audit:
             repairs = self._repairs(audit, roots)
             retry = partial(self._try_again, audit)
             for outcome in in_order(repairs, lambda: audit.crew.in_flight(audit.likely_runs or 0), retry):
@@ -127,9 +128,9 @@ class _Repair:
                 if finding in before:
                     continue  # told in an earlier round
                 self._report.found.add((finding.kind, found), finding)
-                self._found(finding, found)
+                self._on_finding(finding, found)
             self._runs += look.runs
-            self._watch(Progress("repair", self._runs, audit.likely_runs, self._report.findings))
+            self._context.on_event(Progress("repair", self._runs, audit.likely_runs, self._report.findings))
             if self._report.dry_run:
                 continue
             if not task_id:

@@ -9,6 +9,7 @@ from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from itertools import pairwise
 from typing import TYPE_CHECKING, TypeVar
 
+from ..context import RunContext
 from ..errors import ExecutorBrokenError, WorkerDiedError, failure_of
 from ..models import Shard, ShardOutcome, Side, Work
 from ..planning.job import ShardJob, make_job
@@ -71,11 +72,12 @@ class Settling:
         rows: pa.Table,
         shards: Iterable[Shard],
         settle: Callable[[ShardJob], ShardOutcome],
-        stop: Callable[[], bool],
+        context: RunContext,
         bury: Callable[[str, set[int]], None] = lambda _task_id, _pids: None,
         watchdog: Watchdog | None = None,
     ) -> None:
-        """``settle`` is called in the workers, so it must be picklable; ``stop`` before each shard.
+        """``settle`` is called in the workers, so it must be picklable. Once ``context`` is
+        stopping, no further shard is begun.
 
         ``bury`` is called for each task that a dead worker may have been at, with the pids of all workers
         so far: before anybody else works on it. ``watchdog`` looks after the workers while they are
@@ -85,7 +87,7 @@ class Settling:
         self._rows = rows
         self._shards = deque(shards)
         self._settle = settle
-        self._stop = stop
+        self._context = context
         self._bury = bury
         self._watchdog = watchdog
         self._pending: dict[Future[ShardOutcome], Shard] = {}
@@ -119,7 +121,7 @@ class Settling:
     def _fill(self) -> None:
         """Submit shards until enough are in flight; while there are suspects, one of them alone."""
         runs = self._rows.num_rows
-        while not self._lost and not self._stop():
+        while not self._lost and not self._context.is_stopping:
             being_tried = self._suspects or self._alone in self._pending.values()
             if len(self._pending) >= (1 if being_tried else self._crew.in_flight(runs)):
                 return

@@ -10,6 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 
+from ..context import RunContext
 from ..files.durability import nearest_folder
 from ..models import Failure, Shard, ShardOutcome, Work
 from ..options import RetryPolicy
@@ -58,7 +59,7 @@ class Retrying:
         policy: RetryPolicy,
         roots: Sequence[str],
         plan: Plan,
-        stop: Callable[[], bool],
+        context: RunContext,
         copies: Callable[[Iterable[int]], int] = lambda _rows: 0,
     ) -> None:
         """``settle``: what shards of the ``plan`` become; ``roots``: where room may be wanting.
@@ -70,7 +71,7 @@ class Retrying:
         self._policy = policy
         self._roots = roots
         self._plan = plan
-        self._stop = stop
+        self._context = context
         self.left: list[Postponed] = []
         self.retried = 0
         """Runs tried again, each round counted."""
@@ -144,10 +145,10 @@ class Retrying:
         rows = (item.outcome.shard.start + row for item in self.left for row in item.rows)
         needed = sum(item.outcome.shard.size for item in self.left) + (self._copies(rows) if full else 0)
         while time.monotonic() < pause or (full and time.monotonic() < deadline and not self._room(needed)):
-            if self._stop():
+            if self._context.is_stopping:
                 return False
             time.sleep(_POLL_SECONDS)
-        return not self._stop()
+        return not self._context.is_stopping
 
     def _lacks_room(self, item: Postponed) -> bool:
         failures = [*item.outcome.snapshot_failures.values(), *item.outcome.manifest_failures.values()]

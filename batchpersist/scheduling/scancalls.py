@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from ..context import RunContext
 from ..errors import ScanStoppedError, WorkerDiedError, failure_of
 from ..ingest.scan import Reject, ScannedPart, Tally, scan_part
 from ..memory import MemoryBound
@@ -24,8 +25,8 @@ class ScanCall:
     keys: Keys
     spool_dir: str
     memory: MemoryBound
-    stop: Callable[[], bool]
-    """Whether to give up a part that is read in this process; its call raises ScanStoppedError then."""
+    context: RunContext
+    """Where it is stopping, the call of a part that is read in this process raises ScanStoppedError."""
     runs: int
     """Known so far: whether a pool pays."""
     part: Part
@@ -38,7 +39,7 @@ class ScanCall:
 
     def _check(self) -> None:
         """It may take for ever: standard input's other end decides."""
-        if self.stop():
+        if self.context.is_stopping:
             raise ScanStoppedError
 
 

@@ -30,7 +30,8 @@ from hypothesis.stateful import (
 from model import Run, persist, read_snapshot, record, stringify
 
 from batchpersist.batch import BatchReport, run_batch
-from batchpersist.models import Durability, Event, Progress
+from batchpersist.events import Event, Progress
+from batchpersist.models import Durability
 from batchpersist.options import BatchOptions, LockPolicy
 from batchpersist.planning import shards
 
@@ -175,7 +176,7 @@ class Nights(RuleBasedStateMachine):
             **options,
         )
         sources = [str(self.folder / name) for name in SOURCES if self.arrived[name]]
-        return run_batch(sources, given, watch=watch, stop=stop)
+        return run_batch(sources, given, on_event=watch, should_stop=stop)
 
     @precondition(lambda self: any(self.arrived.values()))
     @rule(

@@ -64,7 +64,7 @@ def orchestrators(tree: Tree, package: Path, count: int) -> Iterator[list[Run]]:
 
 def differences(tree: Tree, pause: float) -> list[Finding]:
     found: list[Finding] = []
-    audit_root(AuditOptions(str(tree.out), str(tree.runs), pause_seconds=pause), found=found.append)
+    audit_root(AuditOptions(str(tree.out), str(tree.runs), pause_seconds=pause), on_finding=found.append)
     return [finding for finding in found if finding.kind.weight is not Weight.INFORMATION]
 
 
