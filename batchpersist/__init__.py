@@ -24,6 +24,7 @@ _HOMES = {
     "Durability": "models",
     "ElasticExecutor": "scheduling.executors",
     "EventBus": "settling.events",
+    "ExitCode": "exit_codes",
     "Failure": "models",
     "FailurePolicy": "options",
     "InvalidRunError": "errors",

@@ -19,6 +19,7 @@ from .events import BatchWaiting as BatchWaiting
 from .events import Progress as Progress
 from .events import RetryStarted as RetryStarted
 from .events import RunFailed as RunFailed
+from .exit_codes import ExitCode as ExitCode
 from .models import Durability as Durability
 from .models import Failure as Failure
 from .models import Keys as Keys

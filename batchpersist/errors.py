@@ -10,6 +10,7 @@ import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from .exit_codes import ExitCode
 from .models import Failure
 
 NEEDS_WSL = "batchpersist runs on Linux and macOS; on Windows, run it in WSL, the Windows Subsystem for Linux"
@@ -18,19 +19,19 @@ NEEDS_WSL = "batchpersist runs on Linux and macOS; on Windows, run it in WSL, th
 class BatchPersistError(Exception):
     """Base of all errors of this package."""
 
-    exit_code = 1
+    exit_code = ExitCode.ERROR
 
 
 class UsageError(BatchPersistError):
     """The caller asked for something that has no meaning; nothing was done."""
 
-    exit_code = 2
+    exit_code = ExitCode.USAGE
 
 
 class SourceMissingError(BatchPersistError):
     """A source named by the caller does not exist; nothing was done."""
 
-    exit_code = 10
+    exit_code = ExitCode.MISSING
 
     def __init__(self, source: str) -> None:
         super().__init__(source)
@@ -58,7 +59,7 @@ class SourceUnreachableError(SourceMissingError):
 class BatchLockedError(BatchPersistError):
     """Another batch holds this root; nothing was done."""
 
-    exit_code = 11
+    exit_code = ExitCode.LOCKED
 
     def __init__(self, path: str, holder: str) -> None:
         super().__init__(path, holder)
@@ -72,7 +73,7 @@ class BatchLockedError(BatchPersistError):
 class LockHeldError(BatchPersistError):
     """A lock is not removed, since somebody may be working under it; nothing was done."""
 
-    exit_code = 11
+    exit_code = ExitCode.LOCKED
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(path, reason)
@@ -86,7 +87,7 @@ class LockHeldError(BatchPersistError):
 class FlockMissingError(BatchPersistError, OSError):
     """The file system of a lock file has no flock, so that nobody can be held off."""
 
-    exit_code = 11
+    exit_code = ExitCode.LOCKED
 
     def __str__(self) -> str:
         name = errno.errorcode.get(self.errno or 0, self.errno)
@@ -100,7 +101,7 @@ class FlockMissingError(BatchPersistError, OSError):
 class RootMissingError(BatchPersistError):
     """A root in which something was to be looked up does not exist; nothing was done."""
 
-    exit_code = 10
+    exit_code = ExitCode.MISSING
 
     def __init__(self, path: str, option: str) -> None:
         super().__init__(path, option)
@@ -114,7 +115,7 @@ class RootMissingError(BatchPersistError):
 class BatchMissingError(BatchPersistError):
     """There is no such batch, or nothing is left of it."""
 
-    exit_code = 10
+    exit_code = ExitCode.MISSING
 
 
 class WorkersCannotStartError(BatchPersistError):
@@ -266,6 +267,6 @@ def unreadable_as(wrap: Callable[[str], Exception]) -> Iterator[None]:
         raise wrap(str(error)) from error
 
 
-def exit_code_of(error: Exception) -> int:
+def exit_code_of(error: Exception) -> ExitCode:
     """The command's exit code for an error that ended a batch."""
     return error.exit_code if isinstance(error, BatchPersistError) else BatchPersistError.exit_code

@@ -23,6 +23,7 @@ from .batches.rootrecord import check_keys
 from .caching.catalogue import load_catalogue
 from .context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from .events import Progress
+from .exit_codes import ExitCode
 from .models import Shard
 from .options import BatchOptions, PersistOptions
 from .planning.casefolding import mark_twins
@@ -68,9 +69,9 @@ class Preview:
         return not (self.selected or self.other_shards)
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """3 where there is something that could not be used or compared, else 0."""
-        return 3 if self.invalid or self.unreadable else 0
+        return ExitCode.SOME_FAILED if self.invalid or self.unreadable else ExitCode.SUCCESS
 
     def as_dict(self) -> dict[str, Any]:
         """The figures by name, for JSON."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+import json
 import re
 import runpy
 from fnmatch import fnmatch
@@ -9,10 +12,11 @@ from fnmatch import fnmatch
 import pytest
 from pages import PAGES, ROOT
 
-from batchpersist import errors
+from batchpersist import errors, exit_codes
+from batchpersist.errors import BatchPersistError
+from batchpersist.exit_codes import ExitCode
 
 README = (ROOT / "README.md").read_text("utf-8")
-CODES = {int(code) for code in re.findall(r"^\| (\d+) \| ", README, re.MULTILINE)}
 
 
 @pytest.mark.parametrize("name", ["main", "test"])
@@ -22,10 +26,25 @@ def test_its_two_commands_are_marked_and_stand_on_a_line(name: str) -> None:
     assert block.startswith("python3 -m venv .venv && ")
 
 
-def test_the_exit_codes_of_all_errors_are_listed() -> None:
-    of_errors = {kind.exit_code for kind in vars(errors).values() if hasattr(kind, "exit_code")}
-    assert of_errors >= {1, 2, 10, 11}
-    assert of_errors | {0, 3, 4, 130, 143} <= CODES
+def test_the_exit_codes_are_listed_in_the_words_of_the_code() -> None:
+    listed = dict(re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE))
+    [declared] = [
+        node for node in ast.parse(inspect.getsource(exit_codes)).body if isinstance(node, ast.ClassDef)
+    ]
+    words = [ast.literal_eval(node.value) for node in declared.body if isinstance(node, ast.Expr)][1:]
+    plain = [" ".join(each.split()).rstrip(".") for each in words]
+    meanings = [each[0].lower() + each[1:] for each in plain]
+    assert listed == dict(zip(map(str, ExitCode), meanings, strict=True))
+
+
+def test_every_error_has_one_of_the_exit_codes() -> None:
+    kinds = [each for each in vars(errors).values() if inspect.isclass(each) and issubclass(each, Exception)]
+    assert BatchPersistError in kinds
+    assert all(isinstance(kind.exit_code, ExitCode) for kind in kinds)
+
+
+def test_an_exit_code_is_shown_as_its_number() -> None:
+    assert (str(ExitCode.STOPPED), f"{ExitCode.STOPPED}", json.dumps(ExitCode.STOPPED)) == ("4", "4", "4")
 
 
 def test_every_page_is_in_the_contents_of_the_site() -> None:

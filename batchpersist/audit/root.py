@@ -13,6 +13,7 @@ from functools import partial
 from ..batches.rootrecord import check_keys, check_pairing
 from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..events import Progress
+from ..exit_codes import ExitCode
 from ..ingest.index import IndexBuilder
 from ..models import place_of
 from ..options import Selection
@@ -60,11 +61,11 @@ class AuditReport:
         return not (self.runs or self.counts)
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """5: something differs. 3: nothing does, but not all could be looked at. 0: all is well."""
         if self.of(Weight.DIFFERENCE):
-            return 5
-        return 3 if self.of(Weight.UNCHECKED) else 0
+            return ExitCode.DIFFERENCES
+        return ExitCode.SOME_FAILED if self.of(Weight.UNCHECKED) else ExitCode.SUCCESS
 
 
 def audit_root(

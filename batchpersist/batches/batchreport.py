@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from ..exit_codes import ExitCode
 from ..models import Failure
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 State = Literal["finished", "stopped", "timed_out", "interrupted"]
-
-SOME_FAILED, STOPPED, TIMED_OUT = 3, 4, 12
-"""Exit codes, as the README lists them."""
 
 
 def lacks_runs(config: Mapping[str, Any], counts: Mapping[str, int]) -> bool:
@@ -42,14 +40,15 @@ class BatchReport:
     """Where the batch's own record is kept (docs/batches.md)."""
 
     @property
-    def exit_code(self) -> int:
-        """0, 1, 3, 4 or 12, as the README lists them; an interruption's is the caller's to know."""
+    def exit_code(self) -> ExitCode:
+        """What the command exits with; an interruption's is the caller's to know."""
         counts = self.metrics["counts"]
         if self.defects or self.unwritten:
-            return 1
+            return ExitCode.ERROR
         if self.state == "stopped":
-            return STOPPED
+            return ExitCode.STOPPED
         if self.state == "timed_out":
-            return TIMED_OUT
+            return ExitCode.TIMED_OUT
         lacking = lacks_runs(self.metrics["config"], counts)
-        return SOME_FAILED if counts["failed"] or counts["invalid"] or lacking else 0
+        failures = counts["failed"] or counts["invalid"] or lacking
+        return ExitCode.SOME_FAILED if failures else ExitCode.SUCCESS

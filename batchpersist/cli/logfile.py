@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 
-from ..batches.batchreport import TIMED_OUT
 from ..events import BatchResumed, BatchStarted, BatchWaiting, Event, RetryStarted, RunFailed
+from ..exit_codes import ExitCode
 from ..files.outputs import is_stream, open_stream
 from ..report.wording import printable
 from .output import say
@@ -24,7 +24,7 @@ from .progress import describe_failure, describe_notice
 
 _LOCKED = "TaskStateLockError"
 
-UNFINISHED = (TIMED_OUT, 130, 143)
+UNFINISHED = (ExitCode.TIMED_OUT, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 """Exit codes of batches that ended early without a fault of theirs: the same command continues them."""
 
 

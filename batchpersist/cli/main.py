@@ -16,6 +16,7 @@ import click
 
 from .. import __version__
 from ..errors import BatchPersistError, UsageError, exit_code_of, failure_of
+from ..exit_codes import ExitCode
 from ..limits import is_memory_limited, refusal_in, require_memory
 from ..report.wording import printable
 from .configuration import CONFIGURATION, Setting, read_configuration
@@ -95,7 +96,7 @@ class _Main(LazyGroup):
         except SystemExit as ended:
             code = final_code(int(ended.code or 0))
         except Exception:
-            tell(ending, 1, self._read_leniently)
+            tell(ending, ExitCode.ERROR, self._read_leniently)
             raise
         if code:
             report_loss()

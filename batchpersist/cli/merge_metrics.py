@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ..batches.batchreport import SOME_FAILED
+from ..exit_codes import ExitCode
 from ..figures.metrics import metrics_text
 from ..figures.shardmetrics import merge_parts
 from ..figures.shardparts import check_parts, read_part, worst
@@ -34,7 +34,7 @@ def command(parts: tuple[str, ...], output: str, partial: bool, as_json: bool) -
     code = worst(part.exit_code for part in found)
     missing = found[0].shard.of - len(found)
     if missing:
-        code = worst((code, SOME_FAILED))
+        code = worst((code, ExitCode.SOME_FAILED))
     if as_json:
         figures = {name: merged[name] for name in ("counts", "bytes", "timing")}
         emit("summary", state=merged["state"], missing=missing, **figures, metrics=output, exit_code=code)

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, TextIO
 
 import click
 
+from ..exit_codes import ExitCode
 from ..files.outputs import STANDARD_OUTPUT, open_output
 from ..report.wording import printable
 
@@ -68,11 +69,11 @@ def _taken_over(stream: TextIO) -> tuple[_Stream | None, TextIO]:
 
 
 def final_code(code: int) -> int:
-    """The exit code of a command that would exit with ``code``: 1 where its output was lost.
+    """The exit code of a command that would exit with ``code``: ``ERROR`` where its output was lost.
 
     A reader of standard output who has enough (``head``) loses nothing.
     """
-    return 1 if _loss() else code
+    return ExitCode.ERROR if _loss() else code
 
 
 def report_loss() -> None:

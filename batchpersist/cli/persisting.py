@@ -12,10 +12,11 @@ from typing import Any, Protocol
 import click
 
 from .. import __version__
-from ..batches.batchreport import SOME_FAILED, BatchReport
+from ..batches.batchreport import BatchReport
 from ..context import OnEvent, ShouldStop
 from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
 from ..events import BatchStarted, Event
+from ..exit_codes import ExitCode
 from ..limits import refusal_in
 from .allocating import keep_little
 from .logfile import Log, log_to
@@ -40,7 +41,7 @@ class Found(Protocol):
     @property
     def is_empty(self) -> bool: ...
     @property
-    def exit_code(self) -> int: ...
+    def exit_code(self) -> ExitCode: ...
 
 
 UNATTENDED = {"nice": None, "log_file": None, "on_failure": None}
@@ -107,7 +108,8 @@ class Job:
         """The exit code after a command that only looks."""
         if found.interrupted:
             return self.interruption.exit_code
-        return found.exit_code or (SOME_FAILED if found.is_empty and self.given["fail_if_empty"] else 0)
+        lacking = found.is_empty and self.given["fail_if_empty"]
+        return found.exit_code or (ExitCode.SOME_FAILED if lacking else ExitCode.SUCCESS)
 
     def print(self, lines: Iterable[str], code: int) -> None:
         """The closing words. A quiet batch speaks only when something is wrong, on standard error then."""
@@ -146,7 +148,7 @@ def conduct(given: dict[str, Any], work: Callable[[Job], int], *, reads_only: bo
     if log.failure is not None:
         message = failure_of(log.failure).message
         say(f"Error: the log could not be written: {message}: {given['log_file']}", err=True)
-        code = code or 1
+        code = code or ExitCode.ERROR
     ctx.exit(code)
 
 

@@ -11,6 +11,7 @@ import click
 
 from ..batch import run_batch
 from ..batches.preparation import metrics_path
+from ..exit_codes import ExitCode
 from ..models import RetryKind
 from ..operations.retry import RetryPlan, plan_retry
 from ..options import BatchOptions
@@ -62,10 +63,10 @@ def _retry(batch: str, only: tuple[RetryKind, ...], job: Job) -> int:
     if plan.items:
         return job.persist(partial(run_batch, plan.sources, plan.options), metrics_path(plan.options))
     if given["as_json"]:
-        emit("summary", state="nothing to retry", retry_of=asdict(plan.retry), exit_code=0)
+        emit("summary", state="nothing to retry", retry_of=asdict(plan.retry), exit_code=ExitCode.SUCCESS)
     else:
-        job.print(list(_nothing_left(plan)), 0)
-    return 0
+        job.print(list(_nothing_left(plan)), ExitCode.SUCCESS)
+    return ExitCode.SUCCESS
 
 
 def _nothing_left(plan: RetryPlan) -> Iterator[str]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+from ..exit_codes import ExitCode
 from .output import say
 
 
@@ -24,9 +25,9 @@ class Interruption:
         return self.number is not None
 
     @property
-    def exit_code(self) -> int:
-        """130 for SIGINT, 143 for SIGTERM, as a shell reports them; a hang-up counts as SIGTERM."""
-        return 128 + (signal.SIGINT if self.number == signal.SIGINT else signal.SIGTERM)
+    def exit_code(self) -> ExitCode:
+        """As a shell reports the signal; a hang-up counts as SIGTERM."""
+        return ExitCode.INTERRUPTED if self.number == signal.SIGINT else ExitCode.TERMINATED
 
 
 @contextmanager

@@ -20,6 +20,7 @@ from ..batches.rootrecord import check_keys
 from ..context import Deadline, OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..errors import ComparisonStoppedError, MeasurementError, UsageError
 from ..events import Progress
+from ..exit_codes import ExitCode
 from ..figures.timing import seconds
 from ..layout import Layout
 from ..moments import utc_text
@@ -53,12 +54,13 @@ class Comparison:
     """The folder that was kept, where that was asked for."""
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """5 where the trees differ, else 3 where runs failed or were invalid, else 0."""
         found = msgspec.convert(self.document, document.Comparison)
         if not found.is_equal:
-            return 5
-        return 3 if any(count["failed"] or count["invalid"] for count in found.counts) else 0
+            return ExitCode.DIFFERENCES
+        failed = any(count["failed"] or count["invalid"] for count in found.counts)
+        return ExitCode.SOME_FAILED if failed else ExitCode.SUCCESS
 
 
 def compare_batches(

@@ -10,13 +10,19 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..batches.batchreport import SOME_FAILED, STOPPED, TIMED_OUT, State, lacks_runs
+from ..batches.batchreport import State, lacks_runs
 from ..batches.preparation import WORK
 from ..errors import SourceMissingError, UsageError
+from ..exit_codes import ExitCode
 from ..options import Partition
 from .counts import Counts
 
-_CODES: dict[State, int] = {"finished": 0, "timed_out": TIMED_OUT, "stopped": STOPPED, "interrupted": 130}
+_CODES: dict[State, ExitCode] = {
+    "finished": ExitCode.SUCCESS,
+    "timed_out": ExitCode.TIMED_OUT,
+    "stopped": ExitCode.STOPPED,
+    "interrupted": ExitCode.INTERRUPTED,
+}
 """Exit codes of commands whose runs all went well; the worst one comes last."""
 
 
@@ -53,11 +59,11 @@ class ShardPart:
     counts: Counts
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """Of its command, as far as its metrics tell."""
         lacking = lacks_runs(self.metrics.config, self.metrics.counts)
         failures = self.counts.invalid or self.counts.failed or lacking
-        return worst([_CODES[self.metrics.state], SOME_FAILED if failures else 0])
+        return worst([_CODES[self.metrics.state], ExitCode.SOME_FAILED if failures else ExitCode.SUCCESS])
 
 
 def read_part(path: str) -> ShardPart:
@@ -110,9 +116,9 @@ def _check_numbers(parts: Sequence[ShardPart], *, partial: bool) -> None:
         raise UsageError(f"shards are missing of {of}: {', '.join(missing)} (--partial merges the others)")
 
 
-def worst(codes: Iterable[int]) -> int:
+def worst(codes: Iterable[ExitCode]) -> ExitCode:
     """The exit code that says most of what went wrong."""
-    return max(codes, key=(0, SOME_FAILED, *_CODES.values()).index)
+    return max(codes, key=(ExitCode.SUCCESS, ExitCode.SOME_FAILED, *_CODES.values()).index)
 
 
 def worst_state(parts: Iterable[ShardPart]) -> State:

@@ -9,6 +9,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
+from ..exit_codes import ExitCode
 from ..models import DEFAULT_KEYS, Keys
 from ..options import POOL_RUNS, Selection
 from ..planning.plan import make_plan
@@ -53,8 +54,8 @@ class Validation:
         return not self.selected
 
     @property
-    def exit_code(self) -> int:
-        return 3 if self.rejects else 0
+    def exit_code(self) -> ExitCode:
+        return ExitCode.SOME_FAILED if self.rejects else ExitCode.SUCCESS
 
 
 def validate_sources(

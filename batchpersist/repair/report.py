@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from ..audit import Finding, Kind, Tally, Weight
+from ..exit_codes import ExitCode
 from ..models import Failure
 from .remedies import Remedy
 
@@ -41,12 +42,14 @@ class RepairReport:
         return sum(count for (_, remedy), count in self.found.counts.items() if remedy is None)
 
     @property
-    def exit_code(self) -> int:
+    def exit_code(self) -> ExitCode:
         """Done: 0, or 3 if something is left. Dry: that of an audit."""
         if not self.dry_run:
-            return 3 if self.left.counts or self.failures else 0
+            return ExitCode.SOME_FAILED if self.left.counts or self.failures else ExitCode.SUCCESS
         weights: Counter[Weight] = Counter(kind.weight for kind, _ in self.found.counts)
-        return 5 if weights[Weight.DIFFERENCE] else 3 if weights[Weight.UNCHECKED] else 0
+        if weights[Weight.DIFFERENCE]:
+            return ExitCode.DIFFERENCES
+        return ExitCode.SOME_FAILED if weights[Weight.UNCHECKED] else ExitCode.SUCCESS
 
     def leave(self, finding: Finding) -> None:
         """Count what is left."""
