@@ -57,14 +57,6 @@ class MemoryBound:
         """Payload bytes of a shard: as many as usual, if they fit."""
         return usual if self.limit is None else min(usual, self._room // TEXT_TIMES)
 
-    def holds_text(self, size: int) -> bool:
-        """Whether there is room for one text of ``size`` bytes, which is held as a whole."""
-        return self.limit is None or size * TEXT_TIMES <= self._room
-
-    def holds_entries(self, count: int) -> bool:
-        """Whether so many runs of one task can be merged."""
-        return self.limit is None or count * ENTRY_BYTES <= self._room
-
     def check_index(self, rows: int, size: int) -> None:
         """Raise UsageError where an index of ``rows`` runs and ``size`` bytes is too large, or will be."""
         if self.limit is not None and size * INDEX_TIMES > self._room:

@@ -18,7 +18,8 @@ from hashlib import blake2b
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
-from .memory import UNBOUNDED, MemoryBound
+from .layout import Layout
+from .memory import MemoryBound
 from .models import DEFAULT_KEYS, Durability, Keys, RetryOf
 from .moments import instant, period
 
@@ -249,33 +250,41 @@ def shards_in(name: str) -> int:
     return int(found[2]) if found else 0
 
 
-@dataclass(frozen=True)
-class PersistOptions:
-    """How a worker writes pairs; every job carries it. Picklable."""
+@dataclass(frozen=True, kw_only=True)
+class CommitOptions:
+    """How snapshots are written, and where. Picklable."""
 
     out_dir: str
     runs_dir: str
-    spool: str
-    """The folder for copies of sources that cannot be read by position."""
     keys: Keys = DEFAULT_KEYS
     durability: Durability = Durability.BATCH
+    lock_policy: LockPolicy = field(default_factory=LockPolicy)
+    force: bool = False
+    """Write even what is unchanged."""
+    cache: bool = True
+    """Note down what is known of a long snapshot, so that the next commit need not read it."""
+    max_snapshot_units: int | None = NODE_LIMIT
+    """UTF-16 units of a snapshot, at most; None: no limit."""
+
+    @property
+    def layout(self) -> Layout:
+        return Layout(self.out_dir, self.runs_dir)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PersistOptions(CommitOptions):
+    """How a worker writes pairs; every job carries it. Picklable."""
+
+    spool: str
+    """The folder for copies of sources that cannot be read by position."""
     commit: Literal["task", "run"] = "task"
     """One commit for all of a task's runs in a shard, or one for each run."""
     pair: Literal["concurrent", "sequential"] = "concurrent"
     """Both writes at once, or the snapshot first and then the manifest (the rollback)."""
-    lock_policy: LockPolicy = field(default_factory=LockPolicy)
-    force: bool = False
-    """Write even what stands already."""
-    cache: bool = True
-    """What was found out about long snapshots may stand for reading them."""
     sweep: bool = False
     """An earlier batch died, and may have left temporary files where this one is to write."""
     beats: str | None = None
     """The folder for signs of life (``heartbeat``); None: nobody watches."""
-    memory: MemoryBound = UNBOUNDED
-    """Of a worker."""
-    max_snapshot_units: int | None = NODE_LIMIT
-    """UTF-16 units of a snapshot, at most; None: no limit."""
     take_stamps: bool = False
     """Tell in which state of its files each run stands, for the next batch's sake."""
 

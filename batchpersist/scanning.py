@@ -63,7 +63,7 @@ def scan_sources(
     """
     builder = IndexBuilder(catalogue.rows if catalogue else None, wanted, memory=memory)
     log = SourceLog(lambda _batch: None) if log is None else log
-    call = partial(ScanCall, crew, keys, spool_dir, memory, context)
+    call = partial(ScanCall, crew, keys, spool_dir, context)
     scan = _Scan(builder, crew, call, context)
     if catalogue is not None:
         scan = replace(scan, sources=catalogue.sources, last_time=catalogue.rows.num_rows)

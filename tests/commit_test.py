@@ -3,20 +3,19 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from batchpersist.errors import SnapshotError, TaskStateLockError
-from batchpersist.files.atomic import StagedFile
 from batchpersist.files.durability import SyncGroup
 from batchpersist.layout import Layout
 from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Durability, Side
-from batchpersist.options import LockPolicy
+from batchpersist.options import CommitOptions, LockPolicy
 from batchpersist.snapshots import commit as commit_module
-from batchpersist.snapshots import draft as draft_module
 from batchpersist.snapshots.baseline import Baseline
 from batchpersist.snapshots.commit import ATTEMPTS, StagedSnapshot
 from batchpersist.snapshots.snapshot import TaskStateStore
@@ -43,13 +42,31 @@ def store(layout: Layout, durability: Durability = Durability.NONE, **lock: Any)
     return TaskStateStore(layout.out_dir, layout.runs_dir, lock_policy=policy, durability=durability)
 
 
+class Runs:
+    def __init__(self, runs: Sequence[dict[str, Any]]) -> None:
+        self.run_ids = [str(run["runId"]) for run in runs]
+        self.timestamps = [str(run["timestamp"]) for run in runs]
+        self._runs = runs
+
+    def text(self, number: int) -> bytes:
+        return json.dumps(self._runs[number], indent=2).encode()
+
+
 def stage(layout: Layout, *runs: dict[str, Any], durability: Durability = Durability.NONE) -> StagedSnapshot:
-    keys = [str(run["runId"]) for run in runs], [str(run["timestamp"]) for run in runs]
+    options = CommitOptions(
+        out_dir=layout.out_dir,
+        runs_dir=layout.runs_dir,
+        lock_policy=LockPolicy(attempts=1),
+        durability=durability,
+    )
+    return StagedSnapshot(options, "t", Runs(runs), SyncGroup())
 
-    def text_of(number: int) -> bytes:
-        return json.dumps(runs[number], indent=2).encode()
 
-    return store(layout, durability).stage("t", keys, text_of, SyncGroup())
+def publish(staged: StagedSnapshot) -> None:
+    try:
+        staged.publish()
+    finally:
+        staged.discard()
 
 
 def ids(layout: Layout) -> list[str]:
@@ -79,7 +96,7 @@ def test_what_others_recorded_since_it_was_staged_is_kept(
         store(layout).record_run(run("old", "1"))
     staged = stage(layout, run("mine", "2"), durability=durability)
     store(layout).record_runs([run("theirs", "3"), run("old", "4")])
-    staged.publish()
+    publish(staged)
 
     assert ids(layout) == ["mine", "theirs", "old"]
     assert staged.sides == [Side.PERSISTED]
@@ -93,7 +110,7 @@ def test_where_others_recorded_the_same_nothing_is_left_to_do(layout: Layout) ->
     staged = stage(layout, run("a", "1"))
     store(layout).record_run(run("a", "1"))
     before = os.stat(layout.snapshot("t"))
-    staged.publish()
+    publish(staged)
     assert (staged.sides, staged.size) == ([Side.UNCHANGED], 0)
     assert os.stat(layout.snapshot("t")) == before
     assert names(layout) == ["runs.json"]
@@ -104,7 +121,7 @@ def test_a_legacy_state_that_changes_is_read_again(layout: Layout) -> None:
     os.makedirs(layout.task_dir("t"))
     staged = stage(layout, run("a", "2"))
     Path(layout.legacy_state("t")).write_text(json.dumps({"taskId": "t", "runs": [run("legacy", "1")]}))
-    staged.publish()
+    publish(staged)
     assert ids(layout) == ["legacy", "a"]
 
 
@@ -113,7 +130,7 @@ def test_a_snapshot_that_is_gone_by_then_is_made_anew(layout: Layout) -> None:
     store(layout).record_run(run("old", "1"))
     staged = stage(layout, run("a", "2"))
     os.unlink(layout.snapshot("t"))
-    staged.publish()
+    publish(staged)
     assert ids(layout) == ["a"]
 
 
@@ -123,7 +140,7 @@ def test_a_snapshot_that_is_damaged_by_then_is_left_as_it_is(layout: Layout) -> 
     staged = stage(layout, run("a", "2"))
     Path(layout.snapshot("t")).write_bytes(b"{")
     with pytest.raises(SnapshotError):
-        staged.publish()
+        publish(staged)
     assert Path(layout.snapshot("t")).read_bytes() == b"{"
     assert names(layout) == ["runs.json"]
     assert not os.path.exists(layout.task_lock("t"))
@@ -134,14 +151,14 @@ def test_after_a_lost_lock_it_is_tried_again_and_both_sides_stand(
     layout: Layout, merge_length: None, overtaken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The published orchestrator may clear the lock that took a stale one's place, and write then."""
-    stage(layout, run("old", "2026-01-01")).publish()
+    publish(stage(layout, run("old", "2026-01-01")))
     staged = stage(layout, run("mine", "2026-01-02"))
-    publish = draft_module.Draft.publish
+    rename = StagedSnapshot._rename
 
-    def publish_while_the_lock_is_lost(self: draft_module.Draft) -> Any:
+    def rename_while_the_lock_is_lost(self: StagedSnapshot) -> Any:
         before = json.loads(Path(layout.snapshot("t")).read_bytes())
-        version = publish(self)
-        monkeypatch.setattr(draft_module.Draft, "publish", publish)
+        version = rename(self)
+        monkeypatch.setattr(StagedSnapshot, "_rename", rename)
         os.unlink(layout.task_lock("t"))
         if overtaken:
             before["runs"].append(run("theirs", "2026-01-03"))
@@ -149,10 +166,10 @@ def test_after_a_lost_lock_it_is_tried_again_and_both_sides_stand(
             Path(layout.snapshot("t")).write_text(json.dumps(before, indent=2))
         return version
 
-    monkeypatch.setattr(draft_module.Draft, "publish", publish_while_the_lock_is_lost)
+    monkeypatch.setattr(StagedSnapshot, "_rename", rename_while_the_lock_is_lost)
     with pytest.raises(TaskStateLockError, match="lost while held"):
-        staged.try_publish(LockPolicy(attempts=1))
-    staged.try_publish(LockPolicy(attempts=1))
+        staged.publish(LockPolicy(attempts=1))
+    staged.publish(LockPolicy(attempts=1))
     staged.discard()
     assert ids(layout) == (["old", "mine", "theirs"] if overtaken else ["old", "mine"])
     assert staged.sides == [Side.PERSISTED if overtaken else Side.UNCHANGED]
@@ -164,7 +181,7 @@ def test_a_link_planted_meanwhile_is_not_followed(layout: Layout, tmp_path: Path
     (tmp_path / "elsewhere").write_bytes(b"untouched")
     os.symlink(tmp_path / "elsewhere", layout.snapshot("t"))
     with pytest.raises(SnapshotError, match="symbolic link"):
-        staged.publish()
+        publish(staged)
     assert (tmp_path / "elsewhere").read_bytes() == b"untouched"
 
 
@@ -180,7 +197,7 @@ def test_a_rename_by_someone_without_the_lock_is_merged_with(
         replace_snapshot(layout, run("naive", "2"))
 
     monkeypatch.setattr(os, "replace", overtaken)
-    staged.publish()
+    publish(staged)
     assert ids(layout) == ["mine", "naive"]
     assert names(layout) == ["runs.json"]
 
@@ -191,7 +208,7 @@ def test_a_snapshot_that_never_rests_is_given_up_on(layout: Layout, monkeypatch:
     looks = []
     monkeypatch.setattr(Baseline, "is_current", lambda baseline: bool(looks.append(baseline)))
     with pytest.raises(SnapshotError, match="in spite of its lock"):
-        staged.publish()
+        publish(staged)
     assert len(looks) == 2 * ATTEMPTS
     assert ids(layout) == ["old"]
     assert names(layout) == ["runs.json"]
@@ -211,23 +228,9 @@ def test_the_last_attempt_merges_a_long_snapshot_under_the_lock(
     staged = stage(layout, run("mine", "9"))
     monkeypatch.setattr(commit_module, "SHORT_MERGE", 0)
     monkeypatch.setattr(commit_module, "TaskLock", OvertakenLock)
-    staged.publish()
+    publish(staged)
     assert ids(layout) == [*others, "mine"]
     assert len(others) == ATTEMPTS
-
-
-@pytest.fixture
-def kept(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """So many bytes of a staged file were kept each time that it was amended."""
-    found: list[int] = []
-    amend = draft_module.amend
-
-    def noted(staged: StagedFile, start: bytes, keep: int, *rest: Any) -> StagedFile:
-        found.append(keep)
-        return amend(staged, start, keep, *rest)
-
-    monkeypatch.setattr(draft_module, "amend", noted)
-    return found
 
 
 def canonical_history(layout: Layout, *runs: dict[str, Any]) -> None:
@@ -243,53 +246,37 @@ OLD = [run(f"old-{number:02}", f"{number:02}") for number in range(50)]
 
 
 @pytest.mark.usefixtures("merge_length")
-def test_what_is_merged_again_keeps_what_both_have(layout: Layout, kept: list[int]) -> None:
-    canonical_history(layout, *OLD)
-    staged = stage(layout, run("early", "05"), run("late", "60"))
-    canonical_history(layout, *OLD, run("theirs", "55"))
-    staged.publish()
-    assert ids(layout) == [
-        *(f"old-{n:02}" for n in range(6)),
-        "early",
-        *(f"old-{n:02}" for n in range(6, 50)),
-        "theirs",
-        "late",
-    ]
-    assert len(kept) == 1
-    assert 0.9 < kept[0] / os.path.getsize(layout.snapshot("t")) < 1
-    assert names(layout) == ["runs.json"]
-
-
-@pytest.mark.usefixtures("merge_length")
 @pytest.mark.parametrize(
     "theirs",
     [
+        [*OLD, run("theirs", "55")],
         [*OLD, run("theirs", "555")],  # another length of lastRunAt moves all that is behind it
         [run("theirs", "00"), *OLD],
     ],
 )
-def test_what_has_moved_is_written_anew(
-    layout: Layout, kept: list[int], theirs: list[dict[str, Any]]
+def test_a_long_history_that_others_changed_is_merged_with(
+    layout: Layout, theirs: list[dict[str, Any]]
 ) -> None:
     canonical_history(layout, *OLD)
-    staged = stage(layout, run("mine", "30"))
+    staged = stage(layout, run("early", "05"), run("late", "60"))
     canonical_history(layout, *theirs)
-    staged.publish()
-    assert kept == []
-    assert sorted(ids(layout)) == sorted([*(entry["runId"] for entry in theirs), "mine"])
+    publish(staged)
+    expected = sorted([*theirs, run("early", "05"), run("late", "60")], key=lambda run: run["timestamp"])
+    assert ids(layout) == [entry["runId"] for entry in expected]
+    assert names(layout) == ["runs.json"]
 
 
 @pytest.mark.usefixtures("merge_length")
-def test_a_file_edited_in_place_is_not_compared_with_itself(layout: Layout) -> None:
+def test_a_file_that_was_edited_in_place_is_read_again(layout: Layout) -> None:
     canonical_history(layout, *OLD)
     staged = stage(layout, run("old-10", "60"))
     path = Path(layout.snapshot("t"))
     path.write_text(path.read_text().replace("old-10", "new-10"))
-    staged.publish()
+    publish(staged)
     assert ids(layout) == [*(entry["runId"].replace("old-10", "new-10") for entry in OLD), "old-10"]
 
 
-def test_an_amended_file_that_cannot_be_written_is_gone(layout: Layout, kept: list[int]) -> None:
+def test_a_second_file_that_cannot_be_written_is_gone(layout: Layout) -> None:
     canonical_history(layout, *OLD)
     staged = stage(layout, run("mine", "60"))
     canonical_history(layout, *OLD, run("theirs", "55"))
@@ -301,8 +288,7 @@ def test_an_amended_file_that_cannot_be_written_is_gone(layout: Layout, kept: li
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(commit_module, "open_group", lambda *_args, **_options: FailingSync())
         with pytest.raises(OSError, match="Input/output error"):
-            staged.publish()
-    assert len(kept) == 1
+            publish(staged)
     assert names(layout) == ["runs.json"]
     assert "mine" not in ids(layout)
 
@@ -328,7 +314,7 @@ def test_a_merge_of_its_own_is_synced_as_well(layout: Layout, monkeypatch: pytes
     staged = stage(layout, run("mine", "2"))
     store(layout).record_run(run("theirs", "1"))
     monkeypatch.setattr(commit_module, "open_group", lambda *_args, **_options: NotedSyncs())
-    staged.publish()
+    publish(staged)
     assert calls == ["written", "sync_data", "renamed", "sync_names"]
 
 
@@ -336,7 +322,7 @@ def test_a_lock_out_leaves_no_temporary_and_discard_may_follow(layout: Layout) -
     staged = stage(layout, run("a", "1"))
     assert len(names(layout)) == 1
     with TaskLock(layout, "t"), pytest.raises(TaskStateLockError):
-        staged.publish()
+        publish(staged)
     assert names(layout) == []
     staged.discard()
 
@@ -353,12 +339,12 @@ def test_discard_leaves_the_snapshot_alone(layout: Layout) -> None:
 def test_no_descriptor_is_left_open(layout: Layout) -> None:
     store(layout).record_run(run("old", "1"))
     before = os.listdir("/proc/self/fd")
-    stage(layout, run("a", "1")).publish()
+    publish(stage(layout, run("a", "1")))
     stage(layout, run("b", "1")).discard()
     assert os.listdir("/proc/self/fd") == before
     unchanged = stage(layout, run("a", "1"))
     assert os.listdir("/proc/self/fd") == before
-    unchanged.publish()
+    publish(unchanged)
 
 
 def record_many(out_dir: str, runs_dir: str, name: str, count: int) -> None:

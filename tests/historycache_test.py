@@ -18,6 +18,7 @@ from batchpersist.models import DEFAULT_KEYS, Durability, Keys, Side
 from batchpersist.options import LockPolicy
 from batchpersist.snapshots import baseline, historycache
 from batchpersist.snapshots.baseline import Baseline
+from batchpersist.snapshots.commit import StagedSnapshot
 from batchpersist.snapshots.history import History
 from batchpersist.snapshots.snapshot import TaskStateStore
 
@@ -277,18 +278,17 @@ def test_what_others_recorded_meanwhile_is_merged_with_as_if_it_had_been_there_b
         place.record(*before)
         expected.record(*before)
 
-        store = TaskStateStore(place.layout.out_dir, place.layout.runs_dir, durability=Durability.NONE)
-        stage = store.stage
+        record = StagedSnapshot.publish
 
-        def overtaken(*args: Any) -> Any:
-            staged = stage(*args)
+        def publish_overtaken(staged: StagedSnapshot) -> None:
+            patch.setattr(StagedSnapshot, "publish", record)
             place.record(*theirs, cache=is_cached)
-            # Where nothing had to be written, nothing is looked at again: mine came first.
+            # Where nothing had to be written, nothing is read again: mine came first.
             for runs in (theirs, mine) if staged.size else (mine, theirs):
                 expected.record(*runs)
-            return staged
+            staged.publish()
 
-        patch.setattr(store, "stage", overtaken)
-        store.record_runs(mine)
+        patch.setattr(StagedSnapshot, "publish", publish_overtaken)
+        place.record(*mine)
         assert place.runs.read_bytes() == expected.runs.read_bytes()
         assert os.listdir(place.layout.task_dir("t")) == ["runs.json"]

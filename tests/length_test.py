@@ -101,7 +101,7 @@ def test_a_text_is_counted_only_where_it_has_more_bytes_than_units_are_allowed(
     def fail(_block: bytes) -> int:
         raise AssertionError("counted")
 
-    monkeypatch.setattr("batchpersist.snapshots.draft.utf16_units", fail)
+    monkeypatch.setattr("batchpersist.snapshots.commit.utf16_units", fail)
     store(tmp_path, 10_000).record_run(run("t", 0, notes="é" * 100))
     with pytest.raises(AssertionError, match="counted"):
         store(tmp_path, 400).record_run(run("t", 1, notes="é" * 100))

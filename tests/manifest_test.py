@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from recording import RecordingGroup
 
 from batchpersist.errors import InvalidRunError, UnsafeIdentifierError
+from batchpersist.files import blocks
 from batchpersist.files.durability import SyncGroup
+from batchpersist.layout import Layout
 from batchpersist.models import Durability, Keys, Side
-from batchpersist.settling import manifest
-from batchpersist.settling.manifest import RunManifestWriter
+from batchpersist.settling.manifest import RunManifestWriter, TaskManifests
 
 SUMMARY = {
     "taskId": "task",
@@ -30,6 +31,10 @@ NO_SYNC = SyncGroup()
 def path(tmp_path):
     """Where the manifest will be."""
     return tmp_path / "task" / "run" / "manifest.json"
+
+
+def of_task(runs_dir):
+    return TaskManifests(Layout("", str(runs_dir)), "task", force=False)
 
 
 def standing(path, data):
@@ -152,7 +157,7 @@ def test_a_new_run_is_one_folder_and_one_file(tmp_path, path, monkeypatch):
 
     monkeypatch.setattr(os, "open", record)
     group = RecordingGroup()
-    staged = RunManifestWriter(tmp_path).of_task("task").stage("run", TEXT, group)
+    staged = of_task(tmp_path).stage("run", TEXT, group)
     assert opened == [staged.temporary]
     assert group.calls == [("created", str(path.parent)), ("written", staged.temporary)]
     assert (staged.target, staged.size) == (str(path), len(TEXT))
@@ -164,10 +169,10 @@ def test_a_new_run_is_one_folder_and_one_file(tmp_path, path, monkeypatch):
 def test_exactly_the_same_bytes_are_unchanged(old, new, block):
     new = old if new is None else new
     with tempfile.TemporaryDirectory() as runs_dir, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(manifest, "_BLOCK", block)
-        writer = RunManifestWriter(runs_dir)
-        writer.of_task("task").stage("run", old, NO_SYNC).publish(NO_SYNC)
-        assert (writer.of_task("task").stage("run", new, NO_SYNC) is None) == (old == new)
+        patch.setattr(blocks, "BLOCK", block)
+        manifests = of_task(runs_dir)
+        manifests.stage("run", old, NO_SYNC).publish(NO_SYNC)
+        assert (manifests.stage("run", new, NO_SYNC) is None) == (old == new)
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_not_the_same(tmp_path, monkeypatch):
@@ -180,7 +185,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_not_the_same(tmp_path, monkeypa
         return status
 
     monkeypatch.setattr(os, "fstat", fstat)
-    assert RunManifestWriter(tmp_path).of_task("task").stage("run", b"12345678", NO_SYNC) is not None
+    assert of_task(tmp_path).stage("run", b"12345678", NO_SYNC) is not None
 
 
 def test_permission_bits_are_kept(tmp_path, path):

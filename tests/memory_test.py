@@ -14,14 +14,10 @@ import pytest
 from engine import file_columns
 
 from batchpersist import BatchOptions, UsageError, run_batch
-from batchpersist.errors import SnapshotError
-from batchpersist.files.durability import SyncGroup
-from batchpersist.memory import BASE, ENTRY_BYTES, SMALLEST, TEXT_TIMES, MemoryBound, parse_size
-from batchpersist.models import Durability
+from batchpersist.memory import BASE, INDEX_TIMES, SMALLEST, TEXT_TIMES, MemoryBound, parse_size
 from batchpersist.options import Selection
 from batchpersist.planning.plan import make_plan
 from batchpersist.planning.shards import SHARD_BYTES
-from batchpersist.snapshots.snapshot import TaskStateStore
 from batchpersist.sources import Format, SourceFile
 
 MEGABYTE = 1 << 20
@@ -111,62 +107,17 @@ def test_shards_are_smaller_where_there_is_less_room(monkeypatch: pytest.MonkeyP
 
 def test_what_one_process_does_alone_has_half_the_room() -> None:
     together, apart = MemoryBound(SMALLEST, in_one_process=True), MemoryBound(SMALLEST)
-    count = (SMALLEST - BASE) // ENTRY_BYTES
-    assert apart.holds_entries(count)
-    assert not together.holds_entries(count)
-    assert together.holds_entries(count // 2)
-
-
-def store(root: Path, limit: int | None = SMALLEST) -> TaskStateStore:
-    return TaskStateStore(
-        str(root / "out"), str(root / "runs"), durability=Durability.NONE, memory=MemoryBound(limit)
-    )
-
-
-def test_a_history_with_too_many_entries_is_left_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store(tmp_path).record_runs([run("a"), run("b"), run("c")])
-    before = (tmp_path / "out" / "t" / "runs.json").read_bytes()
-    monkeypatch.setattr("batchpersist.memory.ENTRY_BYTES", (SMALLEST - BASE) // 3)
-    with pytest.raises(SnapshotError, match="too many entries for the memory that is allowed"):
-        store(tmp_path).record_run(run("d"))
-    monkeypatch.setattr("batchpersist.memory.ENTRY_BYTES", (SMALLEST - BASE) // 2)
-    with pytest.raises(SnapshotError, match="too many entries"):  # found while it is read
-        store(tmp_path).stage("t", ([], []), lambda _run: b"", SyncGroup())
-    assert (tmp_path / "out" / "t" / "runs.json").read_bytes() == before
-    assert os.listdir(tmp_path / "out" / "t") == ["runs.json"]
-    store(tmp_path, None).record_run(run("d"))
-
-
-def test_a_history_laid_out_otherwise_that_is_too_large_is_left_as_it_is(tmp_path: Path) -> None:
-    path = tmp_path / "out" / "t" / "runs.json"
-    path.parent.mkdir(parents=True)
-    large = run("a", notes="x" * ((SMALLEST - BASE) // TEXT_TIMES))
-    path.write_text(json.dumps({"taskId": "t", "lastRunAt": large["timestamp"], "runs": [large]}))
-    before = path.read_bytes()
-    with pytest.raises(SnapshotError, match="too large to be read whole"):
-        store(tmp_path).record_run(run("b"))
-    assert path.read_bytes() == before
-
-
-def test_a_run_that_is_too_large_is_left_out_and_told(tmp_path: Path) -> None:
-    large = run("large", notes="x" * ((SMALLEST - BASE) // TEXT_TIMES))
-    lines = write_lines(tmp_path / "a.jsonl", run("one"), large, run("two"))
-    (alone := tmp_path / "b.json").write_text(json.dumps(large))
-    told: list[object] = []
-    report = run_batch([str(lines), str(alone)], options(tmp_path), on_event=told.append)
-    assert report.metrics["counts"]["persisted"] == 2
-    assert report.metrics["counts"]["invalid"] == 2
-    assert [error["message"] for error in report.metrics["errors"]] == [
-        "too large for the memory that is allowed"
-    ]
+    room = int((SMALLEST - BASE) / INDEX_TIMES)
+    apart.check_index(1, room)
+    together.check_index(1, room // 2)
+    with pytest.raises(UsageError, match="too little to index"):
+        together.check_index(1, room)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="THE PEAK OF A PROCESS IS MEASURED BY wait4 IN KILOBYTES")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_bound_is_kept(tmp_path: Path, workers: int) -> None:
-    """By the largest runs that it lets pass; without it, one that is too large breaks it (the control)."""
+    """Without it, a run that alone needs more breaks it (the control)."""
     room = (SMALLEST - BASE) // (2 if workers == 1 else 1)
     fitting = run("fitting", notes=("x" * 60 + "\n") * (room // TEXT_TIMES // 64))
     lines = [run(f"run-{number}", f"t{number % 40}", "x" * 1000) for number in range(2_500)]
@@ -176,7 +127,6 @@ def test_the_bound_is_kept(tmp_path: Path, workers: int) -> None:
     if workers == 1:
         items = {"items": [{"id": number, "done": []} for number in range(SMALLEST // 6 // 32)]}
         source = write_lines(tmp_path / "b.jsonl", {**run("too-large"), **items})
-        assert _peak(tmp_path / "refused", source, workers, *bounded) <= SMALLEST
         assert _peak(tmp_path / "unbounded", source, workers) > SMALLEST
 
 

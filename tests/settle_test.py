@@ -317,7 +317,7 @@ def test_a_defect_in_one_side_fails_what_it_had_left_and_spares_the_other(
     def broken(*_args: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(group.RunManifestWriter, "of_task", broken)
+    monkeypatch.setattr(group.ManifestSide, "stage", broken)
     outcome = settle_all(tmp_path, RUNS, options)
     assert manifest_sides(outcome) == [FAILED] * 4
     assert outcome.manifest_failures[0].type == "ZeroDivisionError"

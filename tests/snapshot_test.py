@@ -26,9 +26,10 @@ from batchpersist.files.versions import version_of
 from batchpersist.layout import Layout
 from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Durability, Keys, Side
-from batchpersist.options import LockPolicy
+from batchpersist.options import CommitOptions, LockPolicy
 from batchpersist.runs.jsontext import MAX_DEPTH
 from batchpersist.snapshots import snapshot as snapshot_module
+from batchpersist.snapshots.commit import StagedSnapshot
 from batchpersist.snapshots.otherforms import NotASnapshotError
 from batchpersist.snapshots.snapshot import TaskStateStore
 
@@ -478,24 +479,33 @@ def test_an_id_that_must_not_be_a_path_is_refused(place: Place, ids: dict[str, s
 
 
 class Texts:
-    """text_of for runs of task t; some of them fail."""
+    """Runs of task t; the texts of some of them fail."""
 
     def __init__(self, runs: list[Run], *failing: int) -> None:
-        self.keys = [str(run["runId"]) for run in runs], [str(run["timestamp"]) for run in runs]
+        self.run_ids = [str(run["runId"]) for run in runs]
+        self.timestamps = [str(run["timestamp"]) for run in runs]
         self.asked: list[int] = []
         self._runs = runs
         self._failing = failing
 
-    def __call__(self, number: int) -> bytes:
+    def text(self, number: int) -> bytes:
         self.asked.append(number)
         if number in self._failing:
             raise ItemError("gone", str(number)) if number % 2 else OSError(5, str(number))
         return javascript(self._runs[number])
 
 
+def stage(place: Place, runs: Texts) -> StagedSnapshot:
+    options = CommitOptions(
+        out_dir=place.layout.out_dir, runs_dir=place.layout.runs_dir, durability=Durability.NONE
+    )
+    return StagedSnapshot(options, "t", runs, SyncGroup())
+
+
 def commit(place: Place, texts: Texts) -> tuple[list[Side], dict[int, Exception], int]:
-    staged = place.store().stage("t", texts.keys, texts, SyncGroup())
+    staged = stage(place, texts)
     staged.publish()
+    staged.discard()
     return staged.sides, staged.failures, staged.size
 
 
@@ -553,11 +563,12 @@ def test_where_all_fail_nothing_is_written(place: Place, exists: bool) -> None:
 def test_another_exception_ends_the_commit_and_leaves_nothing_behind(place: Place) -> None:
     place.write("runs.json", snapshot(run("a", "1")))
 
-    def text_of(_number: int) -> bytes:
-        raise KeyboardInterrupt
+    class Interrupted(Texts):
+        def text(self, number: int) -> bytes:
+            raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        place.store().stage("t", (["b"], ["2"]), text_of, SyncGroup())
+        stage(place, Interrupted([run("b", "2")]))
     assert place.names() == ["runs.json"]
 
 

@@ -131,7 +131,6 @@ def persist_options(
         lock_policy=options.lock_policy,
         force=options.force,
         cache=reads_cache(options),
-        memory=memory_bound(options),
         max_snapshot_units=options.max_snapshot_units,
         sweep=sweep,
         beats=beats,

@@ -7,15 +7,14 @@ import os
 from collections.abc import Iterable, Iterator
 
 from ..models import Durability
+from .blocks import BLOCK
 from .durability import SyncGroup, open_group
 from .folders import make_dirs
 from .temporaries import temporary_beside
 
-__all__ = ["StagedFile", "amend", "commit", "make_dirs", "stage", "write", "write_chunks"]
+__all__ = ["StagedFile", "commit", "make_dirs", "stage", "write", "write_chunks"]
 
 _FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
-_BLOCK = 1 << 20
-"""Smaller chunks are joined up to this size (bytes), so that many of them cost few writes."""
 
 
 class StagedFile:
@@ -68,31 +67,6 @@ def stage(target: str, chunks: Iterable[bytes], group: SyncGroup, *, mode: int |
     return StagedFile(temporary, target, status)
 
 
-def amend(
-    staged: StagedFile, start: bytes, keep: int, chunks: Iterable[bytes], group: SyncGroup
-) -> StagedFile:
-    """Give a staged file other first bytes, and other bytes from ``keep`` on: in place, for nobody knows it.
-
-    Raises as ``stage`` does, and the temporary is gone then.
-    """
-    try:
-        fd = os.open(staged.temporary, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-        try:
-            _write(fd, start)
-            os.ftruncate(fd, keep)
-            os.lseek(fd, keep, os.SEEK_SET)
-            for block in _blocks(chunks):
-                _write(fd, block)
-            group.written(fd)
-            status = os.fstat(fd)
-        finally:
-            os.close(fd)
-    except BaseException:
-        staged.discard()
-        raise
-    return StagedFile(staged.temporary, staged.target, status)
-
-
 def _fill(path: str, chunks: Iterable[bytes], group: SyncGroup, mode: int | None) -> os.stat_result:
     # With a mode to come, nobody else may open it before the mode is there.
     fd = os.open(path, _FLAGS, 0o666 if mode is None else 0o600)
@@ -113,12 +87,13 @@ def _fill(path: str, chunks: Iterable[bytes], group: SyncGroup, mode: int | None
 
 
 def _blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Small chunks joined, so that many of them cost few writes."""
     pending: list[bytes] = []
     size = 0
     for chunk in chunks:
         pending.append(chunk)
         size += len(chunk)
-        if size >= _BLOCK:
+        if size >= BLOCK:
             yield b"".join(pending)
             pending.clear()
             size = 0

@@ -10,7 +10,6 @@ from operator import sub
 import msgspec
 
 from ..errors import InvalidRunError, ItemError, failure_of
-from ..memory import UNBOUNDED, MemoryBound
 from ..models import Failure, Keys
 from ..runs.runreader import RunReader
 from ..sources import (
@@ -46,7 +45,6 @@ def scan_part(
     part: Part,
     keys: Keys,
     spool_dir: str,
-    memory: MemoryBound = UNBOUNDED,
     alive: Callable[[], None] = lambda: None,
 ) -> ScannedPart:
     """Read a part, in any process that sees its files (``part.local``: in this one).
@@ -57,7 +55,7 @@ def scan_part(
     A part may be scanned again: the copies are made anew. ``alive`` is called again and again while they
     are made; what it raises ends the scan.
     """
-    scan = _Scan(part, keys, spool_dir, memory, alive)
+    scan = _Scan(part, keys, spool_dir, alive)
     pieces = iter(part.pieces)
     for piece in pieces:
         if piece.format in FOLDERS:
@@ -80,13 +78,10 @@ def _ranges(part: Part, lines: Piece, failure: Failure | None) -> list[Part]:
 class _Scan:
     """One part under way."""
 
-    def __init__(
-        self, part: Part, keys: Keys, spool_dir: str, memory: MemoryBound, alive: Callable[[], None]
-    ) -> None:
+    def __init__(self, part: Part, keys: Keys, spool_dir: str, alive: Callable[[], None]) -> None:
         self._alive = alive
         self._keys = keys
         self._spool_dir = spool_dir
-        self._memory = memory
         self._read_run = RunReader(keys).read
         self._rows = RowColumns()
         self._lasting = True
@@ -138,8 +133,6 @@ class _Scan:
         scanned, line = self.scanned, 0
         self._rows.begin(*encoded_piece(piece))
         try:
-            if piece.format.is_json:  # read whole
-                self._check_size(piece.stop)
             for line, offset, text in read_piece(piece, self._spool_dir):
                 if text:
                     self._take_text(piece, line, offset, text)
@@ -154,7 +147,6 @@ class _Scan:
     def _take_text(self, piece: Piece, line: int, offset: int, text: bytes) -> None:
         scanned = self.scanned
         try:
-            self._check_size(len(text))
             found = self._read_run(text)
         except InvalidRunError as error:
             if piece.doubtful and _lacks_keys(text, self._keys):
@@ -178,10 +170,6 @@ class _Scan:
         """All that was found; take nothing after it."""
         self.scanned.rows = self._rows.batch()
         return self.scanned
-
-    def _check_size(self, size: int) -> None:
-        if not self._memory.holds_text(size):
-            raise InvalidRunError("too large for the memory that is allowed", f"{size:,} bytes")
 
 
 def _lacks_keys(text: bytes, keys: Keys) -> bool:

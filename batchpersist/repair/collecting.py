@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 
 from ..audit.look import one_of
 from ..audit.snapshots import repeated_runs
-from ..snapshots.merge import RunIdsAndTimes
 
 TextOf = Callable[[int], bytes]
 """Number of a run within its file -> its canonical text."""
@@ -18,7 +17,7 @@ class Collection:
 
     def __init__(self) -> None:
         self.run_ids: list[str] = []
-        self._timestamps: list[str] = []
+        self.timestamps: list[str] = []
         self._files: list[TextOf] = []
         self._file = array("B")
         self._number = array("q")
@@ -31,7 +30,7 @@ class Collection:
     def add(self, run_id: str, timestamp: str, file: int, number: int) -> None:
         """Add a run, whose text is that of this number in a file."""
         self.run_ids.append(run_id)
-        self._timestamps.append(timestamp)
+        self.timestamps.append(timestamp)
         self._file.append(file)
         self._number.append(number)
 
@@ -43,11 +42,7 @@ class Collection:
         """Its canonical text. Raises what reading the file raises."""
         return self._files[self._file[run]](self._number[run])
 
-    def columns(self, runs: Sequence[int]) -> RunIdsAndTimes:
-        """Of some runs: their ids, and their timestamps."""
-        return [self.run_ids[run] for run in runs], [self._timestamps[run] for run in runs]
-
-    def once_each(self, manifest_of: Callable[[str], bytes | None]) -> list[int]:
+    def once_each(self, manifest_of: Callable[[str], bytes | None]) -> Collection:
         """The runs, each once: of several, the one that is as the manifest stays, else the last one."""
         several: dict[str, list[int]] = {run_id: [] for run_id in repeated_runs(self.run_ids)}
         if several:
@@ -59,7 +54,14 @@ class Collection:
             texts = [self.text(run) for run in runs]
             stays = runs[_last(texts, one_of(texts, manifest_of(run_id)))]
             left_out.update(run for run in runs if run != stays)
-        return [run for run in range(len(self.run_ids)) if run not in left_out]
+        chosen = Collection()
+        chosen._files = self._files
+        for run, columns in enumerate(
+            zip(self.run_ids, self.timestamps, self._file, self._number, strict=True)
+        ):
+            if run not in left_out:
+                chosen.add(*columns)
+        return chosen
 
 
 def _last(texts: Sequence[bytes], text: bytes) -> int:

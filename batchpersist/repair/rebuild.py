@@ -170,7 +170,7 @@ class Rebuild:
             return self._check.read(baseline.read(salvaged.size, salvaged.offset))[1]
 
         file = runs.file(lambda number: text(found[number]))
-        for salvaged in salvage(baseline.read, self._check):
+        for salvaged in salvage(baseline, self._check):
             keys = salvaged.keys
             if keys.task_id != self._task_id:
                 if self._is_twin(keys.task_id):
@@ -224,10 +224,8 @@ class Rebuild:
         """The new snapshot beside the old one: as recording the runs one after the other would leave it."""
         chosen = runs.once_each(self._manifests.raw)
         failures: dict[int, Exception] = {}
-        nothing = History(baseline.read, Entries(0), further)
-        composition = Composition(
-            nothing, self._task_id, runs.columns(chosen), lambda number: runs.text(chosen[number]), failures
-        )
+        nothing = History(baseline, Entries(0), further)
+        composition = Composition(nothing, self._task_id, chosen, failures)
         if not composition.compose(compare=False):
             return None
         make_dirs(self._layout.task_dir(self._task_id), group, follow=False)

@@ -9,10 +9,9 @@ from typing import NamedTuple
 
 from ..audit.runcheck import RunCheck
 from ..errors import InvalidRunError, MissingKeyError, SnapshotError
+from ..files.blocks import Readable, read_blocks
 from ..models import RunKeys
-from ..snapshots.window import Read
 
-_BLOCK = 1 << 20
 _ENTRY_START = b"\n    {\n"
 _ENTRY_END = b"\n    }"
 _LIST = re.compile(r'"runs"\s*:\s*\[')
@@ -27,7 +26,7 @@ class Salvaged(NamedTuple):
     size: int
 
 
-def salvage(read: Read, check: RunCheck) -> Iterator[Salvaged]:
+def salvage(source: Readable, check: RunCheck) -> Iterator[Salvaged]:
     """The complete runs in the list of a snapshot, in its order, of whatever task.
 
     Of the layout that the orchestrator writes, all runs that are whole are found, also behind a damaged
@@ -36,10 +35,10 @@ def salvage(read: Read, check: RunCheck) -> Iterator[Salvaged]:
     """
     lacking: list[MissingKeyError] = []
     found = False
-    for run in _runs(_laid_out(read), check, lacking):
+    for run in _runs(_laid_out(source), check, lacking):
         found = True
         yield run
-    for documents in () if found else _lists(read):
+    for documents in () if found else _lists(source):
         if runs := list(_runs(documents, check, lacking)):
             yield from runs  # else it was another list of that name
             return
@@ -60,12 +59,12 @@ def _runs(
             continue
 
 
-def _laid_out(read: Read) -> Iterator[tuple[int, bytes]]:
+def _laid_out(source: Readable) -> Iterator[tuple[int, bytes]]:
     """What begins and ends as an entry does: with a line of a bracket, at an entry's indentation."""
     data, base = bytearray(), 0
     start = -1
     searched = 0
-    while block := read(_BLOCK, base + len(data)):
+    for block in read_blocks(source):
         data += block
         while True:
             if start < 0:
@@ -92,11 +91,11 @@ def _laid_out(read: Read) -> Iterator[tuple[int, bytes]]:
         start = 0 if start >= 0 else -1
 
 
-def _lists(read: Read) -> Iterator[Iterator[tuple[int, bytes]]]:
+def _lists(source: Readable) -> Iterator[Iterator[tuple[int, bytes]]]:
     """The documents behind each bracket of a list of runs, in any layout; read whole, as such a snapshot
     always is.
     """
-    data = b"".join(_blocks(read))
+    data = b"".join(read_blocks(source))
     text = data.decode("latin-1")  # a character a byte: places in the one are places in the other
     for opening in _LIST.finditer(text):
         yield _documents(data, text, opening.end())
@@ -113,13 +112,6 @@ def _documents(data: bytes, text: str, at: int) -> Iterator[tuple[int, bytes]]:
             return
         yield at, data[at:end]
         at = end
-
-
-def _blocks(read: Read) -> Iterator[bytes]:
-    offset = 0
-    while block := read(_BLOCK, offset):
-        yield block
-        offset += len(block)
 
 
 def own_text(data: bytes) -> bytes | None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from ..context import RunContext
 from ..errors import ScanStoppedError, WorkerDiedError, failure_of
 from ..ingest.scan import Reject, ScannedPart, Tally, scan_part
-from ..memory import MemoryBound
 from ..models import Keys
 from ..sources import Part
 from .crew import Crew
@@ -24,7 +23,6 @@ class ScanCall:
     crew: Crew
     keys: Keys
     spool_dir: str
-    memory: MemoryBound
     context: RunContext
     """Where it is stopping, the call of a part that is read in this process raises ScanStoppedError."""
     runs: int
@@ -32,7 +30,7 @@ class ScanCall:
     part: Part
 
     def __call__(self) -> Future[ScannedPart]:
-        what = self.part, self.keys, self.spool_dir, self.memory
+        what = self.part, self.keys, self.spool_dir
         if self.part.local:
             return SerialExecutor().submit(scan_part, *what, self._check)
         return self.crew.submit(self.runs, scan_part, *what)

@@ -1,34 +1,63 @@
 """A group of a shard's runs: staged, synced and published together.
 
-The snapshots and the manifests of a group start together and are both awaited to the end, whatever the
-other does (docs/formats.md, "Settling a pair").
+The two sides of its pairs, the snapshots (``snapshotside``) and the manifests (``manifestside``), start
+together and are both awaited to the end, whatever the other does (docs/formats.md, "Settling a pair").
+Both are written in the same two steps, so that one sync of the file system serves a whole group: *stage*
+writes every temporary file, *publish* renames them. Before that each side finds out which of its rows are
+known to be unchanged, and leaves them alone; after it, it takes stamps by which the next batch will know.
+What fails is data in the outcome, row by row, and stops nothing else.
 """
 
 from __future__ import annotations
 
 import time
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from operator import add
+from typing import Protocol
 
-from ..files.durability import open_group
-from ..layout import Layout
+from ..files.durability import SyncGroup, open_group
 from ..models import ShardOutcome, Work
 from ..options import PersistOptions
 from ..phaseclock import NO_PHASE, PhaseClock, current, in_phase, running
 from ..planning.job import ShardRows
-from ..snapshots.snapshot import TaskStateStore
 from .coordinator import settle_one, settle_pair
-from .manifest import RunManifestWriter
 from .manifestside import ManifestSide
-from .runtexts import RunTexts
-from .sides import PairSide, TextOf
+from .payloads import RunTexts
 from .snapshotside import SnapshotSide
 
 
+class PairSide(Protocol):
+    """One side of a group, made for its rows; the methods are called in this order."""
+
+    @property
+    def phase(self) -> str:
+        """What its time is counted as (``phaseclock``)."""
+
+    @property
+    def pending(self) -> Sequence[int]:
+        """The rows that are not known to be unchanged: those whose texts it will ask for."""
+
+    @property
+    def files(self) -> int:
+        """How many it will write at most."""
+
+    def stage(self, sync: SyncGroup) -> None:
+        """Write every temporary file."""
+
+    def publish(self, sync: SyncGroup) -> None:
+        """Rename them."""
+
+    def close(self) -> None:
+        """Everything has settled."""
+
+    def abandon(self, error: Exception) -> None:
+        """Fail every row that is not unchanged: its group was not synced, or its step broke off."""
+
+
 class Group:
-    """Rows of a shard, and one or both sides of their pairs; ``outcome`` is told what becomes of them."""
+    """Rows of a shard, and one or both sides of their pairs; ``outcome`` takes what becomes of them."""
 
     def __init__(
         self,
@@ -46,48 +75,36 @@ class Group:
         self._saved_seconds = 0.0
         """By the two sides' working at once."""
         self._sides: list[PairSide] = []
-        layout = Layout(options.out_dir, options.runs_dir)
         if work is not Work.MANIFEST:
-            store = TaskStateStore(
-                options.out_dir,
-                options.runs_dir,
-                keys=options.keys,
-                lock_policy=options.lock_policy,
-                durability=options.durability,
-                force=options.force,
-                cache=options.cache,
-                memory=options.memory,
-                max_snapshot_units=options.max_snapshot_units,
-            )
-            self._sides.append(SnapshotSide(rows, refs, store, layout, options.lock_policy, outcome))
+            self._sides.append(SnapshotSide(rows, refs, texts, options, outcome))
         if work is not Work.SNAPSHOT:
-            writer = RunManifestWriter(options.runs_dir, keys=options.keys, force=options.force)
-            self._sides.append(ManifestSide(rows, refs, writer, layout, outcome))
+            self._sides.append(ManifestSide(rows, refs, texts, options, outcome))
 
     def settle(self) -> None:
         begun = time.perf_counter()
         options = self._options
         files = max(side.files for side in self._sides)
-        text_of = self._text_of()
         roots = (options.out_dir, options.runs_dir)
-        try:
-            with open_group(options.durability, roots, files=files) as sync:
-                self._step(lambda side: side.stage(sync, text_of))
-                if self._synced(sync.sync_data):
-                    self._step(lambda side: side.publish(sync))
-                    self._synced(sync.sync_names)
-        except OSError as error:  # a root could not be opened for its sync
-            self._abandon(error)
+        with self._texts.read_ahead(self._shared_rows()):
+            try:
+                with open_group(options.durability, roots, files=files) as sync:
+                    self._step(lambda side: side.stage(sync))
+                    if self._synced(sync.sync_data):
+                        self._step(lambda side: side.publish(sync))
+                        self._synced(sync.sync_names)
+            except OSError as error:  # a root could not be opened for its sync
+                self._abandon(error)
         for side in self._sides:
             with in_phase(side.phase):
                 side.close()
         self._note_seconds(time.perf_counter() - begun)
 
-    def _text_of(self) -> TextOf:
-        """One side asks once, and a hot task does not fit into memory; both ask from two threads."""
+    def _shared_rows(self) -> Sequence[int]:
+        """The rows whose texts both sides ask for, from two threads. One side alone asks once, and the
+        texts of a hot task do not fit into memory."""
         if len(self._sides) == 1:
-            return self._texts.text
-        return self._texts.read_ahead(sorted(set().union(*(side.pending for side in self._sides))))
+            return ()
+        return sorted(set().union(*(side.pending for side in self._sides)))
 
     def _step(self, step: Callable[[PairSide], None]) -> None:
         """One step of every side, all at once; a side that breaks off fails what it had left."""

@@ -7,6 +7,7 @@ import os
 import stat
 
 from ..files.atomic import StagedFile, commit, make_dirs, stage
+from ..files.blocks import FileBytes, read_blocks
 from ..files.durability import SyncGroup, open_group
 from ..files.folders import refuse_link
 from ..files.opening import open_unfollowed
@@ -15,8 +16,6 @@ from ..models import DEFAULT_KEYS, Durability, Keys, Side
 from ..runs.jsontext import holds
 from ..runs.runreader import RunReader
 from ..runs.summaries import Summary, read_summary
-
-_BLOCK = 1 << 20
 
 
 class RunManifestWriter:
@@ -49,24 +48,18 @@ class RunManifestWriter:
         """
         keys, text = read_summary(summary, self._reader)
         with open_group(self._durability, [self._layout.runs_dir], files=1) as group:
-            staged = self.of_task(keys.task_id).stage(keys.run_id, text, group)
+            staged = TaskManifests(self._layout, keys.task_id, self._force).stage(keys.run_id, text, group)
             if staged is None:
                 return Side.UNCHANGED
             commit(staged, group)
         return Side.PERSISTED
 
-    def of_task(self, task_id: str) -> TaskManifests:
-        """Those of one task, to be staged one by one. The id must have been checked.
-
-        Raises OSError where a symbolic link stands in the place of the task's folder.
-        """
-        return TaskManifests(self._layout, task_id, self._force)
-
 
 class TaskManifests:
-    """The manifests of one task, whose folder has been looked at."""
+    """The manifests of one task, to be staged one by one."""
 
     def __init__(self, layout: Layout, task_id: str, force: bool) -> None:
+        """The id must have been checked. Raises OSError where the task's folder is a symbolic link."""
         refuse_link(layout.task_runs_dir(task_id))
         self._layout = layout
         self._task_id = task_id
@@ -108,12 +101,11 @@ def _compare(path: str, text: bytes) -> tuple[bool, int | None]:
 
 def _has_bytes(fd: int, text: bytes) -> bool:
     done = 0
-    while done < len(text):
-        block = os.pread(fd, _BLOCK, done)
-        if not block or not text.startswith(block, done):
+    for block in read_blocks(FileBytes(fd), 0, len(text)):
+        if not text.startswith(block, done):
             return False
         done += len(block)
-    return True
+    return done == len(text)
 
 
 def _read(fd: int) -> bytes:

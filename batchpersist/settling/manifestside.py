@@ -11,8 +11,8 @@ from time import perf_counter
 from ..errors import ItemError, failure_of
 from ..files.atomic import StagedFile
 from ..files.durability import SyncGroup
-from ..layout import Layout
 from ..models import ShardOutcome, Side
+from ..options import PersistOptions
 from ..phaseclock import MANIFEST
 from ..planning.job import ShardRows
 from ..stamps import (
@@ -25,8 +25,8 @@ from ..stamps import (
     stamp_of_renamed,
     state,
 )
-from .manifest import RunManifestWriter, TaskManifests
-from .sides import TextOf
+from .manifest import TaskManifests
+from .payloads import RunTexts
 
 
 class ManifestSide:
@@ -38,13 +38,14 @@ class ManifestSide:
         self,
         rows: range,
         refs: ShardRows,
-        writer: RunManifestWriter,
-        layout: Layout,
+        texts: RunTexts,
+        options: PersistOptions,
         outcome: ShardOutcome,
     ) -> None:
         self._refs = refs
-        self._writer = writer
-        self._layout = layout
+        self._texts = texts
+        self._layout = options.layout
+        self._force = options.force
         self._outcome = outcome
         self._records = bool(outcome.manifest_stamps)
         self._staged: list[tuple[int, StagedFile]] = []
@@ -77,18 +78,18 @@ class ManifestSide:
     def files(self) -> int:
         return sum(map(len, self._tasks.values()))
 
-    def stage(self, sync: SyncGroup, text_of: TextOf) -> None:
+    def stage(self, sync: SyncGroup) -> None:
         for task_id, rows in self._tasks.items():
             try:
-                manifests = self._writer.of_task(task_id)
+                manifests = TaskManifests(self._layout, task_id, self._force)
             except OSError as error:
                 for row in rows:
                     self._fail(row, error)
             else:
-                self._stage(manifests, rows, sync, text_of)
+                self._stage(manifests, rows, sync)
 
-    def _stage(self, manifests: TaskManifests, rows: Sequence[int], sync: SyncGroup, text_of: TextOf) -> None:
-        run_ids, seconds = self._refs.run_ids, self._outcome.manifest_seconds
+    def _stage(self, manifests: TaskManifests, rows: Sequence[int], sync: SyncGroup) -> None:
+        run_ids, text_of, seconds = self._refs.run_ids, self._texts.text, self._outcome.manifest_seconds
         before, begun = moment(), perf_counter()
         for row in rows:
             try:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from types import TracebackType
 
-from ..errors import ItemError, SourceChangedError
+from ..errors import ItemError, SourceChangedError, WorkerDiedError
 from ..models import Keys, RunKeys
-from ..phaseclock import READ, current
+from ..phaseclock import PARSE, READ, current
+from ..planning.job import ShardRows
 from ..runs.runreader import RunReader
 from ..sources import SourceFile, ensure_copy, place
+from .journal import DIGEST_BYTES, digest_of
 
 OPEN_FILES = 32
 """Descriptors kept open: a task's runs often lie in many nightly files, visited in turn."""
@@ -99,3 +103,69 @@ class PayloadReader:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+class RunTexts:
+    """The canonical texts of a shard's runs by row, and their digests."""
+
+    def __init__(
+        self, reader: PayloadReader, rows: ShardRows, alive: Callable[[int], None] = lambda _row: None
+    ) -> None:
+        """``alive`` is called with each row before it is read."""
+        self._reader = reader
+        self._rows = rows
+        self.alive = alive
+        self._quarantined = rows.quarantined()
+        self._ahead: dict[int, bytes | Exception] = {}
+        self.digests = bytearray(DIGEST_BYTES * len(rows))
+        """Of each row, zeros where its text was not read."""
+
+    def text(self, row: int) -> bytes:
+        """Raises ItemError or OSError. Callable from several threads for rows that are read ahead."""
+        ahead = self._ahead.get(row)
+        if ahead is None:
+            return self._read(row)
+        if isinstance(ahead, Exception):
+            raise ahead
+        return ahead
+
+    @contextmanager
+    def read_ahead(self, rows: Iterable[int]) -> Iterator[None]:
+        """Keep the texts of these rows, or what reading them raised, in memory for the time being."""
+        try:
+            for row in rows:
+                try:
+                    self._ahead[row] = self._read(row)
+                except (ItemError, OSError) as error:
+                    self._ahead[row] = error
+            yield
+        finally:
+            self._ahead.clear()
+
+    def without_outdated_stamps(self) -> ShardRows:
+        """The rows; where stamps hold for another text than the run has now, without them."""
+        outdated = {
+            row for row, digest in enumerate(self._rows.digests()) if digest and digest != self._digest(row)
+        }
+        return self._rows.without_stamps(outdated) if outdated else self._rows
+
+    def _read(self, row: int) -> bytes:
+        if row in self._quarantined:
+            raise WorkerDiedError("worker died", "in this batch, before it was continued; not tried again")
+        self.alive(row)
+        clock = current()
+        before = clock.turn(PARSE)
+        try:
+            alive = partial(self.alive, row)
+            text = self._reader.text(self._rows.keys(row), *self._rows.place(row), alive)
+            self.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] = digest_of(text)
+        finally:
+            clock.turn(before)
+        return text
+
+    def _digest(self, row: int) -> bytes | None:
+        try:
+            self._read(row)
+            return bytes(self.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES])
+        except (ItemError, OSError):  # reported when it is asked for
+            return None

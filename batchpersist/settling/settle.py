@@ -21,8 +21,7 @@ from ..planning.job import ShardJob, ShardRows
 from ..stamps import STAMP_BYTES
 from .group import Group
 from .heartbeat import heartbeat
-from .payloads import PayloadReader
-from .runtexts import RunTexts
+from .payloads import PayloadReader, RunTexts
 from .shardentry import shard_entry
 
 
@@ -48,14 +47,14 @@ def _settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
         outcome.manifest_stamps = bytearray(STAMP_BYTES * len(refs))
     started, cpu, clock = time.time(), time.process_time(), PhaseClock()
     if job.sweep or options.sweep:
-        _sweep(refs, Layout(options.out_dir, options.runs_dir))
+        _sweep(refs, options.layout)
     with running(clock, OTHER), PayloadReader(options.keys, options.spool) as reader:
         texts = RunTexts(reader, refs, partial(_beat, options.beats, job.shard.start))
         refs = texts.without_outdated_stamps()
         for work, rows in _groups(job.shard.work, len(refs), options):
             Group(work, rows, refs, texts, options, outcome).settle()
     if job.sweep:  # a process that was killed a moment ago may not have been dead before
-        _sweep(refs, Layout(options.out_dir, options.runs_dir))
+        _sweep(refs, options.layout)
     outcome.started, outcome.finished = started, time.time()
     outcome.cpu_seconds = time.process_time() - cpu
     outcome.phases, outcome.syncs = clock.seconds(), clock.syncs

@@ -10,12 +10,11 @@ from time import perf_counter
 
 from ..errors import ItemError, TaskStateLockError, failure_of
 from ..files.durability import SyncGroup
-from ..layout import Layout
 from ..models import Commit, ShardOutcome, Side
-from ..options import LockPolicy
+from ..options import PersistOptions
 from ..phaseclock import LOCK_WAIT, SNAPSHOT, in_phase
 from ..planning.job import ShardRows
-from ..snapshots.snapshot import StagedSnapshot, TaskStateStore
+from ..snapshots.commit import StagedSnapshot
 from ..stamps import (
     NO_STAMP,
     STAMP_BYTES,
@@ -26,17 +25,18 @@ from ..stamps import (
     stamp_at,
     stamp_of_renamed,
 )
-from .sides import TextOf
+from .payloads import RunTexts
 
 _NOT_SURE = (Side.NOT_ATTEMPTED, Side.PERSISTED)
 
 
 @dataclass
 class _Task:
-    """A task's rows of the group, and how far they are."""
+    """A task's rows of the group, and how far they are. The pending ones are the ``Runs`` of its commit."""
 
     task_id: str
     rows: range
+    texts: RunTexts
     pending: Sequence[int]
     known: bytes
     """The snapshot's stamp, if it is known to hold the rows that are not pending."""
@@ -48,6 +48,11 @@ class _Task:
     seconds: float = 0.0
     locked: TaskStateLockError | None = None
     """Why it could not be published yet."""
+    run_ids: Sequence[str] = ()
+    timestamps: Sequence[str] = ()
+
+    def text(self, number: int) -> bytes:
+        return self.texts.text(self.pending[number])
 
 
 class SnapshotSide:
@@ -59,15 +64,14 @@ class SnapshotSide:
         self,
         rows: range,
         refs: ShardRows,
-        store: TaskStateStore,
-        layout: Layout,
-        lock: LockPolicy,
+        texts: RunTexts,
+        options: PersistOptions,
         outcome: ShardOutcome,
     ) -> None:
         self._refs = refs
-        self._store = store
-        self._layout = layout
-        self._lock = lock
+        self._texts = texts
+        self._options = options
+        self._layout = options.layout
         self._outcome = outcome
         self._commits: dict[str, Commit] = {}
         self._staged = 0
@@ -88,7 +92,8 @@ class SnapshotSide:
         elif known != found * len(rows):
             stamps = zip(rows, range(0, len(known), STAMP_BYTES), strict=True)
             pending = array("q", (row for row, at in stamps if known[at : at + STAMP_BYTES] != found))
-        return _Task(task_id, rows, pending, found if len(pending) < len(rows) else NO_STAMP, superseding)
+        known_stamp = found if len(pending) < len(rows) else NO_STAMP
+        return _Task(task_id, rows, self._texts, pending, known_stamp, superseding)
 
     @property
     def pending(self) -> Sequence[int]:
@@ -98,14 +103,14 @@ class SnapshotSide:
     def files(self) -> int:
         return sum(bool(task.pending) for task in self._tasks)
 
-    def stage(self, sync: SyncGroup, text_of: TextOf) -> None:
+    def stage(self, sync: SyncGroup) -> None:
         for task in self._tasks:
             begun = perf_counter()
             if task.pending:
                 task.begun.append(moment())
+                task.run_ids, task.timestamps = self._refs.recorded(task.pending)
                 try:
-                    runs, text_in = self._refs.recorded(task.pending), _text_in(task.pending, text_of)
-                    task.staged = self._store.stage(task.task_id, runs, text_in, sync)
+                    task.staged = StagedSnapshot(self._options, task.task_id, task, sync)
                 except (ItemError, OSError) as error:
                     self._fail(task, error)
             task.seconds += perf_counter() - begun
@@ -116,7 +121,7 @@ class SnapshotSide:
         if self._outcome.manifest_stamps and self.files:
             await_tick_after(self._staged)  # a file written in the tick of its rename gets no stamp
         waiting = self._tasks
-        for delay in (0.0, *self._lock.delays()):
+        for delay in (0.0, *self._options.lock_policy.delays()):
             if waiting and delay:  # sleeping for no time at all still gives the processor away
                 with in_phase(LOCK_WAIT):
                     time.sleep(delay)
@@ -135,7 +140,7 @@ class SnapshotSide:
         if task.staged is not None:
             task.begun[1:] = [moment()]
             try:
-                task.staged.try_publish(replace(self._lock, attempts=1))
+                task.staged.publish(replace(self._options.lock_policy, attempts=1))
             except TaskStateLockError as error:
                 task.locked = error
                 return False
@@ -203,7 +208,3 @@ class SnapshotSide:
 
     def _commit(self, task: _Task, side: Side, size: int) -> None:
         self._commits[task.task_id] = Commit(task.task_id, len(task.rows), side, task.seconds, size)
-
-
-def _text_in(rows: Sequence[int], text_of: TextOf) -> TextOf:
-    return lambda number: text_of(rows[number])

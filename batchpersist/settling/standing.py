@@ -44,7 +44,7 @@ def look_up_shard(job: ShardJob, options: PersistOptions) -> Counter[Standing]:
 def _look_up_task(
     task_id: str, rows: Sequence[int], refs: ShardRows, reader: PayloadReader, options: PersistOptions
 ) -> Counter[Standing]:
-    layout = Layout(options.out_dir, options.runs_dir)
+    layout = options.layout
     with closing(Baseline()) as baseline:
         try:
             history = baseline.load(layout, task_id, options.keys)

@@ -7,18 +7,16 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
-from typing import BinaryIO
 
 from ..errors import SnapshotError
+from ..files.blocks import FileBytes, read_blocks
 from ..files.opening import open_unfollowed
 from ..files.versions import Version, version_from, version_of
 from ..layout import Layout
-from ..memory import UNBOUNDED, MemoryBound
 from ..models import Keys
 from .history import History, empty_history, read_history
 from .historycache import recall
-from .otherforms import NotAFileError, NotASnapshotError, blocks
+from .otherforms import NotAFileError, NotASnapshotError
 
 
 class Baseline:
@@ -28,15 +26,13 @@ class Baseline:
     number, so that an equal version means the same content.
     """
 
-    def __init__(self, memory: MemoryBound = UNBOUNDED) -> None:
-        self._memory = memory
+    def __init__(self) -> None:
         self.mode: int | None = None
         """The permission bits of the snapshot; None where there is none."""
         self.version: Version | None = None
         """The snapshot's, from before it was read; None where there is none."""
         self._versions: dict[str, Version | None] = {}
-        self._file: BinaryIO | None = None
-        self._history = empty_history()
+        self._descriptor: int | None = None
 
     def is_current(self) -> bool:
         """Whether the task's files are still as they were read."""
@@ -44,36 +40,37 @@ class Baseline:
 
     def close(self) -> None:
         """Idempotent."""
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        descriptor, self._descriptor = self._descriptor, None
+        if descriptor is not None:
+            os.close(descriptor)
 
     def read(self, size: int, offset: int) -> bytes:
         """Bytes of the snapshot that was opened, whether or not it could be loaded; else none."""
-        return os.pread(self._file.fileno(), size, offset) if self.version and self._file else b""
+        if self.version is None or self._descriptor is None:
+            return b""
+        return os.pread(self._descriptor, size, offset)
 
     def content(self) -> Iterator[bytes]:
         """All of that, in blocks."""
-        return blocks(self.read)
+        return read_blocks(self)
 
-    def load(
-        self, layout: Layout, task_id: str, keys: Keys, *, cache: bool = True, earlier: Baseline | None = None
-    ) -> History:
+    def load(self, layout: Layout, task_id: str, keys: Keys, *, cache: bool = True) -> History:
         """Read the task's snapshot; where it has none, its legacy state if that is one, else nothing.
 
         Once only. ``cache``: what this package noted down of a long snapshot may stand for
-        reading it. ``earlier``: loaded before and not closed yet; what is as it was there is
-        compared with it only. Raises SnapshotError (a snapshot that cannot be read as one) and
-        OSError; then, as well, the caller closes.
+        reading it. Raises SnapshotError (a snapshot that cannot be read as one) and OSError;
+        then, as well, the caller closes.
         """
         snapshot = layout.snapshot(task_id)
         with _naming(snapshot):
             found = self._open(snapshot)
             if found is not None:
-                self.version = found[1]
-                path = layout.history_cache(task_id) if cache else None
-                self._history = self._read(*found, task_id, keys, path, earlier)
-                return self._history
+                file, self.version = found
+                path = layout.history_cache(task_id)
+                known = recall(path, task_id, keys, self.version) if cache else None
+                return (
+                    History(file, *known, is_canonical=True) if known else read_history(file, task_id, keys)
+                )
         return self.load_legacy(layout, task_id, keys)
 
     def load_legacy(self, layout: Layout, task_id: str, keys: Keys) -> History:
@@ -84,13 +81,14 @@ class Baseline:
                 found = self._open(legacy)
                 self.mode = None
                 if found is not None:
-                    self._history = self._read(*found, task_id, keys, None, None)
-                    self._history.further = b""  # of no meaning in a snapshot
+                    history = read_history(found[0], task_id, keys)
+                    history.further = b""  # of no meaning in a snapshot
+                    return history
             except NotASnapshotError:
                 pass  # the name also serves other purposes
-            return self._history
+        return empty_history()
 
-    def _open(self, path: str) -> tuple[BinaryIO, Version] | None:
+    def _open(self, path: str) -> tuple[FileBytes, Version] | None:
         self._versions[path] = None
         try:
             descriptor = open_unfollowed(path)
@@ -100,44 +98,13 @@ class Baseline:
             if error.errno == errno.ELOOP:
                 raise SnapshotError("the snapshot is a symbolic link") from error
             raise
+        self._descriptor = descriptor
         status = os.fstat(descriptor)
         version = self._versions[path] = version_from(status)
         if not stat.S_ISREG(status.st_mode):
-            os.close(descriptor)
             raise NotAFileError("the snapshot is not a regular file")
         self.mode = stat.S_IMODE(status.st_mode)
-        self._file = os.fdopen(descriptor, "rb", buffering=0)
-        return self._file, version
-
-    def _read(
-        self,
-        file: BinaryIO,
-        version: Version,
-        task_id: str,
-        keys: Keys,
-        cache: str | None,
-        earlier: Baseline | None,
-    ) -> History:
-        read = partial(os.pread, file.fileno())
-        before = earlier.history_beside(version) if earlier else None
-        known = recall(cache, task_id, keys, version) if cache else None
-        if known is not None:
-            history = History(read, *known, is_canonical=True)
-            history.shared = before.shared_with(read, history.entries.offsets[0]) if before else 0
-        else:
-            history = read_history(read, task_id, keys, earlier=before, memory=self._memory)
-        if earlier and before is not earlier.history_beside(version):  # not all of it was as it had been read
-            history = read_history(read, task_id, keys, memory=self._memory)
-        return history
-
-    def history_beside(self, version: Version) -> History | None:
-        """What was loaded, if it can still be read, and beside the file of that version."""
-        if self._file is None:
-            return None
-        now = version_from(os.fstat(self._file.fileno()))
-        # Not the ctime: whoever renamed another file over this one has changed it.
-        is_unchanged = any(loaded and now.is_renamed(loaded) for loaded in self._versions.values())
-        return self._history if is_unchanged and now.inode != version.inode else None
+        return FileBytes(descriptor), version
 
 
 @contextmanager

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
+from collections.abc import Callable
 
 from ..errors import SnapshotError
+from ..files.atomic import StagedFile, make_dirs, stage
 from ..files.durability import SyncGroup, open_group
-from ..files.versions import Version, version_of
+from ..files.versions import Version, version_from, version_of
 from ..locking.locks import TaskLock
-from ..models import Side
-from ..options import LockPolicy
-from .composition import TextOf
-from .draft import CommitOptions, Draft, Recording
-from .merge import RunIdsAndTimes
-
-__all__ = ["ATTEMPTS", "SHORT_MERGE", "CommitOptions", "StagedSnapshot"]
+from ..models import Durability, Side
+from ..options import CommitOptions, LockPolicy
+from . import historycache
+from .baseline import Baseline
+from .composition import Composition, Runs, RunsLeftOutError
+from .length import SnapshotTooLongError, limited, utf16_units
 
 SHORT_MERGE = 16 << 20
 """Up to so many bytes a snapshot is merged again under the lock: that takes well below a second."""
@@ -24,99 +24,151 @@ ATTEMPTS = 4
 
 
 class StagedSnapshot:
-    """A task's new snapshot as a complete temporary file, and how each of its runs fared.
+    """A task's new snapshot as a complete temporary file, and what became of each of its runs.
 
-    ``publish`` it after ``group.sync_data()``, or ``discard`` it. Until then it holds a descriptor
-    of the old snapshot, unless nothing need be written.
+    ``publish`` it after ``group.sync_data()``; in any case, ``discard`` it at the end. Until then it
+    holds a descriptor of the old snapshot, unless nothing need be written.
     """
 
-    def __init__(
-        self, options: CommitOptions, task_id: str, runs: RunIdsAndTimes, text_of: TextOf, group: SyncGroup
-    ) -> None:
+    def __init__(self, options: CommitOptions, task_id: str, runs: Runs, group: SyncGroup) -> None:
+        """Merge ``runs``, whose ids must have been checked, with the snapshot that exists, without a lock.
+
+        Their texts are asked for only where they are needed, and possibly again, until the result is
+        published. Raises SnapshotError and OSError; then nothing is left beside the snapshot.
+        """
         self._options = options
+        self._layout = options.layout
+        self._task_id = task_id
+        self._runs = runs
+        self._target = self._layout.snapshot(task_id)
+        self._baseline = Baseline()
+        self._group = group
+        self._file: StagedFile | None = None
         self.failures: dict[int, Exception] = {}
-        """By the run's number: why its text could not be had. The others are not affected."""
-        self._recording = Recording(options, task_id, runs, text_of, self.failures)
-        self._draft = Draft(self._recording, group)
+        """By the run's number: why its text could not be read. The others are not affected."""
+        self.size = 0
+        """Bytes of the new file; 0 where the old one is to stay."""
         self.published: Version | None = None
         """Of the new file, once it is the task's snapshot."""
+        self._write(group)
 
     @property
     def sides(self) -> list[Side]:
-        """Of each run: UNCHANGED, PERSISTED (once published), or FAILED, where it stands in ``failures``."""
-        return self._draft.sides
-
-    @property
-    def size(self) -> int:
-        """Bytes of the new file; 0 where the old one is to stay."""
-        return self._draft.size
+        """Of each run: UNCHANGED, PERSISTED (once published), or FAILED, where it is in ``failures``."""
+        return self._composition.sides
 
     @property
     def base(self) -> Version | None:
         """Of the snapshot that the runs were merged or compared with, from before it was read."""
-        return self._draft.base
+        return self._baseline.version
 
     def is_regular(self) -> bool:
-        """Whether recording again what stands in the snapshot now would leave it as it is."""
-        return self._draft.is_regular()
+        """Whether recording again what is in the snapshot now would leave it as it is."""
+        return self._composition.is_regular()
 
-    def publish(self) -> None:
-        """Make it the task's snapshot, and nobody's update is lost.
+    def publish(self, lock: LockPolicy | None = None) -> None:
+        """Make it the task's snapshot; nobody's update is lost.
 
-        Takes the task's lock for a look and a rename. Where others have changed the snapshot since
-        it was staged, it is merged with theirs first: under the lock if it is small, otherwise
-        without, and then the lock is taken again. ``sides``, ``failures`` and ``size`` tell the
-        final outcome. No lock is taken where nothing need be written.
+        Holds the task's lock for a comparison of versions and a rename. Where others have changed the
+        snapshot since it was staged, it is first written again, merged with theirs: under the lock if it
+        is small, otherwise without, and then the lock is taken again. ``sides``, ``failures`` and ``size``
+        show the final outcome. No lock is taken where nothing need be written.
 
-        Raises TaskStateLockError, SnapshotError (also where a program that does not take the
-        lock keeps changing the snapshot) and OSError; nothing is left beside the snapshot then.
+        ``lock``: another policy than that of the options. Raises TaskStateLockError (it may be called
+        again then), SnapshotError (also where a program that does not take the lock keeps changing the
+        snapshot) and OSError.
         """
-        try:
-            self.try_publish(self._options.lock)
-        finally:
-            self.discard()
-
-    def try_publish(self, lock: LockPolicy) -> None:
-        """As ``publish``, but by another policy for the lock, and it is for the caller to ``discard``.
-
-        After TaskStateLockError it may be tried again.
-        """
-        if self.size:
-            with open_group(self._options.durability, [self._options.layout.out_dir], files=1) as group:
-                self.published = self._publish(group, lock)
-                group.sync_names()
-            if self.published is not None:
-                self._draft.note(self.published)
+        if not self.size:
+            return
+        with open_group(self._options.durability, [self._layout.out_dir], files=1) as group:
+            self.published = self._publish(group, lock or self._options.lock_policy)
+            group.sync_names()
+        if self.published is not None and self._options.cache:
+            self._note(self.published)
 
     def discard(self) -> None:
-        """Let go of it; never raises, does nothing after ``publish``."""
-        self._draft.close()
+        """Remove what is not published, and close the old snapshot; never raises. Idempotent."""
+        self._baseline.close()
+        if self._file is not None:
+            self._file.discard()
+            self._file = None
+
+    def _write(self, group: SyncGroup) -> None:
+        """Merge with what exists now, in place of an earlier attempt that others overtook."""
+        self.discard()
+        self._baseline, self._group, self.size = Baseline(), group, 0
+        options = self._options
+        try:
+            history = self._baseline.load(self._layout, self._task_id, options.keys, cache=options.cache)
+            self._further = history.further
+            self._composition = Composition(history, self._task_id, self._runs, self.failures)
+            # What is in a legacy state only has not been written as a snapshot yet.
+            compare = self._baseline.mode is not None and not options.force
+            while self._file is None and self._composition.compose(compare=compare):
+                self._file = self._stage()
+        except BaseException:
+            self.discard()
+            raise
+        if self._file is None:
+            self._baseline.close()
+        else:
+            self.size = self._file.size
+
+    def _stage(self) -> StagedFile | None:
+        """The composed text as a temporary file; None where it is to be composed again."""
+        make_dirs(self._layout.task_dir(self._task_id), self._group, follow=False)
+        try:
+            try:
+                return self._stage_limited(len)
+            except SnapshotTooLongError:  # in bytes, which are quicker to count, and never fewer
+                return self._stage_limited(utf16_units)
+        except RunsLeftOutError:
+            return None
+
+    def _stage_limited(self, measure: Callable[[bytes], int]) -> StagedFile:
+        limit, chunks = self._options.max_snapshot_units, self._composition.chunks()
+        chunks = limited(chunks, limit, self._target, measure=measure)
+        return stage(self._target, chunks, self._group, mode=self._baseline.mode)
 
     def _publish(self, group: SyncGroup, lock: LockPolicy) -> Version | None:
         """The version of the file now in place; None where nothing had to be written after all."""
         for left in reversed(range(ATTEMPTS)):
-            with (
-                contextlib.ExitStack() as after_release,
-                TaskLock(self._options.layout, self._recording.task_id, lock),
-            ):
-                if not self._draft.is_current() and (left == 0 or self._is_short_merge()):
-                    after_release.callback(self._merge_again(group).close)
+            with TaskLock(self._layout, self._task_id, lock):
+                if not self._baseline.is_current() and (left == 0 or self._is_short_merge()):
+                    self._write_again(group)
                 if not self.size:
                     return None
-                if self._draft.is_current() and (version := self._draft.publish()):
+                if self._baseline.is_current() and (version := self._rename()):
                     return version
             if left:
-                self._merge_again(group).close()
-        raise SnapshotError(
-            "the snapshot is changed all the time in spite of its lock", self._recording.target
-        )
+                self._write_again(group)
+        raise SnapshotError("the snapshot is changed all the time in spite of its lock", self._target)
 
-    def _merge_again(self, group: SyncGroup) -> Draft:
-        """Returns the draft that is overtaken: closing a long file that is out of its folder takes time."""
-        overtaken, self._draft = self._draft, Draft(self._recording, group, self._draft)
+    def _write_again(self, group: SyncGroup) -> None:
+        self._write(group)
         group.sync_data()
-        return overtaken
 
     def _is_short_merge(self) -> bool:
-        found = version_of(self._recording.target)
+        found = version_of(self._target)
         return max(self.size, found.size if found else 0) <= SHORT_MERGE
+
+    def _rename(self) -> Version | None:
+        """The new file's version; None where somebody who does not take the lock has renamed another
+        file over it at the same moment. OSError: the snapshot is as it was."""
+        assert self._file is not None
+        file, self._file = self._file, None
+        file.publish(self._group)  # whose sync of the names is still to come, for all of its files at once
+        found = version_of(self._target)
+        return found if found and found.is_renamed(version_from(file.status)) else None
+
+    def _note(self, version: Version) -> None:
+        """Note down what is known of it for the next commit; after the lock's release."""
+        historycache.note(
+            self._layout.history_cache(self._task_id),
+            self._task_id,
+            self._options.keys,
+            version,
+            self._composition.written,
+            self._further,
+            synced=self._options.durability is not Durability.NONE,
+        )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from ..errors import ItemError
 from ..models import Side
@@ -10,36 +11,38 @@ from ..runs.jsontext import nest
 from ..runs.spelling import are_alike
 from .entries import Entries
 from .history import History
-from .merge import RunIdsAndTimes, is_regular, merge
+from .merge import is_regular, merge
 from .snapshottext import ENTRY_LEVELS, SEPARATOR, head, tail
 
-TextOf = Callable[[int], bytes]
-"""Number of a run -> its canonical text. ItemError, OSError: it cannot be had."""
+
+class Runs(Protocol):
+    """Runs of one task, in the order in which they are to be recorded; numbered from 0."""
+
+    @property
+    def run_ids(self) -> Sequence[str]: ...
+
+    @property
+    def timestamps(self) -> Sequence[str]: ...
+
+    def text(self, number: int, /) -> bytes:
+        """A run's canonical text. ItemError, OSError: it cannot be read."""
 
 
 class RunsLeftOutError(Exception):
-    """Runs whose text could not be had were met while writing; compose again, without them."""
+    """Runs whose text could not be read were met while writing; compose again, without them."""
 
 
 class Composition:
     """The outcome of recording ``runs`` one after the other, as a stream of text.
 
-    No more than one run's text is held at a time. A run whose text cannot be had counts as
-    one that never arrived, and stands in ``failures``.
+    No more than one run's text is held at a time. A run whose text cannot be read counts as
+    one that never arrived; the reason is added to ``failures``, by the run's number.
     """
 
-    def __init__(
-        self,
-        history: History,
-        task_id: str,
-        runs: RunIdsAndTimes,
-        text_of: TextOf,
-        failures: dict[int, Exception],
-    ) -> None:
+    def __init__(self, history: History, task_id: str, runs: Runs, failures: dict[int, Exception]) -> None:
         self._history = history
         self._task_id = task_id
-        self._run_ids, self._timestamps = runs
-        self._text_of = text_of
+        self._runs = runs
         self._failures = failures
         self._order: list[int] = []
         """In the order of the new file: i >= 0 is entry i of the history, -1 - i is run i."""
@@ -54,65 +57,46 @@ class Composition:
         otherwise all runs count as PERSISTED. A run that comes several times has the side of
         its last arrival. OSError and SnapshotError: the history cannot be read.
         """
+        run_ids, timestamps = self._runs.run_ids, self._runs.timestamps
         arrived: Sequence[int] = range(0)
         last: dict[str, int] = {}
         standing: dict[int, int] = {}
         failed = -1
         while failed != len(self._failures):
             failed = len(self._failures)
-            arrived = range(len(self._run_ids))
+            arrived = range(len(run_ids))
             if failed:
                 arrived = [run for run in arrived if run not in self._failures]
-            last = {self._run_ids[run]: run for run in arrived}
+            last = {run_ids[run]: run for run in arrived}
             standing = self._standing(last) if compare else {}
 
         entries = self._history.entries
-        arrivals = [self._run_ids[run] for run in arrived], [self._timestamps[run] for run in arrived]
+        arrivals = [run_ids[run] for run in arrived], [timestamps[run] for run in arrived]
         self._order = merge((entries.run_ids, entries.timestamps), arrivals)
         if failed or standing:
             runs = [standing.get(run, -1 - run) for run in arrived]
             self._order = [item if item >= 0 else runs[-1 - item] for item in self._order]
-        self.sides = [self._side(run, last, standing) for run in range(len(self._run_ids))]
+        self.sides = [self._side(run, last, standing) for run in range(len(run_ids))]
         unchanged = self._history.is_canonical and self._order == list(range(len(entries)))
         return bool(arrived) and not unchanged
 
     def is_regular(self) -> bool:
         """Whether recording again what stands in the new order would leave it as it is."""
-        old, new = self._history.entries, (self._run_ids, self._timestamps)
-        ids = [old.run_ids[item] if item >= 0 else new[0][-1 - item] for item in self._order]
-        times = [old.timestamps[item] if item >= 0 else new[1][-1 - item] for item in self._order]
+        old, new = self._history.entries, self._runs
+        ids = [old.run_ids[item] if item >= 0 else new.run_ids[-1 - item] for item in self._order]
+        times = [old.timestamps[item] if item >= 0 else new.timestamps[-1 - item] for item in self._order]
         return is_regular(ids, times)
 
-    def head(self) -> bytes:
-        """The text before the first entry."""
-        end = self._order[-1]
-        times = self._history.entries.timestamps if end >= 0 else self._timestamps
-        return head(self._task_id, times[max(end, -1 - end)])
-
-    def shared_with(self, earlier: Composition) -> int:
-        """How many of its items an earlier one's text begins with too, and at the same place.
-
-        The histories must share what this one's says (``History.shared``), the runs be the same.
-        """
-        if len(self.head()) != len(earlier.head()):
-            return 0
-        mine, other = self._order, earlier._order
-        end = min(len(mine), len(other)) - 1  # behind the last one there is no separator yet
-        shared = self._history.shared
-        return next((at for at in range(end) if mine[at] != other[at] or mine[at] >= shared), max(end, 0))
-
-    def chunks(self, earlier: Composition | None = None, keep: int = 0) -> Iterator[bytes]:
-        """The text of the new file; behind the first ``keep`` items, where an earlier one has them.
+    def chunks(self) -> Iterator[bytes]:
+        """The text of the new file.
 
         RunsLeftOutError: ``failures`` has become longer, compose again. SnapshotError: the
         history is no longer what it was.
         """
-        self.written = Entries(len(self.head()))
-        if earlier and keep:
-            self.written.extend(earlier.written, 0, keep)
-        else:
-            yield self.head()
-        for number, (first, last) in enumerate(_stretches(self._order[keep:])):
+        start = self._head()
+        self.written = Entries(len(start))
+        yield start
+        for number, (first, last) in enumerate(_stretches(self._order)):
             if number:
                 yield SEPARATOR
             if first >= 0:
@@ -122,13 +106,18 @@ class Composition:
                 yield self._entry(-1 - first)
         yield tail(self._history.further)
 
+    def _head(self) -> bytes:
+        end = self._order[-1]
+        times = self._history.entries.timestamps if end >= 0 else self._runs.timestamps
+        return head(self._task_id, times[max(end, -1 - end)])
+
     def _entry(self, run: int) -> bytes:
         text = self._text(run)
         if text is None:
             self._ask_for_all()
             raise RunsLeftOutError
         nested = nest(text, ENTRY_LEVELS)
-        self.written.add(self._run_ids[run], self._timestamps[run], len(nested))
+        self.written.add(self._runs.run_ids[run], self._runs.timestamps[run], len(nested))
         return nested
 
     def _standing(self, last: dict[str, int]) -> dict[int, int]:
@@ -140,7 +129,7 @@ class Composition:
         return {last[run_id]: entry for run_id, entry in first.items() if self._is_same(last[run_id], entry)}
 
     def _is_same(self, run: int, entry: int) -> bool:
-        if self._timestamps[run] != self._history.entries.timestamps[entry]:
+        if self._runs.timestamps[run] != self._history.entries.timestamps[entry]:
             return False
         text = self._text(run)
         return text is not None and are_alike(nest(text, ENTRY_LEVELS), self._history.text(entry))
@@ -148,11 +137,11 @@ class Composition:
     def _side(self, run: int, last: dict[str, int], standing: dict[int, int]) -> Side:
         if run in self._failures:
             return Side.FAILED
-        return Side.UNCHANGED if last[self._run_ids[run]] in standing else Side.PERSISTED
+        return Side.UNCHANGED if last[self._runs.run_ids[run]] in standing else Side.PERSISTED
 
     def _text(self, run: int) -> bytes | None:
         try:
-            return self._text_of(run)
+            return self._runs.text(run)
         except (ItemError, OSError) as error:
             self._failures[run] = error
             return None

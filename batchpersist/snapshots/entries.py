@@ -14,8 +14,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import EntryKeyError, InvalidRunError, SnapshotError
-from ..memory import UNBOUNDED, MemoryBound
+from ..errors import EntryKeyError, InvalidRunError
 from ..models import Keys
 from ..runs.jsontext import lay_out, nest, parse, string
 from ..runs.spelling import spell_as_javascript
@@ -63,8 +62,7 @@ class Entries:
 class EntryReader:
     """Reads entries whose identity stands under the given keys."""
 
-    def __init__(self, keys: Keys, memory: MemoryBound = UNBOUNDED) -> None:
-        self._memory = memory
+    def __init__(self, keys: Keys) -> None:
         self._names = (keys.run, keys.time)
         fields = {name: f"key{number}" for number, name in enumerate(self._names)}  # both may be one
         entry = msgspec.defstruct(
@@ -80,13 +78,12 @@ class EntryReader:
         """Read on from the next entry to behind the list's end.
 
         NotCanonicalError where the text is not a canonical list of objects; SnapshotError
-        where one of them has no string under ``keys.run`` or ``keys.time``, or there are too many.
+        where one of them has no string under ``keys.run`` or ``keys.time``.
         """
         is_last = False
         while not is_last:
             block, is_last = window.take_items(_CLOSE + SEPARATOR, _LAST)
             self._read_block(block, entries)
-            check_entries(len(entries), self._memory)
         window.take_through(_LAST, within=len(_LAST))
 
     def _read_block(self, block: bytes, entries: Entries) -> None:
@@ -124,12 +121,6 @@ class EntryReader:
 def lacks_key(number: int, name: str) -> EntryKeyError:
     """The error for an entry, numbered from 1, that has no string under the name."""
     return EntryKeyError("an entry of the snapshot lacks a key", f"entry {number}: {name}")
-
-
-def check_entries(count: int, memory: MemoryBound) -> None:
-    """Raise SnapshotError where there is no memory to merge so many."""
-    if not memory.holds_entries(count):
-        raise SnapshotError("too many entries for the memory that is allowed", f"{count:,}")
 
 
 def _check_layout(text: bytes) -> None:

@@ -37,19 +37,13 @@ def utf16_units(block: bytes) -> int:
 
 
 def limited(
-    chunks: Iterable[bytes],
-    limit: int | None,
-    path: str,
-    *,
-    measure: Callable[[bytes], int] = utf16_units,
-    before: int = 0,
+    chunks: Iterable[bytes], limit: int | None, path: str, *, measure: Callable[[bytes], int] = utf16_units
 ) -> Iterator[bytes]:
     """The chunks of a snapshot's text, as they come; SnapshotTooLongError where they become too long.
 
-    ``measure``: of a chunk; ``len`` is quicker, and an upper bound. ``before``: what stands before
-    the first chunk. ``path``: of the snapshot.
+    ``measure``: of a chunk; ``len`` is quicker, and an upper bound. ``path``: of the snapshot.
     """
-    length = before
+    length = 0
     for chunk in chunks:
         length += measure(chunk)
         if limit is not None and length > limit:

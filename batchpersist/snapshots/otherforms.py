@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..errors import InvalidRunError, SnapshotError
-from ..memory import UNBOUNDED, MemoryBound
+from ..files.blocks import Readable, read_blocks
 from ..runs.jsontext import TOO_DEEP, canonical, shallow, string
 from .snapshottext import ENTRY_LEVELS, further_members, members
-from .window import Read
-
-_BLOCK = 1 << 20
 
 
 class NotASnapshotError(SnapshotError):
@@ -37,18 +33,15 @@ class OtherForm(NamedTuple):
     """Empty where there is none."""
 
 
-def read_other(read: Read, task_id: str, memory: MemoryBound = UNBOUNDED) -> OtherForm:
+def read_other(source: Readable, task_id: str) -> OtherForm:
     """Read a snapshot in whatever layout.
 
     The only case in which a history lies in memory, several times over. Raises NotASnapshotError;
     where the file is torn (NULs in it, or its end is missing) without holding it in memory; SnapshotError
-    where there is no room for it, and where the orchestrator may read a snapshot of the task though it
-    cannot be read here.
+    where the orchestrator may read a snapshot of the task though it cannot be read here.
     """
-    size = _refuse_torn(read)
-    if not memory.holds_text(size):
-        raise SnapshotError("laid out otherwise, and too large to be read whole", f"{size:,} bytes")
-    data = b"".join(blocks(read))
+    _refuse_torn(source)
+    data = b"".join(read_blocks(source))
     try:
         text = canonical(data, around=ENTRY_LEVELS)
     except InvalidRunError as error:
@@ -83,23 +76,13 @@ def _may_be_snapshot(data: bytes, task_id: str) -> bool:
     return found.get(b'"taskId"') == string(task_id) and found.get(b'"runs"', b"").startswith(b"[")
 
 
-def _refuse_torn(read: Read) -> int:
-    """Returns the file's size."""
+def _refuse_torn(source: Readable) -> None:
     offset, last = 0, b""
-    for block in blocks(read):
+    for block in read_blocks(source):
         if b"\0" in block:
             reason = f"NUL byte: byte {offset + block.index(0)}"
             raise NotASnapshotError("the snapshot does not parse", reason)
         offset += len(block)
         last = block.rstrip() or last
-    if read(1, 0) == b"{" and not last.endswith(b"}"):
+    if source.read(1, 0) == b"{" and not last.endswith(b"}"):
         raise NotASnapshotError("the snapshot does not parse", f"incomplete JSON: ends at byte {offset}")
-    return offset
-
-
-def blocks(read: Read) -> Iterator[bytes]:
-    """A snapshot from its start to its end, as it is."""
-    offset = 0
-    while block := read(_BLOCK, offset):
-        yield block
-        offset += len(block)

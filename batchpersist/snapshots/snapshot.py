@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 from ..errors import CommitErrors, ItemError
-from ..files.durability import SyncGroup, open_group
-from ..layout import Layout
-from ..memory import UNBOUNDED, MemoryBound
+from ..files.durability import open_group
 from ..models import DEFAULT_KEYS, Durability, Keys, RunKeys, Side
-from ..options import NODE_LIMIT, LockPolicy
+from ..options import NODE_LIMIT, CommitOptions, LockPolicy
 from ..runs.runreader import RunReader
 from ..runs.summaries import Summary, read_summary
-from .commit import CommitOptions, StagedSnapshot
-from .merge import RunIdsAndTimes
-
-__all__ = ["StagedSnapshot", "TaskStateStore"]
+from .commit import StagedSnapshot
 
 
 class TaskStateStore:
@@ -37,17 +32,21 @@ class TaskStateStore:
         durability: Durability = Durability.FILE,
         force: bool = False,
         cache: bool = True,
-        memory: MemoryBound = UNBOUNDED,
         max_snapshot_units: int | None = NODE_LIMIT,
     ) -> None:
-        """``force``: write a run's entry even where it stands already with the same text. ``cache``:
-        note down below the runs-dir what is known of long snapshots, so that the next run added
-        to one need not read it again. ``memory``: SnapshotError for a snapshot that does not fit.
-        ``max_snapshot_units``: SnapshotError for a snapshot that would have more UTF-16 units; None: no
-        limit. By default what Node.js can read."""
-        layout = Layout(out_dir, runs_dir)
+        """``force``: write a run's entry even where it has the same text already. ``cache``: note down
+        below the runs-dir what is known of long snapshots, so that the next run added to one need not read
+        it again. ``max_snapshot_units``: SnapshotError for a snapshot that would have more UTF-16 units, by
+        default what Node.js can read; None: no limit."""
         self._options = CommitOptions(
-            layout, keys, lock_policy, durability, force, cache, memory, max_snapshot_units
+            out_dir=out_dir,
+            runs_dir=runs_dir,
+            keys=keys,
+            lock_policy=lock_policy,
+            durability=durability,
+            force=force,
+            cache=cache,
+            max_snapshot_units=max_snapshot_units,
         )
         self._reader = RunReader(keys)
 
@@ -88,23 +87,10 @@ class TaskStateStore:
             raise only_error
         return sides
 
-    def stage(
-        self, task_id: str, runs: RunIdsAndTimes, text_of: Callable[[int], bytes], group: SyncGroup
-    ) -> StagedSnapshot:
-        """Write the snapshot with ``runs`` recorded beside the one that stands, and do not lock yet.
-
-        ``text_of``: the number of a run -> its canonical text; it is called only where the text is
-        needed, and possibly again, until the result is published. Where it raises ItemError or
-        OSError the run is left out, as if it had not arrived. The ids must have been checked.
-        Raises SnapshotError and OSError; then nothing is left beside the snapshot.
-        """
-        return StagedSnapshot(self._options, task_id, runs, text_of, group)
-
     def _commit(self, task_id: str, runs: Sequence[tuple[RunKeys, bytes]]) -> list[Side]:
         options = self._options
-        with open_group(options.durability, [options.layout.out_dir], files=1) as group:
-            keys = [keys.run_id for keys, _ in runs], [keys.timestamp for keys, _ in runs]
-            staged = self.stage(task_id, keys, lambda run: runs[run][1], group)
+        with open_group(options.durability, [options.out_dir], files=1) as group:
+            staged = StagedSnapshot(options, task_id, _ReadRuns(runs), group)
             try:
                 group.sync_data()
                 staged.publish()
@@ -112,3 +98,15 @@ class TaskStateStore:
                 staged.discard()
             group.sync_names()
         return staged.sides
+
+
+class _ReadRuns:
+    """Runs of one task whose texts are in memory."""
+
+    def __init__(self, runs: Sequence[tuple[RunKeys, bytes]]) -> None:
+        self.run_ids = [keys.run_id for keys, _ in runs]
+        self.timestamps = [keys.timestamp for keys, _ in runs]
+        self._runs = runs
+
+    def text(self, number: int) -> bytes:
+        return self._runs[number][1]

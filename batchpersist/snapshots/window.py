@@ -1,11 +1,8 @@
-"""A text that is read in chunks and taken from its front; only what is not yet taken is kept."""
+"""A text that is read in blocks and taken from its front; only what is not yet taken is kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-Read = Callable[[int, int], bytes]
-"""(size, offset) -> so many bytes from there, fewer only where the text ends."""
+from ..files.blocks import Readable, read_blocks
 
 
 class NotCanonicalError(Exception):
@@ -13,11 +10,10 @@ class NotCanonicalError(Exception):
 
 
 class Window:
-    """What is left of a text. ``chunk``: bytes read at once."""
+    """What is left of a text."""
 
-    def __init__(self, read: Read, chunk: int, offset: int = 0) -> None:
-        self._read = read
-        self._chunk = chunk
+    def __init__(self, source: Readable, offset: int = 0) -> None:
+        self._blocks = read_blocks(source, offset)
         self._data = bytearray()
         self.offset = offset
         """Of the first byte not yet taken."""
@@ -37,7 +33,7 @@ class Window:
     def take_items(self, between: bytes, last: bytes) -> tuple[bytes, bool]:
         """As many items as there are in what was read, at least one, and whether ``last`` comes next.
 
-        ``between`` stands before each further item, and is taken, but not given. NotCanonicalError
+        ``between`` precedes each further item; it is taken, but not returned. NotCanonicalError
         where neither comes.
         """
         searched = 0
@@ -58,11 +54,11 @@ class Window:
         return self._take(len(self._data))
 
     def _more(self) -> bool:
-        chunk = self._read(self._chunk, self.offset + len(self._data))
-        if b"\0" in chunk:  # in no JSON text, but a torn file may hold nothing else up to its end
+        block = next(self._blocks, b"")
+        if b"\0" in block:  # in no JSON text, but a torn file may hold nothing else up to its end
             raise NotCanonicalError
-        self._data += chunk
-        return bool(chunk)
+        self._data += block
+        return bool(block)
 
     def _take(self, size: int) -> bytes:
         taken = bytes(self._data[:size])

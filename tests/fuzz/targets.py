@@ -11,10 +11,10 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
+from unittest import mock
 
 sys.path.append(str(Path(__file__).parents[1]))  # the suite's helpers
 
@@ -22,6 +22,8 @@ from jsonspelling import TOKEN, reference
 from model import js_number
 
 from batchpersist.errors import InvalidRunError, SnapshotError
+from batchpersist.files import blocks
+from batchpersist.files.blocks import MemoryBytes
 from batchpersist.locking.lockowner import OwnerState, parse, state_of
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.runs.identifiers import JAVASCRIPT_WHITESPACE
@@ -140,10 +142,10 @@ def snapshot(data: bytes) -> None:
     """A snapshot is refused, or its entries are those that Python finds, in canonical text."""
     valid = strict(data, around=2)
     expected = _entries(valid[0]) if valid is not None else None
-    read = partial(_slice, data)
-    for chunk in (1 << 16, 7):
+    for block in (blocks.BLOCK, 7):
         try:
-            history = read_history(read, "t", DEFAULT_KEYS, chunk=chunk)
+            with mock.patch.object(blocks, "BLOCK", block):
+                history = read_history(MemoryBytes(data), "t", DEFAULT_KEYS)
         except SnapshotError:
             assert expected is None
             continue
@@ -175,10 +177,6 @@ def _respelled(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _respelled(item) for name, item in value.items()}
     return list(map(_respelled, value)) if isinstance(value, list) else value
-
-
-def _slice(data: bytes, size: int, offset: int) -> bytes:
-    return data[offset : offset + size]
 
 
 def lock_owner(data: bytes) -> None:
