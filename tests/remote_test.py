@@ -44,7 +44,10 @@ class Remote:
     def settle(self, *, sweep: bool = False, version: str = __version__) -> ShardOutcome:
         job = make_job(self._rows, Shard(0, Work.PAIR, 0, len(RUNS), 0), sweep=sweep)
         options = PersistOptions(
-            self.layout.out_dir, self.layout.runs_dir, "", lock_policy=LockPolicy(attempts=1)
+            out_dir=self.layout.out_dir,
+            runs_dir=self.layout.runs_dir,
+            spool="",
+            lock_policy=LockPolicy(attempts=1),
         )
         return settle_remotely(job, options, str(self.calls), version)
 
