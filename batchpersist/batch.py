@@ -194,13 +194,15 @@ class _Batch:
         )
         give_back()
         text = metrics_text(metrics)
-        unwritten = write_reports(self._options, text, table)
+        unwritten = write_reports(self._options, text, table, self._caller.should_stop)
         unwritten = unwritten or write_folder(
             self._session.folder, text, table, index.rejects, outcomes.shards
         )
         report = BatchReport(metrics, table, state, settlement.defects, unwritten, self._session.folder.path)
-        report = replace(report, unwritten=[*unwritten, *write_monitoring(self._options, report)])
-        self._session.end(state, None if state == "interrupted" else report.exit_code)
+        unwritten = [*unwritten, *write_monitoring(self._options, report, self._caller.should_stop)]
+        report = replace(report, unwritten=unwritten)
+        interrupted = state == "interrupted" or (unwritten and self._caller.should_stop())
+        self._session.end(state, None if interrupted else report.exit_code)
         return report
 
     def _on_event(self, event: Event) -> None:

@@ -18,7 +18,14 @@ from engine import run
 
 from batchpersist.batches.preparation import metrics_path, outcomes_path, textfile_path
 from batchpersist.cli.main import cli
-from batchpersist.files.outputs import check_output, descriptor_of, is_stream, open_output, write_output
+from batchpersist.files.outputs import (
+    ReaderMissingError,
+    check_output,
+    descriptor_of,
+    is_stream,
+    open_output,
+    write_output,
+)
 from batchpersist.options import BatchOptions, Partition
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
@@ -112,6 +119,19 @@ def test_a_pipe_is_written_to(writer: str) -> None:
     reader.join()
     assert read[0]
     assert stat.S_ISFIFO(os.lstat("pipe").st_mode)
+
+
+def test_a_pipe_whose_reader_sleeps_is_waited_for_until_it_is_to_stop() -> None:
+    os.mkfifo("pipe")
+    data = bytes(range(256)) * 4096
+    reader = os.open("pipe", os.O_RDONLY | os.O_NONBLOCK)
+    with pytest.raises(ReaderMissingError, match="pipe"), open_output("pipe", lambda: True) as file:
+        file.write(data)
+    os.set_blocking(reader, True)
+    read = b"".join(iter(lambda: os.read(reader, 1 << 16), b""))
+    os.close(reader)
+    assert 0 < len(read) < len(data)
+    assert data.startswith(read)
 
 
 @writers

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from ..audit import AuditOptions, Finding, OnRun, Sign, audit_root
+from ..context import ShouldStop
 from ..locking.batchlock import holder_of
 from .audit_words import audit_lines, describe_finding, run_name
 from .options import Sectioned, declare, places, reading, section, showing, working
@@ -87,14 +88,15 @@ def audit_options(given: dict[str, Any]) -> AuditOptions:
 
 def _audit(sources: tuple[str, ...], job: Job) -> int:
     options = audit_options(job.given)
-    with _signs(job.given["combined"]) as on_run, job.display() as display:
+    should_stop = job.interruption.__bool__
+    with _signs(job.given["combined"], should_stop) as on_run, job.display() as display:
         report = audit_root(
             options,
             sources,
             on_event=display.show,
             on_finding=partial(tell, job.given),
             on_run=on_run,
-            should_stop=job.interruption.__bool__,
+            should_stop=should_stop,
         )
     code = job.exit_code_of(report)
     holder = holder_of(options.layout) if report.counts else None
@@ -126,12 +128,12 @@ def tell(given: dict[str, Any], finding: Finding, **more: str | None) -> None:
 
 
 @contextmanager
-def _signs(path: str | None) -> Iterator[OnRun | None]:
+def _signs(path: str | None, should_stop: ShouldStop) -> Iterator[OnRun | None]:
     """Writes the file when all has been seen: an older one stands until then."""
     if path is None:
         yield None
         return
-    with open_document(path) as file:
+    with open_document(path, should_stop) as file:
 
         def write(sign: Sign, task_id: str, run_id: str) -> None:
             file.write(f"{sign.value} {run_name(task_id, run_id)}\n".encode())

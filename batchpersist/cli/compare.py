@@ -14,7 +14,7 @@ from ..compare.options import CompareOptions
 from ..compare.run import Comparison, compare_batches
 from ..errors import ComparisonStoppedError
 from ..figures.metrics import metrics_text
-from ..files.outputs import check_output
+from ..files.outputs import ReaderMissingError, check_output
 from ..models import Durability
 from ..options import LockPolicy
 from ..report.comparisontext import render_comparison
@@ -69,9 +69,13 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
         except (ComparisonStoppedError, StopNowError):
             say("Interrupted. Nothing was compared, and nothing is left of it.", err=True)
             click.get_current_context().exit(interruption.exit_code)
-    _show(found, given)
-    if output is not None:
-        write_document((metrics_text(found.document),), output)
+        _show(found, given)
+        try:
+            if output is not None:
+                write_document((metrics_text(found.document),), output, interruption.__bool__)
+        except (ReaderMissingError, StopNowError):
+            say(f"Interrupted while it waited for a reader of {output}.", err=True)
+            click.get_current_context().exit(interruption.exit_code)
     click.get_current_context().exit(found.exit_code)
 
 

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 
+from ..context import ShouldStop, never_stop
 from ..events import BatchResumed, BatchStarted, BatchWaiting, Event, RetryStarted, RunFailed
 from ..exit_codes import ExitCode
 from ..files.outputs import is_stream, open_stream
@@ -72,14 +73,15 @@ class Log:
 
 
 @contextmanager
-def log_to(path: str | None) -> Iterator[Log]:
+def log_to(path: str | None, should_stop: ShouldStop = never_stop) -> Iterator[Log]:
     """The log in the file ``path`` (appended to; its folder is made); None: none.
 
     The library's warnings go there, and to standard error. ``path`` may be a link, a device or a pipe as any
-    output may (docs/decisions/0023-outputs.md). Raises OSError where it cannot be opened. What cannot be
-    written later stops nothing, but is remembered.
+    output may (docs/decisions/0023-outputs.md). Raises OSError where it cannot be opened:
+    ReaderMissingError where ``should_stop`` ended the wait for whoever reads a pipe. What cannot be written
+    later stops nothing, but is remembered.
     """
-    handler = None if path is None else _open(path)
+    handler = None if path is None else _open(path, should_stop)
     log, library = Log(handler), logging.getLogger("batchpersist")
     handlers = [_Printer(logging.WARNING), *([handler] if handler else [])]
     for each in handlers:
@@ -129,10 +131,11 @@ class _StreamHandler(_Handler, logging.StreamHandler):  # type: ignore[type-arg]
         self.stream.close()
 
 
-def _open(path: str) -> _Handler:
+def _open(path: str, should_stop: ShouldStop) -> _Handler:
     handler: _Handler
     if is_stream(path):
-        handler = _StreamHandler(TextIOWrapper(open_stream(path), "utf-8", errors="backslashreplace"))
+        stream = open_stream(path, should_stop)
+        handler = _StreamHandler(TextIOWrapper(stream, "utf-8", errors="backslashreplace"))
     else:
         with suppress(FileExistsError, NotADirectoryError):  # the open says better what is in the way
             os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)

@@ -48,7 +48,7 @@ def tell(ending: Ending, code: int, read_leniently: Callable[[Sequence[str]], Ma
         complaint = _run(options["on_failure"], ending, code)
         if complaint is not None:
             say(f"Error: {complaint}", err=True)
-            with suppress(OSError), log_to(options["log_file"]) as log:
+            with suppress(OSError), log_to(options["log_file"], lambda: True) as log:
                 log.error(complaint)
 
 

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO, TextIO
 
 import click
 
+from ..context import ShouldStop, never_stop
 from ..exit_codes import ExitCode
 from ..files.outputs import STANDARD_OUTPUT, open_output
 from ..report.wording import printable
@@ -118,10 +119,11 @@ def emit(message_type: str, **content: object) -> None:
 
 
 @contextmanager
-def open_document(path: str | None) -> Iterator[BinaryIO]:
-    """The output ``path`` (OSError); None: standard output, for a document in an encoding of its own."""
+def open_document(path: str | None, should_stop: ShouldStop = never_stop) -> Iterator[BinaryIO]:
+    """The output ``path`` (as ``open_output``); None: standard output, for a document in an encoding of its
+    own."""
     if path is not None and path != STANDARD_OUTPUT:
-        with open_output(path) as file:
+        with open_output(path, should_stop) as file:
             yield file
     else:
         sys.stdout.flush()
@@ -129,9 +131,11 @@ def open_document(path: str | None) -> Iterator[BinaryIO]:
         sys.stdout.buffer.flush()
 
 
-def write_document(chunks: Iterable[bytes], path: str | None = None) -> None:
+def write_document(
+    chunks: Iterable[bytes], path: str | None = None, should_stop: ShouldStop = never_stop
+) -> None:
     """Write a document that comes in pieces; no more of them than there is somebody to read."""
-    with open_document(path) as file:
+    with open_document(path, should_stop) as file:
         for chunk in chunks:
             file.write(chunk)
             if path in (None, STANDARD_OUTPUT) and _standard_output and _standard_output.failure:

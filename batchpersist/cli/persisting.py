@@ -17,6 +17,7 @@ from ..context import OnEvent, ShouldStop
 from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
 from ..events import BatchStarted, Event
 from ..exit_codes import ExitCode
+from ..files.outputs import ReaderMissingError
 from ..limits import refusal_in
 from .allocating import keep_little
 from .logfile import Log, log_to
@@ -81,7 +82,8 @@ class Job:
                 display.show(event)
 
             report = work(on_event=on_event, should_stop=self.interruption.__bool__)
-        code = self.interruption.exit_code if report.state == "interrupted" else report.exit_code
+        interrupted = report.state == "interrupted" or (report.unwritten and self.interruption)
+        code = self.interruption.exit_code if interrupted else report.exit_code
         self._tell(report, metrics, code)
         for failure in report.unwritten:
             line = f"the report could not be written: {failure}"
@@ -134,30 +136,38 @@ def conduct(given: dict[str, Any], work: Callable[[Job], int], *, reads_only: bo
     ending.options = given
     if given["nice"]:
         os.nice(given["nice"])
-    with log_to(given["log_file"]) as log, interruptible(notice) as interruption:
-        command_line = shlex.join(["batchpersist", *ending.words])
-        log.info(f"batchpersist {__version__}, process {os.getpid()}: {command_line}")
-        job = Job(given, log, interruption, ending)
+    with interruptible(notice) as interruption:
         try:
-            code = _conducted(job, work)
+            with log_to(given["log_file"], interruption.__bool__) as log:
+                code = _conducted(Job(given, log, interruption, ending), work)
+        except ReaderMissingError as error:
+            code = interruption.exit_code
+            say(f"Error: {failure_of(error)}", err=True)
         except StopNowError:
             code = interruption.exit_code
-            ending.options = {}  # nobody is to be told: whoever stopped it is there
-            log.outcome(f"stopped at once, exit code {code}", code)
+            ending.options = {}  # nobody is to be informed: whoever stopped it is there
             say(stopped, err=True)
-    if log.failure is not None:
-        message = failure_of(log.failure).message
-        say(f"Error: the log could not be written: {message}: {given['log_file']}", err=True)
-        code = code or ExitCode.ERROR
     ctx.exit(code)
 
 
 def _conducted(job: Job, work: Callable[[Job], int]) -> int:
+    log = job.log
+    command_line = shlex.join(["batchpersist", *job.ending.words])
+    log.info(f"batchpersist {__version__}, process {os.getpid()}: {command_line}")
     try:
         code = work(job)
     except Exception as error:
-        return _failed(job, refusal_in(error))
-    job.end(code)
+        code = _failed(job, refusal_in(error))
+    except StopNowError:
+        code = job.interruption.exit_code
+        log.outcome(f"stopped at once, exit code {code}", code)
+        raise
+    else:
+        job.end(code)
+    if log.failure is not None:
+        message = failure_of(log.failure).message
+        say(f"Error: the log could not be written: {message}: {job.given['log_file']}", err=True)
+        code = code or ExitCode.ERROR
     return code
 
 
@@ -168,7 +178,8 @@ def _failed(job: Job, error: Exception) -> int:
         say("Interrupted while it waited. Nothing was done.", err=True)
         job.end(job.interruption.exit_code)
         return job.interruption.exit_code
-    failure, code = failure_of(error), exit_code_of(error)
+    is_interrupted = isinstance(error, ReaderMissingError)
+    failure, code = failure_of(error), job.interruption.exit_code if is_interrupted else exit_code_of(error)
     job.log.error(str(error) or failure.type)
     if job.given["as_json"] and isinstance(error, BatchPersistError | OSError):
         emit("error", stage="batch", **failure._asdict(), exit_code=code)

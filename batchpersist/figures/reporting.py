@@ -11,6 +11,7 @@ from ..batches.batchfolder import BatchFolder
 from ..batches.batchreport import BatchReport
 from ..batches.preparation import layout_of, metrics_path, outcomes_path, textfile_path
 from ..columns import compact, utf8, whole
+from ..context import ShouldStop
 from ..errors import UsageError, failure_of
 from ..files import atomic
 from ..files.outputs import check_output, write_output
@@ -35,27 +36,29 @@ def check_writable(options: BatchOptions) -> None:
         check_output(path, options.durability)
 
 
-def write_reports(options: BatchOptions, metrics: bytes, outcomes: pa.Table) -> list[Failure]:
-    """Write both; one that cannot be written does not stop the other, and is told in the result.
+def write_reports(
+    options: BatchOptions, metrics: bytes, outcomes: pa.Table, should_stop: ShouldStop
+) -> list[Failure]:
+    """Write both; one that cannot be written does not stop the other, and is reported in the result.
 
-    ``metrics``: as text.
+    ``metrics``: as text. ``should_stop`` ends the wait for whoever reads a pipe.
     """
-    writes = [partial(write_output, metrics_path(options), (metrics,))]
+    writes = [partial(write_output, metrics_path(options), (metrics,), should_stop)]
     path = outcomes_path(options)
     if path is not None:
         chunks = _csv(outcomes) if path.endswith(".csv") else _parquet(outcomes)
-        writes.append(partial(write_output, path, chunks))
+        writes.append(partial(write_output, path, chunks, should_stop))
     return _failures(writes)
 
 
-def write_monitoring(options: BatchOptions, report: BatchReport) -> list[Failure]:
+def write_monitoring(options: BatchOptions, report: BatchReport, should_stop: ShouldStop) -> list[Failure]:
     """Leave the figures for the monitoring, where asked for; why that was not possible, if so."""
     path = textfile_path(options)
     if path is None:
         return []
     success = report.state == "finished" and report.exit_code == 0
-    told = (report.metrics, report.outcomes)
-    return _failures([partial(write_textfile, path, layout_of(options), *told, success=success)])
+    given = (path, layout_of(options), report.metrics, report.outcomes)
+    return _failures([partial(write_textfile, *given, success=success, should_stop=should_stop)])
 
 
 def write_folder(

@@ -11,10 +11,13 @@ import errno
 import io
 import os
 import re
+import select
 import stat
+import time
 from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO
 
+from ..context import ShouldStop, never_stop
 from ..models import Durability
 from . import atomic
 from .durability import SyncGroup, open_group
@@ -26,6 +29,12 @@ STANDARD_OUTPUT = "/dev/stdout"
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|thread-self))/fd/(\d+)")
 _MOST_LINKS = 40
 """In a row, as Linux follows them."""
+_POLL_SECONDS = 0.1
+
+
+class ReaderMissingError(OSError):
+    """Nobody has read a pipe when the caller was to stop. (InterruptedError is for the system: Python's
+    buffers resume a write that ends with it.)"""
 
 
 def descriptor_of(path: str) -> int | None:
@@ -73,27 +82,51 @@ def check_output(path: str, durability: Durability = Durability.FILE) -> None:
 
 
 @contextlib.contextmanager
-def open_output(path: str) -> Iterator[BinaryIO]:
+def open_output(path: str, should_stop: ShouldStop = never_stop) -> Iterator[BinaryIO]:
     """A file to write a result to, which is complete when the block ends without an exception.
 
     A regular file appears then, durable, in a folder that is made where it is missing; after an exception
-    what stood there is as it was. What a device or a pipe was given by then, it has; a pipe that nobody
-    reads yet is waited for. Raises OSError, which names ``path``.
+    what stood there is as it was. What a device or a pipe was given by then, it has. A pipe that nobody
+    reads is waited for until ``should_stop``. Raises OSError, which names ``path``: ReaderMissingError where
+    that ended the wait.
     """
-    with open_stream(path) if is_stream(path) else _replacing(_target(path), path) as file:
+    with open_stream(path, should_stop) if is_stream(path) else _replacing(_target(path), path) as file:
         yield file
 
 
-def open_stream(path: str) -> BinaryIO:
-    """Such an output alone (``is_stream``), for as long as it is needed; raises OSError."""
-    number = descriptor_of(path)
+def open_stream(path: str, should_stop: ShouldStop = never_stop) -> BinaryIO:
+    """Such an output alone (``is_stream``), for as long as it is needed; raises as ``open_output`` does."""
     with _naming(path):
-        return _open(path if number is None else os.dup(number), "wb", path)
+        raw = _RawStream(_open_for_writing(path, should_stop), "wb")
+    raw.path, raw.should_stop = path, should_stop
+    return io.BufferedWriter(raw)
 
 
-def write_output(path: str, chunks: Iterable[bytes]) -> None:
+def _open_for_writing(path: str, should_stop: ShouldStop) -> int:
+    """Without O_NONBLOCK the open of a pipe waits for a reader, and is resumed after every signal."""
+    if (number := descriptor_of(path)) is not None:
+        return os.dup(number)
+    while True:
+        try:
+            descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        except OSError as error:
+            if error.errno != errno.ENXIO or not stat.S_ISFIFO(os.stat(path).st_mode):
+                raise
+            if should_stop():
+                raise _no_reader() from None
+            time.sleep(_POLL_SECONDS)
+        else:
+            os.set_blocking(descriptor, True)
+            return descriptor
+
+
+def _no_reader() -> ReaderMissingError:
+    return ReaderMissingError(errno.ECANCELED, "interrupted while it waited for a reader")
+
+
+def write_output(path: str, chunks: Iterable[bytes], should_stop: ShouldStop = never_stop) -> None:
     """Write a result, given in pieces, by the same rule."""
-    with open_output(path) as file:
+    with open_output(path, should_stop) as file:
         file.writelines(chunks)
 
 
@@ -110,7 +143,7 @@ def _replacing(target: str, path: str) -> Iterator[BinaryIO]:
     folder, temporary = os.path.dirname(target), temporary_beside(target)
     with open_group(Durability.FILE, [folder], files=1) as group:
         make_dirs(folder, group)
-        file = _open(temporary, "xb", path)
+        file = _create(temporary, path)
         try:
             with file:
                 yield file
@@ -125,15 +158,15 @@ def _replacing(target: str, path: str) -> Iterator[BinaryIO]:
         atomic.commit(atomic.StagedFile(temporary, target, status), group)
 
 
-def _open(what: str | int, mode: str, path: str) -> BinaryIO:
+def _create(temporary: str, path: str) -> BinaryIO:
     with _naming(path):
-        raw = _Raw(what, mode)
+        raw = _Raw(temporary, "xb")
     raw.path = path
     return io.BufferedWriter(raw)
 
 
 class _Raw(io.FileIO):
-    """Tells of errors with the name that the user gave."""
+    """Reports errors with the name that the user gave."""
 
     path = ""
 
@@ -146,9 +179,24 @@ class _Raw(io.FileIO):
             super().close()
 
 
+class _RawStream(_Raw):
+    """Waits for a slow reader in a way that ``should_stop`` can end."""
+
+    should_stop: ShouldStop
+
+    def write(self, data: Any) -> int:
+        with _naming(self.path):
+            while not select.select([], [self], [], 0 if self.should_stop() else _POLL_SECONDS)[1]:
+                if self.should_stop():
+                    raise _no_reader()
+        # A pipe that can be written to has room for so much: more could block.
+        return super().write(memoryview(data)[: select.PIPE_BUF])
+
+
 @contextlib.contextmanager
 def _naming(path: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OSError(error.errno, error.strerror, path) from error
+        error.filename = path
+        raise

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..columns import utf8
+from ..context import ShouldStop, never_stop
 from ..errors import UsageError
 from ..extras import require
 from ..files.outputs import check_output, is_stream, write_output
@@ -35,18 +36,25 @@ def check_textfile(path: str) -> None:
 
 
 def write_textfile(
-    path: str, layout: Layout, metrics: Mapping[str, Any], outcomes: pa.Table, *, success: bool
+    path: str,
+    layout: Layout,
+    metrics: Mapping[str, Any],
+    outcomes: pa.Table,
+    *,
+    success: bool,
+    should_stop: ShouldStop = never_stop,
 ) -> None:
     """Tell of a batch on a root, whole or not at all.
 
     What the file there tells of the same root is gone on from: counters are added to, and the time of
     the last success stays where this is none.
 
-    Raises as ``check_textfile`` does.
+    Raises as ``check_textfile`` does, and ReaderMissingError where ``should_stop`` ended the wait for whoever
+    reads a pipe.
     """
     figures = figures_of(layout, metrics, success=success)
     figures.durations.add(outcomes)
-    write_output(path, (expose(figures, _read(path)).encode(),))
+    write_output(path, (expose(figures, _read(path)).encode(),), should_stop)
 
 
 def figures_of(layout: Layout, metrics: Mapping[str, Any], *, success: bool) -> Figures:

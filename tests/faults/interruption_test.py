@@ -131,6 +131,55 @@ def test_a_command_that_reads_from_a_terminal_says_so(words: str) -> None:
     os.close(theirs)
 
 
+def hears_signals(process: Command) -> bool:
+    """Whether it has handlers of its own for them; that of SIGHUP is the last."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    (caught,) = (line.split()[1] for line in status.splitlines() if line.startswith("SigCgt"))
+    return bool(int(caught, 16) >> (signal.SIGHUP - 1) & 1)
+
+
+NO_READER = "[ECANCELED] interrupted while it waited for a reader: pipe"
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
+@pytest.mark.parametrize("words", ["run runs.jsonl --log-file pipe", "audit --combined pipe"])
+def test_a_signal_is_heard_before_anybody_reads_a_pipe(folder: Path, words: str, name: str) -> None:
+    os.mkfifo("pipe")
+    with started(words) as process:
+        wait_until(lambda: hears_signals(process))
+        process.send_signal(signal.Signals[f"SIG{name}"])
+        code, stderr = end(process)
+    assert code == (130 if name == "INT" else 143), stderr
+    assert stderr.splitlines()[1:] == [f"Error: {NO_READER}"]
+    assert os.listdir(".runs") == []
+
+
+@pytest.mark.parametrize("option", ["--metrics pipe", "--outcomes pipe", "--prometheus-textfile pipe"])
+def test_a_report_that_nobody_reads_is_named_after_a_signal(folder: Path, option: str) -> None:
+    os.mkfifo("pipe")
+    with started(f"run runs.jsonl --progress none {option}") as process:
+        wait_until(lambda: len(list((folder / ".runs").glob("*/*/manifest.json"))) == 20)
+        process.send_signal(signal.SIGTERM)
+        code, stderr = end(process)
+    assert (code, stderr.splitlines()[1:]) == (143, [f"Error: the report could not be written: {NO_READER}"])
+    with started("status latest") as process:
+        assert "exit code" not in process.communicate()[0]
+
+
+def test_a_signal_is_heard_when_a_comparison_waits_for_a_reader(folder: Path) -> None:
+    os.mkfifo("pipe")
+    with started("compare runs.jsonl --modes paired,grouped -j1 --rounds 1 --warmup 0 -o pipe") as process:
+        wait_until(lambda: len(os.listdir()) > EMPTY)
+        wait_until(lambda: len(os.listdir()) == EMPTY)
+        process.send_signal(signal.SIGTERM)
+        code, stderr = end(process)
+    assert (code, stderr.splitlines()[-1]) == (143, "Interrupted while it waited for a reader of pipe.")
+
+
+EMPTY = len(["tmp", "out", ".runs", "runs.jsonl", "pipe"])
+"""Without the scratch folder of a comparison."""
+
+
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
 def test_a_signal_is_heard_while_the_command_for_failures_runs(folder: Path, name: str) -> None:
     (folder / "tell.sh").write_text("touch told\nexec sleep 60 >&- 2>&-\n")
