@@ -2,7 +2,6 @@ from .audit import AuditOptions as AuditOptions
 from .audit import AuditReport as AuditReport
 from .audit import audit_root as audit_root
 from .batch import run_batch as run_batch
-from .batches.batchreport import BatchReport as BatchReport
 from .compare.options import CompareOptions as CompareOptions
 from .compare.run import Comparison as Comparison
 from .compare.run import compare_batches as compare_batches
@@ -20,6 +19,8 @@ from .events import Progress as Progress
 from .events import RetryStarted as RetryStarted
 from .events import RunFailed as RunFailed
 from .exit_codes import ExitCode as ExitCode
+from .figures.batchreport import BatchReport as BatchReport
+from .figures.schema import Metrics as Metrics
 from .models import Durability as Durability
 from .models import Failure as Failure
 from .models import Keys as Keys

@@ -16,7 +16,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .allocators import give_back
-from .batches.batchreport import BatchReport, State
 from .batches.batchsession import BatchSession
 from .batches.losses import Losses
 from .batches.preparation import (
@@ -35,9 +34,11 @@ from .caching.cataloguesession import CatalogueSession
 from .context import Deadline, OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from .errors import UsageError
 from .events import BatchResumed, BatchStarted, Event, Progress
-from .figures.metrics import BatchInfo, build_metrics, metrics_text
+from .figures.batchreport import BatchReport
+from .figures.metrics import BatchInfo, build_metrics
 from .figures.outcomes import OutcomeBuilder
 from .figures.reporting import check_writable, write_folder, write_monitoring, write_reports
+from .figures.schema import State, metrics_text
 from .figures.timing import Phases, Stopwatch
 from .files.durability import warn_of_refusal
 from .files.folders import make_root, refuse_links_in

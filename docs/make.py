@@ -1,8 +1,8 @@
 """Makes what the program itself knows best: ``python docs/make.py [--into FOLDER]``.
 
 The reference of the commands and the man page come from Click's declarations (and the README's exit codes),
-the fields of metrics.json from its JSON Schema, that of compare.json from its declaration, the list of
-public names from the library.
+the JSON Schemas of metrics.json and compare.json from their declarations, the list of public names from the
+library.
 tests/public_test.py compares all of them with what is checked in.
 """
 
@@ -17,15 +17,16 @@ sys.path.insert(0, str(HERE / "_make"))
 
 import api  # noqa: E402
 import commands  # noqa: E402
-import comparison  # noqa: E402
 import fields  # noqa: E402
 import manpage  # noqa: E402
+import schemas  # noqa: E402
 
 PAGES = {
     "docs/reference/commands.md": commands.page,
     "docs/reference/batchpersist.1": manpage.page,
     "docs/reference/metrics.md": fields.page,
-    "batchpersist/compare.schema.json": comparison.schema,
+    "batchpersist/metrics.schema.json": schemas.metrics,
+    "batchpersist/compare.schema.json": schemas.comparison,
     "tests/public_api.txt": api.page,
 }
 

@@ -19,6 +19,7 @@ from batchpersist.batch import BatchReport, run_batch
 from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
 from batchpersist.events import BatchStarted, Event, Progress, RunFailed
 from batchpersist.figures.metrics import stable
+from batchpersist.figures.schema import read_metrics
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
 from batchpersist.options import BatchOptions, FailurePolicy, LockPolicy, RetryPolicy, Selection
@@ -76,10 +77,10 @@ def test_every_mix_of_workers_commits_and_pairs_gives_the_same_files_and_figures
         expected = expected or found
         assert found == expected, root
         again = persist(root, workers=workers, commit=commit, pair=pair)
-        counts = again.metrics["counts"]
+        counts = again.metrics.counts
         if commit == "task":
-            assert counts["unchanged"] == counts["selected"] > 0, root
-            assert again.metrics["bytes"]["snapshots"] == again.metrics["bytes"]["manifests"] == 0
+            assert counts.unchanged == counts.selected > 0, root
+            assert again.metrics.bytes.snapshots == again.metrics.bytes.manifests == 0
         assert persisted(tmp_path / root) == expected[0], root
 
 
@@ -95,8 +96,8 @@ def test_metrics_stand_in_the_file_and_in_the_report(
     tmp_path: Path, persist: Callable[..., BatchReport]
 ) -> None:
     report = persist(outcomes=str(tmp_path / "outcomes.parquet"))
-    assert json.loads((tmp_path / "root/out/metrics.json").read_bytes()) == report.metrics
-    assert report.metrics["counts"]["superseded"] == 70 - report.metrics["counts"]["selected"] > 0
+    assert read_metrics(str(tmp_path / "root/out/metrics.json")) == report.metrics
+    assert report.metrics.counts.superseded == 70 - report.metrics.counts.selected > 0
     import pyarrow.parquet as pq
 
     assert pq.read_table(tmp_path / "outcomes.parquet").num_rows == report.outcomes.num_rows == 70
@@ -164,7 +165,7 @@ def test_events_tell_of_the_progress_and_of_each_failure(
         ("input", str(source), 71)
     ]
     hot = {event.run_id for event in failures if event.stage == "snapshot"}
-    assert len(hot) == len(failures) - 1 == report.metrics["counts"]["snapshot_failed"]
+    assert len(hot) == len(failures) - 1 == report.metrics.counts.snapshot_failed
     last = seen[-1]
     assert isinstance(last, Progress)
     assert last == Progress("settle", 70, 70, len(failures))
@@ -181,10 +182,10 @@ def test_failure_policy_stops_the_batch_and_the_rest_is_not_attempted(
         (tmp_path / "root/out" / item["taskId"]).mkdir(parents=True)
         (tmp_path / "root/out" / item["taskId"] / "runs.json").write_bytes(b"{")
     report = persist(failure_policy=FailurePolicy(limit=3), workers=2)
-    counts = report.metrics["counts"]
+    counts = report.metrics.counts
     assert (report.state, report.exit_code) == ("stopped", 4)
-    assert counts["failed"] > 3
-    assert counts["not_attempted"] == 60 - counts["failed"] > 0
+    assert counts.failed > 3
+    assert counts.not_attempted == 60 - counts.failed > 0
     assert persist(failure_policy=FailurePolicy(limit=60), workers=2).exit_code == 3
 
 
@@ -194,7 +195,7 @@ def test_invalid_input_counts_for_the_failure_policy(
     source.write_bytes(b"broken\n" + source.read_bytes())
     report = persist(failure_policy=FailurePolicy(limit=0))
     assert report.exit_code == 4
-    assert report.metrics["counts"]["not_attempted"] == report.metrics["counts"]["selected"]
+    assert report.metrics.counts.not_attempted == report.metrics.counts.selected
     assert persisted(tmp_path / "root") == {}
     assert persist(failure_policy=FailurePolicy(limit=1)).exit_code == 3
 
@@ -210,13 +211,13 @@ def test_an_interrupted_batch_says_so_and_a_rerun_finishes_the_job(
 
     report = persist("cut", workers=2, on_event=seen.append, should_stop=stop)
     assert report.state == "interrupted"
-    assert report.metrics["interrupted"] is True
-    assert report.metrics["counts"]["not_attempted"] > 0
+    assert report.metrics.interrupted is True
+    assert report.metrics.counts.not_attempted > 0
     finished = persist("cut", workers=2)
     assert finished.state == "finished"
-    assert finished.metrics["counts"]["resumed"] > 0
+    assert finished.metrics.counts.resumed > 0
     assert persisted(tmp_path / "cut") == persisted(tmp_path / "whole")
-    assert finished.metrics["counts"]["selected"] == expected.metrics["counts"]["selected"]
+    assert finished.metrics.counts.selected == expected.metrics.counts.selected
 
 
 def test_interrupted_while_scanning_nothing_is_settled(
@@ -224,7 +225,7 @@ def test_interrupted_while_scanning_nothing_is_settled(
 ) -> None:
     report = persist(should_stop=lambda: True)
     assert report.state == "interrupted"
-    assert report.metrics["counts"]["discovered"] == 0
+    assert report.metrics.counts.discovered == 0
     assert persisted(tmp_path / "root") == {}
 
 
@@ -232,8 +233,8 @@ def test_selection_is_counted_as_filtered(tmp_path: Path, persist: Callable[...,
     report = persist(selection=Selection(tasks=("b",)))
     assert set(persisted(tmp_path / "root")) >= {"out/b/runs.json"}
     assert not any("hot" in name for name in persisted(tmp_path / "root"))
-    counts = report.metrics["counts"]
-    assert counts["filtered"] == 70 - counts["selected"] - counts["superseded"] > 0
+    counts = report.metrics.counts
+    assert counts.filtered == 70 - counts.selected - counts.superseded > 0
 
 
 def test_nothing_is_touched_when_a_source_is_missing_or_unknown(tmp_path: Path, source: Path) -> None:
@@ -256,8 +257,8 @@ def test_no_runs_at_all(tmp_path: Path, persist: Callable[..., BatchReport]) -> 
     (tmp_path / "empty").mkdir()
     report = persist(sources=[str(tmp_path / "empty")])
     assert report.exit_code == 0
-    assert report.metrics["counts"]["discovered"] == 0
-    assert report.metrics["tasks"] == []
+    assert report.metrics.counts.discovered == 0
+    assert report.metrics.tasks == []
 
 
 def test_names_that_are_not_utf8(tmp_path: Path, persist: Callable[..., BatchReport]) -> None:
@@ -267,7 +268,7 @@ def test_names_that_are_not_utf8(tmp_path: Path, persist: Callable[..., BatchRep
     with open(odd, "wb") as file:
         file.write(json.dumps(run("t", 1)).encode())
     report = persist(sources=[str(folder)])
-    assert report.metrics["counts"]["persisted"] == 1
+    assert report.metrics.counts.persisted == 1
     assert persisted(tmp_path / "root")["out/t/runs.json"] == snapshot_text("t", [run("t", 1)])
 
 
@@ -282,7 +283,7 @@ def test_a_runs_dir_gives_the_snapshots_back(tmp_path: Path, persist: Callable[.
         if name.startswith("out/"):
             both = [json.loads(found[name])["runs"] for found in (first, second)]
             assert sorted(map(str, both[0])) == sorted(map(str, both[1]))
-    assert report.metrics["counts"]["superseded"] == 0
+    assert report.metrics.counts.superseded == 0
 
 
 class TestPreview:
@@ -292,7 +293,7 @@ class TestPreview:
         before = preview_batch([str(source)], options(tmp_path / "root"))
         assert not (tmp_path / "root").exists()
         report = persist()
-        assert before.new == before.selected == report.metrics["counts"]["persisted"]
+        assert before.new == before.selected == report.metrics.counts.persisted
         assert (before.changed, before.unchanged, before.exit_code) == (0, 0, 0)
         after = preview_batch([str(source)], options(tmp_path / "root", workers=2))
         assert (after.new, after.changed, after.unchanged) == (0, 0, before.selected)
@@ -338,7 +339,7 @@ def test_reports_that_cannot_be_written_after_all_are_told_and_nothing_else_is_l
             (tmp_path / "root/out/metrics.json").mkdir()
 
     report = persist(outcomes=str(tmp_path / "outcomes.parquet"), on_event=take_the_place)
-    assert report.metrics["counts"]["persisted"] == 1
+    assert report.metrics.counts.persisted == 1
     assert [failure.message for failure in report.unwritten] == ["[EISDIR] Is a directory"]
     assert report.exit_code == 1
     assert (tmp_path / "outcomes.parquet").exists()
@@ -362,12 +363,12 @@ def test_an_out_dir_within_the_source_is_no_source(tmp_path: Path) -> None:
     for _ in range(2):
         roots = BatchOptions(out_dir=str(tmp_path / "out"), runs_dir=str(tmp_path / ".runs"))
         report = run_batch([str(tmp_path)], roots)
-        assert (report.exit_code, report.metrics["counts"]["discovered"]) == (0, 1)
+        assert (report.exit_code, report.metrics.counts.discovered) == (0, 1)
 
 
 def test_the_sum_is_never_less_than_what_it_took(persist: Callable[..., BatchReport]) -> None:
-    timing = persist(workers=2).metrics["timing"]
-    assert timing["sum_if_sequential"] >= timing["pair_seconds"] > 0
+    timing = persist(workers=2).metrics.timing
+    assert timing.sum_if_sequential >= timing.pair_seconds > 0
 
 
 def read_or_die(part: Any, *_more: Any) -> Any:
@@ -379,7 +380,7 @@ def test_a_worker_that_dies_while_reading_is_told_with_the_source(
 ) -> None:
     monkeypatch.setattr(scancalls, "scan_part", read_or_die)
     report = persist(workers=2)
-    assert [error["message"] for error in report.metrics["errors"]] == ["worker died while reading"]
+    assert [error.message for error in report.metrics.errors] == ["worker died while reading"]
     assert report.exit_code == 3
 
 

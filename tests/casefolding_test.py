@@ -104,7 +104,7 @@ def batch(folder: Path, *ids: tuple[str, str], **more: Any) -> tuple[BatchReport
     options = BatchOptions(out_dir=str(folder / "out"), runs_dir=str(folder / "runs"), **more)
     report = run_batch([str(source)], options, on_event=seen.append)
     preview = preview_batch([str(source)], options)
-    assert preview.invalid == report.metrics["counts"]["invalid"]
+    assert preview.invalid == report.metrics.counts.invalid
     return report, seen
 
 
@@ -113,8 +113,8 @@ def test_a_batch_refuses_the_second_and_says_so(tmp_path: Path) -> None:
     for _ in range(2):  # the second time the catalogue knows the source
         report, seen = batch(tmp_path, ("Task", "r"), ("task", "r"), ("Task", "R"))
         assert report.exit_code == 3
-        counts = report.metrics["counts"]
-        assert (counts["discovered"], counts["selected"], counts["invalid"], counts["filtered"]) == (
+        counts = report.metrics.counts
+        assert (counts.discovered, counts.selected, counts.invalid, counts.filtered) == (
             3,
             1,
             2,
@@ -130,4 +130,4 @@ def test_a_batch_refuses_the_second_and_says_so(tmp_path: Path) -> None:
     assert not (tmp_path / "runs/task").exists()
     assert not (tmp_path / "out/task").exists()
     report, _ = batch(tmp_path, ("task", "r"), ("Task", "r"))
-    assert (report.metrics["counts"]["unchanged"], report.metrics["counts"]["invalid"]) == (1, 1)
+    assert (report.metrics.counts.unchanged, report.metrics.counts.invalid) == (1, 1)

@@ -81,8 +81,8 @@ class Twins:
             shown = stable(report.metrics)
             figures.append({name: shown[name] for name in shown if name != "config"})
             assert (before.discovered, before.selected) == (
-                report.metrics["counts"]["discovered"],
-                report.metrics["counts"]["selected"],
+                report.metrics.counts.discovered,
+                report.metrics.counts.selected,
             )
             if root is self.roots[0]:
                 with_catalogue = report
@@ -354,8 +354,8 @@ class TestByOne:
         monkeypatch.setattr(settle.PayloadReader, "text", None)  # reading a payload is a defect now
         monkeypatch.setattr(scancalls, "scan_part", None)
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
-        assert report.metrics["counts"]["unchanged"] == 5
-        assert report.metrics["timing"]["cached_sources"] == 1
+        assert report.metrics.counts.unchanged == 5
+        assert report.metrics.timing.cached_sources == 1
 
     @pytest.mark.parametrize("kind", COPIED)
     def test_nor_is_what_would_have_to_be_copied(
@@ -366,8 +366,8 @@ class TestByOne:
         twins.night()
         monkeypatch.setattr(copying, "_copied", None)
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
-        assert report.metrics["counts"]["unchanged"] == 5
-        assert (report.metrics["timing"]["cached_sources"], report.metrics["bytes"]["read"]) == (1, size)
+        assert report.metrics.counts.unchanged == 5
+        assert (report.metrics.timing.cached_sources, report.metrics.bytes.read) == (1, size)
 
     @pytest.mark.parametrize("kind", ["json", "jsonl", *COPIED])
     def test_names_that_are_not_utf8_are_known_too(self, tmp_path: Path, twins: Twins, kind: str) -> None:
@@ -382,7 +382,7 @@ class TestByOne:
             await_tick()
             report = run_batch(sources, BatchOptions(**roots, durability=Durability.NONE))
             assert report.exit_code == 0
-            assert report.metrics["timing"]["cached_sources"] == cached
+            assert report.metrics.timing.cached_sources == cached
             assert report.outcomes["source"].to_pylist()[0].endswith(f"caf\\udce9/\\udcff.{kind}")
 
     @pytest.mark.parametrize("kind", COPIED)
@@ -398,9 +398,9 @@ class TestByOne:
             twins.each(lambda root, name=name: (root / name).unlink())
         options = replace(twins.options(twins.roots[0]), workers=workers, pool_runs=0)
         report = run_batch([str(twins.sources)], options)
-        assert report.metrics["timing"]["cached_sources"] == 1
-        counts = report.metrics["counts"]
-        assert (counts["persisted"], counts["unchanged"], counts["failed"]) == (4, 5, 0)
+        assert report.metrics.timing.cached_sources == 1
+        counts = report.metrics.counts
+        assert (counts.persisted, counts.unchanged, counts.failed) == (4, 5, 0)
         run_batch([str(twins.sources)], twins.options(twins.roots[1], cache=False))
         twins.assert_equal()
 
@@ -420,13 +420,13 @@ class TestByOne:
 
         monkeypatch.setattr(copying, "_copied", gone)
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
-        (error,) = report.metrics["errors"]
-        assert (error["stage"], error["message"], error["count"]) == (
+        (error,) = report.metrics.errors
+        assert (error.stage, error.message, error.count) == (
             "manifest",
             "[ENOENT] No such file or directory",
             1,
         )
-        assert error["samples"][0]["detail"] == str(path)
+        assert error.samples[0].detail == str(path)
 
     def test_a_worker_that_dies_while_it_makes_a_copy_costs_no_run(
         self, twins: Twins, monkeypatch: pytest.MonkeyPatch
@@ -439,8 +439,8 @@ class TestByOne:
         options = replace(twins.options(twins.roots[0]), workers=2, pool_runs=0)
         report = run_batch([str(twins.sources)], options)
         (twins.roots[0] / "died").unlink()
-        counts = report.metrics["counts"]
-        assert (counts["persisted"], counts["failed"]) == (4, 0)
+        counts = report.metrics.counts
+        assert (counts.persisted, counts.failed) == (4, 0)
         run_batch([str(twins.sources)], twins.options(twins.roots[1], cache=False))
         twins.assert_equal()
 
@@ -458,7 +458,7 @@ class TestByOne:
 
         monkeypatch.setattr(copying, "_copied", fail)
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
-        assert (report.metrics["counts"]["failed"], len(tried)) == (9, 1)
+        assert (report.metrics.counts.failed, len(tried)) == (9, 1)
 
     def test_a_copied_source_may_be_named_twice(self, twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
         """The second copy does not take the first one's place, least of all if it breaks off."""
@@ -481,8 +481,8 @@ class TestByOne:
 
         monkeypatch.setattr(copying, "_copied", break_off)
         report = run_batch(sources, twins.options(twins.roots[0], force=True))
-        counts = report.metrics["counts"]
-        assert (len(made), counts["failed"], counts["persisted"]) == (2, 0, 9)
+        counts = report.metrics.counts
+        assert (len(made), counts.failed, counts.persisted) == (2, 0, 9)
 
     @pytest.mark.parametrize("maker", ["__version__", "sys.getfilesystemencoding"])
     def test_another_version_or_encoding_makes_another_catalogue(
@@ -493,7 +493,7 @@ class TestByOne:
         other: Any = "0.0.1" if maker == "__version__" else lambda: "ascii"
         with monkeypatch.context() as patch:
             patch.setattr(f"batchpersist.caching.catalogue.{maker}", other)
-            assert twins.night().metrics["timing"]["cached_sources"] == 0
+            assert twins.night().metrics.timing.cached_sources == 0
 
     def test_a_dry_run_reads_what_would_have_to_be_copied(self, twins: Twins) -> None:
         write_lines(twins.sources / "a.jsonl.gz", [run("t", 1), run("t", 2)])
@@ -517,9 +517,9 @@ class TestByOne:
         write_lines(twins.sources / "c.jsonl.gz", [run("v", 1)])
         twins.night()
         report = twins.night()
-        assert report.metrics["timing"]["cached_sources"] == (2 if damaged else 3)
-        assert report.metrics["counts"]["invalid"] == damaged
-        assert report.metrics["passed_over"]["other_events"] == 1
+        assert report.metrics.timing.cached_sources == (2 if damaged else 3)
+        assert report.metrics.counts.invalid == damaged
+        assert report.metrics.passed_over.other_events == 1
 
     @pytest.mark.parametrize(
         ("large", "then", "pooled"),
@@ -566,12 +566,12 @@ class TestByOne:
         monkeypatch.setattr(scancalls, "scan_part", die)
         options = twins.options(twins.roots[0])
         first = run_batch([str(twins.sources / "a.jsonl")], options)
-        assert first.metrics["counts"]["invalid"] == 1
+        assert first.metrics.counts.invalid == 1
         monkeypatch.setattr(scancalls, "scan_part", scan_part)
         await_tick()
         second = run_batch([str(twins.sources / "a.jsonl")], options)
-        assert second.metrics["timing"]["cached_sources"] == 0
-        assert second.metrics["counts"]["discovered"] == 12
+        assert second.metrics.timing.cached_sources == 0
+        assert second.metrics.counts.discovered == 12
 
     def test_known_files_between_which_another_one_was_lie_apart(self, twins: Twins) -> None:
         write_lines(twins.sources / "a.jsonl", [run("t", 1)])
@@ -580,7 +580,7 @@ class TestByOne:
         twins.night()
         (twins.sources / "b.jsonl").unlink()
         report = twins.night()
-        assert report.metrics["timing"]["cached_sources"] == 2
+        assert report.metrics.timing.cached_sources == 2
         assert report.outcomes["run_id"].to_pylist() == ["run-1", "run-3"]
 
     def test_new_runs_alone_are_read(self, twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -595,8 +595,8 @@ class TestByOne:
         )
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
         assert read == ["run-7"]
-        counts = report.metrics["counts"]
-        assert (counts["persisted"], counts["unchanged"]) == (1, 6)
+        counts = report.metrics.counts
+        assert (counts.persisted, counts.unchanged) == (1, 6)
         run_batch([str(twins.sources)], twins.options(twins.roots[1], cache=False))
         twins.assert_equal()
 
@@ -637,8 +637,7 @@ class TestByOne:
         twins.night()
         monkeypatch.setattr(catalogue, "boot_id", lambda: "another")
         assert (
-            run_batch([str(twins.sources)], twins.options(twins.roots[0])).metrics["timing"]["cached_sources"]
-            == 0
+            run_batch([str(twins.sources)], twins.options(twins.roots[0])).metrics.timing.cached_sources == 0
         )
 
     def test_what_was_not_synced_is_looked_at_by_a_batch_that_promises_so(
@@ -669,7 +668,7 @@ class TestByOne:
         twins.night()
         for root in twins.roots:
             Path(Layout(str(root / "out"), str(root / "runs")).root_record).unlink()  # it would refuse them
-        assert twins.night(keys=Keys(time="at")).metrics["timing"]["cached_sources"] == 0
+        assert twins.night(keys=Keys(time="at")).metrics.timing.cached_sources == 0
 
     def test_a_dry_run_uses_it_and_leaves_it(self, twins: Twins) -> None:
         write_lines(twins.sources / "a.jsonl", [run("t", 1)])

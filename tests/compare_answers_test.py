@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import documents
 import pytest
 
 from batchpersist.compare.document import PHASES, Answer, Proof, Rounds, Sample, Speedup, Variant
@@ -19,7 +20,7 @@ def variant(
 ) -> Variant:
     walls = [seconds * factor for factor in noise]
     phases = dict.fromkeys(PHASES, 0.0) | figures.pop("phases", {})
-    counts = figures.pop("counts", {"selected": 100, "unchanged": 0})
+    counts = figures.pop("counts", documents.counts(selected=100))
     return Variant(
         name=f"{mode}-{workers}" if mode in ("parallel", "grouped") else mode,
         mode=mode,
@@ -69,7 +70,7 @@ def test_the_baseline_may_be_the_fastest() -> None:
 
 
 def test_where_nothing_is_written_nothing_is_said_of_writing() -> None:
-    counts = {"selected": 100, "unchanged": 100}
+    counts = documents.counts(selected=100, unchanged=100)
     variants = [variant("sequential", 1, 60, counts=counts), variant("grouped", 1, 2, counts=counts)]
     assert "persisted already, so nothing was written: --without-history" in answer("mode", variants, 2)
 

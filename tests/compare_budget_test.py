@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import documents
 import pytest
 from engine import run
 
@@ -51,16 +52,12 @@ class World:
                 raise ComparisonStoppedError
         os.makedirs(options.out_dir)
         self.measured.append((options.commit, options.workers, rows))
-        counts = dict.fromkeys(("unchanged", "superseded", "failed", "invalid"), 0)
-        phases = dict.fromkeys(("read", "parse", "lock_wait", "snapshot", "manifest", "sync", "pool"), 0.0)
-        timing: dict[str, Any] = {"syncs": 1, "pair_seconds": 1.0, "sum_if_sequential": 1.0, "settle": 0.0}
-        timing |= {"phases": phases | {"other": 0.0}, "pool_start": 0.0}
+        counts = documents.counts(selected=rows, persisted=rows)
+        timing = documents.timing(syncs=1, pair_seconds=1.0, sum_if_sequential=1.0)
         return Measurement(
             wall=wall,
             cpu_seconds=0.0,
-            counts=counts | {"selected": rows, "persisted": rows},
-            bytes={"snapshots": 0, "manifests": 0},
-            timing=timing,
+            metrics=documents.metrics(counts=counts, timing=timing),
         )
 
 

@@ -17,6 +17,7 @@ from engine import run
 from batchpersist.compare.measure import measure
 from batchpersist.context import RunContext
 from batchpersist.errors import ComparisonStoppedError, MeasurementError
+from batchpersist.figures.schema import read_metrics
 from batchpersist.options import BatchOptions
 
 
@@ -57,15 +58,15 @@ def test_a_batch_is_measured_with_all_its_processes(tmp_path: Path, job: BatchOp
     begun = time.perf_counter()
     found = measure([str(tmp_path / "runs.jsonl")], options, str(tmp_path / "talk"))
     seconds = time.perf_counter() - begun
-    assert found.counts["persisted"] == 9
+    assert found.metrics.counts.persisted == 9
     assert 0 < found.wall < seconds
     assert 0 < found.cpu_seconds < seconds * (os.cpu_count() or 1)
-    assert found.bytes["manifests"] > 0
-    assert found.timing["syncs"] > 0
+    assert found.metrics.bytes.manifests > 0
+    assert found.metrics.timing.syncs > 0
     phases = found.phases(workers)
     assert set(phases) == {*("read", "parse", "lock_wait", "snapshot", "manifest", "sync", "pool", "other")}
-    assert (phases["pool"] > found.timing["phases"]["pool"]) is (workers > 1), "the pool's start is in it"
-    assert json.loads((tmp_path / "out" / "metrics.json").read_bytes())["counts"] == found.counts
+    assert (phases["pool"] > found.metrics.timing.phases.pool) is (workers > 1), "the pool's start is in it"
+    assert read_metrics(str(tmp_path / "out" / "metrics.json")) == found.metrics
     assert processes_naming(tmp_path) == []
 
 

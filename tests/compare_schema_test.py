@@ -12,7 +12,7 @@ import pytest
 from jsonschema import Draft202012Validator
 from schemafields import fields_of, leaves
 
-from batchpersist.compare.document import Comparison, schema
+from batchpersist.compare.document import Comparison
 from batchpersist.compare.statistics import answer, recommend
 from batchpersist.report.comparisontext import render_comparison
 
@@ -28,10 +28,6 @@ def test_the_schema_is_a_schema_and_the_example_is_as_it_says():
     Draft202012Validator.check_schema(SCHEMA)
     Draft202012Validator(SCHEMA).validate(example())
     assert list(example()) == SCHEMA["$defs"]["Comparison"]["required"]
-
-
-def test_the_schema_that_is_shipped_is_made_from_the_declaration():
-    assert json.loads(json.dumps(schema())) == SCHEMA, "python docs/make.py"
 
 
 @pytest.mark.parametrize("part", ["host", "history", "recommendation"])
@@ -60,7 +56,8 @@ def test_the_answers_of_the_example_follow_from_its_figures():
 
 
 def test_the_page_explains_every_field_and_no_other():
-    fields = {field for field in fields_of(SCHEMA) if not field.startswith("config.")}
+    elsewhere = ("config.", "questions[].variants[].counts.")
+    fields = {field for field in fields_of(SCHEMA) if not field.startswith(elsewhere)}
     rows = re.findall(r"^\| (`.*?) \|", PAGE.partition("## compare.json")[2], re.MULTILINE)
     named = {name for row in rows for name in re.findall("`(.+?)`", row)}
     assert named - fields == set()

@@ -17,6 +17,7 @@ from batchpersist import (
     EventBus,
     FailurePolicy,
     Keys,
+    Metrics,
     PersistenceCoordinator,
     Preview,
     Progress,
@@ -48,8 +49,9 @@ def persist(folder: Path, sources: list[str]) -> int:
         report: BatchReport = run_batch(sources, options, on_event=show, should_stop=lambda: False)
     except BatchPersistError as error:
         return error.exit_code
-    counts: dict[str, int] = report.metrics["counts"]
-    return report.exit_code if counts["failed"] else 0
+    metrics: Metrics = report.metrics
+    failed: int = metrics.counts.failed
+    return report.exit_code if failed else 0
 
 
 def show(event: object) -> None:

@@ -131,9 +131,9 @@ def test_the_snapshot_side_fails_and_manifests_are_written(tmp_path: Path, worke
     )
     report = run_batch([str(source)], options)
     assert report.exit_code == 3
-    [cause] = report.metrics["errors"]
-    assert (cause["stage"], cause["type"], cause["count"]) == ("snapshot", "SnapshotTooLongError", 4)
-    assert cause["samples"][0]["detail"] == str(snapshot(tmp_path, "long"))
+    [cause] = report.metrics.errors
+    assert (cause.stage, cause.type, cause.count) == ("snapshot", "SnapshotTooLongError", 4)
+    assert cause.samples[0].detail == str(snapshot(tmp_path, "long"))
     assert not snapshot(tmp_path, "long").exists()
     assert snapshot(tmp_path, "short").exists()
     for each in runs:

@@ -83,13 +83,13 @@ def test_a_batch_out_of_time_is_continued_by_the_next(folder: Path) -> None:
         ["many.jsonl"], BatchOptions(failure_policy=watched, max_duration_seconds=0.9), on_event=watch
     )
     assert (first.state, first.exit_code) == ("timed_out", 12)
-    assert (first.metrics["state"], first.metrics["interrupted"]) == ("timed_out", False)
-    settled = first.metrics["counts"]["both_ok"]
+    assert (first.metrics.state, first.metrics.interrupted) == ("timed_out", False)
+    settled = first.metrics.counts.both_ok
     assert len([event for event in seen if isinstance(event, Progress) and event.phase == "settle"]) <= 1
     second = run_batch(["many.jsonl"], BatchOptions(failure_policy=watched))
-    assert (second.state, second.metrics["parts"]) == ("finished", 2)
-    assert second.metrics["counts"]["resumed"] == settled
-    assert second.metrics["counts"]["both_ok"] == 1200
+    assert (second.state, second.metrics.parts) == ("finished", 2)
+    assert second.metrics.counts.resumed == settled
+    assert second.metrics.counts.both_ok == 1200
     run_batch(["many.jsonl"], BatchOptions(out_dir="out2", runs_dir="runs2"))
     assert tree(folder / ".runs") == tree(folder / "runs2")
 

@@ -24,6 +24,7 @@ import pytest
 from click.testing import CliRunner, Result
 from engine import run, tree
 from model import persist
+from msgspec.structs import asdict
 from pyarrow.fs import S3FileSystem
 
 from batchpersist.batch import run_batch
@@ -149,19 +150,19 @@ def test_every_format_of_a_folder_in_the_order_of_names(bucket: Bucket) -> None:
     bucket.put("logs/readme.txt", b"ignored")
     bucket.put("logs/t/cli/x/manifest.json", b"another kind")
     report = run_batch([bucket.uri("logs")], options())
-    counts = report.metrics["counts"]
-    assert (counts["discovered"], counts["persisted"], counts["invalid"]) == (13, 12, 1)
-    passed_over = {name: count for name, count in report.metrics["passed_over"].items() if count}
+    counts = report.metrics.counts
+    assert (counts.discovered, counts.persisted, counts.invalid) == (13, 12, 1)
+    passed_over = {name: count for name, count in asdict(report.metrics.passed_over).items() if count}
     assert passed_over == {"other_manifests": 1, "ignored_files": 1}
-    assert report.metrics["unknown_suffixes"] == {".txt": 1}
+    assert report.metrics.unknown_suffixes == {".txt": 1}
     check_persisted()
     name = bucket.uri().partition("?")[0]
     sources = list(dict.fromkeys(report.outcomes.sort_by("timestamp")["source"].to_pylist()))
     wanted = ["a.jsonl", "b/one.json", "b/list.json", "c.jsonl.gz", "d.ndjson.zst", "e.parquet"]
     assert sources == [f"{name}logs/{each}" for each in [*wanted, "odd name%20ü?#.jsonl", "z/deep/er.jsonl"]]
-    (sample,) = report.metrics["errors"][0]["samples"]
-    assert (sample["source"], sample["line"]) == (f"{name}logs/z/deep/er.jsonl", 2)
-    assert report.metrics["bytes"]["read"] > 0
+    (sample,) = report.metrics.errors[0].samples
+    assert (sample.source, sample.line) == (f"{name}logs/z/deep/er.jsonl", 2)
+    assert report.metrics.bytes.read > 0
 
 
 def test_the_order_is_that_of_the_same_local_folder(bucket: Bucket, tmp_path: Path) -> None:
@@ -205,7 +206,7 @@ def test_a_root_of_the_orchestrator_is_recognised(bucket: Bucket, tmp_path: Path
     for number, source in enumerate((".runs", ".runs/0102-beta/cli", ".runs/local-mcp/", "")):
         remote = bucket.uri(f"backup/{source}")
         report = run_batch([remote], options(f"root{number}"))
-        found = report.metrics["counts"] | report.metrics["passed_over"]
+        found = asdict(report.metrics.counts) | asdict(report.metrics.passed_over)
         if number == 0:
             assert {name: found[name] for name in counts} == counts
             assert [piece.name.partition("/.runs/")[2] for piece in pieces(remote)] == local
@@ -228,9 +229,9 @@ def pieces(source: str) -> list[Any]:
 def test_a_whole_bucket_and_a_single_object(bucket: Bucket, ending: str) -> None:
     bucket.put("x/a.jsonl", b"".join(LINES))
     whole = bucket.uri().replace("/?", f"{ending}?")
-    assert run_batch([whole], options()).metrics["counts"]["persisted"] == 12
+    assert run_batch([whole], options()).metrics.counts.persisted == 12
     single = run_batch([bucket.uri("x/a.jsonl")], options())
-    assert single.metrics["counts"]["unchanged"] == 12
+    assert single.metrics.counts.unchanged == 12
 
 
 def test_a_long_object_is_fetched_once_and_then_shared(
@@ -294,8 +295,8 @@ def test_nothing_of_it_is_believed_to_be_unchanged(bucket: Bucket) -> None:
     bucket.put("a.jsonl", b"".join(LINES))
     for _ in range(2):
         report = run_batch([bucket.uri("a.jsonl")], options())
-    assert report.metrics["timing"]["cached_sources"] == 0
-    assert report.metrics["counts"]["unchanged"] == 12
+    assert report.metrics.timing.cached_sources == 0
+    assert report.metrics.counts.unchanged == 12
 
 
 def test_an_interrupted_batch_goes_on_from_another_folder(
@@ -307,7 +308,7 @@ def test_an_interrupted_batch_goes_on_from_another_folder(
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = run_batch([bucket.uri("a.jsonl")], where)
-    assert again.metrics["batch_id"] == first.metrics["batch_id"]
+    assert again.metrics.batch_id == first.metrics.batch_id
     assert len(list_batches(layout_of(where))) == 1
 
 
@@ -481,7 +482,7 @@ def test_google_s_storage(google: str) -> None:
         urllib.request.urlopen(urllib.request.Request(place, data, method="POST")).close()
     options_there = f"?endpoint_override={google}&scheme=http&retry_limit_seconds=5"
     report = run_batch([f"gs://anonymous@bucket/logs{options_there}"], options())
-    assert report.metrics["counts"]["persisted"] == 12
+    assert report.metrics.counts.persisted == 12
     assert set(report.outcomes["source"].to_pylist()) == {
         "gs://bucket/logs/a.jsonl",
         "gs://bucket/logs/b/c.jsonl.gz",
@@ -497,9 +498,9 @@ def test_rotated_and_compressed_objects_are_read(bucket: Bucket) -> None:
     bucket.put("logs/a.json.bz2", bz2.compress(b"[" + b",".join(LINES[2:5]) + b"]"))
     bucket.put("logs/a.json-20260131.gz", gzip.compress(LINES[5]))
     report = run_batch([bucket.uri("logs")], options())
-    assert (report.exit_code, report.metrics["counts"]["persisted"]) == (0, 6)
+    assert (report.exit_code, report.metrics.counts.persisted) == (0, 6)
     again = run_batch([bucket.uri("logs/a.json.bz2")], options())
-    assert (again.exit_code, again.metrics["counts"]["unchanged"]) == (0, 3)
+    assert (again.exit_code, again.metrics.counts.unchanged) == (0, 3)
 
 
 def test_a_tables_key_is_read_from_the_folder_that_its_object_is_named_to_be_in(bucket: Bucket) -> None:

@@ -14,6 +14,7 @@ from batchpersist import AuditOptions, BatchOptions, audit_root, preview_batch, 
 from batchpersist.batches.preparation import check_places
 from batchpersist.errors import UsageError
 from batchpersist.events import Event, Progress, RunFailed
+from batchpersist.figures.schema import Metrics
 from batchpersist.layout import Layout
 from batchpersist.models import Durability
 from batchpersist.options import Partition
@@ -79,13 +80,13 @@ def test_one_run_can_be_in_the_way_and_the_others_of_its_task_are_not(tmp_path: 
     assert own_path_at("t", "s", places) is None
 
 
-def batch(root: Path, *tasks: str, **more: Any) -> tuple[dict[str, Any], list[Event]]:
+def batch(root: Path, *tasks: str, **more: Any) -> tuple[Metrics, list[Event]]:
     source, seen = root / "a.jsonl", list[Event]()
     source.write_text("".join(json.dumps(run(task, number)) + "\n" for number, task in enumerate(tasks)))
     options = BatchOptions(str(root / "out"), str(root / "runs"), durability=Durability.NONE, **more)
     preview = preview_batch([str(source)], options)
     report = run_batch([str(source)], options, on_event=seen.append)
-    assert preview.invalid == report.metrics["counts"]["invalid"]
+    assert preview.invalid == report.metrics.counts.invalid
     return report.metrics, seen
 
 
@@ -95,7 +96,7 @@ def test_a_task_that_is_called_like_the_metrics_is_told_before_anything_is_writt
 ) -> None:
     for _ in range(2):  # the second time the metrics are there, and the source is known
         metrics, seen = batch(tmp_path, name, "t")
-        assert (metrics["counts"]["invalid"], metrics["counts"]["both_ok"]) == (1, 1)
+        assert (metrics.counts.invalid, metrics.counts.both_ok) == (1, 1)
         [told] = [event for event in seen if isinstance(event, RunFailed)]
         assert "where the batch writes a file of its own" in told.failure.message
         assert told.failure.detail == ascii(str(tmp_path / "out" / "metrics.json"))
@@ -112,14 +113,14 @@ def test_each_file_that_a_batch_is_told_to_write_is_in_the_way(tmp_path: Path) -
     named = {name: str(tmp_path / path) for name, path in files.items()}
     (tmp_path / "out").mkdir()
     metrics, _ = batch(tmp_path, "a", "b", "c.prom", "metrics.json", **named)
-    assert (metrics["counts"]["invalid"], metrics["counts"]["persisted"]) == (3, 1)
+    assert (metrics.counts.invalid, metrics.counts.persisted) == (3, 1)
 
 
 def test_the_files_of_other_shards_are_in_the_way_as_well(tmp_path: Path) -> None:
     metrics, _ = batch(tmp_path, "metrics-1-of-2.json", "metrics-2-of-2.json", partition=Partition(1, 2))
     other, _ = batch(tmp_path, "metrics-1-of-2.json", "metrics-2-of-2.json", partition=Partition(2, 2))
-    assert metrics["counts"]["invalid"] + other["counts"]["invalid"] == 2
-    assert metrics["counts"]["persisted"] + other["counts"]["persisted"] == 0
+    assert metrics.counts.invalid + other.counts.invalid == 2
+    assert metrics.counts.persisted + other.counts.persisted == 0
 
 
 def test_audit_looks_at_a_task_of_that_name(tmp_path: Path) -> None:

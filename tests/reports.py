@@ -11,9 +11,10 @@ from settled import Row, bring_home, plan_rows
 
 from batchpersist.batches.batchfolder import BatchFolder, BatchRecord, State
 from batchpersist.batches.preparation import config_of
-from batchpersist.figures.metrics import BatchInfo, build_metrics, metrics_text
+from batchpersist.figures.metrics import BatchInfo, build_metrics
 from batchpersist.figures.outcomes import OutcomeBuilder
 from batchpersist.figures.reporting import write_folder
+from batchpersist.figures.schema import metrics_text
 from batchpersist.figures.timing import Phases
 from batchpersist.ingest.index import ScanTotals
 from batchpersist.ingest.scan import Reject

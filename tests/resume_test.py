@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from engine import run, tree
+from msgspec.structs import replace
 
 from batchpersist.batch import run_batch
 from batchpersist.batches.batchfolder import BatchFolder, find_batch, list_batches
@@ -22,6 +23,7 @@ from batchpersist.cli.words import summary_lines
 from batchpersist.errors import BatchMissingError
 from batchpersist.events import BatchResumed, Event, Progress
 from batchpersist.figures.metrics import stable
+from batchpersist.figures.schema import read_metrics
 from batchpersist.layout import Layout
 from batchpersist.models import Durability, Failure
 from batchpersist.operations.status import batch_statuses
@@ -139,15 +141,15 @@ def test_a_killed_batch_is_continued_and_what_it_had_settled_is_left_alone(
 
 def test_what_was_done_before_counts_for_no_rate(tmp_path: Path, source: Path) -> None:
     folder = interrupt(tmp_path, source)
-    first = folder.read_metrics()
-    settled = first["counts"]["both_ok"]
+    first = read_metrics(folder.metrics)
+    settled = first.counts.both_ok
     assert 0 < settled < len(RUNS)
-    assert f"{settled:,} of {len(RUNS):,} runs of " in "\n".join(summary_lines(first, "interrupted", ""))
+    assert f"{settled:,} of {len(RUNS):,} runs of " in "\n".join(summary_lines(first, ""))
     report, seen = go_on(tmp_path, source)
     done = len(RUNS) - settled
-    timing = report.metrics["timing"]
-    assert timing["runs_per_second"] == pytest.approx(done / timing["wall_seconds"], rel=1e-3)
-    assert f"{done:,} of {len(RUNS):,} runs of " in "\n".join(summary_lines(report.metrics, "finished", ""))
+    timing = report.metrics.timing
+    assert timing.runs_per_second == pytest.approx(done / timing.wall_seconds, rel=1e-3)
+    assert f"{done:,} of {len(RUNS):,} runs of " in "\n".join(summary_lines(report.metrics, ""))
     *_, last = [event for event in seen if isinstance(event, Progress) and event.phase == "settle"]
     assert (last.done, last.resumed) == (len(RUNS), settled)
     [told] = [status for status in batch_statuses(layout_of(options(tmp_path))) if status.result]
@@ -163,10 +165,10 @@ def test_a_continued_batch_tells_what_an_undisturbed_one_tells(tmp_path: Path, s
     assert [event for event in seen if isinstance(event, BatchResumed)] == [
         BatchResumed(folder.batch_id, len(settled), len(RUNS))
     ]
-    counts = report.metrics["counts"]
-    assert counts.pop("resumed") == len(settled) > 0
-    assert counts == {name: figure for name, figure in whole.metrics["counts"].items() if name != "resumed"}
-    assert stable(report.metrics["tasks"]) == stable(whole.metrics["tasks"])
+    counts = report.metrics.counts
+    assert counts.resumed == len(settled) > 0
+    assert counts == replace(whole.metrics.counts, resumed=counts.resumed)
+    assert stable(report.metrics.tasks) == stable(whole.metrics.tasks)
     assert report.outcomes["status"].to_pylist() == whole.outcomes["status"].to_pylist()
 
 
@@ -213,20 +215,20 @@ def test_stamps_count_for_the_text_of_the_digest_alone(
     Path(folder.journal).write_text("\n".join([json.dumps(entry), *lines[1:]]) + "\n")
     report, _ = go_on(root, source)
     assert (path.read_bytes() == b"{}") is digest_holds
-    assert report.metrics["counts"]["persisted"] == len(RUNS)
+    assert report.metrics.counts.persisted == len(RUNS)
 
 
 def test_what_is_not_the_same_work_or_not_wanted_is_a_new_batch(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
     first = interrupt(root, source).batch_id
     other = run_batch([str(source)], options(root, selection=Selection(tasks=("task-00",))))
-    assert other.metrics["parts"] == 1
-    assert other.metrics["batch_id"] != first
+    assert other.metrics.parts == 1
+    assert other.metrics.batch_id != first
     again = run_batch([str(source)], options(root, resume=False))
-    assert again.metrics["parts"] == 1
-    assert again.metrics["batch_id"] != first
+    assert again.metrics.parts == 1
+    assert again.metrics.batch_id != first
     # The same work has finished since: there is nothing to continue.
-    assert run_batch([str(source)], options(root)).metrics["parts"] == 1
+    assert run_batch([str(source)], options(root)).metrics.parts == 1
 
 
 def test_a_batch_of_which_runs_failed_is_finished(tmp_path: Path, source: Path) -> None:
@@ -234,18 +236,18 @@ def test_a_batch_of_which_runs_failed_is_finished(tmp_path: Path, source: Path) 
     (root / "out/task-00").mkdir(parents=True)
     (root / "out/task-00/runs.json").write_bytes(b"{")
     assert run_batch([str(source)], options(root)).exit_code == 3
-    assert run_batch([str(source)], options(root)).metrics["parts"] == 1
+    assert run_batch([str(source)], options(root)).metrics.parts == 1
 
 
 def test_a_third_part_knows_what_both_before_it_settled(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
     interrupt(root, source)
     report = run_batch([str(source)], options(root), should_stop=stopped_after(8))
-    assert (report.state, report.metrics["parts"]) == ("interrupted", 2)
+    assert (report.state, report.metrics.parts) == ("interrupted", 2)
     settled = journaled(latest(root))
     final, _ = go_on(root, source)
-    assert (final.metrics["parts"], final.metrics["counts"]["resumed"]) == (3, len(settled))
-    assert final.metrics["counts"]["persisted"] == len(RUNS)
+    assert (final.metrics.parts, final.metrics.counts.resumed) == (3, len(settled))
+    assert final.metrics.counts.persisted == len(RUNS)
 
 
 def test_forced_runs_are_written_again(tmp_path: Path, source: Path) -> None:
@@ -255,7 +257,7 @@ def test_forced_runs_are_written_again(tmp_path: Path, source: Path) -> None:
     before = manifest.stat().st_ino
     report, _ = go_on(root, source, force=True)
     assert manifest.stat().st_ino != before
-    assert report.metrics["counts"]["resumed"] == 0
+    assert report.metrics.counts.resumed == 0
 
 
 def test_a_run_in_quarantine_is_not_tried_again_until_a_new_batch_begins(
@@ -269,9 +271,9 @@ def test_a_run_in_quarantine_is_not_tried_again_until_a_new_batch_begins(
     with open(folder.journal, "ab") as journal:
         journal.write(encode_entry(entry) + b"\n")
     report, _ = go_on(root, source)
-    counts = report.metrics["counts"]
-    assert (counts["failed"], counts["both_failed"], counts["persisted"]) == (1, 1, len(RUNS) - 1)
-    assert {error["message"] for error in report.metrics["errors"]} == {"worker died"}
+    counts = report.metrics.counts
+    assert (counts.failed, counts.both_failed, counts.persisted) == (1, 1, len(RUNS) - 1)
+    assert {error.message for error in report.metrics.errors} == {"worker died"}
     assert not (root / "runs/task-39/run-39").exists()
     assert run_batch([str(source)], options(root)).exit_code == 0  # the batch had come to its end
 
@@ -287,8 +289,8 @@ def test_another_version_of_a_run_in_quarantine_is_not(tmp_path: Path, source: P
     with open(folder.journal, "ab") as journal:
         journal.write(encode_entry(entry) + b"\n")
     report, _ = go_on(root, source)
-    counts = report.metrics["counts"]
-    assert (counts["superseded"], counts["failed"], counts["persisted"]) == (1, 0, len(RUNS))
+    counts = report.metrics.counts
+    assert (counts.superseded, counts.failed, counts.persisted) == (1, 0, len(RUNS))
     snapshot = json.loads((root / "out/task-39/runs.json").read_text())
     assert [each["timestamp"] for each in snapshot["runs"] if each["runId"] == "run-39"] == [
         RUNS[39]["timestamp"]
@@ -309,7 +311,7 @@ def test_a_journal_that_is_torn_or_holds_garbage_only_saves_less(tmp_path: Path,
     Path(folder.journal).write_bytes(b"\0\0\n[]\n{}\n\xff\n" + text[:-20])
     assert list(read_journal(folder.journal)) == entries[:-1]
     report, _ = go_on(root, source)
-    assert report.metrics["counts"]["persisted"] + report.metrics["counts"]["unchanged"] == len(RUNS)
+    assert report.metrics.counts.persisted + report.metrics.counts.unchanged == len(RUNS)
     assert b"\n" + text.splitlines()[-1][:-19] + b"\n{" in Path(folder.journal).read_bytes()
 
 
@@ -319,7 +321,7 @@ def test_nothing_synced_means_nothing_believed_after_another_start(
     root = tmp_path / "root"
     interrupt(root, source, durability=Durability.NONE)
     monkeypatch.setattr("batchpersist.batches.batchsession.boot_id", lambda: "another start of the machine")
-    assert run_batch([str(source)], options(root)).metrics["parts"] == 1
+    assert run_batch([str(source)], options(root)).metrics.parts == 1
 
 
 def test_a_part_that_synced_nothing_ends_the_journal_with_the_boot(
@@ -329,9 +331,9 @@ def test_a_part_that_synced_nothing_ends_the_journal_with_the_boot(
     root = tmp_path / "root"
     interrupt(root, source, durability=Durability.NONE)
     second = run_batch([str(source)], options(root), should_stop=stopped_after(8))
-    assert (second.state, second.metrics["parts"]) == ("interrupted", 2)
+    assert (second.state, second.metrics.parts) == ("interrupted", 2)
     monkeypatch.setattr("batchpersist.batches.batchsession.boot_id", lambda: "another start of the machine")
-    assert run_batch([str(source)], options(root)).metrics["parts"] == 1
+    assert run_batch([str(source)], options(root)).metrics.parts == 1
 
 
 def test_what_a_continued_batch_is_now_is_on_the_disk_before_its_journal_goes_on(
@@ -359,7 +361,7 @@ def test_the_running_batch_is_kept_whatever_the_clock_says(tmp_path: Path, sourc
     (first,) = list_batches(layout)
     os.rename(first.path, os.path.join(layout.batches, "99990101T000000000Z-abcdef"))
     report = run_batch([str(source)], options(root, keep_batches=1, resume=False))
-    assert report.metrics["batch_id"] in [folder.batch_id for folder in list_batches(layout)]
+    assert report.metrics.batch_id in [folder.batch_id for folder in list_batches(layout)]
 
 
 def test_a_durable_part_syncs_what_the_one_before_it_did_not(
@@ -376,14 +378,14 @@ def test_a_durable_part_syncs_what_the_one_before_it_did_not(
     monkeypatch.setattr(os, "fsync", record)
     monkeypatch.setattr("batchpersist.files.syncfs.is_trusted", lambda _descriptor: False)
     report, _ = go_on(root, source)
-    assert report.metrics["counts"]["resumed"] == len(settled)
+    assert report.metrics.counts.resumed == len(settled)
     assert {str(root / "runs" / task / run / "manifest.json") for task, run in settled} <= synced
     assert {str(root / "out" / task / "runs.json") for task, _ in settled} <= synced
 
 
 def test_the_last_batches_are_kept(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
-    ids = [run_batch([str(source)], options(root, keep_batches=2)).metrics["batch_id"] for _ in range(4)]
+    ids = [run_batch([str(source)], options(root, keep_batches=2)).metrics.batch_id for _ in range(4)]
     layout = Layout(str(root / "out"), str(root / "runs"))
     assert [folder.batch_id for folder in list_batches(layout)] == ids[-2:]
     assert find_batch(layout).batch_id == find_batch(layout, ids[-1]).batch_id == ids[-1]
@@ -398,7 +400,7 @@ def test_the_folder_holds_what_a_report_needs(tmp_path: Path, source: Path) -> N
         file.write(b"no run\n")
     report = run_batch([str(source)], options(root, workers=2, pool_runs=0))
     folder = BatchFolder(report.folder)
-    assert folder.read_metrics() == report.metrics
+    assert read_metrics(folder.metrics) == report.metrics
     assert folder.read_table(folder.outcomes).equals(report.outcomes)
     (reject,) = folder.read_table(folder.rejects).to_pylist()
     assert (reject["source"], reject["line"], reject["type"]) == (str(source), 1201, "InvalidRunError")

@@ -62,9 +62,9 @@ def test_an_error_that_passes_costs_nobody_a_run(
     seen: list[Event] = []
     report = run_batch([source], options(tmp_path / "root", commit=commit), on_event=seen.append)
     assert report.exit_code == 0
-    assert report.metrics["counts"] == whole.metrics["counts"]
-    assert report.metrics["bytes"]["manifests"] == whole.metrics["bytes"]["manifests"]
-    assert report.metrics["timing"]["retried_runs"] == 1
+    assert report.metrics.counts == whole.metrics.counts
+    assert report.metrics.bytes.manifests == whole.metrics.bytes.manifests
+    assert report.metrics.timing.retried_runs == 1
     assert not [event for event in seen if isinstance(event, RunFailed)]
     assert tree(tmp_path / "root/runs") == tree(tmp_path / "whole/runs")
 
@@ -73,10 +73,10 @@ def test_what_fails_again_is_told_once(tmp_path: Path, source: str, monkeypatch:
     failing(monkeypatch, errno.EIO, times=10)
     seen: list[Event] = []
     report = run_batch([source], options(tmp_path, retry_policy=RetryPolicy(3, 0.0)), on_event=seen.append)
-    assert (report.exit_code, report.metrics["counts"]["manifest_failed"]) == (3, 1)
-    assert report.metrics["counts"]["persisted"] == len(RUNS) - 1
+    assert (report.exit_code, report.metrics.counts.manifest_failed) == (3, 1)
+    assert report.metrics.counts.persisted == len(RUNS) - 1
     assert [event.run_id for event in seen if isinstance(event, RunFailed)] == ["run-7"]
-    assert report.metrics["timing"]["retried_runs"] == 3
+    assert report.metrics.timing.retried_runs == 3
 
 
 @pytest.mark.parametrize(("code", "rounds"), [(errno.EACCES, 2), (errno.ENOSPC, 2), (errno.EIO, 0)])
@@ -85,7 +85,7 @@ def test_what_will_not_pass_is_not_tried_again(
 ) -> None:
     failing(monkeypatch, code, times=1)
     report = run_batch([source], options(tmp_path, retry_policy=RetryPolicy(rounds, 0.0)))
-    assert (report.exit_code, report.metrics["timing"]["retried_runs"]) == (3, 0)
+    assert (report.exit_code, report.metrics.timing.retried_runs) == (3, 0)
 
 
 def test_a_full_disk_is_waited_for_where_that_is_asked_for(
@@ -95,7 +95,7 @@ def test_a_full_disk_is_waited_for_where_that_is_asked_for(
     report = run_batch(
         [source], options(tmp_path, retry_policy=RetryPolicy(1, 0.0, wait_for_space_seconds=5.0))
     )
-    assert (report.exit_code, report.metrics["timing"]["retried_runs"]) == (0, 1)
+    assert (report.exit_code, report.metrics.timing.retried_runs) == (0, 1)
 
 
 def test_a_disk_may_be_too_full_for_the_out_dir_itself(
@@ -114,7 +114,7 @@ def test_a_disk_may_be_too_full_for_the_out_dir_itself(
     report = run_batch(
         [source], options(tmp_path, retry_policy=policy, metrics=str(tmp_path / "metrics.json"))
     )
-    assert (report.exit_code, report.metrics["timing"]["retried_runs"]) == (0, len(RUNS))
+    assert (report.exit_code, report.metrics.timing.retried_runs) == (0, len(RUNS))
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -136,8 +136,8 @@ def test_a_task_that_was_locked_is_tried_again_at_the_end(tmp_path: Path, source
     report = run_batch([source], options(root, **more), on_event=watch)
     assert freed.is_set()
     assert report.exit_code == 0
-    assert report.metrics["counts"] == whole.metrics["counts"]
-    assert report.metrics["timing"]["retried_runs"] >= 10
+    assert report.metrics.counts == whole.metrics.counts
+    assert report.metrics.timing.retried_runs >= 10
     assert tree(root / "out").keys() == tree(tmp_path / "whole/out").keys()
 
 
@@ -158,8 +158,8 @@ def test_a_sync_that_failed_is_never_taken_for_one_that_did_not(
 
     monkeypatch.setattr(group, "open_group", open_broken_group)
     report = run_batch([source], options(tmp_path))
-    assert report.metrics["timing"]["retried_runs"] == 0
-    assert report.metrics["counts"]["both_failed"] == len(RUNS)
+    assert report.metrics.timing.retried_runs == 0
+    assert report.metrics.counts.both_failed == len(RUNS)
     assert report.exit_code == 3
 
 
@@ -174,8 +174,8 @@ def test_what_is_tried_again_does_not_take_the_place_of_what_came_later(
     failing(monkeypatch, errno.EIO, times=1, run_id="run-1")
     failing(monkeypatch, errno.EIO, times=1, run_id="run-3")
     report = run_batch([str(source)], options(tmp_path / "root"))
-    assert report.metrics["timing"]["retried_runs"] == 2
-    assert report.metrics["counts"] == whole.metrics["counts"]
+    assert report.metrics.timing.retried_runs == 2
+    assert report.metrics.counts == whole.metrics.counts
     snapshot = json.loads((tmp_path / "root/out/task/runs.json").read_text())
     assert [item["notes"] for item in snapshot["runs"] if item["runId"] == "run-2"] == ["new"]
 
@@ -188,7 +188,7 @@ def test_what_failed_for_good_is_told_once_though_it_is_met_again(
     failing(monkeypatch, errno.EIO, times=1, run_id="run-11")
     seen: list[Event] = []
     report = run_batch([source], options(tmp_path), on_event=seen.append)
-    assert report.metrics["counts"]["manifest_failed"] == 1
+    assert report.metrics.counts.manifest_failed == 1
     assert [event.run_id for event in seen if isinstance(event, RunFailed)] == ["run-7"]
 
 
@@ -206,8 +206,8 @@ def test_what_a_round_left_since_the_batch_had_to_stop_is_told(
         should_stop=lambda: any(path.exists() for path in manifests),
     )
     assert report.state == "interrupted"
-    assert report.metrics["counts"]["manifest_failed"] == 1
-    assert report.metrics["timing"]["retried_runs"] == 1
+    assert report.metrics.counts.manifest_failed == 1
+    assert report.metrics.timing.retried_runs == 1
     told = [event.run_id for event in seen if isinstance(event, RunFailed)]
     assert told == [path.parent.name for path in manifests if not path.exists()]
 
@@ -224,7 +224,7 @@ def test_a_batch_that_is_to_stop_does_not_wait_for_another_round(
         should_stop=(tmp_path / "runs/task-3").exists,
     )
     assert report.state == "interrupted"  # the same command goes on with it
-    assert report.metrics["counts"]["manifest_failed"] == 1
+    assert report.metrics.counts.manifest_failed == 1
     assert [event.run_id for event in seen if isinstance(event, RunFailed)] == ["run-7"]
 
 

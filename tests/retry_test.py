@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 
 from batchpersist.batch import run_batch
 from batchpersist.batches.batchfolder import find_batch
-from batchpersist.batches.batchreport import BatchReport
 from batchpersist.cli.main import cli
 from batchpersist.errors import BatchMissingError, UsageError
 from batchpersist.events import BatchResumed, Event
+from batchpersist.figures.batchreport import BatchReport
 from batchpersist.layout import Layout
 from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Failure, RetryOf
@@ -60,7 +60,7 @@ def retry(*only: Any, batch: str = "latest", **more: Any) -> BatchReport:
 
 
 def counts(report: BatchReport, *names: str) -> tuple[int, ...]:
-    return tuple(report.metrics["counts"][name] for name in names)
+    return tuple(getattr(report.metrics.counts, name) for name in names)
 
 
 def invoke(*words: str) -> Result:
@@ -83,9 +83,9 @@ def test_runs_that_failed_are_settled_again_and_no_others(folder: Path) -> None:
     assert len(json.loads(Path("out/task-1/runs.json").read_text())["runs"]) == 3
     assert not Path("out/task-0/runs.json").exists()
     record = find_batch(ROOT).read_record()
-    assert record.retry_of == RetryOf(first.metrics["batch_id"], ("failed", "locked"))
-    assert report.metrics["config"]["retry_of"] == {
-        "batch_id": first.metrics["batch_id"],
+    assert record.retry_of == RetryOf(first.metrics.batch_id, ("failed", "locked"))
+    assert report.metrics.config["retry_of"] == {
+        "batch_id": first.metrics.batch_id,
         "only": ("failed", "locked"),
     }
     assert retry_batch() is None
@@ -96,7 +96,7 @@ def test_locked_ones_are_told_from_those_that_failed() -> None:
     broken = break_task("task-0")
     hasty = {"lock_policy": LockPolicy(attempts=1), "retry_policy": RetryPolicy(rounds=0)}
     with TaskLock(ROOT, "task-1"):
-        first = run_batch(["a.jsonl"], BatchOptions(**hasty)).metrics["batch_id"]
+        first = run_batch(["a.jsonl"], BatchOptions(**hasty)).metrics.batch_id
     broken.unlink()
     assert counts(retry("locked", batch=first), "persisted", "filtered") == (3, 6)
     assert Path("out/task-1/runs.json").exists()
@@ -149,9 +149,9 @@ def test_what_is_not_there_any_more_is_told() -> None:
     report = retry()
     assert counts(report, "persisted", "invalid", "filtered") == (2, 2, 1)
     assert report.exit_code == 3
-    (error,) = report.metrics["errors"]
-    assert (error["stage"], error["message"]) == ("input", "the run is no longer in the sources")
-    assert [(sample["source"], sample["line"], sample["detail"]) for sample in error["samples"]] == [
+    (error,) = report.metrics.errors
+    assert (error.stage, error.message) == ("input", "the run is no longer in the sources")
+    assert [(sample.source, sample.line, sample.detail) for sample in error.samples] == [
         ("s/a.jsonl", 1, "task/run-1"),
         ("c.jsonl", 1, "task/run-4"),
     ]
@@ -190,26 +190,26 @@ def test_a_shard_s_runs_are_retried_as_that_shard_s() -> None:
     broken = [break_task(f"task-{n}") for n in range(8)]
     shard = BatchOptions(partition=Partition(1, 2))
     first = run_batch(["a.jsonl"], shard)
-    assert 0 < first.metrics["counts"]["failed"] < 8
+    assert 0 < first.metrics.counts.failed < 8
     for path in broken:
         path.unlink()
     report = retry()
     assert counts(report, "persisted") == counts(first, "failed")
-    assert report.metrics["config"]["shard"] == "1/2"
+    assert report.metrics.config["shard"] == "1/2"
     assert sorted(path.name for path in Path("out").glob("*.json")) == ["metrics-1-of-2.json"]
-    assert counts(retry("invalid", batch=first.metrics["batch_id"]), "persisted", "failed") == (0, 0)
+    assert counts(retry("invalid", batch=first.metrics.batch_id), "persisted", "failed") == (0, 0)
 
 
 def test_quarantine_ends_with_the_batch() -> None:
     runs = [run("task", n) for n in range(3)]
     write("a.jsonl", *runs)
-    batch = run_batch(["a.jsonl"], BatchOptions(), should_stop=lambda: True).metrics["batch_id"]
+    batch = run_batch(["a.jsonl"], BatchOptions(), should_stop=lambda: True).metrics.batch_id
     died = QuarantineEntry(
         "task", "run-1", runs[1]["timestamp"], Failure("WorkerDiedError", "worker died", "")
     )
     Path(find_batch(ROOT).journal).write_bytes(encode_entry(died) + b"\n")
     first = run_batch(["a.jsonl"], BatchOptions())
-    assert (first.metrics["batch_id"], *counts(first, "persisted", "failed")) == (batch, 2, 1)
+    assert (first.metrics.batch_id, *counts(first, "persisted", "failed")) == (batch, 2, 1)
     assert counts(retry(), "persisted", "filtered") == (1, 2)
     assert Path(".runs/task/run-1/manifest.json").exists()
 
@@ -253,20 +253,20 @@ def test_an_interrupted_retry_is_continued_by_a_retry() -> None:
     write("a.jsonl", *(run(f"task-{n:03d}", n) for n in range(400)))
     for n in range(400):
         break_task(f"task-{n:03d}")
-    first = run_batch(["a.jsonl"], BatchOptions()).metrics["batch_id"]
+    first = run_batch(["a.jsonl"], BatchOptions()).metrics.batch_id
     shutil.rmtree("out")
     watched = FailurePolicy(limit=100, percent=True)  # makes for many small shards
     calls = iter(range(10**9))
     cut = retry_batch(options=BatchOptions(failure_policy=watched), should_stop=lambda: next(calls) > 4)
     assert cut is not None
     assert cut.state == "interrupted"
-    assert 0 < cut.metrics["counts"]["persisted"] < 400
+    assert 0 < cut.metrics.counts.persisted < 400
     seen: list[Event] = []
     whole = retry_batch(on_event=seen.append)
     assert whole is not None
-    assert (whole.state, whole.metrics["batch_id"]) == ("finished", cut.metrics["batch_id"])
+    assert (whole.state, whole.metrics.batch_id) == ("finished", cut.metrics.batch_id)
     assert any(isinstance(event, BatchResumed) for event in seen)
-    assert counts(whole, "persisted", "resumed") == (400, cut.metrics["counts"]["persisted"])
+    assert counts(whole, "persisted", "resumed") == (400, cut.metrics.counts.persisted)
     record = find_batch(ROOT).read_record()
     assert (record.parts, record.retry_of) == (2, RetryOf(first, ("failed", "locked")))
 
@@ -285,7 +285,7 @@ def test_what_an_interrupted_retry_is_the_retry_of_is_kept() -> None:
     continued = retry(keep_batches=1)
     assert counts(continued, "both_ok", "failed") == (4, 0)
     with pytest.raises(BatchMissingError):
-        find_batch(ROOT, first.metrics["batch_id"])
+        find_batch(ROOT, first.metrics.batch_id)
 
 
 def test_mended_lines_are_settled_and_lines_that_are_still_invalid_told() -> None:
@@ -300,7 +300,7 @@ def test_mended_lines_are_settled_and_lines_that_are_still_invalid_told() -> Non
     # b.jsonl's first line was invalid: what stands there now counts as well
     assert counts(report, "persisted", "unchanged", "invalid", "filtered") == (1, 1, 1, 3)
     assert Path(".runs/task/run-5/manifest.json").exists()
-    assert report.metrics["errors"][0]["samples"][0]["line"] == 4
+    assert report.metrics.errors[0].samples[0].line == 4
 
 
 def test_mended_lines_may_have_moved() -> None:
@@ -325,7 +325,7 @@ def test_a_file_that_could_not_be_read_is_read_again() -> None:
     Path("s").mkdir()
     Path("s/a.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     first = run_batch(["s"], BatchOptions())
-    had = first.metrics["counts"]["persisted"]
+    had = first.metrics.counts.persisted
     assert had < 500
     Path("s/a.jsonl.gz").write_bytes(whole)
     assert counts(retry("invalid"), "invalid", "persisted") == (0, 500 - had)
@@ -359,7 +359,7 @@ def test_a_source_that_is_gone_cannot_be_mended() -> None:
     os.unlink("a.jsonl")
     report = retry("invalid")
     assert counts(report, "invalid", "filtered", "selected") == (1, 1, 0)
-    assert report.metrics["errors"][0]["message"] == "the source is no longer there"
+    assert report.metrics.errors[0].message == "the source is no longer there"
 
 
 # As the whole command would

@@ -19,6 +19,7 @@ from scans import lines, put, run, scan, text
 
 from batchpersist.batch import run_batch
 from batchpersist.cli.main import cli
+from batchpersist.figures.schema import PassedOver
 from batchpersist.figures.shardmetrics import merge_parts
 from batchpersist.figures.shardparts import read_part
 from batchpersist.options import BatchOptions, FailurePolicy, Partition
@@ -149,7 +150,7 @@ def test_a_run_folder_without_a_summary_leaves_its_manifest(root: Path) -> None:
 
 def test_a_summary_and_a_manifest_of_one_run_are_one_run(root: Path) -> None:
     report = run_batch([str(root)], options())
-    assert (report.metrics["counts"]["discovered"], report.metrics["counts"]["superseded"]) == (4, 0)
+    assert (report.metrics.counts.discovered, report.metrics.counts.superseded) == (4, 0)
     summary = json.loads((root / f"{FIRST}/run-summary.json").read_bytes())
     assert "usageKpi" in summary
     manifest = Path("elsewhere/runs") / FIRST.replace("/cli/", "/") / "manifest.json"
@@ -225,9 +226,9 @@ def test_several_roots_and_other_sources_are_read_together(root: Path) -> None:
     shutil.copytree(root, "copy", symlinks=True)
     put(Path("log.jsonl"), lines(run("beside")))
     report = run_batch([".runs", "log.jsonl", "copy"], options())
-    counts, passed_over = report.metrics["counts"], report.metrics["passed_over"]
-    assert (counts["discovered"], counts["superseded"], counts["persisted"]) == (9, 4, 5)
-    assert (passed_over["incomplete"], passed_over["other_events"]) == (2, 2)
+    counts, passed_over = report.metrics.counts, report.metrics.passed_over
+    assert (counts.discovered, counts.superseded, counts.persisted) == (9, 4, 5)
+    assert (passed_over.incomplete, passed_over.other_events) == (2, 2)
 
 
 def test_a_task_that_is_called_cli_is_a_task() -> None:
@@ -235,7 +236,7 @@ def test_a_task_that_is_called_cli_is_a_task() -> None:
     put(Path("runs.jsonl"), lines(*runs))
     run_batch(["runs.jsonl"], options())
     again = run_batch(["elsewhere/runs"], options("again"))
-    assert (again.metrics["counts"]["persisted"], again.metrics["counts"]["invalid"]) == (3, 0)
+    assert (again.metrics.counts.persisted, again.metrics.counts.invalid) == (3, 0)
     assert tree(Path("again/out")).keys() == tree(Path("elsewhere/out")).keys()
 
 
@@ -316,14 +317,10 @@ def test_the_cache_knows_the_files_of_a_root(root: Path) -> None:
     await_tick_after(max(path.lstat().st_ctime_ns for path in root.rglob("*")))
     run_batch([".runs"], options())
     again = run_batch([".runs"], options())
-    assert again.metrics["timing"]["cached_sources"] == len(FILES)
-    assert again.metrics["counts"]["unchanged"] == 4
-    assert again.metrics["passed_over"] == {
-        "other_events": 1,
-        "other_manifests": 0,
-        "ignored_files": 0,
-        "incomplete": 1,
-    }
+    assert again.metrics.timing.cached_sources == len(FILES)
+    assert again.metrics.counts.unchanged == 4
+    passed_over = PassedOver(other_events=1, other_manifests=0, ignored_files=0, incomplete=1)
+    assert again.metrics.passed_over == passed_over
 
 
 def test_a_run_that_completes_later_is_persisted_then(root: Path) -> None:
@@ -331,8 +328,8 @@ def test_a_run_that_completes_later_is_persisted_then(root: Path) -> None:
     task, _, run_id = UNDER_WAY.split("/")
     put(root / f"{UNDER_WAY}/run-summary.json", text(run(run_id, taskId=task)))
     report = run_batch([".runs"], options())
-    assert (report.metrics["counts"]["persisted"], report.metrics["counts"]["unchanged"]) == (1, 4)
-    assert report.metrics["passed_over"]["incomplete"] == 0
+    assert (report.metrics.counts.persisted, report.metrics.counts.unchanged) == (1, 4)
+    assert report.metrics.passed_over.incomplete == 0
 
 
 def test_an_interrupted_batch_of_a_root_is_resumed(root: Path) -> None:
@@ -343,9 +340,9 @@ def test_an_interrupted_batch_of_a_root_is_resumed(root: Path) -> None:
     first = run_batch([".runs"], watched, should_stop=lambda: next(calls) > 6)
     assert first.state == "interrupted"
     second = run_batch([".runs"], watched)
-    assert (second.state, second.metrics["parts"]) == ("finished", 2)
-    counts = second.metrics["counts"]
-    assert (counts["both_ok"], counts["resumed"] > 0) == (304, True)
+    assert (second.state, second.metrics.parts) == ("finished", 2)
+    counts = second.metrics.counts
+    assert (counts.both_ok, counts.resumed > 0) == (304, True)
     run_batch([".runs"], options("whole"))
     assert snapshots("elsewhere") == snapshots("whole")
 
@@ -354,7 +351,7 @@ def test_shards_of_a_root_do_together_what_one_batch_does(root: Path) -> None:
     for number in (1, 2):
         run_batch([".runs"], options(partition=Partition(number, 2)))
     merged = merge_parts([read_part(str(path)) for path in Path("elsewhere/out").glob("metrics*.json")])
-    assert (merged["counts"]["persisted"], merged["passed_over"]["incomplete"]) == (4, 1)
+    assert (merged.counts.persisted, merged.passed_over.incomplete) == (4, 1)
     run_batch([".runs"], options("whole"))
     assert snapshots("elsewhere") == snapshots("whole")
 

@@ -69,8 +69,8 @@ def test_a_newer_version_of_a_run_wins_over_one_in_an_older_log() -> None:
     put_log("a.jsonl.10.gz", run("r", note="oldest"))
     put_log("a.jsonl.9", run("r", note="older"))
     put_log("a.jsonl", run("r", note="newest"))
-    counts = run_batch(["logs"], BatchOptions()).metrics["counts"]
-    assert (counts["persisted"], counts["superseded"]) == (1, 2)
+    counts = run_batch(["logs"], BatchOptions()).metrics.counts
+    assert (counts.persisted, counts.superseded) == (1, 2)
     assert json.loads(Path(".runs/t/r/manifest.json").read_text())["note"] == "newest"
 
 
@@ -82,15 +82,15 @@ def test_json_texts_and_lines_are_read_alike_however_they_are_compressed(suffix:
     put(Path("logs/one.json" + suffix), FORMS[suffix](text(run("one"))))
     put(Path("logs/lines.jsonl" + suffix), FORMS[suffix](lines(*(run(f"l{number}") for number in range(30)))))
     options = BatchOptions(workers=workers, pool_runs=0)
-    assert run_batch(["logs"], options).metrics["counts"]["persisted"] == 61
+    assert run_batch(["logs"], options).metrics.counts.persisted == 61
     again = run_batch(["logs"], options).metrics
-    assert again["counts"]["unchanged"] == 61
+    assert again.counts.unchanged == 61
     assert json.loads(Path(".runs/t/r7/manifest.json").read_text()) == runs[7]
 
 
 def test_a_named_rotated_file_is_read() -> None:
     put_log("a.jsonl-20260101.gz", run("r"))
-    assert run_batch(["logs/a.jsonl-20260101.gz"], BatchOptions()).metrics["counts"]["persisted"] == 1
+    assert run_batch(["logs/a.jsonl-20260101.gz"], BatchOptions()).metrics.counts.persisted == 1
 
 
 def test_elements_of_a_compressed_list_keep_their_lines(tmp_path: Path) -> None:
@@ -107,9 +107,9 @@ def test_an_unchanged_rotated_file_is_known_the_next_time(monkeypatch: pytest.Mo
     run_batch(["logs"], BatchOptionsOf)
     for _ in range(20):  # the catalogue needs a tick of the clock between a change and the scan
         metrics = run_batch(["logs"], BatchOptionsOf).metrics
-        if metrics["timing"]["cached_sources"] == 3:
+        if metrics.timing.cached_sources == 3:
             break
-    assert (metrics["timing"]["cached_sources"], metrics["counts"]["unchanged"]) == (3, 3)
+    assert (metrics.timing.cached_sources, metrics.counts.unchanged) == (3, 3)
 
 
 def test_a_rotated_file_beside_its_compressed_copy_is_ordinary() -> None:
@@ -117,8 +117,8 @@ def test_a_rotated_file_beside_its_compressed_copy_is_ordinary() -> None:
     put_log("a.jsonl.1", *runs)
     put_log("a.jsonl.1.gz", *runs)
     report = run_batch(["logs"], BatchOptions())
-    counts = report.metrics["counts"]
-    assert (report.exit_code, counts["persisted"], counts["superseded"]) == (0, 50, 50)
+    counts = report.metrics.counts
+    assert (report.exit_code, counts.persisted, counts.superseded) == (0, 50, 50)
 
 
 @pytest.mark.parametrize("suffix", [".gz", ".zst", ".xz", ".bz2"])
@@ -129,7 +129,7 @@ def test_a_copy_that_is_just_being_compressed_is_no_damage(suffix: str, kept: fl
     data = FORMS[suffix](lines(*runs))
     put(Path(f"logs/a.jsonl.1{suffix}"), data[: int(kept * len(data)) if kept == 0.5 else int(kept)])
     report = run_batch(["logs"], BatchOptions())
-    assert (report.exit_code, report.metrics["counts"]["persisted"]) == (0, 50)
+    assert (report.exit_code, report.metrics.counts.persisted) == (0, 50)
     Path("logs/a.jsonl.1").unlink()
     assert run_batch(["logs"], BatchOptions()).exit_code == 3
 
@@ -141,7 +141,7 @@ def test_a_cut_archive_beside_a_log_of_other_runs_is_reported(name: str) -> None
     put(Path("logs", "a.jsonl.gz"), gzip.compress(lines(run("good"))))
     put(Path("logs", name), gzip.compress(lines(*(run(f"r{number}") for number in range(50))))[:-20])
     report = run_batch(["logs"], BatchOptions())
-    assert (report.exit_code, report.metrics["counts"]["invalid"]) == (3, 1)
+    assert (report.exit_code, report.metrics.counts.invalid) == (3, 1)
 
 
 def test_a_cut_copy_named_alone_is_reported() -> None:
@@ -177,7 +177,7 @@ def test_no_more_than_a_few_suffixes_are_named() -> None:
     put_log("a.jsonl", run("r"))
     for number in range(30):
         put(Path(f"logs/x.s{number:02}"), b"")
-    found = run_batch(["logs"], BatchOptions()).metrics["unknown_suffixes"]
+    found = run_batch(["logs"], BatchOptions()).metrics.unknown_suffixes
     assert (len(found), sum(found.values()), found["(other)"]) == (21, 30, 10)
 
 
@@ -203,7 +203,7 @@ def test_what_logrotate_makes_of_a_log_is_read_whole(tool: Callable[[str], str])
             log.write_bytes(lines(run(f"{index}-{night}"), run("last", taskId=f"app{index}", night=night)))
             subprocess.run([logrotate, "-f", "-s", "state", "conf"], check=True)
     report = run_batch(["logs"], BatchOptions())
-    assert (report.exit_code, report.metrics["counts"]["persisted"]) == (0, 4 * 4 + 4)
-    assert report.metrics["unknown_suffixes"] == {}
+    assert (report.exit_code, report.metrics.counts.persisted) == (0, 4 * 4 + 4)
+    assert report.metrics.unknown_suffixes == {}
     for index in range(4):
         assert json.loads(Path(f".runs/app{index}/last/manifest.json").read_text())["night"] == 3

@@ -35,8 +35,8 @@ def selected(times: list[str], **selection: Any) -> list[str]:
     """The times of those runs that are persisted."""
     put(Path("s.jsonl"), timed(*times))
     result = run_batch(["s.jsonl"], BatchOptions(selection=Selection(**selection), force=True, cache=False))
-    counts = result.metrics["counts"]
-    assert counts["persisted"] + counts["filtered"] + counts["invalid"] == len(times)
+    counts = result.metrics.counts
+    assert counts.persisted + counts.filtered + counts.invalid == len(times)
     manifests = sorted(Path(".runs/t").glob("*/manifest.json"))
     return [json.loads(manifest.read_text())["timestamp"] for manifest in manifests]
 
@@ -72,14 +72,14 @@ def test_times_that_cannot_be_read_are_invalid_where_times_are_selected() -> Non
 
     options = BatchOptions(selection=Selection(since="2026-01-01"), out_dir="o2", runs_dir="r2")
     report = run_batch(["s.jsonl"], options, on_event=watch)
-    counts = report.metrics["counts"]
-    assert (counts["persisted"], counts["filtered"], counts["invalid"], report.exit_code) == (1, 1, 3, 3)
+    counts = report.metrics.counts
+    assert (counts.persisted, counts.filtered, counts.invalid, report.exit_code) == (1, 1, 3, 3)
     assert [(failure.source, failure.line) for failure in failures] == [
         ("s.jsonl", line) for line in (2, 3, 4)
     ]
-    (cause,) = report.metrics["errors"]
-    assert cause["message"].startswith("its time cannot be read, so --since and --until cannot select it")
-    assert cause["samples"][0]["detail"] == "'last week'"
+    (cause,) = report.metrics.errors
+    assert cause.message.startswith("its time cannot be read, so --since and --until cannot select it")
+    assert cause.samples[0].detail == "'last week'"
     assert preview_batch(["s.jsonl"], options).invalid == 3
     found = validate_sources(["s.jsonl"], selection=options.selection)
     assert (found.invalid, found.filtered, found.selected) == (3, 1, 1)

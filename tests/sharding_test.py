@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
@@ -22,11 +23,12 @@ from model import persist
 
 from batchpersist.batch import run_batch
 from batchpersist.batches.batchfolder import BatchFolder, batch_name, list_batches
-from batchpersist.batches.batchreport import BatchReport
 from batchpersist.batches.preparation import layout_of
 from batchpersist.cli.main import cli
 from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
+from batchpersist.figures.batchreport import BatchReport
 from batchpersist.figures.metrics import stable
+from batchpersist.figures.schema import Percentiles
 from batchpersist.figures.shardmetrics import merge_parts
 from batchpersist.figures.shardparts import ShardPart, check_parts, read_part, worst
 from batchpersist.layout import Layout
@@ -77,14 +79,14 @@ def test_together_they_write_what_one_batch_writes(tmp_path: Path, source: Path)
     persist(RUNS, tmp_path / "model" / "out", tmp_path / "model" / "runs")
     reports = shards(tmp_path / "shards", source)
     assert persisted(tmp_path / "shards") == tree(tmp_path / "model")
-    tasks = [{task["task_id"] for task in report.metrics["tasks"]} for report in reports]
+    tasks = [{task.task_id for task in report.metrics.tasks} for report in reports]
     assert all(tasks), "a shard without a task shows little"
     assert sum(map(len, tasks)) == len(set().union(*tasks)) == 11
     for report in reports:
-        counts = report.metrics["counts"]
-        assert counts["discovered"] == 152
-        assert counts["other_shards"] == 150 - counts["selected"] - counts["superseded"] > 0
-        assert counts["invalid"] == 2
+        counts = report.metrics.counts
+        assert counts.discovered == 152
+        assert counts.other_shards == 150 - counts.selected - counts.superseded > 0
+        assert counts.invalid == 2
         assert report.exit_code == 3
 
 
@@ -92,22 +94,20 @@ def test_the_merged_metrics_are_those_of_one_batch(tmp_path: Path, source: Path)
     whole = run_batch([str(source)], options(tmp_path / "whole")).metrics
     shards(tmp_path / "shards", source)
     merged = merge_parts(check_parts(parts_of(tmp_path / "shards"), partial=False))
-    Draft202012Validator(SCHEMA).validate(merged)
-    assert list(merged) == list(whole)
-    assert list(merged["timing"]) == list(whole["timing"])
+    Draft202012Validator(SCHEMA).validate(msgspec.to_builtins(merged))
     expected, found = stable(whole), stable(merged)
     for varying in ("config", "bytes"):
         expected.pop(varying)
         found.pop(varying)
     assert found == expected
-    assert merged["bytes"] == {**whole["bytes"], "read": N * whole["bytes"]["read"]}
-    assert merged["config"]["shard"] is None
-    assert merged["config"]["sources"] == [str(source)]
+    assert merged.bytes == msgspec.structs.replace(whole.bytes, read=N * whole.bytes.read)
+    assert merged.config["shard"] is None
+    assert merged.config["sources"] == [str(source)]
 
 
 def test_percentiles_are_those_of_all_runs(tmp_path: Path, source: Path) -> None:
     reports = shards(tmp_path, source)
-    merged = merge_parts(parts_of(tmp_path))["timing"]
+    merged = merge_parts(parts_of(tmp_path)).timing
     for side in ("snapshot", "manifest", "pair"):
         seconds = sorted(
             value
@@ -119,12 +119,12 @@ def test_percentiles_are_those_of_all_runs(tmp_path: Path, source: Path) -> None
             )
             if status == "persisted"
         )
-        assert merged[side]["max"] == round(seconds[-1], 6)
-        assert merged[side]["p50"] == round(seconds[len(seconds) // 2], 6)
+        assert getattr(merged, side).max == round(seconds[-1], 6)
+        assert getattr(merged, side).p50 == round(seconds[len(seconds) // 2], 6)
     folder = list_batches(layout_of(options(tmp_path)))[1]
     os.unlink(folder.outcomes)
-    without = merge_parts(parts_of(tmp_path))["timing"]
-    assert without["pair"] == {"p50": None, "p90": None, "p99": None, "max": merged["pair"]["max"]}
+    without = merge_parts(parts_of(tmp_path)).timing
+    assert without.pair == Percentiles(p50=None, p90=None, p99=None, max=merged.pair.max)
 
 
 def test_a_selection_means_the_same_to_all_of_them(tmp_path: Path, source: Path) -> None:
@@ -133,18 +133,18 @@ def test_a_selection_means_the_same_to_all_of_them(tmp_path: Path, source: Path)
     run_batch([str(source)], options(tmp_path / "whole", selection=selection))
     reports = shards(tmp_path / "shards", source, selection=selection)
     assert persisted(tmp_path / "shards") == persisted(tmp_path / "whole")
-    counts = [report.metrics["counts"] for report in reports]
-    assert sum(found["selected"] + found["superseded"] for found in counts) == 40
-    assert sum(found["filtered"] for found in counts) == 110
+    counts = [report.metrics.counts for report in reports]
+    assert sum(found.selected + found.superseded for found in counts) == 40
+    assert sum(found.filtered for found in counts) == 110
 
 
 def test_a_dry_run_looks_at_its_own_tasks_alone(tmp_path: Path, source: Path) -> None:
     reports = shards(tmp_path, source)
     for number, report in enumerate(reports, 1):
         preview = preview_batch([str(source)], options(tmp_path, number))
-        counts = report.metrics["counts"]
-        assert (preview.unchanged, preview.selected) == (counts["persisted"], counts["selected"])
-        assert preview.other_shards == counts["other_shards"]
+        counts = report.metrics.counts
+        assert (preview.unchanged, preview.selected) == (counts.persisted, counts.selected)
+        assert preview.other_shards == counts.other_shards
 
 
 def test_each_has_files_of_its_own_under_the_same_options(tmp_path: Path, source: Path) -> None:
@@ -162,11 +162,11 @@ def test_the_next_night_each_knows_what_it_did(tmp_path: Path, source: Path) -> 
     await_tick_after(source.stat().st_ctime_ns)  # until then it has no stamp
     shards(tmp_path, source)
     for report in shards(tmp_path, source):
-        counts = report.metrics["counts"]
-        assert (counts["unchanged"], counts["discovered"]) == (counts["selected"], 150)
-        assert report.metrics["timing"]["cached_sources"] == 1
-    whole = run_batch([str(source)], options(tmp_path)).metrics["counts"]
-    assert whole["unchanged"] == whole["selected"]
+        counts = report.metrics.counts
+        assert (counts.unchanged, counts.discovered) == (counts.selected, 150)
+        assert report.metrics.timing.cached_sources == 1
+    whole = run_batch([str(source)], options(tmp_path)).metrics.counts
+    assert whole.unchanged == whole.selected
 
 
 def test_the_policy_s_percentage_is_of_its_own_runs(tmp_path: Path, source: Path) -> None:
@@ -182,8 +182,8 @@ def test_a_shard_is_continued_by_its_own_command(tmp_path: Path, source: Path) -
     other = run_batch([str(source)], options(tmp_path, 2))
     whole = run_batch([str(source)], options(tmp_path))
     again = run_batch([str(source)], options(tmp_path, 1))
-    assert [report.metrics["parts"] for report in (other, whole, again)] == [1, 1, 2]
-    assert again.metrics["batch_id"] == first.metrics["batch_id"]
+    assert [report.metrics.parts for report in (other, whole, again)] == [1, 1, 2]
+    assert again.metrics.batch_id == first.metrics.batch_id
 
 
 def test_each_keeps_its_own_last_batches(tmp_path: Path, source: Path) -> None:
@@ -329,8 +329,8 @@ def test_parts_of_different_batches_are_refused(
 
 def test_other_options_may_differ(merge: Callable[..., list[ShardPart]]) -> None:
     merged = merge_parts(merge(2, workers=17, retries=3))
-    assert merged["config"]["workers"] is None
-    assert merged["config"]["durability"] == "batch"
+    assert merged.config["workers"] is None
+    assert merged.config["durability"] == "batch"
 
 
 def test_missing_shards_are_told_or_left_out(tmp_path: Path, source: Path) -> None:
@@ -339,20 +339,20 @@ def test_missing_shards_are_told_or_left_out(tmp_path: Path, source: Path) -> No
     with pytest.raises(UsageError, match=r"shards are missing of 3: 2 \(--partial"):
         check_parts(parts, partial=False)
     merged = merge_parts(check_parts(parts, partial=True))
-    Draft202012Validator(SCHEMA).validate(merged)
-    missing = parts_of(tmp_path)[1].counts
-    assert merged["counts"]["other_shards"] == missing.selected + missing.superseded
-    assert merged["counts"]["discovered"] == 152
+    Draft202012Validator(SCHEMA).validate(msgspec.to_builtins(merged))
+    missing = parts_of(tmp_path)[1].metrics.counts
+    assert merged.counts.other_shards == missing.selected + missing.superseded
+    assert merged.counts.discovered == 152
 
 
 def test_a_task_in_two_parts_is_refused(tmp_path: Path, source: Path) -> None:
     reports = shards(tmp_path, source)
-    task = reports[0].metrics["tasks"][0]
+    task = reports[0].metrics.tasks[0]
     path = tmp_path / "out" / "metrics-3-of-3.json"
     metrics = json.loads(path.read_text())
-    metrics["tasks"].append(task)
+    metrics["tasks"].append(msgspec.to_builtins(task))
     path.write_text(json.dumps(metrics))
-    with pytest.raises(UsageError, match=f"two of them settled the task {task['task_id']}"):
+    with pytest.raises(UsageError, match=f"two of them settled the task {task.task_id}"):
         merge_parts(parts_of(tmp_path))
 
 
@@ -370,7 +370,7 @@ def test_a_source_whose_name_is_no_text_stops_no_merge(tmp_path: Path, source: P
     path = source.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl"))
     shards(tmp_path, path)
     merged = merge_parts(check_parts(parts_of(tmp_path), partial=False))
-    assert merged["config"]["sources"] == [str(path)]
+    assert merged.config["sources"] == [str(path)]
 
 
 def test_what_different_shards_met_is_added_or_not(tmp_path: Path, source: Path) -> None:
@@ -387,8 +387,8 @@ def test_what_different_shards_met_is_added_or_not(tmp_path: Path, source: Path)
         metrics["counts"]["discovered"] += 1
         path.write_text(json.dumps(metrics))
     merged = merge_parts(parts_of(tmp_path))
-    assert merged["counts"]["invalid"] == 4
-    assert {error["message"]: error["count"] for error in merged["errors"]}["[EIO]"] == 2
+    assert merged.counts.invalid == 4
+    assert {error.message: error.count for error in merged.errors}["[EIO]"] == 2
 
 
 def test_the_worst_exit_code_is_that_of_all() -> None:
@@ -409,7 +409,7 @@ def test_a_shard_that_ended_early_makes_the_whole_so(
     path = tmp_path / "out" / "metrics-2-of-3.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "state": state}))
     parts = parts_of(tmp_path)
-    assert merge_parts(parts)["state"] == state
+    assert merge_parts(parts).state == state
     assert [part.exit_code for part in parts] == [3, code, 3]
 
 

@@ -164,12 +164,10 @@ def test_a_source_cut_between_scan_and_settling_fails_the_runs_that_are_gone(
             os.truncate(path, len(data) // 2)
 
     metrics = run_batch([name], BatchOptions(), on_event=cut_it).metrics
-    counts = metrics["counts"]
-    assert (counts["discovered"], counts["persisted"] + counts["failed"]) == (20, 20)
-    assert 9 <= counts["failed"] <= 11
-    assert {error["message"] for error in metrics["errors"]} == {
-        "the source became shorter after it was scanned"
-    }
+    counts = metrics.counts
+    assert (counts.discovered, counts.persisted + counts.failed) == (20, 20)
+    assert 9 <= counts.failed <= 11
+    assert {error.message for error in metrics.errors} == {"the source became shorter after it was scanned"}
 
 
 def test_a_cut_source_makes_the_batch_end_with_exit_code_3(
@@ -184,5 +182,5 @@ def test_a_cut_source_makes_the_batch_end_with_exit_code_3(
 
     monkeypatch.setattr("batchpersist.scheduling.scancalls.scan_part", cut_first)
     report = run_batch(["a.jsonl"], BatchOptions())
-    assert (report.exit_code, report.metrics["counts"]["persisted"]) == (3, 2)
-    assert MESSAGE in {error["message"] for error in report.metrics["errors"]}
+    assert (report.exit_code, report.metrics.counts.persisted) == (3, 2)
+    assert MESSAGE in {error.message for error in report.metrics.errors}

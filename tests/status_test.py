@@ -199,7 +199,7 @@ def test_a_retry_is_told_to_programs_as_to_people() -> None:
     Path("runs.jsonl").write_text(json.dumps(run("mail", 1)))
     first = run_batch(["runs.jsonl"], BatchOptions())
     retry_batch()
-    retry_of = {"batch_id": first.metrics["batch_id"], "only": ["failed", "locked"]}
+    retry_of = {"batch_id": first.metrics.batch_id, "only": ["failed", "locked"]}
     _, record = [json.loads(line) for line in invoke("--json").stdout.splitlines()]
     assert record["retry_of"] == retry_of
     assert not [name for name in record if " " in name]
@@ -295,11 +295,11 @@ def dated_2099(folder: Path) -> str:
     with patch("batchpersist.batches.batchsession.datetime", wraps=datetime) as clock:
         clock.now.return_value = datetime(2099, 1, 1, tzinfo=timezone.utc)
         ahead = run_batch(["runs.jsonl"], BatchOptions())
-    return str(ahead.metrics["batch_id"])
+    return str(ahead.metrics.batch_id)
 
 
 def test_latest_is_the_batch_that_ended_last_whatever_the_clock_said(dated_2099: str) -> None:
-    last = run_batch(["runs.jsonl"], BatchOptions()).metrics["batch_id"]
+    last = run_batch(["runs.jsonl"], BatchOptions()).metrics.batch_id
     assert dated_2099 > last
     assert find_batch(ROOT).batch_id == last
     assert [status.record.batch_id for status in batch_statuses(ROOT)] == [dated_2099, last]
@@ -309,7 +309,7 @@ def test_latest_is_the_batch_that_ended_last_whatever_the_clock_said(dated_2099:
 
 
 def test_a_batch_by_a_wrong_clock_is_pruned_in_its_turn(dated_2099: str) -> None:
-    ids = [run_batch(["runs.jsonl"], BatchOptions(keep_batches=2)).metrics["batch_id"] for _ in range(3)]
+    ids = [run_batch(["runs.jsonl"], BatchOptions(keep_batches=2)).metrics.batch_id for _ in range(3)]
     assert [status.record.batch_id for status in batch_statuses(ROOT)] == ids[-2:]
 
 
@@ -323,8 +323,8 @@ def test_a_start_in_the_future_is_reported(dated_2099: str) -> None:
 
 
 def test_a_batch_that_is_continued_becomes_the_latest(folder: Path) -> None:
-    stopped = run_batch(["runs.jsonl"], BatchOptions(), should_stop=lambda: True).metrics["batch_id"]
-    other = run_batch(["runs.jsonl"], BatchOptions(selection=Selection(limit=1))).metrics["batch_id"]
+    stopped = run_batch(["runs.jsonl"], BatchOptions(), should_stop=lambda: True).metrics.batch_id
+    other = run_batch(["runs.jsonl"], BatchOptions(selection=Selection(limit=1))).metrics.batch_id
     assert find_batch(ROOT).batch_id == other
-    assert run_batch(["runs.jsonl"], BatchOptions()).metrics["batch_id"] == stopped
+    assert run_batch(["runs.jsonl"], BatchOptions()).metrics.batch_id == stopped
     assert find_batch(ROOT).batch_id == stopped

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 from engine import run, tree
+from msgspec.structs import asdict
 
 from batchpersist.batch import run_batch
 from batchpersist.cli.main import cli
@@ -68,15 +69,15 @@ def test_it_says_what_a_batch_would_say_of_the_same_input(folder: Path, workers:
     summary = events[-1]
     selection = Selection(since="2026-01-01T00:00:01.000Z")
     report = run_batch(["."], BatchOptions(out_dir="../o", runs_dir="../r", selection=selection))
-    counts = report.metrics["counts"]
+    counts = report.metrics.counts
     for name in ("discovered", "invalid", "filtered", "superseded", "selected"):
-        assert summary[name] == counts[name], name
-    assert summary["passed_over"] == report.metrics["passed_over"]
+        assert summary[name] == getattr(counts, name), name
+    assert summary["passed_over"] == asdict(report.metrics.passed_over)
     assert (summary["passed_over"]["other_events"], summary["passed_over"]["ignored_files"]) == (1, 1)
-    assert counts["failed"] == 0, "what is valid can be persisted"
+    assert counts.failed == 0, "what is valid can be persisted"
     assert 0 < summary["invalid"] == len([event for event in events if event["message_type"] == "error"])
     causes = {cause["message"]: cause["count"] for cause in summary["causes"]}
-    assert causes == {error["message"]: error["count"] for error in report.metrics["errors"]}
+    assert causes == {error.message: error.count for error in report.metrics.errors}
     assert (summary["exit_code"], report.exit_code) == (3, 3)
 
 

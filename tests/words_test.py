@@ -4,40 +4,25 @@ from __future__ import annotations
 
 from typing import Any
 
+import documents
 import pytest
 
 from batchpersist.cli.words import preview_lines, summary_lines
+from batchpersist.figures.schema import Cause, Metrics, PassedOver, Sample, Task, TaskTiming
 from batchpersist.preview import Preview
 
 
-def metrics(**counts: int) -> dict[str, Any]:
-    names = (
-        "discovered",
-        "invalid",
-        "filtered",
-        "other_shards",
-        "superseded",
-        "selected",
-        "persisted",
-        "unchanged",
-        "failed",
-    )
-    zero = dict.fromkeys((*names, "not_attempted", "snapshot_locked", "resumed"), 0)
-    return {
-        "counts": {**zero, **counts},
-        "passed_over": {"incomplete": 0},
-        "unknown_suffixes": {},
-        "timing": {"wall_seconds": 2.04, "runs_per_second": 1234.5},
-        "errors": [],
-        "errors_omitted": 0,
-        "tasks": [{}, {}],
-        "tasks_omitted": 0,
-    }
+def metrics(state: str = "finished", figures: dict[str, int] | None = None, **fields: Any) -> Metrics:
+    task = {name: 0 for name in Task.__struct_fields__ if name not in ("task_id", "timing")}
+    tasks = [Task(task_id=name, timing=TaskTiming(commit_seconds=None), **task) for name in "ab"]
+    timing = documents.timing(wall_seconds=2.04, runs_per_second=1234.5)
+    counts = documents.counts(**figures or {})
+    return documents.metrics(state=state, counts=counts, timing=timing, tasks=tasks, **fields)
 
 
-def cause(count: int, **sample: Any) -> dict[str, Any]:
+def cause(count: int, **sample: Any) -> Cause:
     first = {"source": "a.jsonl", "line": 7, "task_id": "t", "run_id": "r", "detail": "", **sample}
-    return {"stage": "snapshot", "type": "E", "message": "task is locked", "count": count, "samples": [first]}
+    return Cause(stage="snapshot", type="E", message="task is locked", count=count, samples=[Sample(**first)])
 
 
 @pytest.mark.parametrize(
@@ -54,12 +39,12 @@ def cause(count: int, **sample: Any) -> dict[str, Any]:
 def test_only_what_was_settled_in_the_time_told_is_told_beside_it(
     counts: dict[str, int], expected: str
 ) -> None:
-    [line] = [line for line in summary_lines(metrics(**counts), "finished", "m.json") if "runs/s" in line]
+    [line] = [line for line in summary_lines(metrics(figures=counts), "m.json") if "runs/s" in line]
     assert line.startswith(expected)
 
 
 def last_line(state: str, **counts: int) -> str:
-    return list(summary_lines(metrics(**counts), state, "out/metrics.json"))[-1]
+    return list(summary_lines(metrics(state, counts), "out/metrics.json"))[-1]
 
 
 @pytest.mark.parametrize(
@@ -121,22 +106,22 @@ def test_the_last_line_says_it_all(state: str, counts: dict[str, int], expected:
 
 
 def test_the_figures_stand_before_the_verdict() -> None:
-    lines = list(summary_lines(metrics(selected=1), "finished", "m.json"))
+    lines = list(summary_lines(metrics(figures={"selected": 1}), "m.json"))
     assert lines[-2] == "1 run of 2 tasks in 2.0 s (1,234 runs/s); details in m.json"
 
 
 def test_causes_come_first_with_an_example_each_and_are_not_endless() -> None:
-    found = metrics(failed=20, selected=20)
-    found["errors"] = [cause(8 - n, detail=f"detail {n}") for n in range(7)]
-    found["errors_omitted"] = 3
-    lines = list(summary_lines(found, "finished", "m.json"))
+    errors = [cause(8 - n, detail=f"detail {n}") for n in range(7)]
+    found = metrics(figures={"failed": 20, "selected": 20}, errors=errors, errors_omitted=3)
+    lines = list(summary_lines(found, "m.json"))
     assert lines[0] == "8 x snapshot: task is locked, e.g. a.jsonl:7 (t/r): detail 0"
     assert lines[5] == "... and 5 more causes"
 
 
 def test_what_was_left_out_stands_before_the_verdict() -> None:
-    found = metrics(selected=1) | {"passed_over": {"incomplete": 2}, "unknown_suffixes": {".txt": 1}}
-    assert list(summary_lines(found, "finished", "m.json"))[1:-1] == [
+    passed_over = PassedOver(other_events=0, other_manifests=0, ignored_files=1, incomplete=2)
+    found = metrics(figures={"selected": 1}, passed_over=passed_over, unknown_suffixes={".txt": 1})
+    assert list(summary_lines(found, "m.json"))[1:-1] == [
         "2 run folders without a run-summary.json (incomplete).",
         "Skipped 1 file with an unknown suffix: .txt (1).",
     ]

@@ -134,12 +134,6 @@ class BatchFolder:
         except (ValueError, RecursionError) as error:
             raise BatchMissingError(f"not the record of a batch: {path}: {error}") from None
 
-    def read_metrics(self) -> dict[str, Any]:
-        """Raises OSError; FileNotFoundError where the batch did not come to its end."""
-        with open(self.metrics, "rb") as file:
-            metrics: dict[str, Any] = json.load(file)
-            return metrics
-
     def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
         """``outcomes``, ``rejects`` or ``shards``, or some of its columns.
 

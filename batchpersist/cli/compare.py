@@ -13,7 +13,7 @@ from ..compare import document
 from ..compare.options import CompareOptions
 from ..compare.run import Comparison, compare_batches
 from ..errors import ComparisonStoppedError
-from ..figures.metrics import metrics_text
+from ..figures.schema import metrics_text
 from ..files.outputs import ReaderMissingError, check_output
 from ..models import Durability
 from ..options import LockPolicy

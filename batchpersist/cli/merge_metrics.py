@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from ..exit_codes import ExitCode
-from ..figures.metrics import metrics_text
+from ..figures.schema import metrics_text
 from ..figures.shardmetrics import merge_parts
 from ..figures.shardparts import check_parts, read_part, worst
 from .options import Sectioned
 from .options.types import Output
 from .output import emit, say, write_document
-from .words import summary_lines
+from .words import figures_of, summary_lines
 
 
 @click.command(
@@ -36,10 +36,10 @@ def command(parts: tuple[str, ...], output: str, partial: bool, as_json: bool) -
     if missing:
         code = worst((code, ExitCode.SOME_FAILED))
     if as_json:
-        figures = {name: merged[name] for name in ("counts", "bytes", "timing")}
-        emit("summary", state=merged["state"], missing=missing, **figures, metrics=output, exit_code=code)
+        figures = figures_of(merged, "counts", "bytes", "timing")
+        emit("summary", state=merged.state, missing=missing, **figures, metrics=output, exit_code=code)
     else:
-        for line in summary_lines(merged, merged["state"], output):
+        for line in summary_lines(merged, output):
             say(line)
         if missing:
             say(f"{missing} of {found[0].shard.of} shards are missing here.", err=True)

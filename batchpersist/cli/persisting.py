@@ -12,11 +12,11 @@ from typing import Any, Protocol
 import click
 
 from .. import __version__
-from ..batches.batchreport import BatchReport
 from ..context import OnEvent, ShouldStop
 from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
 from ..events import BatchStarted, Event
 from ..exit_codes import ExitCode
+from ..figures.batchreport import BatchReport
 from ..files.outputs import ReaderMissingError
 from ..limits import refusal_in
 from .allocating import keep_little
@@ -25,7 +25,7 @@ from .onfailure import Ending
 from .output import emit, final_code, say
 from .progress import Both, Display, choose_display
 from .signals import Interruption, StopNowError, interruptible
-from .words import summary_lines
+from .words import figures_of, summary_lines
 
 
 class Persist(Protocol):
@@ -94,14 +94,12 @@ class Job:
         return code
 
     def _tell(self, report: BatchReport, metrics: str, code: int) -> None:
-        lines = list(summary_lines(report.metrics, report.state, metrics))
+        lines = list(summary_lines(report.metrics, metrics))
         for line in lines:
             self.log.outcome(line, code)
         if self.given["as_json"]:
-            figures = {
-                name: report.metrics[name]
-                for name in ("counts", "passed_over", "unknown_suffixes", "bytes", "timing")
-            }
+            names = ("counts", "passed_over", "unknown_suffixes", "bytes", "timing")
+            figures = figures_of(report.metrics, *names)
             emit("summary", state=report.state, **figures, metrics=metrics, exit_code=code)
         else:
             self.print(lines, code)

@@ -139,7 +139,7 @@ def _outcome(status: BatchStatus) -> Iterator[str]:
     yield status.state
     if status.result is not None:
         counts = status.result.counts
-        yield f"{work_done(msgspec.structs.asdict(counts))} in {duration(status.result.timing.wall_seconds)}"
+        yield f"{work_done(counts)} in {duration(status.result.timing.wall_seconds)}"
         for name in ("failed", "invalid", "not_attempted"):
             if figure := getattr(counts, name):
                 yield f"{figure:,} {name.replace('_', ' ')}"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from ..errors import MissingKeyError
+from ..figures.schema import Cause, Metrics
 from ..models import place_of
 from ..preview import Preview
 from ..report.sentences import incomplete, nothing_found, number, outcome, skipped, what_next, work_done
@@ -14,21 +17,26 @@ from ..report.wording import size
 SHOWN_CAUSES = 5
 
 
-def summary_lines(metrics: dict[str, Any], state: str, metrics_path: str) -> Iterator[str]:
-    """Lines for a person; the last one says it all. ``metrics`` as in docs/metrics.md."""
-    yield from _causes(metrics["errors"], metrics["errors_omitted"])
-    counts, timing = metrics["counts"], metrics["timing"]
-    lacking = [cause for cause in metrics["errors"] if cause["type"] == MissingKeyError.__name__]
-    if counts["discovered"] and sum(cause["count"] for cause in lacking) == counts["discovered"]:
-        yield other_keys(counts["discovered"], lacking[0]["samples"][0]["detail"])
-    tasks = len(metrics["tasks"]) + metrics["tasks_omitted"]
+def summary_lines(metrics: Metrics, metrics_path: str) -> Iterator[str]:
+    """Lines for a person; the last one says it all."""
+    yield from _causes(metrics.errors, metrics.errors_omitted)
+    counts, timing = metrics.counts, metrics.timing
+    lacking = [cause for cause in metrics.errors if cause.type == MissingKeyError.__name__]
+    if counts.discovered and sum(cause.count for cause in lacking) == counts.discovered:
+        yield other_keys(counts.discovered, lacking[0].samples[0].detail)
+    tasks = len(metrics.tasks) + metrics.tasks_omitted
     yield (
-        f"{work_done(counts)} of {number(tasks, 'task')} in {timing['wall_seconds']:.1f} s "
-        f"({timing['runs_per_second']:,.0f} runs/s); details in {metrics_path}"
+        f"{work_done(counts)} of {number(tasks, 'task')} in {timing.wall_seconds:.1f} s "
+        f"({timing.runs_per_second:,.0f} runs/s); details in {metrics_path}"
     )
-    yield from _left_out(metrics["passed_over"]["incomplete"], metrics["unknown_suffixes"])
-    causes = {cause["type"] for cause in metrics["errors"]}
-    yield f"{outcome(counts, state)} {what_next(counts, state, causes)}"
+    yield from _left_out(metrics.passed_over.incomplete, metrics.unknown_suffixes)
+    causes = {cause.type for cause in metrics.errors}
+    yield f"{outcome(counts, metrics.state)} {what_next(counts, metrics.state, causes)}"
+
+
+def figures_of(metrics: Metrics, *names: str) -> dict[str, Any]:
+    """Some fields of the metrics, as ``--json`` prints them."""
+    return {name: msgspec.to_builtins(getattr(metrics, name)) for name in names}
 
 
 def preview_lines(preview: Preview) -> Iterator[str]:
@@ -53,14 +61,14 @@ def _left_out(run_folders: int, suffixes: Mapping[str, int]) -> Iterator[str]:
     yield from filter(None, (incomplete(run_folders), skipped(suffixes)))
 
 
-def _causes(errors: list[dict[str, Any]], omitted: int) -> Iterator[str]:
+def _causes(errors: Sequence[Cause], omitted: int) -> Iterator[str]:
     """The most frequent causes of failure, each with one example."""
     for cause in errors[:SHOWN_CAUSES]:
-        sample = cause["samples"][0]
-        run = f" ({sample['task_id']}/{sample['run_id']})" if sample["task_id"] else ""
-        detail = f": {sample['detail']}" if sample["detail"] else ""
-        place = place_of(sample["source"], sample["line"])
-        yield f"{cause['count']:,} x {cause['stage']}: {cause['message']}, e.g. {place}{run}{detail}"
+        sample = cause.samples[0]
+        run = f" ({sample.task_id}/{sample.run_id})" if sample.task_id else ""
+        detail = f": {sample.detail}" if sample.detail else ""
+        place = place_of(sample.source, sample.line)
+        yield f"{cause.count:,} x {cause.stage}: {cause.message}, e.g. {place}{run}{detail}"
     further = len(errors[SHOWN_CAUSES:]) + omitted
     if further:
         yield f"... and {number(further, 'more cause')}"

@@ -7,6 +7,8 @@ import os
 import pickle
 from time import perf_counter
 
+import msgspec
+
 from ..batch import run_batch
 from ..errors import BatchPersistError, failure_of
 from ..scheduling.pool import stop_fork_server
@@ -26,8 +28,7 @@ def main(folder: str) -> None:
         result: dict[str, object] = {"failure": failure_of(error)._asdict()}
     else:
         wall = perf_counter() - begun
-        figures = {name: report.metrics[name] for name in ("counts", "bytes", "timing")}
-        result = {"wall": wall, "defects": report.defects, **figures}
+        result = {"wall": wall, "defects": report.defects, "metrics": msgspec.to_builtins(report.metrics)}
     stop_fork_server()  # so that its processor time, and the workers', counts as this process's children's
     with open(os.path.join(folder, "result.json"), "w", encoding="utf-8") as file:
         json.dump(result, file)

@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from ..figures.schema import Counts
+
 SCHEMA_VERSION: Literal[2] = 2
 
 PHASES = ("read", "parse", "lock_wait", "snapshot", "manifest", "sync", "pool", "other")
@@ -86,7 +88,7 @@ class Variant(_Part):
     phases: dict[str, float]
     pair_seconds: float
     sum_if_sequential: float
-    counts: dict[str, int]
+    counts: Counts
 
 
 class Difference(_Part):
@@ -164,16 +166,6 @@ class Comparison(_Part):
         return all(answer.proof.equal for answer in self.questions)
 
     @property
-    def counts(self) -> list[dict[str, int]]:
-        """Of all variants, as in metrics.json."""
+    def counts(self) -> list[Counts]:
+        """Of all variants."""
         return [variant.counts for answer in self.questions for variant in answer.variants]
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema of compare.json."""
-    made = msgspec.json.schema(Comparison)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "batchpersist comparison",
-        **made,
-    }

@@ -11,8 +11,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
+import msgspec
+from msgspec.structs import asdict
+
 from ..context import RunContext
 from ..errors import ComparisonStoppedError, MeasurementError
+from ..figures.schema import Metrics
 from ..figures.timing import seconds
 from ..options import BatchOptions
 from . import supervisor
@@ -29,17 +33,15 @@ class Measurement:
     """Seconds of ``run_batch``, in a process that has imported all it needs."""
     cpu_seconds: float
     """Of all its processes, from their start to their end."""
-    counts: dict[str, int]
-    """These, ``bytes`` and ``timing`` as in metrics.json."""
-    bytes: dict[str, int]
-    timing: dict[str, Any]
+    metrics: Metrics
 
     def phases(self, workers: int) -> dict[str, float]:
         """Seconds by phase, summed over all workers; ``other`` has what the batch did beside settling."""
-        phases, start = self.timing["phases"], self.timing["pool_start"]
-        pool = phases["pool"] + workers * start
-        other = phases["other"] + max(0.0, self.wall - self.timing["settle"] - start)
-        return {**phases, "pool": seconds(pool), "other": seconds(other)}
+        timing = self.metrics.timing
+        phases, start = timing.phases, timing.pool_start
+        pool = phases.pool + workers * start
+        other = phases.other + max(0.0, self.wall - timing.settle - start)
+        return asdict(phases) | {"pool": seconds(pool), "other": seconds(other)}
 
 
 def measure(
@@ -95,8 +97,8 @@ def _measurement(folder: str, complaints: str) -> Measurement:
         raise MeasurementError("{type}: {message} {detail}".format(**result["failure"]).rstrip())
     if result["defects"]:
         raise MeasurementError("a defect of this package; `batchpersist run` with the same options shows it")
-    figures = {name: result[name] for name in ("wall", "counts", "bytes", "timing")}
-    return Measurement(cpu_seconds=usage["cpu_seconds"], **figures)
+    metrics = msgspec.convert(result["metrics"], Metrics)
+    return Measurement(wall=result["wall"], cpu_seconds=usage["cpu_seconds"], metrics=metrics)
 
 
 def _read(path: str) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Comparison:
         found = msgspec.convert(self.document, document.Comparison)
         if not found.is_equal:
             return ExitCode.DIFFERENCES
-        failed = any(count["failed"] or count["invalid"] for count in found.counts)
+        failed = any(counts.failed or counts.invalid for counts in found.counts)
         return ExitCode.SOME_FAILED if failed else ExitCode.SUCCESS
 
 
@@ -201,8 +201,8 @@ class _Bench:
             if self.context.should_stop():
                 raise
             raise _OutOfTimeError from None
-        counts = measurement.counts
-        if counts["selected"] + counts["superseded"] != rows:
+        counts = measurement.metrics.counts
+        if counts.selected + counts.superseded != rows:
             raise MeasurementError("the sources were changed while they were compared")
         return measurement
 
@@ -338,6 +338,7 @@ def _figures(
     walls = [each.wall for each in rounds]
     # One round as it was, so that its figures belong together: that of the (lower) median.
     typical = rounds[walls.index(median_low(walls))]
+    metrics = typical.metrics
     ratio = speedup(base, walls, seed=seed)
     return document.Variant(
         name=variant.name,
@@ -347,17 +348,17 @@ def _figures(
         median=seconds(median(walls)),
         min=seconds(min(walls)),
         max=seconds(max(walls)),
-        runs_per_second=round(typical.counts["selected"] / median(walls), 1),
+        runs_per_second=round(metrics.counts.selected / median(walls), 1),
         speedup=document.Speedup(
             estimate=round(ratio.estimate, 4), low=_rounded(ratio.low), high=_rounded(ratio.high)
         ),
         cpu_seconds=seconds(typical.cpu_seconds),
-        bytes_written=typical.bytes["snapshots"] + typical.bytes["manifests"],
-        syncs=typical.timing["syncs"],
+        bytes_written=metrics.bytes.snapshots + metrics.bytes.manifests,
+        syncs=metrics.timing.syncs,
         phases=typical.phases(variant.workers),
-        pair_seconds=typical.timing["pair_seconds"],
-        sum_if_sequential=typical.timing["sum_if_sequential"],
-        counts=typical.counts,
+        pair_seconds=metrics.timing.pair_seconds,
+        sum_if_sequential=metrics.timing.sum_if_sequential,
+        counts=metrics.counts,
     )
 
 

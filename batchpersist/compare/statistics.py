@@ -165,7 +165,7 @@ def _limit(variant: Variant, cpus: int) -> str:
 def _doubts(variants: Sequence[Variant]) -> list[str]:
     rounds, counts = len(variants[0].walls), variants[0].counts
     doubts = []
-    if counts["unchanged"] == counts["selected"]:
+    if counts.unchanged == counts.selected:
         doubts.append(
             "all of these runs are persisted already, so nothing was written: "
             "--without-history measures the writing"

@@ -1,18 +1,18 @@
-"""metrics.json: what a batch did, as one document (docs/metrics.md, metrics.schema.json)."""
+"""What a batch did, brought together as its metrics (``schema``)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from ..batches.batchreport import State
+import msgspec
+
 from ..moments import utc_text
-from ..runs.jsontext import encode
-from . import groups
-from .counts import count
+from .aggregate import by_cause, by_task, count
 from .outcomes import SettleTotals
+from .schema import SCHEMA_VERSION, Bytes, Metrics, PassedOver, State
 from .timing import Phases, build_timing
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from ..ingest.index import ScanTotals
     from ..ingest.scan import Reject
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ def build_metrics(
     resumed: int = 0,
     table: pa.Table,
     totals: SettleTotals,
-) -> dict[str, Any]:
+) -> Metrics:
     """The metrics of a batch; ``table`` and ``totals`` come from its OutcomeBuilder.
 
     ``rejects`` are the invalid runs in source order, ``filtered`` those that the selection
@@ -69,52 +67,52 @@ def build_metrics(
         resumed=resumed,
     )
     counts.check()
-    tasks, tasks_omitted = groups.by_task(table, totals.commit_seconds)
-    errors, errors_omitted = groups.by_cause(table, rejects)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "batch_id": info.batch_id,
-        "parts": info.parts,
-        "started_at": utc_text(info.started_at),
-        "finished_at": utc_text(info.finished_at),
-        "version": info.version,
-        "state": info.state,
-        "interrupted": info.state == "interrupted",
-        "config": dict(info.config),
-        "counts": asdict(counts),
-        "passed_over": {
-            "other_events": scan.other_events,
-            "other_manifests": scan.other_manifests,
-            "ignored_files": scan.ignored_files,
-            "incomplete": scan.incomplete,
-        },
-        "unknown_suffixes": dict(sorted(scan.unknown_suffixes.items())),
-        "bytes": {
-            "read": scan.bytes_read,
-            "snapshots": totals.snapshot_bytes,
-            "manifests": pc.sum(table["manifest_bytes"]).as_py() or 0,
-        },
-        "timing": {**build_timing(table, totals, phases, resumed), "cached_sources": scan.cached_sources},
-        "errors": errors,
-        "errors_omitted": errors_omitted,
-        "tasks": tasks,
-        "tasks_omitted": tasks_omitted,
-    }
-
-
-def metrics_text(metrics: Mapping[str, Any]) -> bytes:
-    """Metrics, or another such document, as a JSON file holds them."""
-    return encode(metrics) + b"\n"
+    tasks, tasks_omitted = by_task(table, totals.commit_seconds)
+    errors, errors_omitted = by_cause(table, rejects)
+    return Metrics(
+        schema_version=SCHEMA_VERSION,
+        batch_id=info.batch_id,
+        parts=info.parts,
+        started_at=utc_text(info.started_at),
+        finished_at=utc_text(info.finished_at),
+        version=info.version,
+        state=info.state,
+        interrupted=info.state == "interrupted",
+        config=dict(info.config),
+        counts=counts,
+        passed_over=PassedOver(
+            other_events=scan.other_events,
+            other_manifests=scan.other_manifests,
+            ignored_files=scan.ignored_files,
+            incomplete=scan.incomplete,
+        ),
+        unknown_suffixes=dict(sorted(scan.unknown_suffixes.items())),
+        bytes=Bytes(
+            read=scan.bytes_read,
+            snapshots=totals.snapshot_bytes,
+            manifests=pc.sum(table["manifest_bytes"]).as_py() or 0,
+        ),
+        timing=build_timing(table, totals, phases, resumed=resumed, cached_sources=scan.cached_sources),
+        errors=errors,
+        errors_omitted=errors_omitted,
+        tasks=tasks,
+        tasks_omitted=tasks_omitted,
+    )
 
 
 def stable(metrics: Any) -> Any:
-    """A copy without what varies from run to run: every ``timing``, ``batch_id`` and ``*_at``, at any depth.
+    """A copy as plain data without what varies from run to run, at any depth.
 
-    Equal for two batches that did the same work with the same configuration.
+    That is every ``timing``, ``batch_id`` and ``*_at``. Equal for two batches that did the same work with the
+    same configuration. ``metrics``: ``Metrics``, or a part of them, or what JSON holds of them.
     """
-    if isinstance(metrics, Mapping):
-        return {name: stable(value) for name, value in metrics.items() if not _varies(name)}
-    return [stable(value) for value in metrics] if isinstance(metrics, list) else metrics
+    return _stable(msgspec.to_builtins(metrics))
+
+
+def _stable(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: _stable(value) for name, value in part.items() if not _varies(name)}
+    return [_stable(value) for value in part] if isinstance(part, list) else part
 
 
 def _varies(name: str) -> bool:

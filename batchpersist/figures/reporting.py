@@ -7,17 +7,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import asdict
+
 from ..batches.batchfolder import BatchFolder
-from ..batches.batchreport import BatchReport
 from ..batches.preparation import layout_of, metrics_path, outcomes_path, textfile_path
 from ..columns import compact, utf8, whole
 from ..context import ShouldStop
 from ..errors import UsageError, failure_of
 from ..files import atomic
 from ..files.outputs import check_output, write_output
+from ..layout import Layout
 from ..models import Durability, Failure
+from ..moments import moment_of
+from ..monitoring.exposition import Figures
 from ..monitoring.textfile import write_textfile
 from ..options import BatchOptions
+from .batchreport import BatchReport
+from .schema import Metrics
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,8 +63,22 @@ def write_monitoring(options: BatchOptions, report: BatchReport, should_stop: Sh
     if path is None:
         return []
     success = report.state == "finished" and report.exit_code == 0
-    given = (path, layout_of(options), report.metrics, report.outcomes)
-    return _failures([partial(write_textfile, *given, success=success, should_stop=should_stop)])
+    figures = figures_of(layout_of(options), report.metrics, success=success)
+    figures.durations.add(report.outcomes)
+    return _failures([partial(write_textfile, path, figures, should_stop)])
+
+
+def figures_of(layout: Layout, metrics: Metrics, *, success: bool) -> Figures:
+    """What the monitoring is given of the metrics; the runs' durations are not in them."""
+    return Figures(
+        root={"runs_dir": utf8(layout.runs_dir), "shard": layout.shard},
+        started=moment_of(metrics.started_at).timestamp(),
+        finished=moment_of(metrics.finished_at).timestamp(),
+        seconds=metrics.timing.wall_seconds,
+        success=success,
+        counts=asdict(metrics.counts),
+        bytes=asdict(metrics.bytes),
+    )
 
 
 def write_folder(

@@ -6,62 +6,73 @@ what is invalid was met by all of them, and counts as often as the one saw it th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
-from typing import Any
+from typing import Any, TypeVar
+
+from msgspec.structs import replace
 
 from ..batches.batchfolder import BatchFolder
 from ..errors import UsageError
 from ..layout import Layout
-from .counts import Counts
-from .groups import MAX_ERRORS, MAX_TASKS, SAMPLES
-from .metrics import SCHEMA_VERSION
+from .schema import (
+    MAX_ERRORS,
+    MAX_TASKS,
+    SAMPLES,
+    SCHEMA_VERSION,
+    Bytes,
+    Cause,
+    Counts,
+    Metrics,
+    PassedOver,
+    Percentiles,
+    Task,
+    Timing,
+    WorkerPhases,
+)
 from .shardparts import ShardPart, worst_state
 from .timing import SIDES, percentiles, rate, seconds
 
-_OF_ALL = ("invalid", "other_shards", "discovered")
-"""Counts that do not add up over shards."""
+P = TypeVar("P", Bytes, Counts, PassedOver, WorkerPhases)
 
 _SLOWEST = ("wall_seconds", "scan", "plan", "settle", "pool_start")
 _IN_ALL = ("pair_seconds", "sum_if_sequential", "syncs", "retried_runs", "cached_sources")
-_UNKNOWN = dict.fromkeys(("p50", "p90", "p99"))
 
 
-def merge_parts(parts: Sequence[ShardPart]) -> dict[str, Any]:
+def merge_parts(parts: Sequence[ShardPart]) -> Metrics:
     """The metrics of shards that belong together (``shardparts.check_parts``), in the form of one batch's.
 
-    Percentiles come from the outcome tables in the batches' folders; where one is not there, only the
-    largest value is told. Raises UsageError where two shards had the same task, and TotalsError where
+    Percentiles come from the outcome tables in the batches' folders; if one is missing, only the
+    largest value is known. Raises UsageError if two shards had the same task, and TotalsError if
     counts do not add up.
     """
     errors, errors_omitted = _errors(parts)
-    counts = _counts(parts, sum(error["count"] for error in errors if error["stage"] == "input"))
+    counts = _counts(parts, sum(error.count for error in errors if error.stage == "input"))
     tasks, tasks_omitted = _tasks(parts)
     documents = [part.metrics for part in parts]
-    started = min(document.started_at for document in documents)
-    return {
-        "schema_version": SCHEMA_VERSION,
-        "batch_id": _batch_id(parts),
-        "parts": max(document.parts for document in documents),
-        "started_at": started,
-        "finished_at": max(document.finished_at for document in documents),
-        "version": ", ".join(sorted({document.version for document in documents})),
-        "state": worst_state(parts),
-        "interrupted": any(document.interrupted for document in documents),
-        "config": _config(parts),
-        "counts": asdict(counts),
-        "passed_over": _by_name(max, [document.passed_over for document in documents]),
-        "unknown_suffixes": dict(
-            sorted(_by_name(max, [document.unknown_suffixes for document in documents]).items())
-        ),
-        "bytes": _by_name(sum, [document.bytes for document in documents]),
-        "timing": _timing(parts, counts),
-        "errors": errors,
-        "errors_omitted": errors_omitted,
-        "tasks": tasks,
-        "tasks_omitted": tasks_omitted,
-    }
+    suffixes = [document.unknown_suffixes for document in documents]
+    return Metrics(
+        schema_version=SCHEMA_VERSION,
+        batch_id=_batch_id(parts),
+        parts=max(document.parts for document in documents),
+        started_at=min(document.started_at for document in documents),
+        finished_at=max(document.finished_at for document in documents),
+        version=", ".join(sorted({document.version for document in documents})),
+        state=worst_state(parts),
+        interrupted=any(document.interrupted for document in documents),
+        config=_config(parts),
+        counts=counts,
+        passed_over=_by_field(max, [document.passed_over for document in documents]),
+        unknown_suffixes={
+            name: max(found.get(name, 0) for found in suffixes) for name in sorted(set().union(*suffixes))
+        },
+        bytes=_by_field(sum, [document.bytes for document in documents]),
+        timing=_timing(parts, counts),
+        errors=errors,
+        errors_omitted=errors_omitted,
+        tasks=tasks,
+        tasks_omitted=tasks_omitted,
+    )
 
 
 def _batch_id(parts: Sequence[ShardPart]) -> str:
@@ -81,50 +92,63 @@ def _config(parts: Sequence[ShardPart]) -> dict[str, Any]:
 
 
 def _counts(parts: Sequence[ShardPart], invalid: int) -> Counts:
-    """``invalid``: lines that were told, as far as they are listed."""
-    found = [part.counts for part in parts]
-    added = {
-        field.name: sum(getattr(counts, field.name) for counts in found)
-        for field in fields(Counts)
-        if field.name not in _OF_ALL
-    }
+    """``invalid``: invalid lines, as far as they are listed."""
+    found = [part.metrics.counts for part in parts]
+    added = _by_field(sum, found)
+    own = added.filtered + added.superseded + added.selected
     invalid = max(invalid, *(counts.invalid for counts in found))
-    own = added["filtered"] + added["superseded"] + added["selected"]
     complete = len(parts) == parts[0].shard.of
     others = 0 if complete else max(counts.discovered - counts.invalid for counts in found) - own
     others = max(0, others)
-    counts = Counts(discovered=own + invalid + others, invalid=invalid, other_shards=others, **added)
+    counts = replace(added, discovered=own + invalid + others, invalid=invalid, other_shards=others)
     counts.check()
     return counts
 
 
-def _by_name(merge: Any, mappings: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    return {name: merge(mapping[name] for mapping in mappings) for name in mappings[0]}
+def _by_field(merge: Callable[[Iterable[Any]], Any], documents: Sequence[P]) -> P:
+    """A part of the metrics, each field of which is made of those of all shards."""
+    first = documents[0]
+    return type(first)(
+        **{name: merge(getattr(each, name) for each in documents) for name in first.__struct_fields__}
+    )
 
 
-def _timing(parts: Sequence[ShardPart], counts: Counts) -> dict[str, Any]:
-    """In the order of the parts' own."""
+def _timing(parts: Sequence[ShardPart], counts: Counts) -> Timing:
     timings = [part.metrics.timing for part in parts]
-    merged = {name: max(timing[name] for timing in timings) for name in _SLOWEST}
-    merged |= {name: sum(timing[name] for timing in timings) for name in _IN_ALL}
+    merged = {name: max(getattr(timing, name) for timing in timings) for name in _SLOWEST}
+    merged |= {name: sum(getattr(timing, name) for timing in timings) for name in _IN_ALL}
     for name in ("pair_seconds", "sum_if_sequential"):
         merged[name] = seconds(merged[name])
-    phases = _by_name(sum, [timing["phases"] for timing in timings])
-    merged["phases"] = {name: seconds(value) for name, value in phases.items()}
-    merged["runs_per_second"] = rate(counts.attempted, counts.resumed, merged["wall_seconds"])
-    merged |= _percentiles(parts)
-    return {name: merged[name] for name in timings[0]}
+    snapshot, manifest, pair = _percentiles(parts)
+    return Timing(
+        **merged,
+        runs_per_second=rate(counts.attempted, counts.resumed, merged["wall_seconds"]),
+        snapshot=snapshot,
+        manifest=manifest,
+        pair=pair,
+        phases=_by_field(_rounded_sum, [timing.phases for timing in timings]),
+    )
 
 
-def _percentiles(parts: Sequence[ShardPart]) -> dict[str, dict[str, float | None]]:
+def _rounded_sum(values: Iterable[float]) -> float:
+    return seconds(sum(values))
+
+
+def _percentiles(parts: Sequence[ShardPart]) -> list[Percentiles]:
+    """Of each of ``SIDES``."""
     import pyarrow as pa
 
     tables = [_attempted(part) for part in parts]
     if all(tables):
         table = pa.concat_tables(tables)
-        return {side: percentiles(table[f"{side}_seconds"]) for side in SIDES}
-    most = {side: [part.metrics.timing[side]["max"] for part in parts] for side in SIDES}
-    return {side: {**_UNKNOWN, "max": max(filter(None, found), default=None)} for side, found in most.items()}
+        return [percentiles(table[f"{side}_seconds"]) for side in SIDES]
+    return [_unknown([getattr(part.metrics.timing, side) for part in parts]) for side in SIDES]
+
+
+def _unknown(of_parts: Iterable[Percentiles]) -> Percentiles:
+    """Percentiles do not follow from those of the parts; the largest value does."""
+    largest = max((each.max for each in of_parts if each.max is not None), default=None)
+    return Percentiles(p50=None, p90=None, p99=None, max=largest)
 
 
 def _attempted(part: ShardPart) -> Any:
@@ -140,34 +164,34 @@ def _attempted(part: ShardPart) -> Any:
         return None
     attempted = pa.array(["persisted", "unchanged", "failed"])
     table = table.filter(pc.is_in(table["status"].cast(pa.string()), attempted)).drop_columns("status")
-    return table if table.num_rows == part.counts.attempted else None
+    return table if table.num_rows == part.metrics.counts.attempted else None
 
 
-def _errors(parts: Sequence[ShardPart]) -> tuple[list[dict[str, Any]], int]:
+def _errors(parts: Sequence[ShardPart]) -> tuple[list[Cause], int]:
     """The groups of all shards in the order of one batch's; and how many are not listed, at most."""
-    groups: dict[tuple[str, str, str], dict[str, Any]] = {}
+    groups: dict[tuple[str, str, str], Cause] = {}
     for part in parts:
         for error in part.metrics.errors:
-            cause = error["stage"], error["type"], error["message"]
-            group = groups.setdefault(cause, {**error, "count": 0, "samples": []})
-            group["samples"] += [sample for sample in error["samples"] if sample not in group["samples"]]
-            if error["stage"] == "input":
-                group["count"] = max(group["count"], error["count"], len(group["samples"]))
-            else:
-                group["count"] += error["count"]
-    order = sorted(groups.values(), key=lambda group: (group["type"], group["message"], group["stage"]))
-    listed = sorted(order, key=lambda group: -group["count"])
-    for group in listed:
-        group["samples"] = group["samples"][:SAMPLES]
+            cause = error.stage, error.type, error.message
+            groups[cause] = _merged(groups[cause], error) if cause in groups else error
+    order = sorted(groups.values(), key=lambda group: (-group.count, group.type, group.message, group.stage))
+    listed = [replace(group, samples=group.samples[:SAMPLES]) for group in order[:MAX_ERRORS]]
     omitted = sum(part.metrics.errors_omitted for part in parts)
-    return listed[:MAX_ERRORS], omitted + len(listed[MAX_ERRORS:])
+    return listed, omitted + len(order[MAX_ERRORS:])
 
 
-def _tasks(parts: Sequence[ShardPart]) -> tuple[list[dict[str, Any]], int]:
+def _merged(group: Cause, error: Cause) -> Cause:
+    samples = group.samples + [sample for sample in error.samples if sample not in group.samples]
+    if error.stage == "input":
+        return replace(group, count=max(group.count, error.count, len(samples)), samples=samples)
+    return replace(group, count=group.count + error.count, samples=samples)
+
+
+def _tasks(parts: Sequence[ShardPart]) -> tuple[list[Task], int]:
     tasks = [task for part in parts for task in part.metrics.tasks]
-    _check_once(task["task_id"] for task in tasks)
-    tasks.sort(key=lambda task: (not task["failed"], -task["runs"], task["task_id"]))
-    listed = sorted(tasks[:MAX_TASKS], key=lambda task: str(task["task_id"]))
+    _check_once(task.task_id for task in tasks)
+    tasks.sort(key=lambda task: (not task.failed, -task.runs, task.task_id))
+    listed = sorted(tasks[:MAX_TASKS], key=lambda task: task.task_id)
     omitted = sum(part.metrics.tasks_omitted for part in parts)
     return listed, omitted + len(tasks[MAX_TASKS:])
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
-import msgspec
-
-from ..batches.batchreport import State, lacks_runs
 from ..batches.preparation import WORK
-from ..errors import SourceMissingError, UsageError
+from ..errors import UsageError
 from ..exit_codes import ExitCode
 from ..options import Partition
-from .counts import Counts
+from .schema import Metrics, State, read_metrics
 
 _CODES: dict[State, ExitCode] = {
     "finished": ExitCode.SUCCESS,
@@ -26,61 +21,28 @@ _CODES: dict[State, ExitCode] = {
 """Exit codes of commands whose runs all went well; the worst one comes last."""
 
 
-class _Metrics(msgspec.Struct):
-    """metrics.json (docs/metrics.md)."""
-
-    schema_version: Literal[1]
-    batch_id: str
-    parts: int
-    started_at: str
-    finished_at: str
-    version: str
-    interrupted: bool
-    state: State
-    config: dict[str, Any]
-    counts: dict[str, int]
-    passed_over: dict[str, int]
-    unknown_suffixes: dict[str, int]
-    bytes: dict[str, int]
-    timing: dict[str, Any]
-    errors: list[dict[str, Any]]
-    errors_omitted: int
-    tasks: list[dict[str, Any]]
-    tasks_omitted: int
-
-
 @dataclass(frozen=True)
 class ShardPart:
     """What one shard did."""
 
     path: str
     shard: Partition
-    metrics: _Metrics
-    counts: Counts
+    metrics: Metrics
 
     @property
     def exit_code(self) -> ExitCode:
         """Of its command, as far as its metrics tell."""
-        lacking = lacks_runs(self.metrics.config, self.metrics.counts)
-        failures = self.counts.invalid or self.counts.failed or lacking
+        failures = self.metrics.has_failures
         return worst([_CODES[self.metrics.state], ExitCode.SOME_FAILED if failures else ExitCode.SUCCESS])
 
 
 def read_part(path: str) -> ShardPart:
     """Raises SourceMissingError, OSError, and UsageError where the file is not the metrics of a shard."""
-    try:
-        with open(path, "rb") as file:
-            # Python's reader takes lone surrogates, which file names that are no text leave in JSON.
-            metrics = msgspec.convert(json.load(file), _Metrics)
-        counts = Counts(**metrics.counts)
-    except FileNotFoundError:
-        raise SourceMissingError(path) from None
-    except (ValueError, TypeError, RecursionError) as error:
-        raise UsageError(f"{path}: not the metrics of a batch: {error}") from None
+    metrics = read_metrics(path)
     shard = metrics.config.get("shard")
     if not isinstance(shard, str):
         raise UsageError(f"{path}: these metrics are not a shard's: their batch had no --shard")
-    return ShardPart(path, Partition.parse(shard), metrics, counts)
+    return ShardPart(path, Partition.parse(shard), metrics)
 
 
 def check_parts(parts: Iterable[ShardPart], *, partial: bool) -> list[ShardPart]:

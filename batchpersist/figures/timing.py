@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .outcomes import SettleTotals, Status
+from .schema import Percentiles, Timing, WorkerPhases
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,32 +49,38 @@ def rate(attempted: int, resumed: int, wall: float) -> float:
     return round((attempted - resumed) / wall, 1) if wall > 0 else 0.0
 
 
-def build_timing(table: pa.Table, totals: SettleTotals, phases: Phases, resumed: int) -> dict[str, Any]:
-    """The ``timing`` of the metrics, from the outcome table and what its shards told beside it.
+def build_timing(
+    table: pa.Table, totals: SettleTotals, phases: Phases, *, resumed: int, cached_sources: int
+) -> Timing:
+    """The ``timing`` of the metrics, from the outcome table and what its shards reported beside it.
 
     ``resumed``: attempted runs that an earlier part of the batch had settled.
     """
     attempted = _attempted(table)
-    return {
-        "wall_seconds": seconds(phases.wall),
-        "scan": seconds(phases.scan),
-        "plan": seconds(phases.plan),
-        "settle": seconds(phases.settle),
-        "runs_per_second": rate(attempted.true_count, resumed, phases.wall),
-        **{side: percentiles(table[f"{side}_seconds"].filter(attempted)) for side in SIDES},
-        "pair_seconds": seconds(totals.pair_seconds),
-        "sum_if_sequential": seconds(totals.sum_if_sequential),
-        "pool_start": seconds(phases.pool_start),
-        "phases": _by_phase(totals, phases),
-        "syncs": totals.syncs,
-        "retried_runs": totals.retried_runs,
-    }
+    snapshot, manifest, pair = (percentiles(table[f"{side}_seconds"].filter(attempted)) for side in SIDES)
+    return Timing(
+        wall_seconds=seconds(phases.wall),
+        scan=seconds(phases.scan),
+        plan=seconds(phases.plan),
+        settle=seconds(phases.settle),
+        runs_per_second=rate(attempted.true_count, resumed, phases.wall),
+        snapshot=snapshot,
+        manifest=manifest,
+        pair=pair,
+        pair_seconds=seconds(totals.pair_seconds),
+        sum_if_sequential=seconds(totals.sum_if_sequential),
+        pool_start=seconds(phases.pool_start),
+        phases=_by_phase(totals, phases),
+        syncs=totals.syncs,
+        retried_runs=totals.retried_runs,
+        cached_sources=cached_sources,
+    )
 
 
-def _by_phase(totals: SettleTotals, phases: Phases) -> dict[str, float]:
+def _by_phase(totals: SettleTotals, phases: Phases) -> WorkerPhases:
     """Seconds summed over all workers, and those in which they had nothing in hand."""
     pool = max(0.0, phases.worker_seconds - totals.shard_seconds)
-    return {name: seconds(value) for name, value in {**totals.phases, "pool": pool}.items()}
+    return WorkerPhases(**{name: seconds(value) for name, value in {**totals.phases, "pool": pool}.items()})
 
 
 def _attempted(table: pa.Table) -> pa.Array:
@@ -85,7 +92,7 @@ def _attempted(table: pa.Table) -> pa.Array:
     return pc.is_in(table["status"].combine_chunks().indices, value_set=settled)
 
 
-def percentiles(column: pa.ChunkedArray) -> dict[str, float | None]:
+def percentiles(column: pa.ChunkedArray) -> Percentiles:
     """p50, p90, p99 and max of the values that are not null; None throughout where there are none.
 
     A percentile is one of the values, the higher of the two where it falls between them: so
@@ -95,7 +102,7 @@ def percentiles(column: pa.ChunkedArray) -> dict[str, float | None]:
 
     values = pc.quantile(column, q=list(_QUANTILES.values()), interpolation="higher").to_pylist()
     found = dict(zip(_QUANTILES, values, strict=True)) | {"max": pc.max(column).as_py()}
-    return {name: None if value is None else seconds(value) for name, value in found.items()}
+    return Percentiles(**{name: None if value is None else seconds(value) for name, value in found.items()})
 
 
 def seconds(value: float) -> float:

@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from ..columns import utf8
 from ..context import ShouldStop, never_stop
 from ..errors import UsageError
 from ..extras import require
 from ..files.outputs import check_output, is_stream, write_output
-from ..layout import Layout
-from ..moments import moment_of
 from .exposition import PREFIX, Figures, Key, expose, parse
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 EXTENSION = ".prom"
 """The collector reads no others, and so none of our temporary files."""
@@ -35,40 +27,14 @@ def check_textfile(path: str) -> None:
     check_output(path)
 
 
-def write_textfile(
-    path: str,
-    layout: Layout,
-    metrics: Mapping[str, Any],
-    outcomes: pa.Table,
-    *,
-    success: bool,
-    should_stop: ShouldStop = never_stop,
-) -> None:
-    """Tell of a batch on a root, whole or not at all.
+def write_textfile(path: str, figures: Figures, should_stop: ShouldStop = never_stop) -> None:
+    """Write the figures of a batch, whole or not at all.
 
-    What the file there tells of the same root is gone on from: counters are added to, and the time of
-    the last success stays where this is none.
-
-    Raises as ``check_textfile`` does, and ReaderMissingError where ``should_stop`` ended the wait for whoever
-    reads a pipe.
+    They continue those of the same root in the file: counters are added to, and the time of the last
+    success is kept if this batch is none. Raises as ``check_textfile`` does, and ReaderMissingError where
+    ``should_stop`` ended the wait for whoever reads a pipe.
     """
-    figures = figures_of(layout, metrics, success=success)
-    figures.durations.add(outcomes)
     write_output(path, (expose(figures, _read(path)).encode(),), should_stop)
-
-
-def figures_of(layout: Layout, metrics: Mapping[str, Any], *, success: bool) -> Figures:
-    """Those of the metrics (docs/metrics.md); durations are not in them."""
-    started, finished = (moment_of(metrics[name]).timestamp() for name in ("started_at", "finished_at"))
-    return Figures(
-        root={"runs_dir": utf8(layout.runs_dir), "shard": layout.shard},
-        started=started,
-        finished=finished,
-        seconds=metrics["timing"]["wall_seconds"],
-        success=success,
-        counts=metrics["counts"],
-        bytes=metrics["bytes"],
-    )
 
 
 def _read(path: str) -> dict[Key, float]:

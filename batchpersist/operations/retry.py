@@ -11,9 +11,9 @@ import msgspec
 
 from ..batch import run_batch
 from ..batches.batchfolder import BatchRecord, find_batch
-from ..batches.batchreport import BatchReport
 from ..context import OnEvent, ShouldStop, ignore_event, never_stop
 from ..errors import BatchMissingError, UsageError
+from ..figures.batchreport import BatchReport
 from ..files.folders import working_folder
 from ..layout import Layout
 from ..models import Keys, RetryKind, RetryOf

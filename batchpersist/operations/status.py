@@ -10,6 +10,8 @@ import msgspec
 
 from ..batches.batchfolder import BatchFolder, BatchRecord, State, batch_name, list_batches, read_if_any
 from ..batches.progressfile import ProgressRecord, read_progress
+from ..errors import SourceMissingError, UsageError
+from ..figures.schema import Counts, Timing, read_metrics
 from ..layout import Layout
 from ..locking.batchlock import holder_of
 from ..moments import moment_of
@@ -18,24 +20,11 @@ CLOCK_SKEW = timedelta(minutes=2)
 """By which the clocks of two machines may well differ."""
 
 
-class _Counts(msgspec.Struct):
-    selected: int
-    failed: int
-    invalid: int
-    not_attempted: int
-    resumed: int = 0
-
-
-class _Timing(msgspec.Struct):
-    wall_seconds: float
-    runs_per_second: float
-
-
 class Result(msgspec.Struct):
-    """What the metrics of a batch say in short (docs/metrics.md)."""
+    """What became of a batch: parts of its metrics."""
 
-    counts: _Counts
-    timing: _Timing
+    counts: Counts
+    timing: Timing
 
 
 @dataclass(frozen=True)
@@ -98,6 +87,7 @@ def _holds_its_lock(record: BatchRecord, layout: Layout) -> bool:
 
 def _result(folder: BatchFolder) -> Result | None:
     try:
-        return msgspec.convert(folder.read_metrics(), Result)
-    except (OSError, ValueError, RecursionError):
+        metrics = read_metrics(folder.metrics)
+    except (OSError, SourceMissingError, UsageError):
         return None
+    return Result(metrics.counts, metrics.timing)

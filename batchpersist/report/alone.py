@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from ..columns import named
 from ..errors import UsageError
-from ..figures.counts import count
-from ..figures.groups import by_cause, by_task
+from ..figures.aggregate import by_cause, by_task, count
 from ..figures.outcomes import Status
-from .document import BatchDocument, Cause, Task
+from .document import BatchDocument
 from .ended import give_tasks, verdict
 from .tables import read_table
 
@@ -30,11 +27,11 @@ def from_table(path: str) -> BatchDocument:
         state="unknown",
         verdict=verdict(counts, "finished"),
         counts=counts,
-        errors=msgspec.convert(errors, list[Cause]),
+        errors=errors,
         errors_omitted=errors_omitted,
         notes=["Only the outcome table is there: invalid lines, and how the batch ended, it does not tell."],
     )
-    give_tasks(document, msgspec.convert(tasks, list[Task]), tasks_omitted)
+    give_tasks(document, tasks, tasks_omitted)
     return document
 
 

@@ -126,7 +126,7 @@ def _pairs(variants: list[Variant]) -> Iterator[tuple[str, ...]]:
 def _failures(comparison: Comparison) -> Iterator[str]:
     for answer in comparison.questions:
         counts = [variant.counts for variant in answer.variants]
-        failed, invalid = ({count.get(name, 0) for count in counts} for name in ("failed", "invalid"))
+        failed, invalid = ({getattr(each, name) for each in counts} for name in ("failed", "invalid"))
         if failed != {0}:
             where = "in each batch" if len(failed) == 1 else "at most, not the same number in each batch"
             yield f"Failed: {number(max(failed), 'run')} {where}; what they wrote is compared as well."

@@ -6,96 +6,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..figures.counts import Counts
+from ..figures.schema import Bytes, Cause, Counts, PassedOver, Task, Timing
 
 State = Literal["running", "killed", "finished", "stopped", "timed_out", "interrupted", "failed", "unknown"]
 Level = Literal["good", "warning", "bad", "busy"]
-
-
-class Percentiles(msgspec.Struct):
-    """Seconds; None where no run was attempted."""
-
-    p50: float | None
-    p90: float | None
-    p99: float | None
-    max: float | None
-
-
-class Timing(msgspec.Struct):
-    """As in metrics.json."""
-
-    wall_seconds: float
-    scan: float
-    plan: float
-    settle: float
-    runs_per_second: float
-    snapshot: Percentiles
-    manifest: Percentiles
-    pair: Percentiles
-    pair_seconds: float
-    sum_if_sequential: float
-    phases: dict[str, float] = {}
-    retried_runs: int = 0
-    cached_sources: int = 0
-
-
-class Sample(msgspec.Struct):
-    """One of a group of equal failures."""
-
-    source: str
-    line: int
-    task_id: str | None
-    run_id: str | None
-    detail: str
-
-
-class Cause(msgspec.Struct):
-    """A group of equal failures."""
-
-    stage: str
-    type: str
-    message: str
-    count: int
-    samples: list[Sample]
-
-
-class TaskTiming(msgspec.Struct):
-    commit_seconds: float | None
-
-
-class Task(msgspec.Struct):
-    """As in metrics.json."""
-
-    task_id: str
-    runs: int
-    persisted: int
-    unchanged: int
-    failed: int
-    not_attempted: int
-    superseded: int
-    timing: TaskTiming
-
-
-class Metrics(msgspec.Struct, kw_only=True):
-    """metrics.json (docs/metrics.md), as far as a report needs it."""
-
-    schema_version: Literal[1]
-    batch_id: str
-    parts: int = 1
-    started_at: str
-    finished_at: str
-    version: str
-    state: Literal["finished", "stopped", "timed_out", "interrupted"]
-    config: dict[str, Any]
-    counts: Counts
-    passed_over: dict[str, int]
-    unknown_suffixes: dict[str, int]
-    bytes: dict[str, int]
-    timing: Timing
-    errors: list[Cause]
-    errors_omitted: int
-    tasks: list[Task]
-    tasks_omitted: int
 
 
 class SideFailure(msgspec.Struct):
@@ -183,7 +97,7 @@ class Verdict(msgspec.Struct):
 class BatchDocument(msgspec.Struct, kw_only=True):
     """A report of a batch. What is None or empty could not be known; ``notes`` say why."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = 2
     kind: Literal["batch"] = "batch"
     batch_id: str | None
     state: State
@@ -198,9 +112,9 @@ class BatchDocument(msgspec.Struct, kw_only=True):
     """Absolute, where that can be known."""
     config: dict[str, Any] = {}
     counts: Counts | None = None
-    passed_over: dict[str, int] = {}
+    passed_over: PassedOver | None = None
     unknown_suffixes: dict[str, int] = {}
-    bytes: dict[str, int] = {}
+    bytes: Bytes | None = None
     timing: Timing | None = None
     throughput: Throughput | None = None
     latency: Latency | None = None

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import asdict
 
-from ..batches.batchreport import lacks_runs
-from ..figures.counts import Counts
-from .document import BatchDocument, Level, Metrics, Task, Verdict
+from ..figures.schema import Counts, Metrics, State, Task
+from .document import BatchDocument, Level, Verdict
 from .sentences import incomplete, outcome, skipped, what_next
 
 SLOWEST = 15
@@ -33,10 +31,7 @@ def from_metrics(metrics: Metrics) -> BatchDocument:
         errors=metrics.errors,
         errors_omitted=metrics.errors_omitted,
         notes=[
-            *filter(
-                None,
-                (incomplete(metrics.passed_over.get("incomplete", 0)), skipped(metrics.unknown_suffixes)),
-            )
+            *filter(None, (incomplete(metrics.passed_over.incomplete), skipped(metrics.unknown_suffixes)))
         ],
     )
     give_tasks(document, metrics.tasks, metrics.tasks_omitted)
@@ -56,17 +51,14 @@ def _commit_seconds(task: Task) -> float:
 
 def went_well(metrics: Metrics) -> bool:
     """Whether the batch ended with exit code 0, as far as its metrics tell."""
-    counts = metrics.counts
-    failures = counts.failed or counts.invalid or lacks_runs(metrics.config, asdict(counts))
-    return metrics.state == "finished" and not failures
+    return metrics.state == "finished" and not metrics.has_failures
 
 
-def verdict(counts: Counts, state: str, causes: Collection[str] = ()) -> Verdict:
+def verdict(counts: Counts, state: State, causes: Collection[str] = ()) -> Verdict:
     """In the words with which the batch itself ended."""
-    figures = asdict(counts)
     level: Level = "good" if state == "finished" else "warning"
     if counts.failed:
         level = "bad"
     elif counts.invalid or not (counts.selected or counts.other_shards):
         level = "warning"
-    return Verdict(level, outcome(figures, state), what_next(figures, state, causes))
+    return Verdict(level, outcome(counts, state), what_next(counts, state, causes))

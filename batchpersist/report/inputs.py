@@ -7,18 +7,15 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
 
 import msgspec
 
 from ..batches.batchfolder import LATEST, BatchFolder, find_batch
 from ..compare.document import Comparison
 from ..errors import BatchMissingError, UsageError
+from ..figures.schema import Metrics, read_metrics
 from ..layout import Layout
 from ..operations.status import BatchStatus, status_of
-from .document import Metrics
-
-T = TypeVar("T")
 
 
 @dataclass
@@ -81,10 +78,9 @@ def _from_path(path: str, layout: Layout) -> BatchInputs | Comparison:
         return _from_folder(beside)
     if path.endswith(".parquet"):
         return BatchInputs(outcomes=path)
-    document = _read(path, dict[str, Any])
-    if document.get("kind") == "comparison":
-        return _read(path, Comparison)
-    metrics = _read(path, Metrics)
+    metrics = _read(path)
+    if isinstance(metrics, Comparison):
+        return metrics
     roots = tuple(dict.fromkeys((layout.runs_dir, *_named_roots(metrics, path))))
     for root in roots:
         kept = BatchFolder(Layout("", root).batch(metrics.batch_id))
@@ -118,7 +114,7 @@ def _from_folder(folder: BatchFolder) -> BatchInputs:
         return BatchInputs(status)  # what an earlier part of it has left does not count any more
     return BatchInputs(
         status,
-        _read(folder.metrics, Metrics),
+        read_metrics(folder.metrics),
         _if_there(folder.outcomes),
         _if_there(folder.rejects),
         _if_there(folder.shards),
@@ -134,10 +130,12 @@ def _if_there(path: str) -> str | None:
     return path if os.path.isfile(path) else None
 
 
-def _read(path: str, kind: type[T]) -> T:
-    content = Path(path).read_bytes()
+def _read(path: str) -> Metrics | Comparison:
     try:
-        # Python's reader takes lone surrogates, which file names that are no text leave in JSON.
-        return msgspec.convert(json.loads(content), kind)
+        # By Python's decoder: a file name that is not UTF-8 leaves lone surrogates, which msgspec's refuses.
+        document = json.loads(Path(path).read_bytes())
+        if isinstance(document, dict) and document.get("kind") == "comparison":
+            return msgspec.convert(document, Comparison)
+        return msgspec.convert(document, Metrics)
     except (ValueError, RecursionError, msgspec.MsgspecError) as error:
         raise UsageError(f"neither a batch's metrics nor a comparison: {path}: {error}") from None

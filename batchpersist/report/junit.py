@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
+from msgspec.structs import asdict
+
 from ..models import place_of
 from .document import BatchDocument, FailedRun
 from .wording import printable
@@ -35,7 +37,7 @@ def render_junit(document: BatchDocument) -> str:
 def _batch_suite(root: Element, document: BatchDocument, name: str) -> None:
     suite = _suite(root, "batch", document)
     properties = SubElement(suite, "properties")
-    for key, value in (document.counts.__dict__ if document.counts else {}).items():
+    for key, value in (asdict(document.counts) if document.counts else {}).items():
         SubElement(properties, "property", name=key, value=str(value))
     if document.failed_runs_omitted:
         SubElement(

@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable
-from dataclasses import asdict
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -90,7 +89,7 @@ def _environment() -> Environment:
         "size": wording.size,
     }
     environment.globals |= {
-        "work_done": lambda counts: work_done(asdict(counts)),
+        "work_done": work_done,
         "phases": PHASES,
         "share": wording.share,
         "percent": _percent,

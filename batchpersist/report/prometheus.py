@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import msgspec
-
 from ..errors import UsageError
+from ..figures.reporting import figures_of
 from ..layout import Layout
 from ..monitoring.exposition import expose
 from ..monitoring.latency import COLUMNS
-from ..monitoring.textfile import figures_of
 from .ended import went_well
 from .inputs import BatchInputs
 from .tables import pieces
@@ -25,7 +23,7 @@ def render_prometheus(inputs: BatchInputs) -> str:
     layout = inputs.layout or Layout("", str(metrics.config.get("runs_dir", "")))
     figures = figures_of(
         replace(layout, runs_dir=printable(layout.runs_dir)),  # it may be printed
-        msgspec.to_builtins(metrics),
+        metrics,
         success=went_well(metrics),
     )
     if inputs.outcomes is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
+from ..figures.schema import Counts, State
 from ..snapshots.otherforms import NotASnapshotError, OtherTaskError
 
 IN_THE_FUTURE = "The recorded start lies in the future: the clock was wrong then, or is wrong now."
@@ -13,7 +14,7 @@ DAMAGED = {NotASnapshotError.__name__, OtherTaskError.__name__}
 
 DO_THE_REST = "The same command again does what is left; what stands already is skipped."
 
-_OPENINGS = {
+_OPENINGS: dict[State, str] = {
     "finished": "Done",
     "stopped": "Stopped by the failure policy",
     "timed_out": "Out of time",
@@ -21,35 +22,35 @@ _OPENINGS = {
 }
 
 
-def outcome(counts: Mapping[str, int], state: str) -> str:
+def outcome(counts: Counts, state: State) -> str:
     """What became of every run that was found, leaving out what did not occur."""
     parts = [
-        f"{counts['persisted']:,} persisted",
-        f"{counts['unchanged']:,} unchanged" if counts["unchanged"] else "",
-        f"{counts['failed']:,} failed{_locked(counts)}" if counts["failed"] else "",
-        f"{counts['not_attempted']:,} not attempted" if counts["not_attempted"] else "",
-        f"{counts['superseded']:,} superseded by a later line" if counts["superseded"] else "",
-        f"{counts['filtered']:,} filtered out" if counts["filtered"] else "",
-        f"{counts['invalid']:,} invalid" if counts["invalid"] else "",
-        f"{counts['other_shards']:,} left to other shards" if counts["other_shards"] else "",
+        f"{counts.persisted:,} persisted",
+        f"{counts.unchanged:,} unchanged" if counts.unchanged else "",
+        f"{counts.failed:,} failed{_locked(counts)}" if counts.failed else "",
+        f"{counts.not_attempted:,} not attempted" if counts.not_attempted else "",
+        f"{counts.superseded:,} superseded by a later line" if counts.superseded else "",
+        f"{counts.filtered:,} filtered out" if counts.filtered else "",
+        f"{counts.invalid:,} invalid" if counts.invalid else "",
+        f"{counts.other_shards:,} left to other shards" if counts.other_shards else "",
     ]
     return f"{_OPENINGS[state]}: {', '.join(part for part in parts if part)}."
 
 
-def _locked(counts: Mapping[str, int]) -> str:
-    locked = counts["snapshot_locked"]
+def _locked(counts: Counts) -> str:
+    locked = counts.snapshot_locked
     return f" ({locked:,} because {'its' if locked == 1 else 'their'} task was locked)" if locked else ""
 
 
-def work_done(counts: Mapping[str, int]) -> str:
+def work_done(counts: Counts) -> str:
     """The runs that were settled in the time told beside them, not before it; of how many, if of more."""
-    done = counts["selected"] - counts["not_attempted"] - counts["resumed"]
-    return number(done, "run") if done == counts["selected"] else f"{done:,} of {counts['selected']:,} runs"
+    done = counts.selected - counts.not_attempted - counts.resumed
+    return number(done, "run") if done == counts.selected else f"{done:,} of {counts.selected:,} runs"
 
 
-def what_next(counts: Mapping[str, int], state: str, causes: Collection[str] = ()) -> str:
+def what_next(counts: Counts, state: State, causes: Collection[str] = ()) -> str:
     """What is left to do, if anything; ``causes``: the types of what failed (``Failure.type``)."""
-    if state == "timed_out" and not any(counts[name] for name in ("persisted", "unchanged", "failed")):
+    if state == "timed_out" and not counts.attempted:
         return "The time was up before anything was settled; it must be enough to read the sources, and more."
     if state == "stopped":
         return (
@@ -61,20 +62,20 @@ def what_next(counts: Mapping[str, int], state: str, causes: Collection[str] = (
     return _after_the_end(counts, causes)
 
 
-def _after_the_end(counts: Mapping[str, int], causes: Collection[str]) -> str:
+def _after_the_end(counts: Counts, causes: Collection[str]) -> str:
     """For a batch that took all of its work."""
     if DAMAGED & set(causes):
         return (
             "`batchpersist repair` restores damaged snapshots; then run the same command again, "
             "and what stands already is skipped."
         )
-    if counts["failed"]:
+    if counts.failed:
         return "Remove the cause and run the same command again; what stands already is skipped."
-    if counts["invalid"] and counts["invalid"] == counts["discovered"]:
+    if counts.invalid and counts.invalid == counts.discovered:
         return "No input was valid, so nothing was persisted."
-    if counts["invalid"]:
+    if counts.invalid:
         return "Invalid input was left out; everything else is persisted."
-    return nothing_found(counts["discovered"], counts["filtered"]) or "Nothing failed."
+    return nothing_found(counts.discovered, counts.filtered) or "Nothing failed."
 
 
 def nothing_found(discovered: int, filtered: int) -> str:

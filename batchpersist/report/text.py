@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..figures.counts import Counts
+from msgspec.structs import asdict, astuple
+
+from ..figures.schema import Cause, Counts, Timing
 from ..models import place_of
-from .document import BatchDocument, Cause, Timing, Workers
+from .document import BatchDocument, Workers
 from .grid import bar, course, cut, grid
 from .sentences import number
 from .wording import count, duration, moment, printable, share, size
@@ -84,9 +86,7 @@ def _counts(document: BatchDocument, counts: Counts) -> Iterator[str]:
         ]
     )
     if document.bytes:
-        read, snapshots, manifests = (
-            size(document.bytes.get(name, 0)) for name in ("read", "snapshots", "manifests")
-        )
+        read, snapshots, manifests = map(size, astuple(document.bytes))
         yield from ("", f"Bytes: {read} read, {snapshots} of snapshots and {manifests} of manifests written")
 
 
@@ -112,8 +112,8 @@ def _timing(timing: Timing) -> Iterator[str]:
 
 def _phases(timing: Timing) -> Iterator[str]:
     """What the workers did most of the time, in a line."""
-    worked = sum(timing.phases.values())
-    longest = sorted(timing.phases.items(), key=lambda phase: -phase[1])
+    worked = timing.phases.total
+    longest = sorted(asdict(timing.phases).items(), key=lambda phase: -phase[1])
     words = [
         f"{name.replace('_', ' ')} {share(part, worked)}" for name, part in longest if part > worked / 100
     ]

@@ -31,12 +31,16 @@ def _body(kind: type) -> Iterator[str]:
     if issubclass(kind, enum.Enum):
         yield from (f"    {member.name} = {member.value!r}" for member in kind)
         return
-    if hasattr(kind, "_fields"):
+    fields = getattr(kind, "__struct_fields__", ())
+    if fields:
+        types = inspect.get_annotations(kind)
+        yield from (f"    {name}: {types[name]}" for name in fields)
+    elif hasattr(kind, "_fields"):
         types = inspect.get_annotations(kind)
         yield from (f"    {name}: {types[name].__forward_arg__}" for name in kind._fields)
     elif kind.__init__ not in (object.__init__, Exception.__init__):
         yield from ("    " + line for line in _call("def __init__", kind.__init__))
-    for name in sorted(name for name in dir(kind) if _is_own(kind, name)):
+    for name in sorted(name for name in dir(kind) if _is_own(kind, name) and name not in fields):
         member = inspect.getattr_static(kind, name)
         if isinstance(member, property):
             yield f"    {name} -> {inspect.signature(member.fget).return_annotation}"  # type: ignore[arg-type]

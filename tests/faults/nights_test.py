@@ -197,9 +197,9 @@ class Nights(RuleBasedStateMachine):
         self.batch()
         self.both_hold_the_same()
         before = self.stamps()
-        counts = self.batch().metrics["counts"]
+        counts = self.batch().metrics.counts
         persist(self.all_arrived(), self.models.out, self.models.runs)  # a run that comes twice may move
-        assert counts["persisted"] == 0 or not self.is_regular()
+        assert counts.persisted == 0 or not self.is_regular()
         assert self.stamps() == before or not self.is_regular()
 
     @precondition(lambda self: any(self.arrived.values()))

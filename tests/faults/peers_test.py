@@ -207,14 +207,14 @@ def test_both_sides_record_into_the_same_tasks(
         place = busy_place(tmp_path / str(number), runs)
         told = contend(place, orchestrator_package, generation, orchestrators, *words)
         assert place.snapshots() == contents(place, told)
-        assert told.metrics["counts"]["snapshot_locked"] == len(told.locked)
+        assert told.metrics.counts.snapshot_locked == len(told.locked)
         assert len(told.recorded) + len(told.locked_out) == len(told.sent)
         assert [report["broken"] for report in told.reports] == [[]] * orchestrators
         assert place.locks() == []
         for run in [*place.arrivals, *told.sent]:
             manifest = place.runs / run["taskId"] / run["runId"] / "manifest.json"
             assert manifest.read_text("utf-8") == stringify(run)
-        began, ended = told.metrics["started_at"], told.metrics["finished_at"]
+        began, ended = told.metrics.started_at, told.metrics.finished_at
         meanwhile = [
             when for report in told.reports for _, _, when in report["recorded"] if began < when < ended
         ]

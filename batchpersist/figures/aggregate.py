@@ -1,4 +1,4 @@
-"""An outcome table by task, and what failed by cause: as long as a person would read, no longer."""
+"""An outcome table in figures: counts of all runs, of each task's, and of what failed by cause."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..columns import utf8
+from ..models import Side
 from .outcomes import Status
+from .schema import MAX_ERRORS, MAX_TASKS, SAMPLES, Cause, Counts, Sample, Task, TaskTiming
 from .timing import seconds
 
 if TYPE_CHECKING:
@@ -14,15 +16,49 @@ if TYPE_CHECKING:
 
     from ..ingest.scan import Reject
 
-MAX_TASKS = 10_000
-MAX_ERRORS = 100
-SAMPLES = 5
-"""Of each group of errors, the first ones."""
-
 _CAUSE = ("stage", "type", "message")
 
 
-def by_task(table: pa.Table, commit_seconds: Mapping[str, float]) -> tuple[list[dict[str, Any]], int]:
+def count(
+    table: pa.Table,
+    *,
+    discovered: int,
+    invalid: int,
+    filtered: int,
+    other_shards: int = 0,
+    resumed: int = 0,
+) -> Counts:
+    """Count an outcome table; the keywords are what came before it. Not checked yet."""
+    pairs = table.select(["status", "snapshot", "manifest"])
+    groups = pairs.group_by(pairs.column_names, use_threads=False)
+    by_status = dict.fromkeys((name.lower() for name in Status.__members__), 0)
+    by_failure = dict.fromkeys(((False, False), (True, False), (False, True), (True, True)), 0)
+    locked = 0
+    bad = {Side.FAILED.name.lower(), Side.LOCKED.name.lower()}
+    for group in groups.aggregate([([], "count_all")]).to_pylist():
+        runs = group["count_all"]
+        by_status[group["status"]] += runs
+        if group["status"] in ("superseded", "not_attempted"):
+            continue
+        by_failure[group["snapshot"] in bad, group["manifest"] in bad] += runs
+        locked += runs if group["snapshot"] == "locked" else 0
+    return Counts(
+        discovered=discovered,
+        invalid=invalid,
+        filtered=filtered,
+        other_shards=other_shards,
+        selected=table.num_rows - by_status["superseded"],
+        **by_status,
+        both_ok=by_failure[False, False],
+        snapshot_failed=by_failure[True, False],
+        manifest_failed=by_failure[False, True],
+        both_failed=by_failure[True, True],
+        snapshot_locked=locked,
+        resumed=resumed,
+    )
+
+
+def by_task(table: pa.Table, commit_seconds: Mapping[str, float]) -> tuple[list[Task], int]:
     """An entry for each task, sorted by task_id; and how many tasks beyond MAX_TASKS were left out.
 
     Tasks with failures are listed first, then those of the most runs.
@@ -44,14 +80,13 @@ def by_task(table: pa.Table, commit_seconds: Mapping[str, float]) -> tuple[list[
     return entries, tasks.num_rows - len(entries)
 
 
-def _task_entry(task: Mapping[str, Any], commit_seconds: Mapping[str, float]) -> dict[str, Any]:
-    names = ("task_id", "runs", "persisted", "unchanged", "failed", "not_attempted", "superseded")
+def _task_entry(task: Mapping[str, Any], commit_seconds: Mapping[str, float]) -> Task:
     took = commit_seconds.get(task["task_id"])
-    timing = {"commit_seconds": None if took is None else seconds(took)}
-    return {name: task[name] for name in names} | {"timing": timing}
+    timing = TaskTiming(commit_seconds=None if took is None else seconds(took))
+    return Task(**{name: task[name] for name in Task.__struct_fields__ if name != "timing"}, timing=timing)
 
 
-def by_cause(table: pa.Table, rejects: Sequence[Reject]) -> tuple[list[dict[str, Any]], int]:
+def by_cause(table: pa.Table, rejects: Sequence[Reject]) -> tuple[list[Cause], int]:
     """What failed, grouped by stage, type and message, the most frequent first; and how many groups
     beyond MAX_ERRORS were left out. Samples are the first in source order (rejects) or plan order."""
     import pyarrow as pa
@@ -64,8 +99,11 @@ def by_cause(table: pa.Table, rejects: Sequence[Reject]) -> tuple[list[dict[str,
     listed = causes.sort_by([("row_count", "descending"), *order]).slice(0, MAX_ERRORS)
     samples = pc.list_slice(listed["row_list"], 0, SAMPLES).to_pylist()
     entries = [
-        {name: cause[name] for name in _CAUSE}
-        | {"count": cause["row_count"], "samples": _samples(cause["stage"], rows, table, rejects)}
+        Cause(
+            **{name: cause[name] for name in _CAUSE},
+            count=cause["row_count"],
+            samples=_samples(cause["stage"], rows, table, rejects),
+        )
         for cause, rows in zip(listed.drop_columns("row_list").to_pylist(), samples, strict=True)
     ]
     return entries, causes.num_rows - len(entries)
@@ -97,22 +135,20 @@ def _failures(stage: str, types: Any, messages: Any, rows: Any) -> pa.Table:
     return pa.table(columns, schema=pa.schema(kinds))
 
 
-def _samples(
-    stage: str, rows: Sequence[int], table: pa.Table, rejects: Sequence[Reject]
-) -> list[dict[str, str | int | None]]:
+def _samples(stage: str, rows: Sequence[int], table: pa.Table, rejects: Sequence[Reject]) -> list[Sample]:
     if stage == "input":
         return [_reject_sample(rejects[row]) for row in rows]
     names = ["source", "line", "task_id", "run_id", "detail"]
     picked = table.select([*names[:-1], f"{stage}_error_detail"]).take(rows)
-    return picked.rename_columns(names).to_pylist()  # type: ignore[no-any-return]
+    return [Sample(**row) for row in picked.rename_columns(names).to_pylist()]
 
 
-def _reject_sample(reject: Reject) -> dict[str, str | int | None]:
+def _reject_sample(reject: Reject) -> Sample:
     """Without ids: there is no valid run to take them from."""
-    return {
-        "source": utf8(reject.source),
-        "line": reject.line,
-        "task_id": None,
-        "run_id": None,
-        "detail": utf8(reject.failure.detail),
-    }
+    return Sample(
+        source=utf8(reject.source),
+        line=reject.line,
+        task_id=None,
+        run_id=None,
+        detail=utf8(reject.failure.detail),
+    )
