@@ -1,20 +1,115 @@
-"""Arrow columns over plain arrays, which workers' outcomes are copied into by row number."""
+"""The tables of a batch: which columns each has, and how columns are made of plain arrays.
+
+Every table has all columns of its schema, also those that are null throughout.
+"""
 
 from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from enum import IntEnum
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from .errors import UsageError, unreadable_as
 from .models import Failure, Side
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    import pyarrow.parquet as pq
 
 KEY_GLUE = "\n"
 """Between task id and run id; in no id."""
+
+
+@cache
+def index_schema() -> pa.Schema:
+    """The runs that a scan finds, in source order: a row a run. No column has nulls."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("task_id", _repeated_text()),
+            ("run_id", pa.string()),
+            ("timestamp", pa.string()),  # when the run completed, as its source has it
+            ("origin", pa.dictionary(pa.int32(), pa.binary())),  # with ``file``: a ``sources.SourceFile``
+            ("file", _repeated_text()),
+            ("offset", pa.int64()),  # of the run's text in its file, or in the copy of that: bytes
+            ("length", pa.int64()),  # bytes
+            ("line", pa.int64()),  # or row, from 1
+        ]
+    )
+
+
+@cache
+def outcome_schema() -> pa.Schema:
+    """What became of the runs of a plan, in its order: a row a run. Saved as ``outcomes.parquet``."""
+    import pyarrow as pa
+
+    name = pa.dictionary(pa.int8(), pa.string())  # of an enumeration, in the order of its values
+
+    def side(of: str) -> list[tuple[str, pa.DataType]]:
+        return [  # null unless the side failed
+            (f"{of}_error_type", _repeated_text()),  # the class of the error
+            (f"{of}_error_message", _repeated_text()),  # what equal failures have in common
+            (f"{of}_error_detail", pa.string()),  # what differs from case to case; may be empty
+        ]
+
+    return pa.schema(
+        [
+            ("task_id", _repeated_text()),
+            ("run_id", pa.string()),
+            ("timestamp", pa.string()),
+            ("source", _repeated_text()),  # the name of the run's file, as a person knows it
+            ("line", pa.int64()),  # or row, from 1
+            ("status", name),  # ``figures.outcomes.Status``: both sides together
+            ("snapshot", name),  # ``Side``
+            ("manifest", name),  # ``Side``
+            *side("snapshot"),
+            *side("manifest"),
+            ("snapshot_seconds", pa.float64()),  # of the commit that carried the run; null: not attempted
+            ("manifest_seconds", pa.float64()),  # null: not attempted
+            ("pair_seconds", pa.float64()),  # of the slower side, or of both in turn; null: not attempted
+            ("manifest_bytes", pa.int64()),  # written: 0 if none was
+            ("shard", pa.int32()),  # number of the shard that wrote the manifest; null if none did
+        ]
+    )
+
+
+@cache
+def reject_schema() -> pa.Schema:
+    """Invalid input, in source order: a row each. Saved as ``rejects.parquet``. No column has nulls."""
+    import pyarrow as pa
+
+    fields = [("source", pa.string()), ("line", pa.int64())]  # line or row, from 1; 0: none was reached
+    return pa.schema([*fields, *((name, pa.string()) for name in Failure._fields)])
+
+
+@cache
+def shard_schema() -> pa.Schema:
+    """Who did which shard, and when, in order of completion. Saved as ``shards.parquet``; no nulls."""
+    import pyarrow as pa
+
+    return pa.schema(
+        [
+            ("number", pa.int64()),
+            ("work", pa.string()),  # ``Work``
+            ("pid", pa.int64()),
+            ("started", pa.float64()),  # seconds since the epoch, as ``finished``
+            ("finished", pa.float64()),
+            ("runs", pa.int64()),
+            ("bytes", pa.int64()),  # of the runs' texts
+            ("cpu_seconds", pa.float64()),
+        ]
+    )
+
+
+def _repeated_text() -> pa.DataType:
+    import pyarrow as pa
+
+    return pa.dictionary(pa.int32(), pa.string())
 
 
 class SideColumns:
@@ -182,8 +277,16 @@ def as_named(text: str) -> str:
     return re.sub(r"\\udc([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), text)
 
 
-def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
-    """A Parquet file, or some of its columns. Raises OSError and ArrowException.
+def read_parquet(path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """A Parquet file, or some of its columns. Raises UsageError if it is not one, OSError."""
+    with open_parquet(path) as table:
+        rows: pa.Table = table.read(None if columns is None else list(columns), use_threads=False)
+        return rows
+
+
+@contextmanager
+def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
+    """Raises UsageError if it is not a Parquet file, also from within; OSError. Read without threads.
 
     Not by ``pyarrow.parquet.read_table``: that starts threads whatever it is told, waits for ever where
     none can be started, and now and then ends the process as the interpreter does.
@@ -191,8 +294,16 @@ def read_parquet(path: str, columns: list[str] | None = None) -> pa.Table:
     import pyarrow.parquet as pq
 
     # By Arrow's own means only where the name is UTF-8.
-    with open(path, "rb") as file, pq.ParquetFile(file, pre_buffer=False) as table:
-        return table.read(columns, use_threads=False)
+    with (
+        unreadable_as(partial(_not_parquet, path)),
+        open(path, "rb") as file,
+        pq.ParquetFile(file, pre_buffer=False) as table,
+    ):
+        yield table
+
+
+def _not_parquet(path: str, reason: str) -> UsageError:
+    return UsageError(f"not a Parquet file: {path}: {reason}")
 
 
 def _strings(texts: Any) -> pa.Array:

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING
 
 from .batches.batchfolder import BatchFolder
-from .columns import as_named, encoded, run_keys, utf8, whole
+from .columns import as_named, encoded, read_parquet, run_keys, utf8, whole
 from .context import OnEvent
-from .errors import BatchMissingError, SourceChangedError, failure_of, unreadable_as
+from .errors import BatchMissingError, SourceChangedError, UsageError, failure_of
 from .events import RetryStarted
+from .figures.outcomes import read_outcomes
 from .ingest.index import IndexBuilder
 from .ingest.scan import Reject
 from .layout import Layout
@@ -45,13 +45,15 @@ class Unsettled:
         try:
             if record.state in _UNFINISHED:
                 raise FileNotFoundError
-            with unreadable_as(partial(_unreadable, folder.batch_id)):
-                outcomes = folder.read_table(folder.outcomes, _COLUMNS)
-                rejects = folder.read_table(folder.rejects, ["source", "line"])
+            outcomes = read_outcomes(folder.outcomes, _COLUMNS)
+            rejects = read_parquet(folder.rejects, ["source", "line"])
         except FileNotFoundError:
             raise BatchMissingError(
                 f"batch {folder.batch_id} did not come to its end, the same command continues it"
             ) from None
+        except UsageError as error:
+            message = f"a table of batch {folder.batch_id} cannot be read: {error}"
+            raise BatchMissingError(message) from error
         self._batch_id = folder.batch_id
         self._cwd = record.cwd
         self._failed = outcomes.filter(_did_not_stand(outcomes, retry))
@@ -132,10 +134,6 @@ class Unsettled:
                 return False
             path = above
         return True
-
-
-def _unreadable(batch_id: str, reason: str) -> BatchMissingError:
-    return BatchMissingError(f"a table of batch {batch_id} cannot be read: {reason}")
 
 
 def _did_not_stand(outcomes: pa.Table, retry: RetryOf) -> pa.Array:

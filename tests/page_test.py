@@ -17,12 +17,12 @@ from reports import HOSTILE, document_of, failing_rows, leave_batch
 from settled import Row
 
 from batchpersist.compare.document import Comparison
+from batchpersist.figures.outcomes import ShardRow
 from batchpersist.ingest.scan import Reject
 from batchpersist.models import Failure
 from batchpersist.report.charts import draw_throughput, draw_workers
 from batchpersist.report.document import BatchDocument, FailedRun, SideFailure, Verdict
 from batchpersist.report.page import render_batch_page, render_comparison_page
-from batchpersist.report.shardrows import ShardRow
 from batchpersist.report.shardtimes import throughput, workers
 from batchpersist.report.wording import printable
 

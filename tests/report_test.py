@@ -22,6 +22,7 @@ from settled import Row
 from batchpersist.batches.batchfolder import BatchFolder, batch_name
 from batchpersist.batches.progressfile import ProgressFile
 from batchpersist.cli.main import cli
+from batchpersist.columns import outcome_schema
 from batchpersist.events import Progress
 from batchpersist.ingest.scan import Reject
 from batchpersist.layout import Layout
@@ -173,8 +174,8 @@ def damage_first_page(path: Path) -> None:
         ("deep.json", 2, "neither a batch's metrics nor a comparison: deep.json"),
         ("no.parquet", 2, "not a Parquet file: no.parquet"),
         ("damaged.parquet", 2, "not a Parquet file: damaged.parquet"),
-        ("other.parquet", 2, "not an outcome table, for it has no status: other.parquet"),
-        ("odd.parquet", 2, "a status that there is not: odd.parquet"),
+        ("other.parquet", 2, "not an outcome table, for it has no task_id, run_id"),
+        ("odd.parquet", 2, "not an outcome table, for it has an unknown status: odd.parquet"),
     ],
 )
 def test_what_is_none_of_these_is_said(what: str, code: int, complaint: str) -> None:
@@ -187,7 +188,8 @@ def test_what_is_none_of_these_is_said(what: str, code: int, complaint: str) -> 
     Path("no.parquet").write_text("no")
     damage_first_page(Path("damaged.parquet"))
     pq.write_table(pa.table({"a": [1]}), "other.parquet")
-    pq.write_table(pa.table({"status": ["fine"]}), "odd.parquet")
+    odd = pa.table({name: ["fine"] if name == "status" else pa.nulls(1) for name in outcome_schema().names})
+    pq.write_table(odd, "odd.parquet")
     result = invoke("report", what)
     assert result.exit_code == code
     assert complaint in result.stderr

@@ -20,9 +20,11 @@ from batchpersist.batch import run_batch
 from batchpersist.batches.batchfolder import BatchFolder, find_batch, list_batches
 from batchpersist.batches.preparation import layout_of
 from batchpersist.cli.words import summary_lines
+from batchpersist.columns import read_parquet
 from batchpersist.errors import BatchMissingError
 from batchpersist.events import BatchResumed, Event, Progress
 from batchpersist.figures.metrics import stable
+from batchpersist.figures.outcomes import read_outcomes
 from batchpersist.figures.schema import read_metrics
 from batchpersist.layout import Layout
 from batchpersist.models import Durability, Failure
@@ -401,10 +403,10 @@ def test_the_folder_holds_what_a_report_needs(tmp_path: Path, source: Path) -> N
     report = run_batch([str(source)], options(root, workers=2, pool_runs=0))
     folder = BatchFolder(report.folder)
     assert read_metrics(folder.metrics) == report.metrics
-    assert folder.read_table(folder.outcomes).equals(report.outcomes)
-    (reject,) = folder.read_table(folder.rejects).to_pylist()
+    assert read_outcomes(folder.outcomes).equals(report.outcomes)
+    (reject,) = read_parquet(folder.rejects).to_pylist()
     assert (reject["source"], reject["line"], reject["type"]) == (str(source), 1201, "InvalidRunError")
-    shards = folder.read_table(folder.shards).to_pylist()
+    shards = read_parquet(folder.shards).to_pylist()
     assert sum(shard["runs"] for shard in shards) == len(RUNS)
     assert all(shard["pid"] != os.getpid() and shard["started"] <= shard["finished"] for shard in shards)
     record = folder.read_record()

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scans import lines, put, rows_of, run, scan, text
 
+from batchpersist.columns import index_schema
 from batchpersist.ingest import scan as scanning_part
-from batchpersist.ingest.rows import row_schema
 from batchpersist.ingest.scan import scan_part
 from batchpersist.models import DEFAULT_KEYS, Keys
 from batchpersist.sources import Format, SourceFile, decoded, discover
@@ -25,7 +25,7 @@ def test_columns_say_where_each_run_is(tmp_path: Path) -> None:
     other = put(tmp_path / "in" / "b.json", text(run("c")))
     (part,) = discover([str(tmp_path / "in")])
     scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
-    columns = {name: [row[name] for row in rows_of(scanned)] for name in row_schema().names}
+    columns = {name: [row[name] for row in rows_of(scanned)] for name in index_schema().names}
     assert columns["task_id"] == ["t", "other", "t"]
     assert columns["run_id"] == ["a", "b", "c"]
     assert columns["timestamp"] == ["2025-01-01T00:00:00.000Z"] * 3

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchpersist.figures.outcomes import ShardRow
 from batchpersist.report import shardtimes
-from batchpersist.report.shardrows import ShardRow
 from batchpersist.report.shardtimes import BINS, throughput, workers
 
 _moments = st.integers(0, 400).map(lambda step: 1e9 + step / 8)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from ..columns import read_parquet
 from ..errors import BatchMissingError
 from ..files import atomic
 from ..layout import Layout
@@ -23,7 +22,7 @@ from ..models import Durability, RetryOf
 from ..runs.jsontext import encode
 
 if TYPE_CHECKING:
-    import pyarrow as pa
+    pass
 
 State = Literal["running", "finished", "stopped", "timed_out", "interrupted", "failed"]
 LATEST = "latest"
@@ -133,13 +132,6 @@ class BatchFolder:
                 return msgspec.convert(json.load(file), BatchRecord)
         except (ValueError, RecursionError) as error:
             raise BatchMissingError(f"not the record of a batch: {path}: {error}") from None
-
-    def read_table(self, path: str, columns: list[str] | None = None) -> pa.Table:
-        """``outcomes``, ``rejects`` or ``shards``, or some of its columns.
-
-        Raises OSError; FileNotFoundError as above.
-        """
-        return read_parquet(path, columns)
 
 
 def batch_name(batch_id: str) -> str:

@@ -7,12 +7,24 @@ arrays over as they are. At a million runs an object a row would cost more than 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
-from ..columns import SideColumns, adopt, encoded, named, put, put_larger, where, whole
+from ..columns import (
+    SideColumns,
+    adopt,
+    encoded,
+    named,
+    open_parquet,
+    outcome_schema,
+    put,
+    put_larger,
+    where,
+    whole,
+)
+from ..errors import UsageError
 from ..models import ShardOutcome, Side, Work
 from ..phaseclock import PHASES
 from ..sources import source_names
@@ -23,6 +35,8 @@ if TYPE_CHECKING:
 
 
 _OF_PLAN = ("task_id", "run_id", "timestamp", "origin", "file", "line", "superseded")
+
+_ROWS_AT_ONCE = 1 << 17
 
 _FEW = 1 << 16
 """Files whose names can be brought together in one dictionary at little cost."""
@@ -47,6 +61,21 @@ def status_of(snapshot: int, manifest: int) -> Status:
     if Side.NOT_ATTEMPTED in sides:
         return Status.NOT_ATTEMPTED
     return Status.UNCHANGED if sides == {Side.UNCHANGED} else Status.PERSISTED
+
+
+class ShardRow(NamedTuple):
+    """A shard that was done (``columns.shard_schema``)."""
+
+    number: int
+    work: str
+    pid: int
+    started: float
+    """Seconds since the epoch."""
+    finished: float
+    runs: int
+    bytes: int | None = None
+    """None, as ``cpu_seconds``, if only the journal knows of the shard."""
+    cpu_seconds: float | None = None
 
 
 @dataclass
@@ -87,8 +116,8 @@ class OutcomeBuilder:
         self._manifest_bytes = array("q", bytes(8 * runs))
         self._shard = array("i", [-1]) * runs
         self._stamps = OutcomeStamps(runs)
-        self.shards: list[dict[str, Any]] = []
-        """Who settled what, and when: a row a shard, in order of completion."""
+        self.shards: list[ShardRow] = []
+        """In order of completion."""
 
     def add(self, outcome: ShardOutcome) -> None:
         """Take in one shard; rows that come again count as they settled last.
@@ -154,7 +183,7 @@ class OutcomeBuilder:
         return self._snapshot.states()
 
     def table(self) -> pa.Table:
-        """The outcome table (docs/metrics.md). It lives in the builder's memory: add nothing after it."""
+        """The outcome table (``outcome_schema``). It lives in the builder's memory: add nothing after it."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -180,7 +209,7 @@ class OutcomeBuilder:
         columns["pair_seconds"] = where(pc.or_(snapshot.attempted(), manifest.attempted()), pairs)
         columns["manifest_bytes"] = adopt(self._manifest_bytes, pa.int64())
         columns["shard"] = where(pc.greater_equal(shard, 0), shard)
-        return pa.table(columns)
+        return pa.table(columns, schema=outcome_schema())
 
 
 def _sources(rows: pa.Table) -> pa.ChunkedArray:
@@ -190,18 +219,10 @@ def _sources(rows: pa.Table) -> pa.ChunkedArray:
     return names.unify_dictionaries() if files <= _FEW else names
 
 
-def _shard_row(outcome: ShardOutcome) -> dict[str, Any]:
+def _shard_row(outcome: ShardOutcome) -> ShardRow:
     number, work, start, stop, size = outcome.shard
-    return {
-        "number": number,
-        "work": work.value,
-        "pid": outcome.pid,
-        "started": outcome.started,
-        "finished": outcome.finished,
-        "runs": stop - start,
-        "bytes": size,
-        "cpu_seconds": outcome.cpu_seconds,
-    }
+    times = (outcome.started, outcome.finished)
+    return ShardRow(number, work.value, outcome.pid, *times, stop - start, size, outcome.cpu_seconds)
 
 
 def _statuses(snapshot: SideColumns, manifest: SideColumns, superseded: pa.ChunkedArray) -> pa.Array:
@@ -213,3 +234,46 @@ def _statuses(snapshot: SideColumns, manifest: SideColumns, superseded: pa.Chunk
     place = pc.add(pc.multiply(snapshot.states(), pa.scalar(len(Side), pa.int8())), manifest.states())
     replaced = whole(superseded)
     return pc.if_else(replaced, pa.scalar(Status.SUPERSEDED.value, pa.int8()), answers.take(place))
+
+
+def read_outcomes(path: str, columns: Sequence[str] | None = None) -> pa.Table:
+    """The same as ``iter_outcomes`` in one table, each column with one dictionary."""
+    import pyarrow as pa
+
+    empty = outcome_schema().empty_table()
+    empty = empty if columns is None else empty.select(list(columns))
+    return pa.concat_tables([empty, *iter_outcomes(path, columns)]).unify_dictionaries()
+
+
+def iter_outcomes(path: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
+    """A saved outcome table, or some columns, in the types of ``outcome_schema``; so many rows at a time.
+
+    Raises UsageError if the file is not an outcome table, OSError.
+    """
+    import pyarrow as pa
+
+    schema = outcome_schema()
+    names = schema.names if columns is None else list(columns)
+    with open_parquet(path) as table:
+        missing = [name for name in names if name not in table.schema_arrow.names]
+        if missing:
+            raise UsageError(f"not an outcome table, for it has no {', '.join(missing)}: {path}")
+        fields = pa.schema([schema.field(name) for name in names])
+        for batch in table.iter_batches(_ROWS_AT_ONCE, columns=names, use_threads=False):
+            rows = pa.Table.from_batches([batch])
+            yield pa.table([_read_column(rows[name], name, path) for name in names], schema=fields)
+
+
+def _read_column(column: pa.ChunkedArray, name: str, path: str) -> pa.ChunkedArray | pa.Array:
+    """Parquet numbers the names of an enumeration as they come; here they have its values."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = {"status": Status, "snapshot": Side, "manifest": Side}.get(name)
+    if kind is None:
+        return column
+    names = pa.array([name.lower() for name in kind.__members__])
+    codes = pc.index_in(whole(column.cast(pa.string())), value_set=names)
+    if codes.null_count:
+        raise UsageError(f"not an outcome table, for it has an unknown {name}: {path}")
+    return named(kind, codes.cast(pa.int8()))

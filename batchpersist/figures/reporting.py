@@ -11,7 +11,7 @@ from msgspec.structs import asdict
 
 from ..batches.batchfolder import BatchFolder
 from ..batches.preparation import layout_of, metrics_path, outcomes_path, textfile_path
-from ..columns import compact, utf8, whole
+from ..columns import compact, reject_schema, shard_schema, utf8, whole
 from ..context import ShouldStop
 from ..errors import UsageError, failure_of
 from ..files import atomic
@@ -23,6 +23,7 @@ from ..monitoring.exposition import Figures
 from ..monitoring.textfile import write_textfile
 from ..options import BatchOptions
 from .batchreport import BatchReport
+from .outcomes import ShardRow
 from .schema import Metrics
 
 if TYPE_CHECKING:
@@ -86,32 +87,20 @@ def write_folder(
     metrics: bytes,
     outcomes: pa.Table,
     rejects: Sequence[Reject],
-    shards: Sequence[dict[str, Any]],
+    shards: Sequence[ShardRow],
 ) -> list[Failure]:
     """Leave in the batch's folder what its report needs; the first failure ends it, and is told."""
     import pyarrow as pa
 
-    fields = [("source", pa.string()), ("line", pa.int64())]
-    fields += [(name, pa.string()) for name in Failure._fields]
     rows = [{"source": utf8(name), "line": line, **failure._asdict()} for name, line, failure in rejects]
     tables = {
         folder.outcomes: outcomes,
-        folder.rejects: pa.Table.from_pylist(rows, schema=pa.schema(fields)),
-        folder.shards: pa.Table.from_pylist(list(shards), schema=_shard_schema()),
+        folder.rejects: pa.Table.from_pylist(rows, schema=reject_schema()),
+        folder.shards: pa.Table.from_pylist([shard._asdict() for shard in shards], schema=shard_schema()),
     }
     writes = [partial(atomic.write, folder.metrics, metrics, Durability.NONE)]
     writes += [partial(write_table, table, path, Durability.NONE) for path, table in tables.items()]
     return next(filter(None, (_failures([write]) for write in writes)), [])
-
-
-def _shard_schema() -> pa.Schema:
-    import pyarrow as pa
-
-    whole = dict.fromkeys(("number", "pid", "runs", "bytes"), pa.int64())
-    decimal = dict.fromkeys(("started", "finished", "cpu_seconds"), pa.float64())
-    order = ("number", "work", "pid", "started", "finished", "runs", "bytes", "cpu_seconds")
-    kinds = {"work": pa.string(), **whole, **decimal}
-    return pa.schema([(name, kinds[name]) for name in order])
 
 
 def write_table(table: pa.Table, path: str, durability: Durability) -> None:

@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from ..batches.batchfolder import BatchFolder
 from ..errors import UsageError
 from ..layout import Layout
+from .outcomes import read_outcomes
 from .schema import (
     MAX_ERRORS,
     MAX_TASKS,
@@ -159,8 +160,8 @@ def _attempted(part: ShardPart) -> Any:
     config = part.metrics.config
     folder = BatchFolder(Layout(config["out_dir"], config["runs_dir"]).batch(part.metrics.batch_id))
     try:
-        table = folder.read_table(folder.outcomes, ["status", *(f"{side}_seconds" for side in SIDES)])
-    except (OSError, pa.ArrowException):
+        table = read_outcomes(folder.outcomes, ["status", *(f"{side}_seconds" for side in SIDES)])
+    except (OSError, UsageError):
         return None
     attempted = pa.array(["persisted", "unchanged", "failed"])
     table = table.filter(pc.is_in(table["status"].cast(pa.string()), attempted)).drop_columns("status")

@@ -1,7 +1,6 @@
 """The index of a batch: one row a completed run, in source order, without its payload.
 
-Columns: task_id, run_id, timestamp (strings), origin and file (``sources.SourceFile``), offset, length and
-line (int64). What repeats is dictionary-encoded.
+Its columns are those of ``columns.index_schema``.
 It stays columnar from the scan to the plan: at a million runs a Python object a row would
 cost more than the runs themselves.
 """
@@ -14,11 +13,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..columns import adopt, columns_of, where
+from ..columns import adopt, columns_of, index_schema, where
 from ..memory import UNBOUNDED, MemoryBound
 from ..sources import OTHER_SUFFIXES
 from .joining import in_one_piece
-from .rows import row_schema
 from .scan import Reject, ScannedPart
 
 if TYPE_CHECKING:
@@ -108,7 +106,7 @@ class IndexBuilder:
         """Small pieces of the heap become a large one of Arrow's: else the heap would stay as large."""
         import pyarrow as pa
 
-        joined = pa.Table.from_batches(self._pending, schema=row_schema()).combine_chunks()
+        joined = pa.Table.from_batches(self._pending, schema=index_schema()).combine_chunks()
         self._scanned += joined.to_batches()
         self._pending.clear()
         self._pending_rows = 0
@@ -152,7 +150,7 @@ class IndexBuilder:
 
         self._join_pending()
         known, self.known = self.known, None
-        scanned = pa.Table.from_batches(self._scanned, schema=row_schema())
+        scanned = pa.Table.from_batches(self._scanned, schema=index_schema())
         self._scanned.clear()
         columns = columns_of(scanned if known is None else pa.concat_tables([_indexed(known), scanned]))
         before = None if known is None else known.num_rows
@@ -179,4 +177,4 @@ def _counted_from(rows: pa.RecordBatch, before: int) -> pa.RecordBatch:
 
 
 def _indexed(known: pa.Table) -> pa.Table:
-    return known.select(row_schema().names)
+    return known.select(index_schema().names)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import TYPE_CHECKING
 
-from ..columns import adopt
+from ..columns import adopt, index_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -65,23 +65,5 @@ class RowColumns:
                 pa.DictionaryArray.from_arrays(adopt(self._file, pa.int32()), files),
                 *(adopt(column, pa.int64()) for column in (self._offsets, self._lengths, self._lines)),
             ],
-            schema=row_schema(),
+            schema=index_schema(),
         )
-
-
-def row_schema() -> pa.Schema:
-    """The columns of an index; what repeats is dictionary-encoded."""
-    import pyarrow as pa
-
-    return pa.schema(
-        [
-            ("task_id", pa.dictionary(pa.int32(), pa.string())),
-            ("run_id", pa.string()),
-            ("timestamp", pa.string()),
-            ("origin", pa.dictionary(pa.int32(), pa.binary())),
-            ("file", pa.dictionary(pa.int32(), pa.string())),
-            ("offset", pa.int64()),
-            ("length", pa.int64()),
-            ("line", pa.int64()),
-        ]
-    )

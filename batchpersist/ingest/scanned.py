@@ -28,7 +28,7 @@ class ScannedPart:
     """What a part holds."""
 
     rows: pa.RecordBatch | None = None
-    """Of the index (``rows.row_schema``), in source order; None where there are none.
+    """Of the index (``columns.index_schema``), in source order; None where there are none.
 
     ``length`` is the document's: where an event wraps the run, the event's. ``line`` counts from 1, in a
     ranged part from the range's first line."""

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..columns import named
-from ..errors import UsageError
 from ..figures.aggregate import by_cause, by_task, count
-from ..figures.outcomes import Status
+from ..figures.outcomes import read_outcomes
 from .document import BatchDocument
 from .ended import give_tasks, verdict
-from .tables import read_table
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
 
 def from_table(path: str) -> BatchDocument:
     """Raises UsageError where the file is no outcome table, OSError."""
-    table = _with_known_codes(read_table(path), path)
+    table = read_outcomes(path)
     counts = count(table, discovered=table.num_rows, invalid=0, filtered=0)
     errors, errors_omitted = by_cause(table, [])
     tasks, tasks_omitted = by_task(table, _commit_seconds(table))
@@ -33,21 +30,6 @@ def from_table(path: str) -> BatchDocument:
     )
     give_tasks(document, tasks, tasks_omitted)
     return document
-
-
-def _with_known_codes(table: pa.Table, path: str) -> pa.Table:
-    """Parquet numbers the statuses as they come; the counting goes by the numbers of ``Status``."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    if "status" not in table.column_names:
-        raise UsageError(f"not an outcome table, for it has no status: {path}")
-    names = pa.array([name.lower() for name in Status.__members__])
-    codes = pc.index_in(table["status"].cast(pa.string()), value_set=names).combine_chunks().cast(pa.int8())
-    if codes.null_count:
-        raise UsageError(f"not an outcome table, for it has a status that there is not: {path}")
-    place = table.column_names.index("status")
-    return table.set_column(place, "status", pa.chunked_array([named(Status, codes)]))
 
 
 def _commit_seconds(table: pa.Table) -> dict[str, float]:

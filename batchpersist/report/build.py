@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..columns import read_parquet
+from ..figures.outcomes import ShardRow, iter_outcomes
 from ..monitoring import latency
 from . import failures
 from .alone import from_table
@@ -11,9 +13,8 @@ from .document import BatchDocument, Latency
 from .ended import from_metrics
 from .inputs import BatchInputs
 from .sentences import IN_THE_FUTURE
-from .shardrows import ShardRow, rows_of
+from .shardrows import rows_of
 from .shardtimes import throughput, workers
-from .tables import pieces, read_table
 from .unended import from_journal
 
 if TYPE_CHECKING:
@@ -52,12 +53,12 @@ def _opened(inputs: BatchInputs) -> BatchDocument:
 
 def _look_into(document: BatchDocument, inputs: BatchInputs, outcomes: str) -> None:
     """What only the tables know: how long runs took, which ones failed, who did what and when."""
-    shards = rows_of(read_table(inputs.shards)) if inputs.shards else []
+    shards = rows_of(read_parquet(inputs.shards)) if inputs.shards else []
     distribution, failed, split = latency.Distribution(BOUNDS), failures.FailedRuns(), _SplitTasks(shards)
-    for piece in pieces(outcomes, _COLUMNS):
+    for piece in iter_outcomes(outcomes, _COLUMNS):
         for taker in (distribution, failed, split):
             taker.add(piece)
-    rejects = read_table(inputs.rejects) if inputs.rejects else None
+    rejects = read_parquet(inputs.rejects) if inputs.rejects else None
     document.failed_runs, document.failed_runs_omitted = failed.listed(rejects)
     document.latency, document.split_tasks = _latency(distribution), sorted(split.found)
     document.throughput, document.workers = throughput(shards), workers(shards)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 from ..errors import UsageError
+from ..figures.outcomes import iter_outcomes
 from ..figures.reporting import figures_of
 from ..layout import Layout
 from ..monitoring.exposition import expose
 from ..monitoring.latency import COLUMNS
 from .ended import went_well
 from .inputs import BatchInputs
-from .tables import pieces
 from .wording import printable
 
 
@@ -27,6 +27,6 @@ def render_prometheus(inputs: BatchInputs) -> str:
         success=went_well(metrics),
     )
     if inputs.outcomes is not None:
-        for piece in pieces(inputs.outcomes, COLUMNS):
+        for piece in iter_outcomes(inputs.outcomes, COLUMNS):
             figures.durations.add(piece)
     return expose(figures, {})

@@ -4,24 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from ..figures.outcomes import ShardRow
 from ..settling.journal import ShardEntry, read_journal
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-
-class ShardRow(NamedTuple):
-    """A shard that was settled (docs/batches.md)."""
-
-    number: int
-    work: str
-    pid: int
-    started: float
-    """Seconds since the epoch."""
-    finished: float
-    runs: int
-    cpu_seconds: float | None = None
-    """None where only the journal knows of it."""
 
 
 class Journaled(NamedTuple):

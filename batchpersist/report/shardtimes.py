@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from operator import attrgetter
 
+from ..figures.outcomes import ShardRow
 from .document import Span, Throughput, Worker, Workers
-from .shardrows import ShardRow
 
 BINS = 60
 LANES = 32
