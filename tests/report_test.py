@@ -155,7 +155,7 @@ def test_an_outcome_table_alone_is_counted_as_its_batch_counted_it(tmp_path: Pat
 
 def damage_first_page(path: Path) -> None:
     """Write an outcome table whose data alone is damaged: Arrow raises an OSError without errno."""
-    pq.write_table(pa.table({"status": ["failed"] * 100}), path)
+    pq.write_table(pa.table({name: ["failed"] * 100 for name in outcome_schema().names}), path)
     data = bytearray(path.read_bytes())
     data[4:20] = b"\xff" * 16
     path.write_bytes(data)

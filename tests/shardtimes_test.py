@@ -17,7 +17,8 @@ _moments = st.integers(0, 400).map(lambda step: 1e9 + step / 8)
 def _shard(draw: st.DrawFn) -> ShardRow:
     started, finished = sorted((draw(_moments), draw(_moments)))
     work = draw(st.sampled_from(["pair", "snapshot", "manifest"]))
-    return ShardRow(0, work, draw(st.integers(1, 3)), started, finished, draw(st.integers(0, 50)), 0.5)
+    pid, runs = draw(st.integers(1, 3)), draw(st.integers(0, 50))
+    return ShardRow(0, work, pid, started, finished, runs, cpu_seconds=0.5)
 
 
 shards = st.lists(_shard(), max_size=12)
