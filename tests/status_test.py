@@ -66,7 +66,7 @@ def watch(event):
         print("settled", flush=True)
         sys.stdin.readline()
 
-run_batch(["many.jsonl"], BatchOptions(failures=FailurePolicy(100, percent=True)), on_event=watch)
+run_batch(["many.jsonl"], BatchOptions(failure_policy=FailurePolicy(100, percent=True)), on_event=watch)
 """
 
 
