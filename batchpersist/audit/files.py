@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 
 from ..errors import ItemError
-from ..files.opening import open_unfollowed
+from ..files.opening import NotRegularFileError, kind_of, open_regular
 
 _BLOCK = 1 << 20
 
@@ -22,17 +21,12 @@ def read_file(path: str) -> bytes | None:
     Raises WrongFileTypeError where it is no regular file, and OSError.
     """
     try:
-        fd = open_unfollowed(path)
+        fd, status = open_regular(path)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link; a socket
-            raise _wrong_type(os.lstat(path).st_mode, path) from error
-        raise
+    except NotRegularFileError as error:
+        raise WrongFileTypeError(str(error.strerror), path) from error
     try:
-        status = os.fstat(fd)
-        if not stat.S_ISREG(status.st_mode):
-            raise _wrong_type(status.st_mode, path)
         return _read(fd, status.st_size)
     except OSError as error:
         error.filename = path  # a read knows its descriptor only
@@ -59,7 +53,7 @@ def check_is_file(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode):
-        raise _wrong_type(mode, path)
+        raise WrongFileTypeError(f"{kind_of(mode)} stands in the place of a file", path)
 
 
 def list_folder(path: str, *, follow: bool = False) -> list[os.DirEntry[str]]:
@@ -70,20 +64,8 @@ def list_folder(path: str, *, follow: bool = False) -> list[os.DirEntry[str]]:
     try:
         mode = os.stat(path, follow_symlinks=follow).st_mode
         if not stat.S_ISDIR(mode):
-            raise _wrong_type(mode, path, "folder")
+            raise WrongFileTypeError(f"{kind_of(mode)} stands in the place of a folder", path)
         with os.scandir(path) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except FileNotFoundError:
         return []
-
-
-def _wrong_type(mode: int, path: str, ought: str = "file") -> WrongFileTypeError:
-    return WrongFileTypeError(f"{_type_name(mode)} stands in the place of a {ought}", path)
-
-
-def _type_name(mode: int) -> str:
-    if stat.S_ISLNK(mode):
-        return "a symbolic link"
-    return (
-        "a folder" if stat.S_ISDIR(mode) else "a file" if stat.S_ISREG(mode) else "a pipe, socket or device"
-    )

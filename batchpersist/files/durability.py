@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from ..models import Durability
 from ..phaseclock import SYNC, current
 from . import syncfs
-from .opening import open_unfollowed
+from .opening import open_regular
 
 _log = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class _FileByFile(SyncGroup):
             self._folders.add(folder)
             folder = os.path.dirname(folder)
         with contextlib.suppress(FileNotFoundError):  # whoever removed it since meant to
-            _fsync(path, open_unfollowed(path))
+            _fsync(path, open_regular(path)[0])
 
     def close(self) -> None:
         if self._file_systems is not None:

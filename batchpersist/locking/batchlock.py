@@ -20,6 +20,7 @@ from ..context import Deadline, RunContext
 from ..errors import BatchLockedError
 from ..events import BatchWaiting
 from ..files import atomic
+from ..files.opening import open_regular
 from ..layout import LOCK_SUFFIX, Layout
 from ..models import Durability
 from ..moments import utc_text
@@ -199,7 +200,7 @@ def holder_of(layout: Layout) -> BatchHolder | None:
 
 def _holder_at(path: str) -> BatchHolder | None:
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        descriptor, _ = open_regular(path)
     except FileNotFoundError:
         return None
     try:

@@ -8,11 +8,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from ..files.opening import open_unfollowed
+from ..files.opening import NotRegularFileError, open_regular
 from ..files.temporaries import temporary_beside
 from .lockowner import LONGEST_RECORD, Owner, parse
 
@@ -42,16 +41,13 @@ _NO_FILE = Seen(0, 0, 0, None)
 def look(path: str) -> Seen | None:
     """What stands at ``path``, links not followed; None: nothing. Raises OSError where it cannot be read."""
     try:
-        fd = open_unfollowed(path)
+        fd, info = open_regular(path)
     except FileNotFoundError:
         return None
-    except OSError as error:
-        if error.errno in (errno.ELOOP, errno.ENXIO):  # a symbolic link; a socket
-            return _NO_FILE
-        raise
+    except NotRegularFileError:
+        return _NO_FILE
     try:
-        info = os.fstat(fd)
-        content = os.read(fd, LONGEST_RECORD + 1) if stat.S_ISREG(info.st_mode) else None
+        content = os.read(fd, LONGEST_RECORD + 1)
     finally:
         os.close(fd)
     return Seen(info.st_dev, info.st_ino, info.st_mtime_ns, content)

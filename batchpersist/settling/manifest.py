@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 
@@ -10,7 +9,7 @@ from ..files.atomic import StagedFile, commit, make_dirs, stage
 from ..files.blocks import FileBytes, read_blocks
 from ..files.durability import SyncGroup, open_group
 from ..files.folders import refuse_link
-from ..files.opening import open_unfollowed
+from ..files.opening import NotRegularFileError, open_regular
 from ..layout import Layout
 from ..models import DEFAULT_KEYS, Durability, Keys, Side
 from ..runs.jsontext import holds
@@ -84,13 +83,10 @@ class TaskManifests:
 def _compare(path: str, text: bytes) -> tuple[bool, int | None]:
     """Whether the file holds ``text``, and its permission bits (None: there is no file)."""
     try:
-        fd = open_unfollowed(path)
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ELOOP):
-            return False, None
-        raise
+        fd, status = open_regular(path)
+    except (FileNotFoundError, NotRegularFileError):  # a folder is refused by the rename
+        return False, None
     try:
-        status = os.fstat(fd)
         same = status.st_size == len(text) and _has_bytes(fd, text)
         # The orchestrator may have rounded its numbers, which makes them hardly longer.
         same = same or (status.st_size < 2 * len(text) and holds(_read(fd), text))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from ..errors import SnapshotError
 from ..files.blocks import FileBytes, read_blocks
-from ..files.opening import open_unfollowed
+from ..files.opening import NotRegularFileError, open_regular
 from ..files.versions import Version, version_from, version_of
 from ..layout import Layout
 from ..models import Keys
@@ -91,18 +91,16 @@ class Baseline:
     def _open(self, path: str) -> tuple[FileBytes, Version] | None:
         self._versions[path] = None
         try:
-            descriptor = open_unfollowed(path)
+            descriptor, status = open_regular(path)
         except FileNotFoundError:
             return None
-        except OSError as error:
+        except NotRegularFileError as error:
+            self._versions[path] = version_of(path)
             if error.errno == errno.ELOOP:
                 raise SnapshotError("the snapshot is a symbolic link") from error
-            raise
-        self._descriptor = descriptor
-        status = os.fstat(descriptor)
+            raise NotAFileError("the snapshot is not a regular file") from error
         version = self._versions[path] = version_from(status)
-        if not stat.S_ISREG(status.st_mode):
-            raise NotAFileError("the snapshot is not a regular file")
+        self._descriptor = descriptor
         self.mode = stat.S_IMODE(status.st_mode)
         return FileBytes(descriptor), version
 
