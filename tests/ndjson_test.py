@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import gzip
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scans import lines, put, run, scan, text
 
+from batchpersist.files import blocks
 from batchpersist.sources import ndjson
 from batchpersist.sources.ndjson import documents
 
@@ -42,6 +44,7 @@ def test_ranges_share_out_the_lines_of_a_file(
     path = put(tmp_path_factory.mktemp("ranges") / "a.jsonl", data)
     found, before = [], 0
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(blocks, "BLOCK", block)
         patch.setattr(ndjson, "BLOCK", block)
         for start in range(0, len(data), part_bytes):
             line = 0
@@ -81,7 +84,7 @@ def test_every_cut_of_a_short_file(tmp_path: Path, part_bytes: int) -> None:
 
 
 def test_a_line_may_be_far_longer_than_ranges_and_blocks(tmp_path: Path) -> None:
-    long = run("long", note="x" * (3 * ndjson.BLOCK))
+    long = run("long", note="x" * (3 * blocks.BLOCK))
     path = put(tmp_path / "a.jsonl", lines(run("a"), long, run("b")))
     found = scan(tmp_path / "spool", path, part_bytes=100_000)
     assert [(row.line, row.document) for row in found.rows] == [
@@ -92,19 +95,19 @@ def test_a_line_may_be_far_longer_than_ranges_and_blocks(tmp_path: Path) -> None
 
 
 def test_a_range_is_not_read_far_beyond_its_end(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.jsonl", lines(run("a"), run("b")) + b"x" * (4 * ndjson.BLOCK))
-    read = ndjson._read
+    path = put(tmp_path / "a.jsonl", lines(run("a"), run("b")) + b"x" * (4 * blocks.BLOCK))
+    read = ndjson.read_blocks
 
-    def counted(*args: int) -> object:
+    def counted(*args: Any) -> object:
         for block in read(*args):
             seen.append(len(block))
             yield block
 
     seen: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(ndjson, "_read", counted)
+        patch.setattr(ndjson, "read_blocks", counted)
         assert len(list(documents(str(path), 0, 10))) == 1
-    assert sum(seen) <= ndjson.BLOCK
+    assert sum(seen) <= blocks.BLOCK
 
 
 def test_lines_that_are_written_meanwhile_are_the_next_batchs(tmp_path: Path) -> None:

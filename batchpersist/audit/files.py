@@ -6,9 +6,8 @@ import os
 import stat
 
 from ..errors import ItemError
+from ..files.blocks import FileBytes, read_blocks
 from ..files.opening import NotRegularFileError, kind_of, open_regular
-
-_BLOCK = 1 << 20
 
 
 class WrongFileTypeError(ItemError):
@@ -37,13 +36,9 @@ def read_file(path: str) -> bytes | None:
 
 def _read(fd: int, size: int) -> bytes:
     """To its end: it may grow or shrink while it is read. The common case is two calls."""
-    data = os.read(fd, size + 1)
-    if len(data) == size:
-        return data
-    blocks = [data]
-    while block := os.read(fd, _BLOCK):
-        blocks.append(block)
-    return b"".join(blocks)
+    file = FileBytes(fd)
+    data = file.read(size + 1, 0)
+    return data if len(data) == size else data + b"".join(read_blocks(file, len(data)))
 
 
 def check_is_file(path: str) -> None:

@@ -13,10 +13,10 @@ import zlib
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from ..files.blocks import FileBytes, read_blocks
+
 if TYPE_CHECKING:
     import pyarrow as pa
-
-_BLOCK = 1 << 20
 
 _END = struct.Struct("<QI")
 """The bytes before it, and their checksum."""
@@ -104,9 +104,8 @@ def read_file(path: str, tables: int) -> tuple[bytes, list[pa.Table]]:
 def _check(file: BinaryIO) -> None:
     """CatalogueError where it is not, byte for byte, what was written."""
     size = os.fstat(file.fileno()).st_size - _END.size
-    checksum, left = 0, size
-    while left > 0 and (block := file.read(min(left, _BLOCK))):
+    checksum, content = 0, FileBytes(file.fileno())
+    for block in read_blocks(content, 0, size):
         checksum = zlib.crc32(block, checksum)
-        left -= len(block)
-    if size < 0 or file.read() != _END.pack(size, checksum):
+    if size < 0 or content.read(_END.size, size) != _END.pack(size, checksum):
         raise CatalogueError("cut or damaged")

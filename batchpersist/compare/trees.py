@@ -14,10 +14,10 @@ from itertools import islice, zip_longest
 from typing import BinaryIO, Literal
 
 from ..columns import utf8
+from ..files.blocks import FileBytes, read_blocks
 from ..layout import OWN_FOLDER
 from . import document
 
-_BLOCK = 1 << 20
 _LINES = 12
 """From the first line that differs on."""
 _WIDTH = 200
@@ -105,7 +105,7 @@ def _content(entry: Entry) -> bytes:
     digest = blake2b(digest_size=16)
     if stat.S_ISREG(entry.mode):
         with open(entry.path, "rb", buffering=0) as file:
-            while block := file.read(_BLOCK):
+            for block in read_blocks(FileBytes(file.fileno())):
                 digest.update(block)
     return digest.digest()
 

@@ -27,6 +27,10 @@ class FileBytes:
     def read(self, size: int, offset: int) -> bytes:
         return os.pread(self._descriptor, size, offset)
 
+    def size(self) -> int:
+        """Bytes that the file has now."""
+        return os.fstat(self._descriptor).st_size
+
 
 class MemoryBytes:
     """Bytes that are in memory already."""

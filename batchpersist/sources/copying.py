@@ -16,10 +16,10 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from ..errors import ItemError, SourceUnreadableError, failure_of
+from ..files.blocks import BLOCK
 from ..models import Failure, Keys
 from ..stamps import NO_STAMP
 from . import content, streams, tables
-from .ndjson import BLOCK
 from .objects import is_remote
 from .pieces import Format, Piece
 from .rows import folders_of

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
+from ..files.blocks import BLOCK, FileBytes, read_blocks
 from . import content
 from .pieces import Document
-
-BLOCK = 256 << 10
-"""Bytes a read: enough to outweigh a system call, and within the processor's cache."""
 
 _BLANK = b" \t\r"
 
@@ -27,17 +24,18 @@ def documents(path: str, start: int, stop: int) -> Iterator[Document]:
     SourceUnreadableError where it holds no text: its first range does so, the others are empty.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    file = FileBytes(descriptor)
     try:
-        head = os.pread(descriptor, content.HEAD if start else BLOCK, 0)
+        head = file.read(content.HEAD if start else BLOCK, 0)
         if start:
-            if content.is_text(head) and (first := _first_line(descriptor, start, stop)) is not None:
-                yield from _documents(_read(descriptor, first), first, stop)
+            if content.is_text(head) and (first := _first_line(file, start, stop)) is not None:
+                yield from _documents(read_blocks(file, first), first, stop)
             return
         content.check(content.TEXT, head)
         first = len(content.BYTE_ORDER_MARK) if head.startswith(content.BYTE_ORDER_MARK) else 0
         if first and len(head) > first:
             stop = max(stop, first + 1)  # the first line starts before it
-        yield from _documents(chain((head[first:],), _read(descriptor, len(head))), first, stop)
+        yield from _documents(chain((head[first:],), read_blocks(file, len(head))), first, stop)
     finally:
         os.close(descriptor)
 
@@ -71,21 +69,15 @@ def _split_lines(blocks: Iterable[bytes], offset: int, stop: int) -> Iterator[tu
     content.check_size(offset + len(last), stop)
 
 
-def _first_line(descriptor: int, start: int, stop: int) -> int | None:
+def _first_line(file: FileBytes, start: int, stop: int) -> int | None:
     """Where the first line of the range starts; None where none does."""
     if start == 0:
         return 0
     at = start - 1  # a newline here makes a line start right at ``start``
-    for block in _read(descriptor, at, stop - 1):
+    for block in read_blocks(file, at, stop - 1):
         found = block.find(b"\n")
         if found >= 0:
             return at + found + 1
         at += len(block)
-    content.check_size(min(at + 1, os.fstat(descriptor).st_size), stop)
+    content.check_size(min(at + 1, file.size()), stop)
     return None
-
-
-def _read(descriptor: int, start: int, stop: int = sys.maxsize) -> Iterator[bytes]:
-    while block := os.pread(descriptor, min(BLOCK, stop - start), start):
-        yield block
-        start += len(block)

@@ -16,8 +16,8 @@ from io import BufferedReader, UnsupportedOperation
 from typing import IO, Any, cast
 
 from ..errors import SourceUnreadableError
+from ..files.blocks import BLOCK
 from . import content, zstdframes
-from .ndjson import BLOCK
 
 _PADDING = b"\0"
 """May stand between the streams of an xz file."""
@@ -45,8 +45,7 @@ def gzip_blocks(path: str) -> Iterator[bytes]:
     with gzip.open(path) as stream:
         try:
             # read1 hands out what it has before it meets the damage; read would lose it.
-            while block := stream.read1(BLOCK):
-                yield block
+            yield from iter(partial(stream.read1, BLOCK), b"")
         except EOFError as error:
             raise SourceUnreadableError(CUT_SHORT) from error
         except (zlib.error, gzip.BadGzipFile) as error:
