@@ -4,9 +4,9 @@
 task run by run; ``confirm`` has what was found seen a second time; ``audit_root`` is the whole.
 """
 
-from .findings import Finding, Kind, Sign, Tally, Weight
+from .models import Finding, Kind, Sign, Tally, Weight
 from .options import AuditOptions
-from .root import Audit, AuditReport, OnRun, audit_root
+from .run import Audit, AuditReport, OnRun, audit_root
 
 __all__ = [
     "Audit",

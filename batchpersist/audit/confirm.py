@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from ..context import RunContext
 from ..locking.stalelock import is_stale_lock
-from .findings import Finding, Kind, Sign
-from .look import TaskLook
+from .check_task import TaskLook
+from .models import Finding, Kind, Sign
 from .options import AuditOptions
 
 MOST_HELD = 100_000

@@ -13,7 +13,7 @@ from ..snapshots.length import utf16_units
 from ..snapshots.merge import is_sorted
 from ..snapshots.otherforms import OtherTaskError
 from .files import WrongFileTypeError, check_is_file
-from .findings import Finding, Kind
+from .models import Finding, Kind
 from .options import AuditOptions
 
 _NEAR = 0.8

@@ -9,10 +9,10 @@ from ..errors import InvalidRunError, UnsafeIdentifierError
 from ..layout import Layout
 from ..runs.identifiers import check_run_id
 from ..runs.orchestrator_root import CLI, linked_run_folders, summary_of
+from ..runs.run_texts import OtherEventError, RunCheck
+from .comparison import UNKNOWN
 from .files import WrongFileTypeError, list_folder, read_file
-from .findings import Finding, Kind
-from .runcheck import OtherEventError, RunCheck
-from .verdict import UNKNOWN
+from .models import Finding, Kind
 
 
 class Summaries:

@@ -8,9 +8,9 @@ from collections.abc import Iterator, Sequence
 from ..models import Shard
 from ..planning.job import make_job
 from ..planning.plan import Plan
-from .jobs import LookJob, pack
-from .look import Share, TaskLook
-from .rooms import Rooms
+from .check_task import Share, TaskLook
+from .inventory import Rooms
+from .tasks import LookJob, pack
 
 
 class Work:

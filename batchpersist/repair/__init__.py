@@ -4,9 +4,9 @@
 (``rebuild``), then manifests that are missing; ``keeping`` has the copies.
 """
 
+from .fixes import Remedy
 from .options import RepairOptions
-from .remedies import Remedy
 from .report import RepairReport
-from .root import repair_root
+from .run import repair_root
 
 __all__ = ["Remedy", "RepairOptions", "RepairReport", "repair_root"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 
-from ..audit.look import one_of
+from ..audit.check_task import one_of
 from ..audit.snapshots import repeated_runs
 
 TextOf = Callable[[int], bytes]

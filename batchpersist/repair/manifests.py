@@ -9,20 +9,20 @@ from contextlib import closing, contextmanager
 from itertools import islice
 
 from ..audit.files import WrongFileTypeError, read_file
-from ..audit.runcheck import RunCheck, WrongIdError
 from ..errors import InvalidRunError, ItemError, MissingKeyError
 from ..files.atomic import StagedFile
 from ..files.durability import SyncGroup, open_group
 from ..files.versions import Version, version_of
 from ..runs.jsontext import unnest
+from ..runs.run_texts import RunCheck, WrongIdError
 from ..snapshots.baseline import Baseline
 from ..snapshots.history import History
 from ..snapshots.snapshottext import ENTRY_LEVELS
-from .keeping import Keeper
+from .backup import Keeper
 from .options import RepairOptions
+from .placement import Strays, same_file
 from .publishing import publish_new, publish_over, stage_manifest
-from .salvage import own_text
-from .strays import Strays, same_file
+from .recovery import own_text
 
 GROUP = 500
 """Manifests that are synced together."""

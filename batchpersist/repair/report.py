@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from ..audit import Finding, Kind, Tally, Weight
 from ..exit_codes import ExitCode
 from ..models import Failure
-from .remedies import Remedy
+from .fixes import Remedy
 
 Group = tuple[Kind, "Remedy | None"]
 

@@ -9,17 +9,17 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from ..audit import Finding
-from ..audit.findings import SAMPLES
-from ..audit.look import Look, Share
+from ..audit.check_task import Look, Share
+from ..audit.models import SAMPLES
 from ..errors import ItemError, failure_of
 from ..files.temporaries import sweep
 from ..models import Failure, RunKeys
-from .keeping import Keeper
+from .backup import Keeper
+from .fixes import Remedy, needs_one, remedy
 from .manifests import ManifestRepair
 from .options import RepairOptions
-from .rebuild import Rebuild, Wanted
-from .remedies import Remedy, needs_one, remedy
-from .strays import Strays
+from .placement import Strays
+from .snapshot import Rebuild, Wanted
 
 _REBUILT = {
     Remedy.RECORD,

@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
-from drift import DRIFTS, TASKS, Tree, expected, left_over, parsable_runs
 from faultpoints import CHANGES, FAIL, KILL_GROUP, Answer, Command, build
+from support.drift import DRIFTS, TASKS, Tree, expected, left_over, parsable_runs
 
 Tally = Callable[[str, int], None]
 Runs = dict[tuple[str, str], list[object]]

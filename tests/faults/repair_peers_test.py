@@ -11,11 +11,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from drift import Tree, a_run, left_over
 from model import Run, stringify
 from peers_test import ORCHESTRATOR, report_of
+from support.drift import Tree, a_run, left_over
 
-from batchpersist.audit import AuditOptions, Finding, Weight, audit_root, root
+from batchpersist.audit import AuditOptions, Finding, Weight, audit_root
+from batchpersist.audit import run as audit_run
 from batchpersist.models import Durability
 from batchpersist.repair import RepairOptions, repair_root
 
@@ -89,7 +90,7 @@ def test_one_look_alone_does_find_others(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tree = Tree(tmp_path).fill(range(50), TASKS)
-    monkeypatch.setattr(root, "confirm", lambda looks, *_: looks)
+    monkeypatch.setattr(audit_run, "confirm", lambda looks, *_: looks)
     audits = 0
     with orchestrators(tree, orchestrator_package, 2):
         while not differences(tree, pause_seconds=0.0):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ..planning.job import ShardJob, ShardRows
 from ..planning.shards import SHARD_BYTES, SHARD_TASKS
 from ..settling.payloads import PayloadReader
-from .look import NO_SOURCES, Look, Share, Sources, TaskLook
+from .check_task import NO_SOURCES, Look, Share, Sources, TaskLook
 from .options import AuditOptions
 
 HOT_BYTES = 4 * SHARD_BYTES

@@ -20,9 +20,9 @@ from ..locking.locks import TaskLock, clear_locks
 from ..models import Failure
 from ..runs.identifiers import check_task_id
 from ..scheduling.dispatch import Submit, in_order
-from .keeping import begin, drop_former, finish
+from .backup import begin, drop_former, finish
+from .fixes import Remedy, needs_one, remedy
 from .options import RepairOptions
-from .remedies import Remedy, needs_one, remedy
 from .report import RepairReport
 from .task import TaskOutcome, repair_task
 

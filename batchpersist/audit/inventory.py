@@ -16,7 +16,7 @@ from ..locking.stalelock import is_stale_lock
 from ..runs.identifiers import LOCK_SUFFIXES, check_task_id
 from ..runs.orchestrator_root import NOT_TASKS
 from .files import WrongFileTypeError, list_folder
-from .findings import Finding, Kind
+from .models import Finding, Kind
 from .options import AuditOptions
 
 METRICS = "metrics.json"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ..errors import InvalidRunError, MissingKeyError, UnsafeIdentifierError
 from ..models import Keys, RunKeys
-from ..runs.jsontext import string
-from ..runs.runreader import RunReader
+from .jsontext import string
+from .runreader import RunReader
 
 
 class WrongIdError(InvalidRunError):

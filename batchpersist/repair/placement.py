@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 
+from ..audit.check_task import is_alike
 from ..audit.files import WrongFileTypeError, read_file
-from ..audit.look import is_alike
-from ..audit.runcheck import RunCheck
 from ..errors import InvalidRunError, UnsafeIdentifierError
 from ..files.durability import open_group
 from ..models import RunKeys
 from ..runs.identifiers import check_run_id, check_task_id
+from ..runs.run_texts import RunCheck
 from .options import RepairOptions
 from .publishing import publish_new, stage_manifest
 

@@ -12,18 +12,18 @@ from ..errors import InvalidRunError, ItemError, MissingKeyError, SnapshotError,
 from ..runs.identifiers import check_run_id
 from ..runs.jsontext import reads_alike, unnest
 from ..runs.orchestrator_root import KEPT_BESIDE_SNAPSHOT
+from ..runs.run_texts import RunCheck
 from ..snapshots.baseline import Baseline
 from ..snapshots.history import History
 from ..snapshots.snapshottext import ENTRY_LEVELS
+from .comparison import UNKNOWN, Sides, verdict
 from .files import WrongFileTypeError, list_folder
-from .findings import Finding, Kind, Sign
-from .manifests import Manifests, finding_of
+from .inventory import beside
+from .models import Finding, Kind, Sign
 from .options import AuditOptions
-from .rooms import beside
-from .runcheck import RunCheck
+from .run_files import Manifests, finding_of
 from .snapshots import Snapshot, repeated_runs
 from .summaries import Summaries
-from .verdict import UNKNOWN, Sides, verdict
 
 _TASK_FILES = {"runs.json", *KEPT_BESIDE_SNAPSHOT}
 

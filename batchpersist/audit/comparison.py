@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..layout import Layout
 from ..runs.jsontext import reading
-from .findings import Finding, Kind, Sign
+from .models import Finding, Kind, Sign
 
 UNKNOWN = b"?"
 """The text of a side that is there, but cannot be read, or not as this run: no run's text is like it."""

@@ -9,11 +9,11 @@ from ..errors import InvalidRunError, MissingKeyError, UnsafeIdentifierError
 from ..layout import Layout
 from ..runs.identifiers import check_run_id
 from ..runs.orchestrator_root import KEPT_BESIDE_MANIFEST, KEPT_BESIDE_RUNS, MANIFEST, NOT_RUNS
+from ..runs.run_texts import RunCheck, WrongIdError
+from .comparison import UNKNOWN
 from .files import WrongFileTypeError, list_folder, read_file
-from .findings import Finding, Kind
-from .rooms import beside, unsafe
-from .runcheck import RunCheck, WrongIdError
-from .verdict import UNKNOWN
+from .inventory import beside, unsafe
+from .models import Finding, Kind
 
 _RUN_FILES = {MANIFEST, *KEPT_BESIDE_MANIFEST}
 

@@ -22,12 +22,12 @@ from ..scanning import scan_sources
 from ..scheduling.crew import Crew
 from ..scheduling.dispatch import Submit, in_order
 from ..sources import discover
+from .check_task import Share, TaskLook
 from .confirm import confirm
-from .findings import Finding, Kind, Sign, Tally, Weight
-from .jobs import LookJob, look
-from .look import Share, TaskLook
+from .inventory import look_around
+from .models import Finding, Kind, Sign, Tally, Weight
 from .options import AuditOptions
-from .rooms import look_around
+from .tasks import LookJob, look
 from .work import Work
 
 OnRun = Callable[[Sign, str, str], None]

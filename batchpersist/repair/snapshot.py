@@ -6,17 +6,17 @@ import os
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 
-from ..audit.manifests import Manifests
-from ..audit.runcheck import RunCheck
+from ..audit.comparison import UNKNOWN, by_growth
+from ..audit.run_files import Manifests
 from ..audit.snapshots import repeated_runs
 from ..audit.summaries import Summaries
-from ..audit.verdict import UNKNOWN, by_growth
 from ..errors import InvalidRunError, SnapshotError
 from ..files.atomic import StagedFile, make_dirs, stage
 from ..files.durability import SyncGroup, open_group
 from ..files.versions import version_of
 from ..locking.locks import TaskLock
 from ..runs.jsontext import reading, unnest
+from ..runs.run_texts import RunCheck
 from ..snapshots.baseline import Baseline
 from ..snapshots.commit import ATTEMPTS
 from ..snapshots.composition import Composition, RunsLeftOutError
@@ -25,11 +25,11 @@ from ..snapshots.history import History
 from ..snapshots.length import limited
 from ..snapshots.merge import is_sorted
 from ..snapshots.snapshottext import ENTRY_LEVELS
+from .backup import Keeper
 from .collecting import Collection
-from .keeping import Keeper
 from .options import RepairOptions
-from .salvage import Salvaged, salvage
-from .strays import Strays, same_file
+from .placement import Strays, same_file
+from .recovery import Salvaged, salvage
 
 
 @dataclass

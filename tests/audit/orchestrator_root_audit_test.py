@@ -19,7 +19,7 @@ from scans import put
 from batchpersist.cli.main import cli
 from batchpersist.runs.orchestrator_root import KEPT_BESIDE_SNAPSHOT, SECRETS
 
-SOURCE = Path(__file__).parents[1] / "fixtures" / "orchestrator-root" / "source"
+SOURCE = Path(__file__).parents[2] / "fixtures" / "orchestrator-root" / "source"
 RUNS, OUT = Path(".runs"), Path("out")
 OLD = ("0099-old", "2025-11-03T08-15-30-120Z-0f21ab77")
 FIRST = ("0101-alpha", "2026-12-01T11-55-05-845Z-4aae8f05")

@@ -11,13 +11,13 @@ import time
 from pathlib import Path
 
 import pytest
-from drift import DRIFTS, TASKS, Tree, a_run, expected
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import stringify
+from support.drift import DRIFTS, TASKS, Tree, a_run, expected
 from temporaries_test import left_by
 
-from batchpersist.audit import AuditOptions, AuditReport, Finding, Kind, Sign, audit_root, confirm, jobs
+from batchpersist.audit import AuditOptions, AuditReport, Finding, Kind, Sign, audit_root, confirm, tasks
 from batchpersist.audit.files import WrongFileTypeError
 from batchpersist.errors import RootMissingError, SourceMissingError, UsageError
 from batchpersist.layout import Layout
@@ -90,9 +90,9 @@ def test_a_pool_and_a_task_in_shares_find_the_same(tree: Tree, monkeypatch: pyte
         for task in TASKS[:2]:
             drift(tree, task, 1, 5)
     alone, in_pool = audit(tree), audit(tree, workers=2, pool_runs=0)
-    monkeypatch.setattr(jobs, "HOT_BYTES", 500)
+    monkeypatch.setattr(tasks, "HOT_BYTES", 500)
     shared = audit(tree, workers=2, pool_runs=0)
-    assert len(list(jobs.shares_of("mail", 2000, 2))) == 4
+    assert len(list(tasks.shares_of("mail", 2000, 2))) == 4
     for other in (in_pool, shared):
         assert short(other[1]) == short(alone[1])
         assert other[2] == alone[2]
@@ -334,7 +334,7 @@ def kill_one_worker(killed: list[int]) -> None:
 
 
 def test_a_worker_that_dies_costs_no_finding(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(jobs, "SHARD_TASKS", 1)
+    monkeypatch.setattr(tasks, "SHARD_TASKS", 1)
     for number in range(10):
         tree.fill(range(4), [f"task-{number}"])
         tree.manifest(f"task-{number}", f"task-{number}-0").unlink()
@@ -349,7 +349,7 @@ def test_what_was_found_waits_in_bounds_for_its_second_look(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(confirm, "MOST_HELD", 3)
-    monkeypatch.setattr(jobs, "SHARD_TASKS", 1)
+    monkeypatch.setattr(tasks, "SHARD_TASKS", 1)
     for task in TASKS:
         for number in (0, 1):
             tree.manifest(task, f"{task}-{number}").unlink()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from drift import Tree, a_run
+from support.drift import Tree, a_run
 
 from batchpersist.audit import Kind
 from batchpersist.cli.audit_words import MEANING
@@ -143,7 +143,7 @@ def test_a_missing_source(tree: Tree) -> None:
 
 
 def test_each_kind_has_its_words_and_stands_in_the_page() -> None:
-    page = (Path(__file__).parents[1] / "docs" / "audit.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
     assert set(MEANING) == set(Kind)
     assert [kind.value for kind in Kind if f"| `{kind.value}` |" not in page] == []
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 from audit_test import kill_one_worker
-from drift import DRIFTS, TASKS, Tree, a_run, left_over, parsable_runs, parsed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from model import record, stringify
+from support.drift import DRIFTS, TASKS, Tree, a_run, left_over, parsable_runs, parsed
 
 from batchpersist.audit import AuditOptions, Finding, Kind
 from batchpersist.errors import BatchLockedError, RootMissingError
@@ -22,7 +22,7 @@ from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Durability, Keys
 from batchpersist.options import LockPolicy
 from batchpersist.repair import Remedy, RepairOptions, RepairReport, manifests, repair_root
-from batchpersist.repair.keeping import Keeper
+from batchpersist.repair.backup import Keeper
 from batchpersist.repair.options import Prefer
 
 Step = tuple[object, str, int, int]

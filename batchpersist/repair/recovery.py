@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ..audit.runcheck import RunCheck
 from ..errors import InvalidRunError, MissingKeyError, SnapshotError
 from ..files.blocks import Readable, read_blocks
 from ..models import RunKeys
+from ..runs.run_texts import RunCheck
 
 _ENTRY_START = b"\n    {\n"
 _ENTRY_END = b"\n    }"

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from drift import Tree, a_run
 from model import stringify
+from support.drift import Tree, a_run
 
 from batchpersist.audit import Kind, Weight
 from batchpersist.cli.main import cli
@@ -20,7 +20,7 @@ from batchpersist.cli.repair_words import _NO_REMEDY
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
 from batchpersist.locking.locks import TaskLock
-from batchpersist.repair.remedies import _REMEDIES
+from batchpersist.repair.fixes import _REMEDIES
 
 
 @pytest.fixture
@@ -107,7 +107,7 @@ def test_each_kind_has_a_remedy_or_says_why_not_and_stands_in_the_page() -> None
     told = {kind for kind in Kind if kind.weight is Weight.INFORMATION}
     told |= {Kind.WRONG_ID, Kind.NOT_PERSISTED, Kind.INVALID_SOURCE}
     assert set(Kind) == {*_REMEDIES, *_NO_REMEDY, *told}
-    page = (Path(__file__).parents[1] / "docs" / "audit.md").read_text("utf-8").partition("## Repair")[2]
+    page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8").partition("## Repair")[2]
     assert [kind.value for kind in {*_REMEDIES, *_NO_REMEDY} if f"`{kind.value}`" not in page] == []
 
 
