@@ -18,9 +18,9 @@ from engine import run
 
 import batchpersist
 from batchpersist import stamps
-from batchpersist.audit.files import WrongFileTypeError, read_file
 from batchpersist.files import durability, opening, versions
 from batchpersist.files.durability import sync_file
+from batchpersist.files.opening import WrongFileTypeError, read_file
 
 MACOS = Path(__file__).parent / "macos"
 

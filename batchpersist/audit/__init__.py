@@ -1,22 +1,35 @@
-"""Comparing what stands: snapshots with manifests, and both with sources (docs/audit.md). Reads only.
+"""The comparison of everything that was persisted: snapshots, manifests and sources (docs/audit.md).
 
-``look_around`` lists the two roots; ``jobs`` are cut by tasks; in a worker ``look`` compares the sides of a
-task run by run; ``confirm`` has what was found seen a second time; ``audit_root`` is the whole.
+``audit_root`` is the whole of it: it lists the two roots, has workers check task by task, run by run, and
+reports what differs once a second check has confirmed it. Nothing is written and nothing is locked, so an
+audit may run beside an orchestrator. A repair builds on the same parts: it iterates over an ``Audit``,
+reads the ``RunFiles`` of a task, and with ``check_runs`` checks what it has repaired.
 """
 
-from .models import Finding, Kind, Sign, Tally, Weight
-from .options import AuditOptions
-from .run import Audit, AuditReport, OnRun, audit_root
+from .check_task import check_runs
+from .models import (
+    AuditOptions,
+    AuditReport,
+    Finding,
+    FindingCounter,
+    FindingKind,
+    RunStatus,
+    Severity,
+)
+from .run import Audit, OnRun, audit_root
+from .run_files import RunFiles
 
 __all__ = [
     "Audit",
     "AuditOptions",
     "AuditReport",
     "Finding",
-    "Kind",
+    "FindingCounter",
+    "FindingKind",
     "OnRun",
-    "Sign",
-    "Tally",
-    "Weight",
+    "RunFiles",
+    "RunStatus",
+    "Severity",
     "audit_root",
+    "check_runs",
 ]

@@ -1,115 +1,120 @@
-"""What follows from the texts that a run has on its sides."""
+"""The comparison of a run's texts on its sides: source, run summary, snapshot and manifest."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
 from ..layout import Layout
 from ..runs.jsontext import reading
-from .models import Finding, Kind, Sign
+from ..runs.run_texts import order_by_growth
+from .models import Finding, FindingKind, RunStatus
 
-UNKNOWN = b"?"
-"""The text of a side that is there, but cannot be read, or not as this run: no run's text is like it."""
+_log = logging.getLogger(__name__)
+
+UNREADABLE = b"?"
+"""The text of a side that exists, but cannot be read, or is not this run: no run has this text."""
 
 
-class Sides(NamedTuple):
-    """A run's canonical text on each side; None where it has none there."""
+class RunTexts(NamedTuple):
+    """A run's canonical text on each side; None where the side does not have the run."""
 
     source: bytes | None
     summary: bytes | None
-    """What the orchestrator keeps in its own folder of the run, and wrote last."""
+    """The orchestrator keeps it in its own folder of the run, and writes it last."""
     snapshot: bytes | None
     manifest: bytes | None
 
     @property
     def is_nowhere(self) -> bool:
-        """Nothing is known of such a run but that its name is there."""
-        return all(text is None or (text == UNKNOWN and side == "snapshot") for side, text in self._pairs)
+        """Whether no side has the run; an unreadable snapshot may or may not have it."""
+        return all(text is None or (text == UNREADABLE and side == "snapshot") for side, text in self._sides)
 
     @property
-    def known(self) -> dict[str, bytes]:
-        """By the name of the side."""
-        return {side: text for side, text in self._pairs if text is not None and text != UNKNOWN}
+    def readable(self) -> dict[str, bytes]:
+        """Name of the side -> text, of the sides that could be read."""
+        return {side: text for side, text in self._sides if text is not None and text != UNREADABLE}
 
     @property
-    def _pairs(self) -> Iterator[tuple[str, bytes | None]]:
+    def _sides(self) -> Iterator[tuple[str, bytes | None]]:
         return zip(self._fields, self, strict=True)
 
 
-def verdict(sides: Sides, task_id: str, run_id: str, layout: Layout) -> tuple[Sign, list[Finding]]:
-    """The run's sign, and what is to be said of it beyond what is wrong with a single side.
+def compare_texts(
+    texts: RunTexts, task_id: str, run_id: str, layout: Layout
+) -> tuple[RunStatus, list[Finding]]:
+    """The run's status, and the findings beyond what is wrong with a single side.
 
-    A run need not be in the sources: they are seldom all that there ever was. Nor need it have a summary.
+    A run need not be in the sources: they seldom hold all that there ever was. Nor need it have a summary.
     """
-    texts = set(sides)
-    if len(texts - {None}) == 1 and UNKNOWN not in texts and None not in (sides.snapshot, sides.manifest):
-        return Sign.SAME, []  # as nearly all
+    distinct = set(texts)
+    is_on_both_sides = None not in (texts.snapshot, texts.manifest)
+    if is_on_both_sides and len(distinct - {None}) == 1 and UNREADABLE not in distinct:
+        return RunStatus.SAME, []  # the common case
     path, findings = layout.manifest(task_id, run_id), []
-    texts_of = {side: reading(text) for side, text in sides.known.items()}
-    ordered = by_growth(list(texts_of.values()))
+    readings = {side: reading(text) for side, text in texts.readable.items()}
+    ordered = order_by_growth(list(readings.values()))
     if ordered is None:
-        evidence = blake2b(b"\0".join(text or b"" for text in sides), digest_size=16).digest()
-        findings.append(Finding(Kind.CONTENT_DIFFERS, task_id, run_id, path, _odd_ones(texts_of), evidence))
+        detail = _describe_difference(readings)
+        evidence = blake2b(b"\0".join(text or b"" for text in texts), digest_size=16).digest()
+        findings.append(Finding(FindingKind.CONTENT_DIFFERS, task_id, run_id, path, detail, evidence))
+        _log_first_difference(task_id, run_id, readings)
     elif len(ordered) > 1:
-        findings.append(Finding(Kind.ENRICHED, task_id, run_id, path, _poor_ones(texts_of, ordered[-1])))
-    absent = list(_absent(sides))
-    for kind in absent:
-        at = layout.snapshot(task_id) if kind is Kind.MISSING_IN_SNAPSHOT else path
+        detail = _describe_growth(readings, ordered[-1])
+        findings.append(Finding(FindingKind.ENRICHED, task_id, run_id, path, detail))
+    missing = list(_missing_sides(texts))
+    for kind in missing:
+        at = layout.snapshot(task_id) if kind is FindingKind.MISSING_IN_SNAPSHOT else path
         findings.append(Finding(kind, task_id, run_id, at))
-    if UNKNOWN in sides:
-        return Sign.UNCHECKED, findings
+    if UNREADABLE in texts:
+        return RunStatus.UNCHECKED, findings
     if ordered is None:
-        return Sign.DIFFERS, findings
-    if absent:
-        return Sign.SOURCE_ONLY if absent == [Kind.NOT_PERSISTED] else Sign.MISSING, findings
-    return Sign.ENRICHED if len(ordered) > 1 else Sign.SAME, findings
+        return RunStatus.DIFFERS, findings
+    if missing:
+        is_new = missing == [FindingKind.NOT_PERSISTED]
+        return RunStatus.SOURCE_ONLY if is_new else RunStatus.MISSING, findings
+    return RunStatus.ENRICHED if len(ordered) > 1 else RunStatus.SAME, findings
 
 
-def by_growth(readings: Sequence[bytes]) -> list[bytes] | None:
-    """The different ones among readings, each with further members behind those of the one before it.
-
-    None where they differ otherwise. The orchestrator writes the texts of a run at three moments, while it
-    adds members to one object.
-    """
-    ordered = sorted(set(readings), key=len)
-    grown = all(map(_is_grown, ordered, ordered[1:]))
-    return ordered if grown else None
-
-
-def _is_grown(poor: bytes, rich: bytes) -> bool:
-    # Canonical text: where the members of the one end, a comma follows in the other.
-    return rich.startswith(poor.removesuffix(b"\n}") + b",\n")
-
-
-def _absent(sides: Sides) -> Iterator[Kind]:
-    """Where a run that is certain to be somewhere is missing."""
-    if not sides.known:
+def _missing_sides(texts: RunTexts) -> Iterator[FindingKind]:
+    """Where a run that some side certainly has is missing."""
+    if not texts.readable:
         return
-    if (sides.summary, sides.snapshot, sides.manifest) == (None, None, None):
-        yield Kind.NOT_PERSISTED
+    if (texts.summary, texts.snapshot, texts.manifest) == (None, None, None):
+        yield FindingKind.NOT_PERSISTED
         return
-    if sides.snapshot is None:
-        yield Kind.MISSING_IN_SNAPSHOT
-    if sides.manifest is None:
-        yield Kind.MISSING_MANIFEST
+    if texts.snapshot is None:
+        yield FindingKind.MISSING_IN_SNAPSHOT
+    if texts.manifest is None:
+        yield FindingKind.MISSING_MANIFEST
 
 
-def _odd_ones(texts: dict[str, bytes]) -> str:
+def _describe_difference(texts: dict[str, bytes]) -> str:
     """Which sides differ: the odd one out where all others agree."""
     for odd, text in texts.items():
-        others = [name for name in texts if name != odd]
-        if len(others) > 1 and len({texts[name] for name in others}) == 1 and texts[others[0]] != text:
+        others = [side for side in texts if side != odd]
+        if len(others) > 1 and len({texts[side] for side in others}) == 1 and texts[others[0]] != text:
             return f"{odd} differs from {_joined(others)}"
     return f"{_joined(list(texts))} {'all ' if len(set(texts.values())) > 2 else ''}differ"
 
 
-def _poor_ones(texts: dict[str, bytes], richest: bytes) -> str:
-    poor = _joined([name for name, text in texts.items() if text != richest])
-    rich = _joined([name for name, text in texts.items() if text == richest])
-    return f"more members in {rich} than in {poor}"
+def _describe_growth(texts: dict[str, bytes], longest: bytes) -> str:
+    fewer = _joined([side for side, text in texts.items() if text != longest])
+    more = _joined([side for side, text in texts.items() if text == longest])
+    return f"more members in {more} than in {fewer}"
 
 
 def _joined(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _log_first_difference(task_id: str, run_id: str, texts: dict[str, bytes]) -> None:
+    if not _log.isEnabledFor(logging.DEBUG):
+        return
+    lines = {side: text.splitlines() for side, text in texts.items()}
+    rows = range(max(map(len, lines.values())))
+    row = next(row for row in rows if len({tuple(text[row : row + 1]) for text in lines.values()}) > 1)
+    found = {side: b"".join(text[row : row + 1])[:120] for side, text in lines.items()}
+    _log.debug("%s/%s: the texts differ from line %d of the run on: %s", task_id, run_id, row + 1, found)

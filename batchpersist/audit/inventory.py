@@ -1,4 +1,4 @@
-"""The two roots themselves: which tasks there are, and what else lies there."""
+"""The inventory of the two roots: which tasks they have, and what else is in them."""
 
 from __future__ import annotations
 
@@ -10,129 +10,125 @@ from dataclasses import dataclass, field
 
 from ..batches.batchfolder import reports_of_batches
 from ..errors import UnsafeIdentifierError
+from ..files.opening import WrongFileTypeError, list_folder
 from ..files.temporaries import is_orphan, is_temporary
 from ..layout import OWN_FOLDER, Layout
 from ..locking.stalelock import is_stale_lock
 from ..runs.identifiers import LOCK_SUFFIXES, check_task_id
 from ..runs.orchestrator_root import NOT_TASKS
-from .files import WrongFileTypeError, list_folder
-from .models import Finding, Kind
-from .options import AuditOptions
+from .models import AuditOptions, Finding, FindingKind
 
 METRICS = "metrics.json"
-"""A batch leaves it in the out-dir, unless told otherwise."""
+"""A batch writes it into the out-dir by default."""
+
+RUN_BYTES = 2_500
+"""Of a run, about: before a task is read, only the number of its folders is known."""
 
 
 @dataclass
-class Rooms:
+class Inventory:
     """What the two roots hold."""
 
     tasks: dict[str, int] = field(default_factory=dict)
     """Task id -> about how many bytes there are to read of it, in the order of their names."""
     runs: int = 0
-    """About how many runs there are, where the file system tells."""
+    """About how many runs there are, where the file system counts a folder's folders."""
     findings: list[Finding] = field(default_factory=list)
 
 
-RUN_BYTES = 2_500
-"""Of a run, about: what is known of a folder before it is read is how many folders are in it."""
-
-
-def look_around(options: AuditOptions) -> Rooms:
-    """List both roots; what does not exist is empty. Raises OSError where one cannot be listed."""
-    layout, rooms = options.layout, Rooms()
+def take_inventory(options: AuditOptions) -> Inventory:
+    """List both roots; one that does not exist is empty. Raises OSError where one cannot be listed."""
+    layout, inventory = options.layout, Inventory()
     tasks: set[str] = set()
     reports = {os.path.join(layout.out_dir, METRICS), *reports_of_batches(layout)}
     for entry in list_folder(layout.out_dir, follow=True):
         is_report = entry.path in reports and not entry.is_dir(follow_symlinks=False)
-        if not is_report and _is_task(entry, rooms, options):
+        if not is_report and _is_task(entry, inventory, options):
             tasks.add(entry.name)
     for entry in list_folder(layout.runs_dir, follow=True):
         if entry.name == OWN_FOLDER:
-            rooms.findings += _own(layout)
+            inventory.findings += _check_own_folder(layout)
         elif entry.name.endswith(LOCK_SUFFIXES) and not entry.is_dir(follow_symlinks=False):
-            rooms.findings += _lock(entry, options)
+            inventory.findings += _check_lock(entry, options)
         elif entry.path in reports or (entry.name in NOT_TASKS and entry.name not in tasks):
             continue
-        elif _is_task(entry, rooms, options):
+        elif _is_task(entry, inventory, options):
             tasks.add(entry.name)
     for task_id in sorted(tasks):
-        size, runs = _measure(layout, task_id)
-        rooms.tasks[task_id] = size
-        rooms.runs += runs
-    return rooms
+        size, runs = _estimate(layout, task_id)
+        inventory.tasks[task_id] = size
+        inventory.runs += runs
+    return inventory
 
 
-def beside(entry: os.DirEntry[str], task_id: str = "", run_id: str = "") -> Iterator[Finding]:
-    """What is to be said of something that is neither a task's, nor a run's, nor a file of theirs."""
+def check_other_file(entry: os.DirEntry[str], task_id: str = "", run_id: str = "") -> Iterator[Finding]:
+    """The finding, if any, for an entry of a folder that belongs neither to a task nor to a run."""
     if is_temporary(entry.name):
         with suppress(OSError):  # its writer has just renamed it
             if is_orphan(entry):
-                yield Finding(Kind.ORPHANED_TEMPORARY, task_id, run_id, entry.path)
+                yield Finding(FindingKind.ORPHANED_TEMPORARY, task_id, run_id, entry.path)
     else:
-        yield Finding(Kind.FOREIGN_FILE, task_id, run_id, entry.path)
+        yield Finding(FindingKind.FOREIGN_FILE, task_id, run_id, entry.path)
 
 
-def unsafe(entry: os.DirEntry[str], error: UnsafeIdentifierError, task_id: str = "") -> Finding:
-    return Finding(Kind.UNSAFE_NAME, task_id, "", entry.path, error.message)
+def unsafe_name(entry: os.DirEntry[str], error: UnsafeIdentifierError, task_id: str = "") -> Finding:
+    """The finding for a folder whose name must not be an id."""
+    return Finding(FindingKind.UNSAFE_NAME, task_id, "", entry.path, error.message)
 
 
-def _is_task(entry: os.DirEntry[str], rooms: Rooms, options: AuditOptions) -> bool:
-    may_be = (
-        entry.is_dir(follow_symlinks=False) or entry.is_symlink()
-    )  # whoever looks into it tells of a link
-    if not may_be or entry.name.startswith("."):
-        rooms.findings += beside(entry)
-    else:
-        try:
-            check_task_id(entry.name)
-            return options.selects(entry.name)
-        except UnsafeIdentifierError as error:
-            rooms.findings.append(unsafe(entry, error))
-    return False
+def _is_task(entry: os.DirEntry[str], inventory: Inventory, options: AuditOptions) -> bool:
+    # A link counts as a task's folder here: the check of the task reports it.
+    is_candidate = entry.is_dir(follow_symlinks=False) or entry.is_symlink()
+    if not is_candidate or entry.name.startswith("."):
+        inventory.findings += check_other_file(entry)
+        return False
+    try:
+        check_task_id(entry.name)
+    except UnsafeIdentifierError as error:
+        inventory.findings.append(unsafe_name(entry, error))
+        return False
+    return options.selects(entry.name)
 
 
-def _own(layout: Layout) -> Iterator[Finding]:
-    """What the dead left in batchpersist's own folder: all else in there is its own affair."""
+def _check_own_folder(layout: Layout) -> Iterator[Finding]:
+    """Temporary files of dead processes in batchpersist's own folder; nothing else in it is checked."""
     folders = [layout.own_dir]
     for folder in folders:
         try:
             entries = list_folder(folder)
         except (OSError, WrongFileTypeError) as error:
-            words = error.message if isinstance(error, WrongFileTypeError) else error.strerror or ""
-            yield Finding(Kind.UNREADABLE, "", "", folder, words)
+            detail = error.message if isinstance(error, WrongFileTypeError) else error.strerror or ""
+            yield Finding(FindingKind.UNREADABLE, "", "", folder, detail)
             continue
         for entry in entries:
             if folder == layout.own_dir and entry.is_dir(follow_symlinks=False):
                 folders.append(entry.path)
             if is_temporary(entry.name):
-                yield from beside(entry)
+                yield from check_other_file(entry)
 
 
-def _lock(entry: os.DirEntry[str], options: AuditOptions) -> Iterator[Finding]:
+def _check_lock(entry: os.DirEntry[str], options: AuditOptions) -> Iterator[Finding]:
     task_id = entry.name.removesuffix(".acquire").removesuffix(".lock")
     if not options.selects(task_id):
         return
     try:
         if is_stale_lock(entry.path, options.stale_seconds):
-            yield Finding(Kind.STALE_LOCK, task_id, "", entry.path)
+            yield Finding(FindingKind.STALE_LOCK, task_id, "", entry.path)
     except OSError as error:
-        yield Finding(Kind.UNREADABLE, task_id, "", entry.path, error.strerror or "")
+        yield Finding(FindingKind.UNREADABLE, task_id, "", entry.path, error.strerror or "")
 
 
-def _measure(layout: Layout, task_id: str) -> tuple[int, int]:
-    """About how many bytes and runs there are of a task, without listing or reading anything."""
+def _estimate(layout: Layout, task_id: str) -> tuple[int, int]:
+    """About how many bytes and runs a task has, without listing or reading anything."""
     runs = 0
-    size = _size(layout.snapshot(task_id)) or _size(layout.legacy_state(task_id))
-    try:
+    size = _file_size(layout.snapshot(task_id)) or _file_size(layout.legacy_state(task_id))
+    with suppress(OSError):
         status = os.stat(layout.task_runs_dir(task_id), follow_symlinks=False)
-        runs = max(0, status.st_nlink - 2)  # of a folder: how many are in it; btrfs and others do not count
-    except OSError:
-        pass
+        runs = max(0, status.st_nlink - 2)  # the number of folders in it; btrfs and others do not count them
     return max(size, runs * RUN_BYTES), runs
 
 
-def _size(path: str) -> int:
+def _file_size(path: str) -> int:
     try:
         status = os.lstat(path)
     except OSError:

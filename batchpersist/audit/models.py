@@ -1,23 +1,74 @@
-"""What an audit can find: the kinds, and one thing found (docs/audit.md)."""
+"""An audit's plain data: its options, the kinds of findings, the status of a run, the report."""
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Hashable
+from dataclasses import dataclass, field
 from enum import Enum
+from fnmatch import fnmatchcase
 from typing import Generic, NamedTuple, TypeVar
 
+from ..errors import UsageError
+from ..exit_codes import ExitCode
+from ..layout import Layout, check_roots
+from ..models import DEFAULT_KEYS, Keys
+from ..options import NODE_LIMIT, POOL_RUNS, LockPolicy, Options, check_limit
 
-class Weight(str, Enum):
-    """What a kind of finding means for the answer as a whole."""
+PAUSE_SECONDS = 2.0
+"""Between two checks: longer than an orchestrator waits for a task's lock (about 1.5 s)."""
+
+
+@dataclass(frozen=True, repr=False)
+class AuditOptions(Options):
+    """What an audit checks, and how. Picklable: every job carries it to its worker."""
+
+    out_dir: str = "out"
+    runs_dir: str = ".runs"
+    keys: Keys = DEFAULT_KEYS
+    tasks: tuple[str, ...] = ()
+    """Shell patterns, any of which may match; empty: all tasks."""
+    workers: int = 1
+    pool_runs: int = POOL_RUNS
+    """With fewer runs than this, the audit stays in this process."""
+    pause_seconds: float = PAUSE_SECONDS
+    """Before the second check, which has to confirm what the first one found."""
+    stale_seconds: float = LockPolicy.stale_seconds
+    """A younger lock file is never called stale."""
+    max_snapshot_units: int | None = NODE_LIMIT
+    """UTF-16 units of a snapshot: a longer one is a finding, and a repair writes none. None: no limit."""
+
+    def __post_init__(self) -> None:
+        """Raises UsageError for values with which an audit cannot run."""
+        super().__post_init__()
+        for name in ("out_dir", "runs_dir"):
+            object.__setattr__(self, name, os.path.abspath(getattr(self, name)))
+        if self.workers < 1:
+            raise UsageError(f"at least one worker is needed, not {self.workers}")
+        check_limit(self.max_snapshot_units)
+        check_roots(self.out_dir, self.runs_dir)
+
+    @property
+    def layout(self) -> Layout:
+        """Every path below the two roots."""
+        return Layout(self.out_dir, self.runs_dir)
+
+    def selects(self, task_id: str) -> bool:
+        """Whether the audit checks this task."""
+        return not self.tasks or any(fnmatchcase(task_id, glob) for glob in self.tasks)
+
+
+class Severity(str, Enum):
+    """What a kind of finding means for the result as a whole."""
 
     DIFFERENCE = "difference"
     UNCHECKED = "unchecked"
-    """Something could not be looked at, so nothing is known of it."""
+    """Something could not be checked, so nothing is known of it."""
     INFORMATION = "information"
 
 
-class Kind(str, Enum):
+class FindingKind(str, Enum):
     """Stable names: programs may rely on them."""
 
     NOT_PERSISTED = "not-persisted"
@@ -44,18 +95,26 @@ class Kind(str, Enum):
     FOREIGN_FILE = "foreign-file"
 
     @property
-    def weight(self) -> Weight:
-        if self in (Kind.UNREADABLE, Kind.INVALID_SOURCE):
-            return Weight.UNCHECKED
-        if self in (Kind.SNAPSHOT_NEAR_LIMIT, Kind.ENRICHED, Kind.OTHER_LAYOUT, Kind.FOREIGN_FILE):
-            return Weight.INFORMATION
-        return Weight.DIFFERENCE
+    def severity(self) -> Severity:
+        if self in _UNCHECKED:
+            return Severity.UNCHECKED
+        return Severity.INFORMATION if self in _INFORMATION else Severity.DIFFERENCE
+
+
+_UNCHECKED = (FindingKind.UNREADABLE, FindingKind.INVALID_SOURCE)
+
+_INFORMATION = (
+    FindingKind.SNAPSHOT_NEAR_LIMIT,
+    FindingKind.ENRICHED,
+    FindingKind.OTHER_LAYOUT,
+    FindingKind.FOREIGN_FILE,
+)
 
 
 class Finding(NamedTuple):
-    """One thing found; equal at two looks only where both saw the same."""
+    """One thing that an audit found; equal in two checks only where both saw the same."""
 
-    kind: Kind
+    kind: FindingKind
     task_id: str
     """Empty for what belongs to no task."""
     run_id: str
@@ -63,18 +122,18 @@ class Finding(NamedTuple):
     path: str
     """Of the file or folder in question."""
     detail: str = ""
-    """What is wrong with it, in words, where the kind does not say it all."""
+    """What is wrong with it, where the kind does not say it all."""
     evidence: bytes = b""
-    """A digest of what was compared: while a run is being written it differs from look to look."""
+    """A digest of what was compared: while a run is being written it differs from check to check."""
 
 
 K = TypeVar("K", bound=Hashable)
 
 SAMPLES = 5
-"""Findings of a group that are kept to be named."""
+"""So many findings of each group are kept to be named in the report."""
 
 
-class Tally(Generic[K]):
+class FindingCounter(Generic[K]):
     """How many findings there are of each group, and the first few of them."""
 
     def __init__(self) -> None:
@@ -83,22 +142,70 @@ class Tally(Generic[K]):
         """The first ``SAMPLES`` of each group."""
 
     def add(self, group: K, finding: Finding) -> None:
-        """Count it, and keep it if it is among the first of its group."""
+        """Count a finding, and keep it if it is among the first of its group."""
         self.counts[group] += 1
         if len(self.samples[group]) < SAMPLES:
             self.samples[group].append(finding)
 
 
-class Sign(str, Enum):
-    """How one run stands, as ``--combined`` writes it."""
+class RunStatus(str, Enum):
+    """The result for one run, by the sign that ``--combined`` writes."""
 
     SAME = "="
-    """On all sides, with texts that JavaScript reads alike."""
+    """On all sides, with texts from which JavaScript reads the same."""
     ENRICHED = "~"
     """On all sides; some texts have further members at their end."""
     SOURCE_ONLY = "+"
     MISSING = "-"
-    """On one side, the snapshot or the manifest; elsewhere it stands."""
+    """Missing on one side, the snapshot or the manifest."""
     DIFFERS = "*"
     UNCHECKED = "!"
-    """One side could not be read, or not as this run."""
+    """One side could not be read, or is another run."""
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run is on all sides with the same content; nothing has to confirm that."""
+        return self in (RunStatus.SAME, RunStatus.ENRICHED)
+
+
+@dataclass
+class AuditReport:
+    """What an audit found."""
+
+    tasks: int = 0
+    runs: int = 0
+    """Runs that are on any side."""
+    findings: FindingCounter[FindingKind] = field(default_factory=FindingCounter)
+    interrupted: bool = False
+    unknown_suffixes: dict[str, int] = field(default_factory=dict)
+    """Files in the sources that were skipped for their names, by suffix."""
+
+    @property
+    def counts(self) -> Counter[FindingKind]:
+        """How many findings there are of each kind."""
+        return self.findings.counts
+
+    @property
+    def differences(self) -> int:
+        """How many findings are differences."""
+        return self._count(Severity.DIFFERENCE)
+
+    @property
+    def unchecked(self) -> int:
+        """How many findings are of something that could not be checked."""
+        return self._count(Severity.UNCHECKED)
+
+    def _count(self, severity: Severity) -> int:
+        return sum(count for kind, count in self.counts.items() if kind.severity is severity)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing to compare."""
+        return not (self.runs or self.counts)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """5: something differs. 3: nothing does, but something could not be checked. 0: neither."""
+        if self.differences:
+            return ExitCode.DIFFERENCES
+        return ExitCode.SOME_FAILED if self.unchecked else ExitCode.SUCCESS

@@ -1,71 +1,35 @@
-"""The one entry to an audit: what stands below the two roots, compared with itself and with sources."""
+"""The audit as a whole: everything below the two roots, compared with itself and with sources."""
 
 from __future__ import annotations
 
+import logging
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import closing
-from dataclasses import dataclass, field
 from functools import partial
 
 from ..batches.rootrecord import check_keys, check_pairing
 from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..events import Progress
-from ..exit_codes import ExitCode
 from ..ingest.index import IndexBuilder
 from ..models import place_of
 from ..options import Selection
-from ..planning.plan import make_plan
+from ..planning.plan import Plan, make_plan
 from ..scanning import scan_sources
 from ..scheduling.crew import Crew
 from ..scheduling.dispatch import Submit, in_order
 from ..sources import discover
-from .check_task import Share, TaskLook
-from .confirm import confirm
-from .inventory import look_around
-from .models import Finding, Kind, Sign, Tally, Weight
-from .options import AuditOptions
-from .tasks import LookJob, look
-from .work import Work
+from .check_task import TaskResult, TaskSlice
+from .confirm import Unconfirmed, confirm, drop_outdated, needs_confirmation
+from .inventory import take_inventory
+from .models import AuditOptions, AuditReport, Finding, FindingKind, RunStatus
+from .tasks import AuditTasks, CheckJob, check_tasks
 
-OnRun = Callable[[Sign, str, str], None]
-"""Hears of a run's sign, task id and run id."""
+_log = logging.getLogger(__name__)
 
-
-@dataclass
-class AuditReport:
-    """What an audit found."""
-
-    tasks: int = 0
-    runs: int = 0
-    """Of which anything was seen, on any side."""
-    tally: Tally[Kind] = field(default_factory=Tally)
-    interrupted: bool = False
-    unknown_suffixes: dict[str, int] = field(default_factory=dict)
-    """Files in the sources that were skipped for their names, by suffix."""
-
-    @property
-    def counts(self) -> Counter[Kind]:
-        """How many findings there are of each kind."""
-        return self.tally.counts
-
-    def of(self, weight: Weight) -> int:
-        """How many findings of this weight there are."""
-        return sum(count for kind, count in self.counts.items() if kind.weight is weight)
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there was nothing to compare."""
-        return not (self.runs or self.counts)
-
-    @property
-    def exit_code(self) -> ExitCode:
-        """5: something differs. 3: nothing does, but not all could be looked at. 0: all is well."""
-        if self.of(Weight.DIFFERENCE):
-            return ExitCode.DIFFERENCES
-        return ExitCode.SOME_FAILED if self.of(Weight.UNCHECKED) else ExitCode.SUCCESS
+OnRun = Callable[[RunStatus, str, str], None]
+"""Gets the status, the task id and the run id of each run."""
 
 
 def audit_root(
@@ -79,42 +43,37 @@ def audit_root(
 ) -> AuditReport:
     """Compare the snapshots and manifests below the two roots with each other, and with ``sources`` if any.
 
-    Writes nothing below the roots and takes no lock. A difference counts once a second look, some
-    seconds later, has seen it as well, so that what an orchestrator is about to write is none.
-    ``on_event`` hears of the progress, ``on_finding`` of each finding, ``on_run`` of each run: its sign, task
-    and run id, the runs of a task in their order. All are called in the calling thread. ``should_stop`` is
-    asked before each piece of work; once it is true, what is not certain yet is left out.
+    Writes nothing below the roots and takes no lock. A difference counts once a second check, some
+    seconds later, has seen it as well: what an orchestrator is about to write is not a difference.
+    ``on_event`` gets the progress, ``on_finding`` each finding, ``on_run`` each run: its status, task id
+    and run id, the runs of a task in the order of their ids. All are called in the calling thread.
+    ``should_stop`` is asked before each job; once it is true, what is not confirmed yet is left out.
 
-    Holds the keys of the tasks under way in memory, and up to 100,000 findings; never all of either.
+    Holds the keys of the tasks being checked in memory, and up to 100,000 findings; never all of either.
     Raises SourceMissingError, RootMissingError, UsageError and OSError (a root that cannot be listed).
     """
     report = AuditReport()
     tasks: set[str] = set()
     context = RunContext(on_event, should_stop)
-    with closing(Audit(options, context, sources, keep_same=on_run is not None)) as audit:
-        for confirmed in audit.looks():
-            if confirmed.share.task_id:
-                tasks.add(confirmed.share.task_id)
-            report.runs += confirmed.runs
-            for finding in confirmed.findings:
-                report.tally.add(finding.kind, finding)
+    with closing(Audit(options, context, sources, all_statuses=on_run is not None)) as audit:
+        for result in audit.results():
+            if result.slice.task_id:
+                tasks.add(result.slice.task_id)
+            report.runs += result.runs
+            for finding in result.findings:
+                report.findings.add(finding.kind, finding)
                 on_finding(finding)
             if on_run is not None:
-                _report_runs(confirmed, on_run)
-            on_event(Progress("audit", report.runs, audit.likely_runs, report.of(Weight.DIFFERENCE)))
-    report.tasks, report.interrupted = len(tasks), should_stop()
+                for run_id in sorted(result.statuses):
+                    on_run(result.statuses[run_id], result.slice.task_id, run_id)
+            on_event(Progress("audit", report.runs, audit.expected_runs, report.differences))
+    report.tasks, report.interrupted = len(tasks), context.is_stopping
     report.unknown_suffixes = audit.unknown_suffixes
     return report
 
 
-def _report_runs(seen: TaskLook, on_run: OnRun) -> None:
-    signs = dict.fromkeys(seen.same, Sign.SAME) | dict.fromkeys(seen.enriched, Sign.ENRICHED) | seen.marked
-    for run_id in sorted(signs):
-        on_run(signs[run_id], seen.share.task_id, run_id)
-
-
 class Audit:
-    """An audit under way; ``close`` it."""
+    """An audit in progress; the caller iterates over ``results`` and then calls ``close``."""
 
     def __init__(
         self,
@@ -122,91 +81,107 @@ class Audit:
         context: RunContext,
         sources: Sequence[str] = (),
         *,
-        keep_same: bool = False,
+        all_statuses: bool = False,
         whole_tasks: bool = False,
     ) -> None:
-        """``whole_tasks``: never cut a task into shares. Raises as ``audit_root`` does."""
+        """``all_statuses``: keep the status of complete runs, too. ``whole_tasks``: never slice a task.
+
+        Raises as ``audit_root`` does.
+        """
         check_keys(options.layout, options.keys)
         check_pairing(options.layout)
         self._options = options
         self._context = context
-        self._keep_same = keep_same
+        self._all_statuses = all_statuses
         options.layout.check_roots()
         self._parts = discover(sources)
         self._has_sources = bool(sources)
-        self._rooms = look_around(options)
+        self._inventory = take_inventory(options)
         self._whole_tasks = whole_tasks
         self._spool = tempfile.TemporaryDirectory()
         self.crew = Crew(options.workers, options.pool_runs)
-        self.likely_runs: int | None = self._rooms.runs or None
-        """How many runs there are, about; None where that is not known."""
+        self.expected_runs: int | None = self._inventory.runs or None
+        """About how many runs there are; None where that is not known."""
         self.unknown_suffixes: dict[str, int] = {}
 
     def close(self) -> None:
+        """End the workers and remove the copies of sources."""
         self.crew.close()
         self._spool.cleanup()
 
-    def looks(self) -> Iterator[TaskLook]:
-        """Every task, confirmed; first what was found in the roots themselves and in the sources."""
-        plan, invalid = None, []
-        if self._has_sources:
-            index = scan_sources(
-                self._parts,
-                self.crew,
-                self._options.keys,
-                self._spool.name,
-                self._context,
-            )
-            invalid = list(_invalid(index))
-            self.unknown_suffixes = dict(index.totals.unknown_suffixes)
-            selection = Selection(self._options.tasks)
-            plan = make_plan(index.take_table(), selection, workers=self.crew.workers, split_tasks=False)
-            self.likely_runs = max(self._rooms.runs, plan.selected)
-        yield TaskLook(Share(""), findings=self._rooms.findings + invalid)
-        workers = 1 if self._whole_tasks else self.crew.parallelism(self.likely_runs or 0)
-        work = Work(self._rooms, plan, workers)
-        yield from confirm(
-            self._each(work.jobs()),
-            lambda looks: self._each(work.again(looks)),
-            self._options,
-            self._context,
-        )
+    def results(self) -> Iterator[TaskResult]:
+        """First what was found in the roots themselves and the sources, then every task, confirmed."""
+        plan, invalid = self._scan() if self._has_sources else (None, [])
+        yield TaskResult(TaskSlice(""), findings=self._inventory.findings + invalid)
+        workers = 1 if self._whole_tasks else self.crew.parallelism(self.expected_runs or 0)
+        tasks = AuditTasks(self._inventory, plan, workers)
+        unconfirmed = Unconfirmed(self._options)
+        for result in self._check(tasks.jobs()):
+            if not result.findings and not result.incomplete:
+                yield result
+                continue
+            unconfirmed.hold(result)
+            if unconfirmed.is_full:
+                yield from self._confirm(unconfirmed, tasks)
+        yield from self._confirm(unconfirmed, tasks)
 
-    def _each(self, jobs: Iterable[LookJob]) -> Iterator[TaskLook]:
-        """Have the crew take looks, in the order of the jobs."""
+    def _scan(self) -> tuple[Plan, list[Finding]]:
+        """The plan of the sources' runs, and a finding for each invalid input."""
+        keys, spool = self._options.keys, self._spool.name
+        index = scan_sources(self._parts, self.crew, keys, spool, self._context)
+        invalid = list(_invalid_inputs(index))
+        self.unknown_suffixes = dict(index.totals.unknown_suffixes)
+        selection = Selection(self._options.tasks)
+        plan = make_plan(index.take_table(), selection, workers=self.crew.workers, split_tasks=False)
+        self.expected_runs = max(self._inventory.runs, plan.selected)
+        return plan, invalid
+
+    def _confirm(self, unconfirmed: Unconfirmed, tasks: AuditTasks) -> Iterator[TaskResult]:
+        for results in unconfirmed.take(self._context):
+            again = {result.slice: result for result in results if needs_confirmation(result)}
+            for result in results:
+                if result.slice not in again:
+                    yield drop_outdated(result)
+            for second in self._check(tasks.jobs_again(list(again.values()))):
+                yield confirm(again[second.slice], second)
+
+    def _check(self, jobs: Iterable[CheckJob]) -> Iterator[TaskResult]:
+        """Have the workers do the jobs; results come in the order of the jobs."""
         submits = (partial(self._submit, job) for job in self._until_stopped(jobs))
-        runs = self.likely_runs or 0
-        for looks in in_order(submits, lambda: self.crew.in_flight(runs), self._try_again):
-            yield from looks
+        runs = self.expected_runs or 0
+        for results in in_order(submits, lambda: self.crew.in_flight(runs), self._retry):
+            yield from results
 
-    def _until_stopped(self, jobs: Iterable[LookJob]) -> Iterator[LookJob]:
+    def _until_stopped(self, jobs: Iterable[CheckJob]) -> Iterator[CheckJob]:
         for job in jobs:
             if self._context.is_stopping:
                 return
             yield job
 
-    def _submit(self, job: LookJob) -> Future[list[TaskLook]]:
-        what = (job, self._options, self._keep_same, self._spool.name)
-        return self.crew.submit(self.likely_runs or 0, look, *what)
+    def _submit(self, job: CheckJob) -> Future[list[TaskResult]]:
+        arguments = (job, self._options, self._all_statuses, self._spool.name)
+        return self.crew.submit(self.expected_runs or 0, check_tasks, *arguments)
 
-    def _try_again(self, submit: Submit[list[TaskLook]]) -> list[TaskLook]:
-        """On a new pool, alone; where that breaks as well, the tasks are not looked at, and that is told."""
+    def _retry(self, submit: Submit[list[TaskResult]]) -> list[TaskResult]:
+        """Retry a job whose worker died, alone on a new pool; if that dies too, its tasks are unchecked."""
         try:
             if self.crew.replace_pool():
                 return submit().result()
         except BrokenExecutor:
             self.crew.replace_pool()
         assert isinstance(submit, partial)
-        return [_died(share, self._options) for share in submit.args[0].shares]
+        slices = submit.args[0].slices
+        _log.debug("not checked, since the worker died twice: %s", [task.task_id for task in slices])
+        return [_unchecked(task, self._options) for task in slices]
 
 
-def _died(share: Share, options: AuditOptions) -> TaskLook:
-    path = options.layout.task_dir(share.task_id)
-    words = "the worker that looked at it died"
-    return TaskLook(share, findings=[Finding(Kind.UNREADABLE, share.task_id, "", path, words)])
+def _unchecked(task: TaskSlice, options: AuditOptions) -> TaskResult:
+    path = options.layout.task_dir(task.task_id)
+    finding = Finding(FindingKind.UNREADABLE, task.task_id, "", path, "the worker that checked it died")
+    return TaskResult(task, findings=[finding])
 
 
-def _invalid(index: IndexBuilder) -> Iterator[Finding]:
+def _invalid_inputs(index: IndexBuilder) -> Iterator[Finding]:
     for reject in index.rejects:
         place = place_of(reject.source, reject.line)
-        yield Finding(Kind.INVALID_SOURCE, "", "", place, str(reject.failure))
+        yield Finding(FindingKind.INVALID_SOURCE, "", "", place, str(reject.failure))

@@ -1,79 +1,122 @@
-"""Cutting the work of an audit by tasks, and what a worker does with a piece of it."""
+"""The tasks to be checked, cut into jobs for the workers, and what a worker does with a job."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from ..planning.job import ShardJob, ShardRows
+from ..models import Shard
+from ..planning.job import ShardJob, make_job
+from ..planning.plan import Plan
 from ..planning.shards import SHARD_BYTES, SHARD_TASKS
 from ..settling.payloads import PayloadReader
-from .check_task import NO_SOURCES, Look, Share, Sources, TaskLook
-from .options import AuditOptions
+from .check_task import TaskCheck, TaskResult, TaskSlice, TaskSource
+from .inventory import Inventory
+from .models import AuditOptions
 
-HOT_BYTES = 4 * SHARD_BYTES
-"""A task with more to read is cut into shares: each reads its snapshot, but only some of its manifests."""
+SLICE_BYTES = 4 * SHARD_BYTES
+"""A task with more to read is cut into slices: each reads the snapshot, but only some of the manifests."""
 
 
-class LookJob(NamedTuple):
-    """Some shares of tasks, for one worker. Picklable."""
+class CheckJob(NamedTuple):
+    """Some slices of tasks, for one worker. Picklable."""
 
-    shares: tuple[Share, ...]
+    slices: tuple[TaskSlice, ...]
     source: ShardJob | None = None
-    """What the sources hold of them."""
-    only: Mapping[Share, Collection[str]] | None = None
-    """The runs to look at; None: all."""
+    """What the sources hold of the tasks."""
+    run_ids: Mapping[TaskSlice, Collection[str]] | None = None
+    """The runs to check; None: all."""
 
 
-def look(job: LookJob, options: AuditOptions, keep_same: bool, spool: str) -> list[TaskLook]:
-    """Look at each of the shares once; what the audit sends to a worker. ``spool``: of the sources' scan."""
+def check_tasks(job: CheckJob, options: AuditOptions, all_statuses: bool, spool: str) -> list[TaskResult]:
+    """Check each of the slices once, in a worker. ``spool``: the folder with copies of sources."""
+
+    def check(task: TaskSlice, source: TaskSource | None) -> TaskResult:
+        run_ids = None if job.run_ids is None else job.run_ids[task]
+        return TaskCheck(task, options, source, run_ids=run_ids, all_statuses=all_statuses).run()
+
     if job.source is None:
-        return [_take(share, NO_SOURCES, job, options, keep_same) for share in job.shares]
+        return [check(task, None) for task in job.slices]
     rows = job.source.refs()
-    tasks = dict(rows.tasks(range(len(rows))))
+    rows_of = dict(rows.tasks(range(len(rows))))
     with PayloadReader(options.keys, spool) as reader:
         return [
-            _take(share, _sources(rows, tasks.get(share.task_id, range(0)), reader), job, options, keep_same)
-            for share in job.shares
+            check(task, TaskSource(rows, rows_of.get(task.task_id, range(0)), reader)) for task in job.slices
         ]
 
 
-def _take(share: Share, sources: Sources, job: LookJob, options: AuditOptions, keep_same: bool) -> TaskLook:
-    only = None if job.only is None else job.only[share]
-    return Look(share, options, sources, only=only, keep_same=keep_same).take()
+class AuditTasks:
+    """The tasks of the sources, and those below the two roots.
+
+    Each task is in one job; one of very many runs in several, unless it is in a source.
+    """
+
+    def __init__(self, inventory: Inventory, plan: Plan | None, workers: int) -> None:
+        """``plan``: of the sources; no task is in two of its shards."""
+        self._inventory = inventory
+        self._plan = plan
+        self._workers = workers
+        self._shards = (
+            {task_id: shard for shard in plan.shards for task_id in _tasks_of(plan, shard)} if plan else {}
+        )
+        """By task id, where the sources have it."""
+
+    def jobs(self) -> Iterator[CheckJob]:
+        """For the first check."""
+        yield from self._jobs_with_sources(map(TaskSlice, self._shards))
+        others = (task for task in self._inventory.tasks.items() if task[0] not in self._shards)
+        yield from map(CheckJob, pack(others, self._workers))
+
+    def jobs_again(self, results: Sequence[TaskResult]) -> Iterator[CheckJob]:
+        """For the second check, of those runs alone about which the first one found something."""
+        run_ids = {
+            result.slice: {finding.run_id for finding in result.findings} | result.incomplete.keys()
+            for result in results
+        }
+        in_sources = (task for task in run_ids if task.task_id in self._shards)
+        for job in self._jobs_with_sources(in_sources):
+            yield job._replace(run_ids={task: run_ids[task] for task in job.slices})
+        for task, runs in run_ids.items():
+            if task.task_id not in self._shards:
+                yield CheckJob((task,), run_ids={task: runs})
+
+    def _jobs_with_sources(self, tasks: Iterable[TaskSlice]) -> Iterator[CheckJob]:
+        """One job for the tasks of one shard of the plan."""
+        by_shard: dict[Shard, list[TaskSlice]] = defaultdict(list)
+        for task in tasks:
+            by_shard[self._shards[task.task_id]].append(task)
+        for shard, slices in by_shard.items():
+            assert self._plan is not None
+            yield CheckJob(tuple(slices), make_job(self._plan.rows, shard))
 
 
-def _sources(rows: ShardRows, task: range, reader: PayloadReader) -> Sources:
-    """Of a run that comes several times the last one counts."""
-    row_of = {rows.run_ids[row]: row for row in task if not rows.superseded(row)}
-
-    def text(run_id: str) -> bytes | None:
-        row = row_of.get(run_id)
-        return None if row is None else reader.text(rows.keys(row), *rows.place(row))
-
-    return Sources(row_of.keys(), text)
-
-
-def shares_of(task_id: str, size: int, workers: int) -> Iterator[Share]:
-    """One for a task of which there is little to read, else several. ``size``: bytes, about."""
-    of = 1 if workers == 1 or size <= HOT_BYTES else min(-(-size // HOT_BYTES), 4 * workers)
+def slices_of(task_id: str, size: int, workers: int) -> Iterator[TaskSlice]:
+    """One slice for a task of which there is little to read, else several. ``size``: bytes, about."""
+    of = 1 if workers == 1 or size <= SLICE_BYTES else min(-(-size // SLICE_BYTES), 4 * workers)
     for number in range(of):
-        yield Share(task_id, number, of)
+        yield TaskSlice(task_id, number, of)
 
 
-def pack(tasks: Iterable[tuple[str, int]], workers: int) -> Iterator[tuple[Share, ...]]:
-    """Small tasks together, large ones cut. ``tasks``: ids, and about how many bytes there are to read."""
-    batch: list[Share] = []
+def pack(tasks: Iterable[tuple[str, int]], workers: int) -> Iterator[tuple[TaskSlice, ...]]:
+    """Pack small tasks together, and cut large ones. ``tasks``: ids, and about how many bytes each has."""
+    batch: list[TaskSlice] = []
     total = 0
     for task_id, size in tasks:
-        shares = list(shares_of(task_id, size, workers))
-        if batch and (len(shares) > 1 or total + size > SHARD_BYTES or len(batch) == SHARD_TASKS):
+        slices = list(slices_of(task_id, size, workers))
+        if batch and (len(slices) > 1 or total + size > SHARD_BYTES or len(batch) == SHARD_TASKS):
             yield tuple(batch)
             batch, total = [], 0
-        if len(shares) > 1:
-            yield from ((share,) for share in shares)
+        if len(slices) > 1:
+            yield from ((task,) for task in slices)
         else:
-            batch += shares
+            batch += slices
             total += size
     if batch:
         yield tuple(batch)
+
+
+def _tasks_of(plan: Plan, shard: Shard) -> list[str]:
+    rows = plan.rows["task_id"].slice(shard.start, shard.stop - shard.start)
+    found: list[str] = rows.cast("string").unique().to_pylist()
+    return found

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from ..audit import AuditOptions, Finding, OnRun, Sign, audit_root
+from ..audit import AuditOptions, Finding, OnRun, RunStatus, audit_root
 from ..context import ShouldStop
 from ..locking.batchlock import holder_of
 from .audit_words import audit_lines, describe_finding, run_name
@@ -28,7 +28,7 @@ PAUSE = (
         default=AuditOptions.pause_seconds,
         show_default=True,
         metavar="SECONDS",
-        help="Before the second look, which has to confirm what the first one found.",
+        help="Before the second check, which has to confirm what the first one found.",
     ),
 )
 
@@ -89,12 +89,12 @@ def audit_options(given: dict[str, Any]) -> AuditOptions:
 def _audit(sources: tuple[str, ...], job: Job) -> int:
     options = audit_options(job.given)
     should_stop = job.interruption.__bool__
-    with _signs(job.given["combined"], should_stop) as on_run, job.display() as display:
+    with _combined(job.given["combined"], should_stop) as on_run, job.display() as display:
         report = audit_root(
             options,
             sources,
             on_event=display.show,
-            on_finding=partial(tell, job.given),
+            on_finding=partial(show_finding, job.given),
             on_run=on_run,
             should_stop=should_stop,
         )
@@ -117,25 +117,25 @@ def _audit(sources: tuple[str, ...], job: Job) -> int:
     return code
 
 
-def tell(given: dict[str, Any], finding: Finding, **more: str | None) -> None:
-    """One finding as it comes, where that is asked for; ``more``: what else JSON is to have."""
+def show_finding(given: dict[str, Any], finding: Finding, **more: str | None) -> None:
+    """Show one finding as it comes, with --json or --verbose; ``more``: further members of the JSON."""
     if given["as_json"]:
-        weight = finding.kind.weight.value
+        severity = finding.kind.severity.value
         named = {name: value for name, value in finding._asdict().items() if name != "evidence"}
-        emit("finding", **{**named, "kind": finding.kind.value}, weight=weight, **more)
+        emit("finding", **{**named, "kind": finding.kind.value}, severity=severity, **more)
     elif given["verbose"]:
         say(f"{finding.kind.value}: {describe_finding(finding)}", err=True)
 
 
 @contextmanager
-def _signs(path: str | None, should_stop: ShouldStop) -> Iterator[OnRun | None]:
-    """Writes the file when all has been seen: an older one stands until then."""
+def _combined(path: str | None, should_stop: ShouldStop) -> Iterator[OnRun | None]:
+    """Write the file when the audit has ended: until then an older one stays."""
     if path is None:
         yield None
         return
     with open_document(path, should_stop) as file:
 
-        def write(sign: Sign, task_id: str, run_id: str) -> None:
-            file.write(f"{sign.value} {run_name(task_id, run_id)}\n".encode())
+        def write(status: RunStatus, task_id: str, run_id: str) -> None:
+            file.write(f"{status.value} {run_name(task_id, run_id)}\n".encode())
 
         yield write

@@ -10,9 +10,8 @@ import click
 from ..audit import Finding
 from ..models import Durability
 from ..options import LockPolicy
-from ..repair import Remedy, RepairOptions, RepairReport, repair_root
-from ..repair.options import Prefer
-from .audit import PAUSE, audit_options, tell
+from ..repair import Fix, Prefer, RepairOptions, RepairReport, repair_root
+from .audit import PAUSE, audit_options, show_finding
 from .options import Sectioned, declare, places, reading, section, showing, working
 from .output import emit
 from .persisting import UNATTENDED, Job, conduct
@@ -78,7 +77,7 @@ def _repair(job: Job) -> int:
             options,
             dry_run=not given["yes"],
             on_event=display.show,
-            on_finding=partial(_tell, given),
+            on_finding=partial(_show_finding, given),
             should_stop=job.interruption.__bool__,
         )
     code = job.interruption.exit_code if report.interrupted else report.exit_code
@@ -89,16 +88,16 @@ def _repair(job: Job) -> int:
     return code
 
 
-def _tell(given: dict[str, Any], finding: Finding, remedy: Remedy | None) -> None:
-    tell(given, finding, remedy=None if remedy is None else remedy.name.lower().replace("_", "-"))
+def _show_finding(given: dict[str, Any], finding: Finding, fix: Fix | None) -> None:
+    show_finding(given, finding, fix=None if fix is None else fix.value)
 
 
 def _emit_summary(report: RepairReport, code: int) -> None:
     emit(
         "summary",
-        dry=report.dry_run,
+        dry_run=report.dry_run,
         found=report.findings,
-        without_remedy=report.without_remedy,
+        without_fix=report.without_fix,
         left={kind.value: count for kind, count in report.left.counts.items()},
         failures={task_id: failure._asdict() for task_id, failure in report.failures.items()},
         folder=report.folder,

@@ -1,12 +1,11 @@
-"""Doing something about what an audit finds (docs/audit.md): no run is removed, what is replaced is kept.
+"""The repair of what an audit finds (docs/audit.md): no run is removed, what is replaced is backed up.
 
-``root`` has an audit made; a worker repairs a ``task``: first manifests that are none, then the snapshot
-(``rebuild``), then manifests that are missing; ``keeping`` has the copies.
+``repair_root`` is the whole of it: it audits the two roots, chooses a ``Fix`` for each finding, and has a
+worker repair each task: first its invalid manifests, then its snapshot, then the manifests that are
+missing. What that brings to light is repaired in further rounds. A dry run says what would be done.
 """
 
-from .fixes import Remedy
-from .options import RepairOptions
-from .report import RepairReport
+from .fixes import Fix, Prefer, RepairOptions, RepairReport
 from .run import repair_root
 
-__all__ = ["Remedy", "RepairOptions", "RepairReport", "repair_root"]
+__all__ = ["Fix", "Prefer", "RepairOptions", "RepairReport", "repair_root"]

@@ -1,4 +1,4 @@
-"""Copies of what repairs replace, below ``<runs-dir>/.batchpersist/repair/<repair-id>/`` (docs/audit.md)."""
+"""Copies of what repairs replace, in ``<runs-dir>/.batchpersist/repair/<repair-id>/`` (docs/audit.md)."""
 
 from __future__ import annotations
 
@@ -19,37 +19,38 @@ from ..models import Durability
 REPLACED = "replaced"
 SET_ASIDE = "set-aside"
 _FINISHED = "finished"
-"""An empty file: the repair came to its end, and the next one need not keep what it replaced."""
+"""An empty file: the repair finished, so the next one may remove what it replaced."""
 
 
 @dataclass(frozen=True)
-class Keeper:
-    """Keeps files of one repair. Picklable, and usable by several workers at once."""
+class Backup:
+    """The copies of one repair. Picklable; several workers may add copies at once."""
 
     layout: Layout
     folder: str
+    """It exists once there is a copy in it."""
     durability: Durability
 
-    def keep(self, path: str, content: Iterable[bytes], *, whole: bool) -> None:
-        """Copy what stands at ``path``, below one of the roots; as durable as asked for when it returns.
+    def add(self, path: str, content: Iterable[bytes], *, is_whole: bool) -> None:
+        """Copy the content of the file at ``path``, below one of the roots; durable when it returns.
 
-        ``whole``: all of it could be read, so that the copy may go with the next repair. Raises OSError.
+        ``is_whole``: all of it could be read, so that a later repair may remove the copy. Raises OSError.
         """
-        kind = REPLACED if whole else SET_ASIDE
-        target = _free(os.path.join(self.folder, kind, *self._place(path)))
+        kind = REPLACED if is_whole else SET_ASIDE
+        target = _unused(os.path.join(self.folder, kind, *self._below_root(path)))
         with open_group(self.durability, [self.folder], files=1) as group:
             make_dirs(os.path.dirname(target), group)
             commit(stage(target, content, group), group)
 
-    def _place(self, path: str) -> tuple[str, str]:
+    def _below_root(self, path: str) -> tuple[str, str]:
         for name, root in (("out", self.layout.out_dir), ("runs", self.layout.runs_dir)):
             if path.startswith(os.path.join(root, "")):
                 return name, os.path.relpath(path, root)
         raise ValueError(f"below neither root: {path}")
 
 
-def _free(path: str) -> str:
-    """The path, or with a number where a copy stands there: a file may be replaced in several rounds."""
+def _unused(path: str) -> str:
+    """The path, or one with a number where a copy exists: a file may be replaced in several rounds."""
     stem, suffix = os.path.splitext(path)
     number = 1
     while os.path.lexists(path):
@@ -58,18 +59,18 @@ def _free(path: str) -> str:
     return path
 
 
-def begin(layout: Layout, durability: Durability) -> Keeper:
-    """A keeper for a new repair, with no folder yet. For the holder of the batch lock."""
+def new_backup(layout: Layout, durability: Durability) -> Backup:
+    """The backup of a new repair; makes no folder. For the owner of the batch lock."""
     now = datetime.now(timezone.utc)
     repair_id = f"{now:%Y%m%dT%H%M%S}{now.microsecond // 1000:03d}Z-{secrets.token_hex(3)}"
-    return Keeper(layout, os.path.join(layout.repairs, repair_id), durability)
+    return Backup(layout, os.path.join(layout.repairs, repair_id), durability)
 
 
-def drop_former(layout: Layout) -> None:
-    """Remove what finished repairs have replaced, before the first file of another is replaced.
+def remove_old_copies(layout: Layout) -> None:
+    """Remove what finished repairs have replaced, before a further repair replaces its first file.
 
-    What was set aside stays: nobody knows all that it held. So does what an interrupted repair replaced,
-    until the next one has finished its work. Raises OSError.
+    What was set aside stays: it may hold runs that could not be read. So does what an interrupted repair
+    replaced, until a later one has finished. Raises OSError.
     """
     refuse_link(layout.repairs)
     for folder in _folders(layout):
@@ -79,8 +80,8 @@ def drop_former(layout: Layout) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def finish(layout: Layout) -> None:
-    """All that was begun is done: by this repair, what was interrupted before included."""
+def mark_finished(layout: Layout) -> None:
+    """Mark all repairs as finished: a repair that finishes has also done what was interrupted before."""
     for folder in _folders(layout):
         with suppress(OSError), open(os.path.join(folder, _FINISHED), "wb"):
             pass

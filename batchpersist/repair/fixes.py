@@ -1,64 +1,134 @@
-"""What a repair does about each kind of finding."""
+"""What a repair does about each kind of finding: its options, the fixes, and its report."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from enum import Enum
+from typing import Literal
 
-from ..audit import Finding, Kind, Weight
-from .options import Prefer, RepairOptions
+from ..audit import AuditOptions, Finding, FindingCounter, FindingKind, Severity
+from ..exit_codes import ExitCode
+from ..models import Durability, Failure
+from ..options import LockPolicy, Options
 
-
-class Remedy(str, Enum):
-    """In words that follow a count: ``3 x missing-manifest: written from the snapshot``."""
-
-    RECORD = "recorded in the snapshot, from the manifest or the run's summary"
-    WRITE = "written, from the snapshot"
-    TAKE_MANIFEST = "the snapshot's entry replaced by the manifest"
-    TAKE_SNAPSHOT = "the manifest replaced by the snapshot's entry"
-    TAKE_SUMMARY = "the snapshot's entry and the manifest replaced by the run's summary"
-    COMPLETE = "given the text that has most members, in the snapshot and in the manifest"
-    KEEP_ONE = "one entry kept: the one that is as the manifest, else the last"
-    REORDER = "written anew, as recording its entries in turn leaves it"
-    SALVAGE = "set aside; written anew from what can be read of it, and from manifests"
-    MEND = "set aside; written anew from what can be read of it, else from the snapshot"
-    MOVE = "put where it belongs, if nothing stands there"
-    REMOVE = "removed"
-    CLEAR = "cleared, by the lock's protocol"
+Prefer = Literal["manifest", "snapshot", "summary"]
 
 
-_REMEDIES = {
-    Kind.MISSING_IN_SNAPSHOT: Remedy.RECORD,
-    Kind.MISSING_MANIFEST: Remedy.WRITE,
-    Kind.DUPLICATE_RUN: Remedy.KEEP_ONE,
-    Kind.UNSORTED: Remedy.REORDER,
-    Kind.WRONG_LAST_RUN_AT: Remedy.REORDER,
-    Kind.INVALID_SNAPSHOT: Remedy.SALVAGE,
-    Kind.INVALID_MANIFEST: Remedy.MEND,
-    Kind.ORPHANED_TEMPORARY: Remedy.REMOVE,
-    Kind.STALE_LOCK: Remedy.CLEAR,
+@dataclass(frozen=True, repr=False)
+class RepairOptions(Options):
+    """What to repair, and how. Picklable."""
+
+    audit: AuditOptions = field(default_factory=AuditOptions)
+    """What the audit checks that finds what is to be repaired."""
+    prefer: Prefer | None = None
+    """Whose text a run gets where its texts differ; None: the run is left as it is."""
+    complete: bool = False
+    """Give each run on both sides the text with most members, where others have fewer (``enriched``)."""
+    durability: Durability = Durability.BATCH
+    lock_policy: LockPolicy = field(default_factory=LockPolicy)
+
+
+class Fix(str, Enum):
+    """What a repair does about a finding. Stable names: programs may rely on them."""
+
+    RECORD = "record"
+    """Record the run in the snapshot, from its manifest or summary."""
+    WRITE = "write"
+    """Write the manifest from the snapshot."""
+    TAKE_MANIFEST = "take-manifest"
+    """Replace the entry by the manifest."""
+    TAKE_SNAPSHOT = "take-snapshot"
+    """Replace the manifest by the entry."""
+    TAKE_SUMMARY = "take-summary"
+    """Replace both by the run's summary."""
+    COMPLETE = "complete"
+    """Give both the text with most members."""
+    KEEP_ONE = "keep-one"
+    """Keep one entry of the run: the one with the manifest's content, else the last."""
+    REORDER = "reorder"
+    """Write the snapshot as recording its entries in turn leaves it."""
+    RECOVER = "recover"
+    """Set the snapshot aside, and write what can be read of it, and of the manifests."""
+    REWRITE = "rewrite"
+    """Set the manifest aside, and write what can be read of it, else the snapshot's entry."""
+    MOVE = "move"
+    """Put the run where it belongs, unless something is there."""
+    REMOVE = "remove"
+    CLEAR = "clear"
+    """Remove the lock, by its protocol."""
+
+
+_FIXES = {
+    FindingKind.MISSING_IN_SNAPSHOT: Fix.RECORD,
+    FindingKind.MISSING_MANIFEST: Fix.WRITE,
+    FindingKind.DUPLICATE_RUN: Fix.KEEP_ONE,
+    FindingKind.UNSORTED: Fix.REORDER,
+    FindingKind.WRONG_LAST_RUN_AT: Fix.REORDER,
+    FindingKind.INVALID_SNAPSHOT: Fix.RECOVER,
+    FindingKind.INVALID_MANIFEST: Fix.REWRITE,
+    FindingKind.ORPHANED_TEMPORARY: Fix.REMOVE,
+    FindingKind.STALE_LOCK: Fix.CLEAR,
+}
+
+_PREFERRED: dict[Prefer | None, Fix] = {
+    "manifest": Fix.TAKE_MANIFEST,
+    "snapshot": Fix.TAKE_SNAPSHOT,
+    "summary": Fix.TAKE_SUMMARY,
 }
 
 
-_PREFERRED: dict[Prefer | None, Remedy] = {
-    "manifest": Remedy.TAKE_MANIFEST,
-    "snapshot": Remedy.TAKE_SNAPSHOT,
-    "summary": Remedy.TAKE_SUMMARY,
-}
-
-
-def remedy(finding: Finding, options: RepairOptions) -> Remedy | None:
-    """What is done about a finding; None where nothing can be, or nobody has said what is right."""
-    if finding.kind is Kind.CONTENT_DIFFERS:
+def fix_for(finding: Finding, options: RepairOptions) -> Fix | None:
+    """What is done about a finding; None where nothing can be, or the user has not said what is right."""
+    if finding.kind is FindingKind.CONTENT_DIFFERS:
         return _PREFERRED.get(options.prefer)
-    if finding.kind is Kind.ENRICHED:
-        return Remedy.COMPLETE if options.complete else None
-    if finding.kind is Kind.WRONG_ID:
-        return Remedy.MOVE if finding.run_id else Remedy.SALVAGE
-    return _REMEDIES.get(finding.kind)
+    if finding.kind is FindingKind.ENRICHED:
+        return Fix.COMPLETE if options.complete else None
+    if finding.kind is FindingKind.WRONG_ID:
+        return Fix.MOVE if finding.run_id else Fix.RECOVER
+    return _FIXES.get(finding.kind)
 
 
-def needs_one(finding: Finding, options: RepairOptions) -> bool:
-    """Whether it is something to be repaired at all."""
-    if finding.kind is Kind.ENRICHED:
+def needs_repair(finding: Finding, options: RepairOptions) -> bool:
+    """Whether a finding counts for a repair at all, with a fix or without."""
+    if finding.kind is FindingKind.ENRICHED:
         return options.complete
-    return finding.kind.weight is not Weight.INFORMATION
+    return finding.kind.severity is not Severity.INFORMATION
+
+
+@dataclass
+class RepairReport:
+    """What a repair did, or would do."""
+
+    dry_run: bool
+    """Nothing was written."""
+    runs: int = 0
+    """Runs that are on any side."""
+    found: FindingCounter[tuple[FindingKind, Fix | None]] = field(default_factory=FindingCounter)
+    """What needs a repair, by kind and by fix (None: there is none)."""
+    left: FindingCounter[FindingKind] = field(default_factory=FindingCounter)
+    """What was found again after the repair, or was not tried."""
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """Task id -> why its repair failed, where it did."""
+    folder: str | None = None
+    """The folder with copies of what was replaced; None where nothing was."""
+    interrupted: bool = False
+
+    @property
+    def findings(self) -> int:
+        """How many findings need a repair."""
+        return self.found.counts.total()
+
+    @property
+    def without_fix(self) -> int:
+        """How many of them have no fix, or none without a further option."""
+        return sum(count for (_, fix), count in self.found.counts.items() if fix is None)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """After a repair: 0, or 3 if something is left. After a dry run: that of an audit."""
+        if not self.dry_run:
+            return ExitCode.SOME_FAILED if self.left.counts or self.failures else ExitCode.SUCCESS
+        severities = {kind.severity for kind, _ in self.found.counts}
+        if Severity.DIFFERENCE in severities:
+            return ExitCode.DIFFERENCES
+        return ExitCode.SOME_FAILED if Severity.UNCHECKED in severities else ExitCode.SUCCESS

@@ -1,121 +1,118 @@
-"""Writing the manifests of one task that are missing or wrong, and setting aside what is none."""
+"""The repair of a task's manifests: those that are missing, differ, or are not a run."""
 
 from __future__ import annotations
 
 import os
-import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 
-from ..audit.files import WrongFileTypeError, read_file
 from ..errors import InvalidRunError, ItemError, MissingKeyError
 from ..files.atomic import StagedFile
 from ..files.durability import SyncGroup, open_group
+from ..files.opening import WrongFileTypeError, read_file
 from ..files.versions import Version, version_of
 from ..runs.jsontext import unnest
-from ..runs.run_texts import RunCheck, WrongIdError
+from ..runs.run_texts import RunChecker, WrongIdError
 from ..snapshots.baseline import Baseline
 from ..snapshots.history import History
 from ..snapshots.snapshottext import ENTRY_LEVELS
-from .backup import Keeper
-from .options import RepairOptions
-from .placement import Strays, same_file
-from .publishing import publish_new, publish_over, stage_manifest
-from .recovery import own_text
+from .backup import Backup
+from .fixes import RepairOptions
+from .placement import MisplacedRuns, is_same_file, publish_new, publish_over, stage_manifest
+from .recovery import text_before_nuls
 
 GROUP = 500
-"""Manifests that are synced together."""
+"""So many manifests are synced together."""
 
 _Staged = tuple[StagedFile, "Version | None"]
-"""With the version of the manifest whose place it is to take, if there is one."""
+"""With the version of the manifest that it replaces; None: it replaces none."""
 
 
 class ManifestRepair:
-    """Repairs manifests of one task. What is replaced is kept; what others write meanwhile stays."""
+    """Repairs manifests of one task. What it replaces is backed up; what others write meanwhile stays."""
 
     def __init__(
-        self,
-        task_id: str,
-        options: RepairOptions,
-        keeper: Keeper,
-        strays: Strays,
-        failed: Callable[[Exception], None],
+        self, task_id: str, options: RepairOptions, backup: Backup, misplaced: MisplacedRuns
     ) -> None:
         self._task_id = task_id
         self._options = options
         self._layout = options.audit.layout
-        self._keeper = keeper
-        self._strays = strays
-        self._failed = failed
-        self._check = RunCheck(options.audit.keys)
+        self._backup = backup
+        self._misplaced = misplaced
+        self._checker = RunChecker(options.audit.keys)
+        self.errors: list[Exception] = []
+        """Why single manifests could not be written."""
 
-    def mend(self, run_id: str) -> bool:
-        """Of a manifest that is no run, or another: write what can be read of it, or move it to its place.
+    # -- Manifests that are not the run of their place ------------------------------------------------------
 
-        True where it is right now, and stays. Otherwise it is set aside, if all that it holds is kept, for
-        ``write`` to write it anew where the snapshot has the run. Raises OSError.
+    def rewrite(self, run_id: str) -> bool:
+        """Repair a manifest that is not a run, or another run, by what can be read of it.
+
+        True where it is valid now. Otherwise it is set aside if nothing of it is lost by that, so that
+        ``write`` can write it from the snapshot. Raises OSError.
         """
         path = self._layout.manifest(self._task_id, run_id)
         before = version_of(path)
         try:
             data = read_file(path)
-            if data is None:
-                return False
-            return self._mend_invalid(run_id, path, data, before)
         except WrongFileTypeError:
             return False
+        return data is not None and self._rewrite(run_id, path, data, before)
 
-    def _mend_invalid(self, run_id: str, path: str, data: bytes, before: Version | None) -> bool:
+    def _rewrite(self, run_id: str, path: str, data: bytes, before: Version | None) -> bool:
         try:
-            self._check.canonical(data, self._task_id, run_id)
+            self._checker.canonical(data, self._task_id, run_id)
         except WrongIdError:
-            if self._is_in_its_place(path, data):
-                self._set_aside(path, data, before, whole=True)
+            if self._move(path, data):
+                self._set_aside(path, data, before, is_whole=True)
             return False
-        except MissingKeyError:  # it parses, and may be read with other keys
+        except MissingKeyError:  # it parses, and may have the keys under other names
             return False
         except InvalidRunError:
-            return self._mend_torn(run_id, path, data, before)
-        return True  # somebody has written it meanwhile
+            return self._rewrite_torn(run_id, path, data, before)
+        return True  # another process has written it meanwhile
 
-    def _is_in_its_place(self, path: str, data: bytes) -> bool:
+    def _move(self, path: str, data: bytes) -> bool:
+        """Whether the run is in its own place now."""
         try:
-            keys, text = self._check.read(data)
-        except InvalidRunError:  # an id that has no place
+            keys, text = self._checker.read(data)
+        except InvalidRunError:  # an id without a place
             return False
-        # Its place must be another one, for this one is emptied.
-        is_elsewhere = not same_file(path, self._layout.manifest(keys.task_id, keys.run_id))
-        return is_elsewhere and self._strays.place(keys, text)
+        # Its own place must be another file, for this one is removed.
+        is_elsewhere = not is_same_file(path, self._layout.manifest(keys.task_id, keys.run_id))
+        return is_elsewhere and self._misplaced.place(keys, text)
 
-    def _mend_torn(self, run_id: str, path: str, data: bytes, before: Version | None) -> bool:
+    def _rewrite_torn(self, run_id: str, path: str, data: bytes, before: Version | None) -> bool:
         try:
-            text = self._check.canonical(own_text(data) or b"", self._task_id, run_id)
+            text = self._checker.canonical(text_before_nuls(data) or b"", self._task_id, run_id)
         except InvalidRunError:
-            self._set_aside(path, data, before, whole=False)
+            self._set_aside(path, data, before, is_whole=False)
             return False
-        self._keeper.keep(path, (data,), whole=False)
+        self._backup.add(path, (data,), is_whole=False)
         with open_group(self._options.durability, [self._layout.runs_dir], files=1) as group:
-            staged = stage_manifest(self._layout, self._task_id, run_id, text, group, _mode(path))
+            staged = stage_manifest(self._layout, self._task_id, run_id, text, group)
             group.sync_data()
-            done = publish_over(staged, before, group)
+            is_published = publish_over(staged, before, group)
             group.sync_names()
-        return done
+        return is_published
 
-    def _set_aside(self, path: str, data: bytes, before: Version | None, *, whole: bool) -> None:
-        self._keeper.keep(path, (data,), whole=whole)
+    def _set_aside(self, path: str, data: bytes, before: Version | None, *, is_whole: bool) -> None:
+        self._backup.add(path, (data,), is_whole=is_whole)
         with open_group(self._options.durability, [self._layout.runs_dir], files=1) as group:
             if version_of(path) == before:
                 os.unlink(path)
                 folder = os.path.dirname(path)
-                group.renamed(path if _has_more(folder) else folder)
+                group.renamed(folder if _remove_if_empty(folder) else path)
             group.sync_names()
 
-    def write(self, missing: set[str], differing: set[str]) -> None:
-        """Write manifests from the entries of the snapshot: those that are not there, and those that differ.
+    # -- Manifests that are missing, or differ ---------------------------------------------------------------
 
-        One that fails does not stop the others: ``failed`` hears of it. Raises SnapshotError and OSError;
-        what was written by then stands.
+    def write(self, missing: set[str], differing: set[str]) -> None:
+        """Write manifests from the entries of the snapshot: missing ones, and ones that differ.
+
+        One that fails does not stop the others: its error goes to ``errors``. Raises SnapshotError and
+        OSError; what was written by then stays.
         """
         with closing(Baseline()) as baseline:
             history = baseline.load(self._layout, self._task_id, self._options.audit.keys, cache=False)
@@ -124,64 +121,57 @@ class ManifestRepair:
                 for entry, run_id in enumerate(history.entries.run_ids)
                 if run_id in missing or run_id in differing
             )
-            while some := list(islice(wanted, GROUP)):
-                self._write(some, history, differing)
+            while runs := list(islice(wanted, GROUP)):
+                self._write_group(runs, history, differing)
 
-    def _write(self, some: list[tuple[str, int]], history: History, differing: set[str]) -> None:
+    def _write_group(self, runs: list[tuple[str, int]], history: History, differing: set[str]) -> None:
         staged: list[_Staged] = []
-        with open_group(self._options.durability, [self._layout.runs_dir], files=len(some)) as group:
+        with open_group(self._options.durability, [self._layout.runs_dir], files=len(runs)) as group:
             try:
-                for run_id, entry in some:
-                    with self._telling():
+                for run_id, entry in runs:
+                    with self._collect_errors():
                         text = unnest(history.text(entry), ENTRY_LEVELS)
-                        if run_id in differing and self._stands(run_id, text):
-                            continue
-                        before = self._keep(run_id) if run_id in differing else None
-                        staged.append((self._stage(run_id, text, group), before))
+                        if file := self._stage(run_id, text, group, is_there=run_id in differing):
+                            staged.append(file)
                 group.sync_data()
-                for file, before in staged:
-                    with self._telling():
-                        publish_over(file, before, group) if before else publish_new(file, group)
+                for new, before in staged:
+                    with self._collect_errors():
+                        publish_over(new, before, group) if before else publish_new(new, group)
                 group.sync_names()
             finally:
-                for file, _ in staged:
-                    file.discard()
+                for new, _ in staged:
+                    new.discard()
 
     @contextmanager
-    def _telling(self) -> Iterator[None]:
+    def _collect_errors(self) -> Iterator[None]:
         try:
             yield
         except (ItemError, OSError) as error:
-            self._failed(error)
+            self.errors.append(error)
 
-    def _stage(self, run_id: str, text: bytes, group: SyncGroup) -> StagedFile:
-        mode = _mode(self._layout.manifest(self._task_id, run_id))
-        return stage_manifest(self._layout, self._task_id, run_id, text, group, mode)
+    def _stage(self, run_id: str, text: bytes, group: SyncGroup, *, is_there: bool) -> _Staged | None:
+        """None where the manifest that is there has the text already."""
+        before = None
+        if is_there:
+            path = self._layout.manifest(self._task_id, run_id)
+            if read_file(path) == text:
+                return None
+            before = self._back_up(path)
+        return stage_manifest(self._layout, self._task_id, run_id, text, group), before
 
-    def _stands(self, run_id: str, text: bytes) -> bool:
-        return read_file(self._layout.manifest(self._task_id, run_id)) == text
-
-    def _keep(self, run_id: str) -> Version | None:
-        """The version of a manifest, of which there is a copy now; None where there is none."""
-        path = self._layout.manifest(self._task_id, run_id)
+    def _back_up(self, path: str) -> Version | None:
+        """Copy a manifest; returns its version, None where there is no manifest."""
         before = version_of(path)
         data = read_file(path)
         if data is not None:
-            self._keeper.keep(path, (data,), whole=True)
+            self._backup.add(path, (data,), is_whole=True)
         return before
 
 
-def _has_more(folder: str) -> bool:
-    """Whether a folder is not empty; removes it otherwise."""
+def _remove_if_empty(folder: str) -> bool:
+    """Whether the folder was empty, and is removed."""
     try:
         os.rmdir(folder)
     except OSError:
-        return True
-    return False
-
-
-def _mode(path: str) -> int | None:
-    try:
-        return stat.S_IMODE(os.lstat(path).st_mode)
-    except FileNotFoundError:
-        return None
+        return False
+    return True

@@ -1,4 +1,4 @@
-"""What can be read of a file that is damaged: a snapshot's complete runs, a manifest's text."""
+"""What can be read of a damaged file: the complete runs of a snapshot, the text of a manifest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import NamedTuple
 from ..errors import InvalidRunError, MissingKeyError, SnapshotError
 from ..files.blocks import Readable, read_blocks
 from ..models import RunKeys
-from ..runs.run_texts import RunCheck
+from ..runs.run_texts import RunChecker
 
 _ENTRY_START = b"\n    {\n"
 _ENTRY_END = b"\n    }"
@@ -18,49 +18,49 @@ _LIST = re.compile(r'"runs"\s*:\s*\[')
 _BETWEEN = re.compile(r"[ \t\r\n,]*")
 
 
-class Salvaged(NamedTuple):
-    """A complete run within a damaged file, and where its text is."""
+class RecoveredRun(NamedTuple):
+    """A complete run in a damaged file, and where its text is, in bytes."""
 
     keys: RunKeys
     offset: int
     size: int
 
 
-def salvage(source: Readable, check: RunCheck) -> Iterator[Salvaged]:
-    """The complete runs in the list of a snapshot, in its order, of whatever task.
+def recover_runs(source: Readable, checker: RunChecker) -> Iterator[RecoveredRun]:
+    """The complete runs in the list of a damaged snapshot, in its order, of whatever task.
 
-    Of the layout that the orchestrator writes, all runs that are whole are found, also behind a damaged
-    place; of any other, those before the first damage. Of the former no more than a run is held in memory.
-    Raises SnapshotError where there are none, but entries that lack a key: they may have other names for it.
+    In the layout that the orchestrator writes, all complete runs are found, also behind a damaged
+    place, and no more than one is held in memory; in any other, those before the first damage. Raises
+    SnapshotError where there are only entries that lack a key: they may have it under another name.
     """
     lacking: list[MissingKeyError] = []
     found = False
-    for run in _runs(_laid_out(source), check, lacking):
+    for run in _runs(_entries(source), checker, lacking):
         found = True
         yield run
     for documents in () if found else _lists(source):
-        if runs := list(_runs(documents, check, lacking)):
-            yield from runs  # else it was another list of that name
+        if runs := list(_runs(documents, checker, lacking)):
+            yield from runs  # otherwise it was another list called runs
             return
     if lacking and not found:
-        raise SnapshotError("its entries lack a key, so that none can be salvaged", str(lacking[0]))
+        raise SnapshotError("its entries lack a key, so that none can be recovered", str(lacking[0]))
 
 
 def _runs(
-    documents: Iterable[tuple[int, bytes]], check: RunCheck, lacking: list[MissingKeyError]
-) -> Iterator[Salvaged]:
-    """Those of the documents (each with its offset) that are runs; ``lacking``: why others are not."""
+    documents: Iterable[tuple[int, bytes]], checker: RunChecker, lacking: list[MissingKeyError]
+) -> Iterator[RecoveredRun]:
+    """The runs among documents with their offsets; ``lacking`` gets the last error of a missing key."""
     for offset, text in documents:
         try:
-            yield Salvaged(check.read(text)[0], offset, len(text))
+            yield RecoveredRun(checker.read(text)[0], offset, len(text))
         except MissingKeyError as error:
             lacking[:] = [error]
         except InvalidRunError:
             continue
 
 
-def _laid_out(source: Readable) -> Iterator[tuple[int, bytes]]:
-    """What begins and ends as an entry does: with a line of a bracket, at an entry's indentation."""
+def _entries(source: Readable) -> Iterator[tuple[int, bytes]]:
+    """What begins and ends like an entry: with a bracket on a line, at the indentation of an entry."""
     data, base = bytearray(), 0
     start = -1
     searched = 0
@@ -75,7 +75,7 @@ def _laid_out(source: Readable) -> Iterator[tuple[int, bytes]]:
                 start = searched = at + len(_ENTRY_START) - 2
             end = data.find(_ENTRY_END, searched)
             again = data.find(_ENTRY_START, searched)
-            if 0 <= again < end or (end < 0 <= again):  # the one before was cut short
+            if 0 <= again < end or (end < 0 <= again):  # the entry before is cut short
                 start = searched = again + len(_ENTRY_START) - 2
                 continue
             if end < 0:
@@ -92,17 +92,15 @@ def _laid_out(source: Readable) -> Iterator[tuple[int, bytes]]:
 
 
 def _lists(source: Readable) -> Iterator[Iterator[tuple[int, bytes]]]:
-    """The documents behind each bracket of a list of runs, in any layout; read whole, as such a snapshot
-    always is.
-    """
+    """The documents of each list called runs, in any layout; reads the file whole, as others do there."""
     data = b"".join(read_blocks(source))
-    text = data.decode("latin-1")  # a character a byte: places in the one are places in the other
+    text = data.decode("latin-1")  # a character a byte, so that positions are the same in both
     for opening in _LIST.finditer(text):
         yield _documents(data, text, opening.end())
 
 
 def _documents(data: bytes, text: str, at: int) -> Iterator[tuple[int, bytes]]:
-    """The JSON documents from a place on, up to what is none, each with its offset."""
+    """The JSON documents from a position on, each with its offset, up to what is not one."""
     decode = json.JSONDecoder().raw_decode
     while True:
         at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]  # it may be empty
@@ -114,7 +112,7 @@ def _documents(data: bytes, text: str, at: int) -> Iterator[tuple[int, bytes]]:
         at = end
 
 
-def own_text(data: bytes) -> bytes | None:
-    """What a file that a crash has filled up with NULs held before; None where it is something else."""
+def text_before_nuls(data: bytes) -> bytes | None:
+    """The text of a file that a crash has filled up with NULs; None where it is something else."""
     stripped = data.rstrip(b"\0")
     return stripped if 0 < len(stripped) < len(data) else None

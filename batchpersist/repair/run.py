@@ -1,4 +1,4 @@
-"""The one entry to a repair: an audit, and what is done about its findings, task by task."""
+"""The repair as a whole: an audit, and the fixes of its findings, task by task, in rounds."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import closing, nullcontext, suppress
 from dataclasses import replace
 from functools import partial
 
-from ..audit import Audit, AuditOptions, Finding, Kind
+from ..audit import Audit, AuditOptions, Finding, FindingKind
 from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..errors import ItemError, WorkerDiedError, failure_of
 from ..events import Progress
@@ -20,17 +20,15 @@ from ..locking.locks import TaskLock, clear_locks
 from ..models import Failure
 from ..runs.identifiers import check_task_id
 from ..scheduling.dispatch import Submit, in_order
-from .backup import begin, drop_former, finish
-from .fixes import Remedy, needs_one, remedy
-from .options import RepairOptions
-from .report import RepairReport
+from .backup import mark_finished, new_backup, remove_old_copies
+from .fixes import Fix, RepairOptions, RepairReport, fix_for, needs_repair
 from .task import TaskOutcome, repair_task
 
 ROUNDS = 3
-"""What was salvaged, or put where it belongs, may be a finding there: of the next round."""
+"""A run that was recovered, or put in its own place, may be a finding there: of the next round."""
 
-OnFinding = Callable[[Finding, "Remedy | None"], None]
-"""Hears of a finding, and what is or would be done about it."""
+OnFinding = Callable[[Finding, "Fix | None"], None]
+"""Gets each finding with its fix; None: there is none."""
 
 
 def repair_root(
@@ -38,18 +36,18 @@ def repair_root(
     *,
     dry_run: bool = True,
     on_event: OnEvent = ignore_event,
-    on_finding: OnFinding = lambda _finding, _remedy: None,
+    on_finding: OnFinding = lambda _finding, _fix: None,
     should_stop: ShouldStop = never_stop,
 ) -> RepairReport:
-    """Find what differs below the two roots, as ``audit_root`` does, and repair it unless ``dry_run``.
+    """Find what differs below the two roots, as ``audit_root`` does, and unless ``dry_run`` repair it.
 
     No run is removed, and what is replaced is copied first (docs/audit.md). Safe beside a running
-    orchestrator; may be interrupted, or killed, anywhere, and begun again. ``on_event`` hears of the
-    progress, ``on_finding`` of each finding and what is (or would be) done about it, both in the calling
-    thread. Once ``should_stop`` is true, what has begun is brought to an end, and the rest is left.
+    orchestrator; may be interrupted, or killed, anywhere, and run again. ``on_event`` gets the progress,
+    ``on_finding`` each finding with its fix (None: there is none), both in the calling thread. Once
+    ``should_stop`` is true, the repairs that have begun are finished, and the rest is left.
 
     Raises RootMissingError, BatchLockedError where a batch, or another repair, works on the root, and
-    OSError where a root cannot be listed or what is to be kept cannot be. What fails for a task is in the
+    OSError where a root cannot be listed or a copy cannot be written. What fails for a task is in the
     report.
     """
     layout = options.audit.layout
@@ -73,91 +71,96 @@ class _Repair:
         self._report = report
         self._context = context
         self._on_finding = on_finding
-        self._keeper = begin(self._layout, options.durability)
+        self._backup = new_backup(self._layout, options.durability)
         self._has_begun = False
         self._left: dict[str, list[Finding]] = {}
-        """By task id; the latest look counts."""
+        """By task id; the latest check counts."""
         self._unplaced: dict[str, Failure] = {}
-        """By task id, of whichever round."""
-        self._runs = 0
+        """By task id, from all rounds."""
 
     def run(self) -> RepairReport:
-        again = self._round(self._options.audit, roots=True)
+        tasks = self._round(self._options.audit, with_roots=True)
         for _ in range(ROUNDS - 1):
-            if again and not self._context.is_stopping:
-                again = self._round(_only(self._options.audit, again), roots=False)
+            if tasks and not self._context.is_stopping:
+                tasks = self._round(_only(self._options.audit, tasks), with_roots=False)
         report = self._report
-        report.runs = self._runs
         report.failures = self._unplaced | report.failures
         report.interrupted = self._context.is_stopping
         for findings in self._left.values():
             for finding in findings:
-                report.leave(finding)
-        if os.path.isdir(self._keeper.folder):
-            report.folder = self._keeper.folder
+                report.left.add(finding.kind, finding)
+        if os.path.isdir(self._backup.folder):
+            report.folder = self._backup.folder
         if not report.dry_run and not report.interrupted:
-            finish(self._layout)
+            mark_finished(self._layout)
         return report
 
-    def _round(self, audit_options: AuditOptions, *, roots: bool) -> set[str]:
-        """Look, and repair what is found; returns the tasks that are to be looked at once more."""
-        again: set[str] = set()
-        with closing(Audit(audit_options, self._context, whole_tasks=True)) as audit:
-            repairs = self._repairs(audit, roots)
-            retry = partial(self._try_again, audit)
-            for outcome in in_order(repairs, lambda: audit.crew.in_flight(audit.likely_runs or 0), retry):
-                again |= outcome.again
-                self._left[outcome.task_id] = outcome.left
-                self._report.failures.pop(outcome.task_id, None)
-                if outcome.failures:  # what failed after the first may have failed for that
-                    self._report.failures[outcome.task_id] = outcome.failures[0]
-                if outcome.unplaced is not None:
-                    self._unplaced[outcome.task_id] = outcome.unplaced
-        return again
+    def _round(self, options: AuditOptions, *, with_roots: bool) -> set[str]:
+        """Audit, and repair what is found; returns the tasks for the next round."""
+        tasks: set[str] = set()
+        with closing(Audit(options, self._context, whole_tasks=True)) as audit:
+            repairs = self._repairs(audit, with_roots)
+            retry = partial(self._retry, audit)
+            for outcome in in_order(repairs, lambda: audit.crew.in_flight(audit.expected_runs or 0), retry):
+                tasks |= outcome.tasks_to_check
+                self._take(outcome)
+        return tasks
 
-    def _repairs(self, audit: Audit, roots: bool) -> Iterator[Submit[TaskOutcome]]:
-        """The tasks about which something can be done, as they are looked at."""
-        for look in audit.looks():
-            task_id = look.share.task_id
-            if not task_id and not roots:
+    def _take(self, outcome: TaskOutcome) -> None:
+        self._left[outcome.task_id] = outcome.left
+        self._report.failures.pop(outcome.task_id, None)
+        if outcome.failures:  # the later ones may have failed because of the first
+            self._report.failures[outcome.task_id] = outcome.failures[0]
+        if outcome.unplaced is not None:
+            self._unplaced[outcome.task_id] = outcome.unplaced
+
+    def _repairs(self, audit: Audit, with_roots: bool) -> Iterator[Submit[TaskOutcome]]:
+        """The repairs of the tasks with a fix, as the audit confirms their findings."""
+        for result in audit.results():
+            task_id = result.slice.task_id
+            if not task_id and not with_roots:
                 continue
-            findings = [finding for finding in look.findings if needs_one(finding, self._options)]
-            remedies = [remedy(finding, self._options) for finding in findings]
-            before = set(self._left.get(task_id, ()))
-            for finding, found in zip(findings, remedies, strict=True):
-                if finding in before:
-                    continue  # told in an earlier round
-                self._report.found.add((finding.kind, found), finding)
-                self._on_finding(finding, found)
-            self._runs += look.runs
-            self._context.on_event(Progress("repair", self._runs, audit.likely_runs, self._report.findings))
+            findings = [finding for finding in result.findings if needs_repair(finding, self._options)]
+            self._report_findings(task_id, findings)
+            self._report.runs += result.runs
+            count = self._report.findings
+            self._context.on_event(Progress("repair", self._report.runs, audit.expected_runs, count))
             if self._report.dry_run:
                 continue
             if not task_id:
                 self._left[""] = list(self._repair_roots(findings))
-            elif any(remedies):
+            elif any(fix_for(finding, self._options) for finding in findings):
                 self._begin()
                 yield partial(self._submit, audit, task_id, findings)
             elif findings or task_id in self._left:
                 self._left[task_id] = findings
 
+    def _report_findings(self, task_id: str, findings: list[Finding]) -> None:
+        """Report each finding once, whatever number of rounds finds it."""
+        reported = set(self._left.get(task_id, ()))
+        for finding in findings:
+            if finding not in reported:
+                fix = fix_for(finding, self._options)
+                self._report.found.add((finding.kind, fix), finding)
+                self._on_finding(finding, fix)
+
     def _begin(self) -> None:
         if not self._has_begun:
-            drop_former(self._layout)
+            remove_old_copies(self._layout)
             self._has_begun = True
 
     def _repair_roots(self, findings: Iterable[Finding]) -> Iterator[Finding]:
-        """What lies in no task's folder, and locks; returns what is left."""
+        """Repair what is in no task's folder, and locks; returns what is left."""
         for finding in findings:
-            if finding.kind is Kind.ORPHANED_TEMPORARY:
+            if finding.kind is FindingKind.ORPHANED_TEMPORARY:
                 sweep(os.path.dirname(finding.path))
-            elif finding.kind is Kind.STALE_LOCK:
+            elif finding.kind is FindingKind.STALE_LOCK:
                 self._clear_lock(finding.task_id)
             if os.path.lexists(finding.path):
                 yield finding
 
     def _clear_lock(self, task_id: str) -> None:
-        """To take a lock clears it, and its gate, where the protocol allows that."""
+        """Acquiring a lock clears a stale one, and its gate, where the protocol allows that."""
         policy = replace(self._options.lock_policy, stale_seconds=self._options.audit.stale_seconds)
         with suppress(ItemError, OSError):
             check_task_id(task_id)
@@ -165,11 +168,11 @@ class _Repair:
                 pass
 
     def _submit(self, audit: Audit, task_id: str, findings: list[Finding]) -> Future[TaskOutcome]:
-        runs = audit.likely_runs or 0
-        return audit.crew.submit(runs, repair_task, task_id, findings, self._options, self._keeper)
+        runs = audit.expected_runs or 0
+        return audit.crew.submit(runs, repair_task, task_id, findings, self._options, self._backup)
 
-    def _try_again(self, audit: Audit, submit: Submit[TaskOutcome]) -> TaskOutcome:
-        """On a new pool, alone; a task at which a worker dies again is left as it is then."""
+    def _retry(self, audit: Audit, submit: Submit[TaskOutcome]) -> TaskOutcome:
+        """Retry a task whose worker died, alone on a new pool; if that dies too, leave the task as it is."""
         assert isinstance(submit, partial)
         _, task_id, findings = submit.args
         try:
@@ -184,6 +187,6 @@ class _Repair:
 
 
 def _only(options: AuditOptions, tasks: Iterable[str]) -> AuditOptions:
-    """To look at some tasks, of those that were asked for."""
+    """The options for some tasks, as far as the user has selected them."""
     wanted = sorted(task_id for task_id in tasks if options.selects(task_id))
     return replace(options, tasks=tuple(task_id.replace("[", "[[]") for task_id in wanted) or ("",))

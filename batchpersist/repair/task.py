@@ -1,131 +1,148 @@
-"""Repairing one task: what a worker does."""
+"""The repair of one task, in a worker."""
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import partial
 
-from ..audit import Finding
-from ..audit.check_task import Look, Share
-from ..audit.models import SAMPLES
+from ..audit import Finding, check_runs
 from ..errors import ItemError, failure_of
 from ..files.temporaries import sweep
 from ..models import Failure, RunKeys
-from .backup import Keeper
-from .fixes import Remedy, needs_one, remedy
+from .backup import Backup
+from .collection import SnapshotChanges
+from .fixes import Fix, RepairOptions, fix_for, needs_repair
 from .manifests import ManifestRepair
-from .options import RepairOptions
-from .placement import Strays
-from .snapshot import Rebuild, Wanted
+from .placement import MisplacedRuns
+from .snapshot import SnapshotRepair
 
-_REBUILT = {
-    Remedy.RECORD,
-    Remedy.TAKE_MANIFEST,
-    Remedy.TAKE_SUMMARY,
-    Remedy.COMPLETE,
-    Remedy.KEEP_ONE,
-    Remedy.REORDER,
-    Remedy.SALVAGE,
-}
+_log = logging.getLogger(__name__)
+
+_SNAPSHOT_FIXES = (
+    Fix.RECORD,
+    Fix.TAKE_MANIFEST,
+    Fix.TAKE_SUMMARY,
+    Fix.COMPLETE,
+    Fix.KEEP_ONE,
+    Fix.REORDER,
+    Fix.RECOVER,
+)
+
+_NAMED_RUNS = 5
+"""So many runs without a place are named in a failure."""
 
 
 @dataclass
 class TaskOutcome:
-    """What came of a task's repair."""
+    """The outcome of a task's repair."""
 
     task_id: str
     left: list[Finding] = field(default_factory=list)
-    """What another look at the same runs has found afterwards."""
+    """What a check of the same runs finds afterwards."""
     failures: list[Failure] = field(default_factory=list)
-    """Why, where it is not for want of a remedy."""
+    """Why fixes failed."""
     unplaced: Failure | None = None
-    """Of runs that are kept in a copy alone: no later look will find them."""
-    again: set[str] = field(default_factory=set)
-    """Tasks of which more is known now: to be looked at as a whole once more."""
+    """Of runs that are only in a backup: no later check finds them."""
+    tasks_to_check: set[str] = field(default_factory=set)
+    """Tasks that a further round has to check as a whole."""
 
 
-def repair_task(task_id: str, findings: list[Finding], options: RepairOptions, keeper: Keeper) -> TaskOutcome:
-    """Do what can be done about the findings of one task, and see what is left of them.
+def repair_task(task_id: str, findings: list[Finding], options: RepairOptions, backup: Backup) -> TaskOutcome:
+    """Fix what can be fixed of the findings of one task, and check what is left of them.
 
-    Nothing is raised for what fails: it is a failure, and the rest is done. May be done again, by anybody,
-    after it was interrupted anywhere.
+    Nothing is raised for what fails: it is a failure in the outcome, and the rest is done. May be
+    repeated, by any process, after it was interrupted anywhere.
     """
-    repair = _TaskRepair(task_id, findings, options, keeper)
+    repair = _TaskRepair(task_id, findings, options, backup)
     repair.run()
-    only = {finding.run_id for finding in findings}
-    again = Look(Share(task_id), options.audit, only=only).take()
-    repair.outcome.left = [finding for finding in again.findings if needs_one(finding, options)]
-    if any(remedy(finding, options) is Remedy.MOVE for finding in repair.outcome.left):
-        repair.outcome.again.add(task_id)  # what stood in its place may be one that is repaired meanwhile
-    return repair.outcome
+    left = check_runs(task_id, {finding.run_id for finding in findings}, options.audit)
+    outcome = repair.outcome
+    outcome.left = [finding for finding in left if needs_repair(finding, options)]
+    if any(fix_for(finding, options) is Fix.MOVE for finding in outcome.left):
+        outcome.tasks_to_check.add(task_id)  # what is in the run's own place may be repaired meanwhile
+    return outcome
 
 
 class _TaskRepair:
-    def __init__(self, task_id: str, findings: list[Finding], options: RepairOptions, keeper: Keeper) -> None:
+    def __init__(self, task_id: str, findings: list[Finding], options: RepairOptions, backup: Backup) -> None:
         self.outcome = TaskOutcome(task_id)
         self._task_id = task_id
         self._options = options
-        self._keeper = keeper
+        self._backup = backup
         self._layout = options.audit.layout
-        self._strays = Strays(options)
-        self._manifests = ManifestRepair(task_id, options, keeper, self._strays, self._failed)
-        self._by_remedy: dict[Remedy | None, list[Finding]] = defaultdict(list)
+        self._misplaced = MisplacedRuns(options)
+        self._manifests = ManifestRepair(task_id, options, backup, self._misplaced)
+        self._by_fix: dict[Fix | None, list[Finding]] = defaultdict(list)
         for finding in findings:
-            self._by_remedy[remedy(finding, options)].append(finding)
+            self._by_fix[fix_for(finding, options)].append(finding)
 
     def run(self) -> None:
-        """First manifests that are none; then the snapshot, which may need them; then those that need it."""
-        for finding in self._by_remedy[Remedy.REMOVE]:
+        """First invalid manifests; then the snapshot, which may need them; then those that need it."""
+        for finding in self._by_fix[Fix.REMOVE]:
             sweep(os.path.dirname(finding.path))
-        mended: set[str] = set()
-        damaged = self._runs(Remedy.MEND) | self._runs(Remedy.MOVE, at_manifest=True)
-        for run_id in sorted(damaged):
-            self._try(partial(self._mend, run_id, mended))
-        wanted = Wanted(
-            missing=self._runs(Remedy.RECORD) | mended,
-            from_manifest=self._runs(Remedy.TAKE_MANIFEST),
-            from_summary=self._runs(Remedy.TAKE_SUMMARY),
-            completed=self._runs(Remedy.COMPLETE),
-            elsewhere=self._runs(Remedy.MOVE) - self._runs(Remedy.MOVE, at_manifest=True),
+        in_manifest = self._runs(Fix.MOVE, at_manifest=True)
+        invalid = self._runs(Fix.REWRITE) | in_manifest
+        rewritten = self._rewrite(invalid)
+        changes = SnapshotChanges(
+            missing=self._runs(Fix.RECORD) | rewritten,
+            from_manifest=self._runs(Fix.TAKE_MANIFEST),
+            from_summary=self._runs(Fix.TAKE_SUMMARY),
+            completed=self._runs(Fix.COMPLETE),
+            misplaced=self._runs(Fix.MOVE) - in_manifest,
         )
-        if wanted.elsewhere or mended or any(self._by_remedy[each] for each in _REBUILT):
-            rebuild = Rebuild(self._task_id, self._options, self._keeper, wanted, self._strays)
-            self._try(rebuild.replace)
-        missing = self._runs(Remedy.WRITE) | (damaged - mended)
-        differing = self._runs(Remedy.TAKE_SNAPSHOT) | wanted.from_summary | wanted.completed
+        if changes.misplaced or rewritten or any(self._by_fix[fix] for fix in _SNAPSHOT_FIXES):
+            args = (self._task_id, self._options, self._backup, self._misplaced, changes)
+            with self._report_failure():
+                SnapshotRepair(*args).replace()
+        missing = self._runs(Fix.WRITE) | (invalid - rewritten)
+        differing = self._runs(Fix.TAKE_SNAPSHOT) | changes.from_summary | changes.completed
         if missing or differing:
-            self._try(partial(self._manifests.write, missing, differing))
-        if self._strays.left:
-            self.outcome.unplaced = failure_of(_unplaced(self._strays.left))
-        self.outcome.again = self._strays.tasks | (
-            {self._task_id} if self._by_remedy[Remedy.SALVAGE] else set()
-        )
+            self._write_manifests(missing, differing)
+        if self._misplaced.unplaced:
+            self.outcome.unplaced = failure_of(_unplaced_error(self._misplaced.unplaced))
+        self.outcome.tasks_to_check |= self._misplaced.tasks
+        if self._by_fix[Fix.RECOVER]:
+            self.outcome.tasks_to_check.add(self._task_id)
 
-    def _runs(self, kind: Remedy, *, at_manifest: bool = False) -> set[str]:
-        """Of the findings with a remedy; ``at_manifest``: of those that are about a manifest."""
-        runs = {(item.run_id, item.path) for item in self._by_remedy[kind]}
+    def _runs(self, fix: Fix, *, at_manifest: bool = False) -> set[str]:
+        """The runs whose findings have a fix; ``at_manifest``: only where it is the manifest's."""
+        runs = {(finding.run_id, finding.path) for finding in self._by_fix[fix]}
         path = self._layout.manifest
         return {run for run, at in runs if not at_manifest or at == path(self._task_id, run)}
 
-    def _mend(self, run_id: str, mended: set[str]) -> None:
-        if self._manifests.mend(run_id):
-            mended.add(run_id)
+    def _rewrite(self, run_ids: set[str]) -> set[str]:
+        """Rewrite invalid manifests; returns the runs that have a valid one now."""
+        rewritten: set[str] = set()
+        for run_id in sorted(run_ids):
+            with self._report_failure():
+                if self._manifests.rewrite(run_id):
+                    rewritten.add(run_id)
+        return rewritten
 
-    def _try(self, step: Callable[[], None]) -> None:
+    def _write_manifests(self, missing: set[str], differing: set[str]) -> None:
+        with self._report_failure():
+            self._manifests.write(missing, differing)
+        for error in self._manifests.errors:
+            self._add_failure(error)
+
+    @contextmanager
+    def _report_failure(self) -> Iterator[None]:
         try:
-            step()
+            yield
         except (ItemError, OSError) as error:
-            self._failed(error)
+            self._add_failure(error)
 
-    def _failed(self, error: Exception) -> None:
+    def _add_failure(self, error: Exception) -> None:
+        _log.debug("%s: not fixed: %s", self._task_id, error)
         self.outcome.failures.append(failure_of(error))
 
 
-def _unplaced(runs: set[RunKeys]) -> ItemError:
+def _unplaced_error(runs: set[RunKeys]) -> ItemError:
     names = [f"{keys.task_id}/{keys.run_id}" for keys in sorted(runs)]
-    more = f" and {len(names) - SAMPLES:,} more" if len(names) > SAMPLES else ""
-    words = "runs of other tasks are kept only in what was set aside, for they have no place, or it is taken"
-    return ItemError(words, ", ".join(names[:SAMPLES]) + more)
+    more = f" and {len(names) - _NAMED_RUNS:,} more" if len(names) > _NAMED_RUNS else ""
+    message = "runs of other tasks are only in the backup: they have no place, or it is taken"
+    return ItemError(message, ", ".join(names[:_NAMED_RUNS]) + more)

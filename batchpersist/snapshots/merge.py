@@ -9,6 +9,7 @@ behind all of them or before all of them. So one sort at the end serves all arri
 from __future__ import annotations
 
 import string
+from collections import Counter
 from collections.abc import Sequence
 from itertools import chain, islice
 from operator import le
@@ -58,6 +59,13 @@ def is_regular(run_ids: Sequence[str], timestamps: Sequence[str]) -> bool:
     does before, between and after the recording of other runs.
     """
     return len(set(run_ids)) == len(run_ids) and is_sorted(timestamps)
+
+
+def repeated_runs(run_ids: Sequence[str]) -> dict[str, int]:
+    """The runs that have several entries, and how many."""
+    if len(set(run_ids)) == len(run_ids):
+        return {}
+    return {run_id: times for run_id, times in Counter(run_ids).items() if times > 1}
 
 
 def is_sorted(timestamps: Sequence[str]) -> bool:

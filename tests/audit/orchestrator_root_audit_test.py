@@ -76,8 +76,8 @@ def invoke(*words: str) -> Result:
 def audit(*words: str) -> tuple[int, list[tuple[str, str, str]]]:
     """The exit code, and kind, task and run of what was found."""
     result = invoke("audit", "--pause", "0", "--json", "--combined", "signs", *words)
-    told = [json.loads(line) for line in result.stdout.splitlines()]
-    found = [item for item in told if item["message_type"] == "finding"]
+    events = [json.loads(line) for line in result.stdout.splitlines()]
+    found = [item for item in events if item["message_type"] == "finding"]
     return result.exit_code, sorted((item["kind"], item["task_id"], item["run_id"]) for item in found)
 
 
@@ -114,7 +114,7 @@ def test_after_a_batch_all_texts_are_the_same() -> None:
     assert audit(".runs") == (0, [])
 
 
-def test_enriched_texts_are_told_with_the_sides_that_have_less() -> None:
+def test_enriched_texts_are_reported_with_the_sides_that_have_fewer_members() -> None:
     stdout = invoke("audit", "--pause", "0").stdout
     assert f"{FIRST[1]}/manifest.json): more members in summary and snapshot than in manifest" in stdout
     assert f"{BETA[1]}/manifest.json): more members in summary than in snapshot and manifest" in stdout
@@ -123,7 +123,7 @@ def test_enriched_texts_are_told_with_the_sides_that_have_less() -> None:
     )
 
 
-def test_repair_completes_poorer_texts_only_if_asked() -> None:
+def test_repair_completes_texts_only_if_asked() -> None:
     before = [path.read_bytes() for path in (OUT / "0102-beta/runs.json", manifest(*BETA))]
     assert repair("--yes").exit_code == 0
     assert [path.read_bytes() for path in (OUT / "0102-beta/runs.json", manifest(*BETA))] == before
@@ -137,7 +137,7 @@ def test_repair_completes_poorer_texts_only_if_asked() -> None:
     assert repair("--yes", "--complete").stdout == "Nothing to repair.\n"
 
 
-def test_completing_replaces_only_what_has_less() -> None:
+def test_completing_replaces_only_texts_with_fewer_members() -> None:
     write_snapshot("0101-alpha", read(summary(*FIRST)), read(summary(*FAILED)))
     before = (OUT / "0101-alpha/runs.json").stat().st_ino
     assert repair("--yes", "--complete", "--task", "0101-alpha").exit_code == 0
@@ -159,7 +159,7 @@ def test_a_run_that_was_locked_out_is_missing_in_snapshot_and_recorded_from_its_
     assert audit()[0] == 0
 
 
-def test_a_snapshot_that_is_gone_is_written_from_the_richest_texts() -> None:
+def test_a_missing_snapshot_is_written_from_the_texts_with_most_members() -> None:
     (OUT / "0101-alpha/runs.json").unlink()
     (OUT / "0101-alpha/state.json").unlink()
     assert repair("--yes").exit_code == 0
@@ -199,14 +199,14 @@ def test_repair_takes_the_summary_where_that_is_preferred() -> None:
     assert entries("0102-beta") == [read(summary(*BETA))] == [read(manifest(*BETA))]
 
 
-def test_what_the_orchestrator_keeps_in_its_root_is_not_foreign() -> None:
+def test_files_of_the_orchestrator_are_not_foreign() -> None:
     put(RUNS / "0101-alpha" / "mine.txt", b"")
     put(OUT / "0101-alpha" / "mine.txt", b"")
     foreign = [item for item in audit()[1] if item[0] == "foreign-file"]
     assert foreign == [("foreign-file", "0101-alpha", "")] * 2
 
 
-def test_what_a_batch_was_told_to_write_below_the_roots_is_not_foreign() -> None:
+def test_outputs_of_a_batch_below_the_roots_are_not_foreign() -> None:
     places = ["--metrics", "out/m.json", "--outcomes", ".runs/o.csv", "--prometheus-textfile", "out/p.prom"]
     assert invoke("run", ".runs", *places).exit_code == 0
     assert audit() == (0, [])
@@ -230,13 +230,13 @@ def test_a_task_may_be_called_as_the_orchestrator_s_folders_are() -> None:
     assert audit("--task", "local-mcp") == (5, [("missing-manifest", "local-mcp", "r")])
 
 
-def test_a_command_that_was_executed_is_no_run() -> None:
+def test_a_command_that_was_executed_is_not_a_run() -> None:
     assert read(summary(*EXEC))["type"] == "run:summary"
     audit()
     assert EXEC[1] not in signs()
 
 
-def test_a_summary_that_cannot_be_read_was_not_checked() -> None:
+def test_an_unreadable_summary_is_unchecked() -> None:
     summary(*BETA).write_text("{torn")
     code, found = audit("--task", "0102-beta")
     assert (code, found) == (3, [("invalid-source", *BETA)])
@@ -244,7 +244,7 @@ def test_a_summary_that_cannot_be_read_was_not_checked() -> None:
 
 
 @pytest.mark.parametrize("key", ["taskId", "runId"])
-def test_a_summary_of_another_run_was_not_checked_and_is_left(key: str) -> None:
+def test_a_summary_of_another_run_is_unchecked_and_left(key: str) -> None:
     assert repair("--yes", "--complete").exit_code == 0
     change(summary(*BETA), **{key: "elsewhere"})
     assert audit("--task", "0102-beta") == (3, [("invalid-source", *BETA)])
@@ -264,7 +264,7 @@ def test_a_summary_of_another_run_was_not_checked_and_is_left(key: str) -> None:
         (b'"a": 1,\n  "a": 2', b'"a": 2'),
     ],
 )
-def test_what_the_orchestrator_has_rewritten_is_the_same(written: bytes, rewritten: bytes) -> None:
+def test_a_text_that_the_orchestrator_has_rewritten_is_the_same(written: bytes, rewritten: bytes) -> None:
     head = b'"taskId": "t",\n  "runId": "r",\n  "timestamp": "2027-01-01",\n  '
     put(RUNS / "t/r/manifest.json", b"{\n  " + head + written + b"\n}")
     first, comma, rest = rewritten.partition(b",\n  ")  # names that are indices come first in the object

@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support.drift import Tree, a_run
 
-from batchpersist.audit import Kind
+from batchpersist.audit import FindingKind
 from batchpersist.cli.audit_words import MEANING
 from batchpersist.cli.main import cli
 from batchpersist.layout import Layout
@@ -30,7 +30,7 @@ def command(*words: str) -> Result:
     return CliRunner().invoke(cli, ["audit", *roots, *words], catch_exceptions=False)
 
 
-def test_no_difference(tree: Tree) -> None:
+def test_a_root_without_differences_is_exit_code_0(tree: Tree) -> None:
     result = command()
     assert result.stdout == "12 runs of 3 tasks compared: no difference.\n"
     assert (result.exit_code, result.stderr) == (0, "")
@@ -59,25 +59,25 @@ def test_differences_by_kind_with_a_few_of_each(tree: Tree) -> None:
     assert "    ... and 7 more" in command().stdout.splitlines()
 
 
-def test_quiet_speaks_on_standard_error_and_only_of_differences(tree: Tree) -> None:
+def test_quiet_prints_differences_alone_and_on_standard_error(tree: Tree) -> None:
     tree.manifest("mail", "mail-0").unlink()
     result = command("-q")
     assert (result.stdout, result.exit_code) == ("", 5)
     assert "missing-manifest" in result.stderr
 
 
-def test_verbose_tells_each_as_it_is_found(tree: Tree) -> None:
+def test_verbose_prints_each_finding_as_it_is_confirmed(tree: Tree) -> None:
     tree.manifest("mail", "mail-0").unlink()
     assert command("-v").stderr == "missing-manifest: mail/mail-0 (runs/mail/mail-0/manifest.json)\n"
 
 
-def test_json_lines(tree: Tree) -> None:
+def test_json_has_a_line_a_finding_and_a_summary(tree: Tree) -> None:
     tree.manifest("mail", "mail-0").unlink()
     *others, finding, summary = map(json.loads, command("--json").stdout.splitlines())
     assert finding == {
         "message_type": "finding",
         "kind": "missing-manifest",
-        "weight": "difference",
+        "severity": "difference",
         "task_id": "mail",
         "run_id": "mail-0",
         "path": str(tree.manifest("mail", "mail-0")),
@@ -127,7 +127,7 @@ def test_a_file_that_cannot_be_written_is_told_before_the_work(tree: Tree) -> No
     assert result.stderr.startswith("Error: [ENOTDIR] Not a directory: file/signs")
 
 
-def test_older_signs_stand_until_there_are_new_ones(tree: Tree) -> None:
+def test_an_older_file_of_signs_is_kept_until_the_new_one_is_complete(tree: Tree) -> None:
     Path("signs").write_text("older")
     assert command("nowhere", "--combined", "signs").exit_code == 10
     assert Path("signs").read_text() == "older"
@@ -137,24 +137,26 @@ def test_older_signs_stand_until_there_are_new_ones(tree: Tree) -> None:
     assert sorted(path.name for path in Path().iterdir()) == before
 
 
-def test_a_missing_source(tree: Tree) -> None:
+def test_a_missing_source_is_exit_code_10(tree: Tree) -> None:
     result = command("nowhere")
     assert (result.exit_code, result.stderr) == (10, "Error: source not found: nowhere\n")
 
 
-def test_each_kind_has_its_words_and_stands_in_the_page() -> None:
+def test_each_kind_is_described_here_and_in_the_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
-    assert set(MEANING) == set(Kind)
-    assert [kind.value for kind in Kind if f"| `{kind.value}` |" not in page] == []
+    assert set(MEANING) == set(FindingKind)
+    assert [kind.value for kind in FindingKind if f"| `{kind.value}` |" not in page] == []
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted(tree: Tree, number: signal.Signals, code: int) -> None:
+def test_an_interrupted_audit_reports_what_is_confirmed(
+    tree: Tree, number: signal.Signals, code: int
+) -> None:
     tree.manifest("mail", "mail-0").unlink()
     words = [sys.executable, "-m", "batchpersist", "audit", "--runs-dir", "runs", "--json", "--pause", "3"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        process.stdout.readline()  # a status: it waits for its second look
+        process.stdout.readline()  # a status: it waits for its second check
         process.send_signal(number)
         rest, stderr = process.communicate()
     assert stderr == f"{number.name}: ending with what was looked at so far; once more to stop at once\n"
@@ -162,13 +164,13 @@ def test_interrupted(tree: Tree, number: signal.Signals, code: int) -> None:
     assert (process.returncode, summary["exit_code"], summary["counts"]) == (code, code, {})
 
 
-def test_interrupted_twice(tree: Tree) -> None:
+def test_a_second_signal_stops_at_once(tree: Tree) -> None:
     tree.manifest("mail", "mail-0").unlink()
     words = [sys.executable, "-m", "batchpersist", "audit", "--runs-dir", "runs", "--json", "--pause", "30"]
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        process.stdout.readline()  # a status: it waits for its second look
+        process.stdout.readline()  # a status: it waits for its second check
         process.send_signal(signal.SIGTERM)
         process.stderr.readline()
         process.send_signal(signal.SIGTERM)
@@ -176,7 +178,7 @@ def test_interrupted_twice(tree: Tree) -> None:
     assert (process.returncode, stderr) == (143, "Stopped at once. Nothing was changed.\n")
 
 
-def test_beside_a_batch_it_says_so(tree: Tree) -> None:
+def test_a_running_batch_is_named(tree: Tree) -> None:
     tree.manifest("mail", "mail-0").unlink()
     with BatchLock(Layout("out", "runs"), "batch 7"):
         assert command().stderr.startswith("Note: batch 7 (")

@@ -14,13 +14,13 @@ from click.testing import CliRunner, Result
 from model import stringify
 from support.drift import Tree, a_run
 
-from batchpersist.audit import Kind, Weight
+from batchpersist.audit import FindingKind, Severity
 from batchpersist.cli.main import cli
-from batchpersist.cli.repair_words import _NO_REMEDY
+from batchpersist.cli.repair_words import _NO_FIX
 from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
 from batchpersist.locking.locks import TaskLock
-from batchpersist.repair.fixes import _REMEDIES
+from batchpersist.repair.fixes import _FIXES
 
 
 @pytest.fixture
@@ -34,13 +34,13 @@ def command(*words: str) -> Result:
     return CliRunner().invoke(cli, ["repair", *roots, *words], catch_exceptions=False)
 
 
-def test_nothing_to_repair(tree: Tree) -> None:
+def test_a_root_without_differences_is_exit_code_0(tree: Tree) -> None:
     for words in ((), ("--yes",)):
         result = command(*words)
         assert (result.stdout, result.exit_code) == ("Nothing to repair.\n", 0)
 
 
-def test_first_it_says_what_it_would_do(tree: Tree) -> None:
+def test_without_yes_only_the_fixes_are_printed(tree: Tree) -> None:
     tree.manifest("mail", "mail-0").unlink()
     result = command()
     assert result.stdout.splitlines() == [
@@ -55,7 +55,7 @@ def test_first_it_says_what_it_would_do(tree: Tree) -> None:
     assert (result.exit_code, tree.manifest("mail", "mail-0").exists()) == (0, True)
 
 
-def test_what_is_left_and_why(tree: Tree) -> None:
+def test_what_is_left_is_printed_with_the_reason(tree: Tree) -> None:
     tree.snapshot("mail").unlink()
     tree.manifest("search", "search-0").write_text(stringify(a_run("search", 0, notes="other")))
     with TaskLock(Layout("out", "runs"), "mail"):
@@ -71,31 +71,31 @@ def test_what_is_left_and_why(tree: Tree) -> None:
     assert result.exit_code == 3
 
 
-def test_json_lines(tree: Tree) -> None:
+def test_json_has_a_line_a_finding_and_a_summary(tree: Tree) -> None:
     tree.manifest("mail", "mail-0").write_text("{")
     events = [json.loads(line) for line in command("--json", "--yes").stdout.splitlines()]
     (finding,) = [event for event in events if event["message_type"] == "finding"]
-    assert (finding["kind"], finding["remedy"], finding["run_id"]) == ("invalid-manifest", "mend", "mail-0")
+    assert (finding["kind"], finding["fix"], finding["run_id"]) == ("invalid-manifest", "rewrite", "mail-0")
     summary = events[-1]
     assert Path(summary.pop("folder")).is_dir()
     assert summary == {
         "message_type": "summary",
-        "dry": False,
+        "dry_run": False,
         "found": 1,
-        "without_remedy": 0,
+        "without_fix": 0,
         "left": {},
         "failures": {},
         "exit_code": 0,
     }
 
 
-def test_beside_a_batch_it_is_refused(tree: Tree) -> None:
+def test_a_repair_is_refused_beside_a_batch(tree: Tree) -> None:
     with BatchLock(Layout("out", "runs"), "a batch"):
         result = command("--yes")
     assert (result.exit_code, "another batch is running" in result.stderr) == (11, True)
 
 
-def test_a_task_of_many_is_enough(tree: Tree) -> None:
+def test_only_selected_tasks_are_repaired(tree: Tree) -> None:
     for task in ("mail", "search"):
         tree.manifest(task, f"{task}-0").unlink()
     assert command("--yes", "--task", "ma*").exit_code == 0
@@ -103,15 +103,15 @@ def test_a_task_of_many_is_enough(tree: Tree) -> None:
     assert not tree.manifest("search", "search-0").exists()
 
 
-def test_each_kind_has_a_remedy_or_says_why_not_and_stands_in_the_page() -> None:
-    told = {kind for kind in Kind if kind.weight is Weight.INFORMATION}
-    told |= {Kind.WRONG_ID, Kind.NOT_PERSISTED, Kind.INVALID_SOURCE}
-    assert set(Kind) == {*_REMEDIES, *_NO_REMEDY, *told}
+def test_each_kind_has_a_fix_or_a_reason_and_is_in_the_page() -> None:
+    reported = {kind for kind in FindingKind if kind.severity is Severity.INFORMATION}
+    reported |= {FindingKind.WRONG_ID, FindingKind.NOT_PERSISTED, FindingKind.INVALID_SOURCE}
+    assert set(FindingKind) == {*_FIXES, *_NO_FIX, *reported}
     page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8").partition("## Repair")[2]
-    assert [kind.value for kind in {*_REMEDIES, *_NO_REMEDY} if f"`{kind.value}`" not in page] == []
+    assert [kind.value for kind in {*_FIXES, *_NO_FIX} if f"`{kind.value}`" not in page] == []
 
 
-def test_interrupted_before_it_was_certain_of_anything(tree: Tree) -> None:
+def test_a_repair_interrupted_before_the_second_check_changes_nothing(tree: Tree) -> None:
     tree.manifest("mail", "mail-0").unlink()
     roots = ["--runs-dir", "runs", "--pause", "3", "--progress", "lines", "--yes"]
     words = [sys.executable, "-m", "batchpersist", "repair", *roots]

@@ -15,7 +15,7 @@ from model import Run, stringify
 from peers_test import ORCHESTRATOR, report_of
 from support.drift import Tree, a_run, left_over
 
-from batchpersist.audit import AuditOptions, Finding, Weight, audit_root
+from batchpersist.audit import AuditOptions, Finding, Severity, audit_root
 from batchpersist.audit import run as audit_run
 from batchpersist.models import Durability
 from batchpersist.repair import RepairOptions, repair_root
@@ -63,10 +63,12 @@ def orchestrators(tree: Tree, package: Path, count: int) -> Iterator[list[Run]]:
         assert [report["broken"] for report in reports] == [[]] * count
 
 
-def differences(tree: Tree, pause: float) -> list[Finding]:
+def differences(tree: Tree, pause_seconds: float) -> list[Finding]:
     found: list[Finding] = []
-    audit_root(AuditOptions(str(tree.out), str(tree.runs), pause_seconds=pause), on_finding=found.append)
-    return [finding for finding in found if finding.kind.weight is not Weight.INFORMATION]
+    audit_root(
+        AuditOptions(str(tree.out), str(tree.runs), pause_seconds=pause_seconds), on_finding=found.append
+    )
+    return [finding for finding in found if finding.kind.severity is not Severity.INFORMATION]
 
 
 def test_an_audit_beside_an_orchestrator_finds_what_differs_and_nothing_else(
@@ -83,20 +85,20 @@ def test_an_audit_beside_an_orchestrator_finds_what_differs_and_nothing_else(
     assert len(recorded) > 20
 
 
-def test_one_look_alone_does_find_others(
+def test_one_check_alone_reports_false_differences(
     tmp_path: Path,
     orchestrator_package: Path,
     tally: Callable[[str, int], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tree = Tree(tmp_path).fill(range(50), TASKS)
-    monkeypatch.setattr(audit_run, "confirm", lambda looks, *_: looks)
+    monkeypatch.setattr(audit_run, "confirm", lambda first, _second: first)
     audits = 0
     with orchestrators(tree, orchestrator_package, 2):
         while not differences(tree, pause_seconds=0.0):
             audits += 1
             assert audits < 500
-    tally("audits of one look beside orchestrators until the first false difference", audits + 1)
+    tally("audits of one check beside orchestrators until the first false difference", audits + 1)
 
 
 def test_a_repair_beside_an_orchestrator_loses_no_update(

@@ -1,4 +1,4 @@
-"""Trees that have drifted: what befalls snapshots and manifests, and what must be found then.
+"""Trees that have drifted: what damages snapshots and manifests, and what an audit must find then.
 
 ``expected`` is an audit that is slow and obvious: it reads every file whole with Python's json.
 """
@@ -74,7 +74,7 @@ class Tree:
         self.snapshot(task).write_text(text, "utf-8")
 
 
-# -- What befalls a tree; ``at`` and ``byte`` choose where, whatever their size ----------------------------
+# -- What happens to a tree; ``at`` and ``byte`` choose where, whatever their size -------------------------
 
 
 def delete_manifest(tree: Tree, task: str, at: int, byte: int) -> None:
@@ -146,7 +146,7 @@ def change_manifest(tree: Tree, task: str, at: int, byte: int) -> None:
 def misplace_manifest(tree: Tree, task: str, at: int, byte: int) -> None:
     """Copied into another run's folder, of the same task or of another."""
     if manifests := tree.manifests(task):
-        target = tree.manifest(TASKS[byte % 3], f"stray-{byte % 5}")
+        target = tree.manifest(TASKS[byte % 3], f"misplaced-{byte % 5}")
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(manifests[at % len(manifests)].read_bytes())
 

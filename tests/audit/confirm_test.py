@@ -1,0 +1,81 @@
+"""The second check, which confirms what the first one found."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from model import stringify
+from support.audits import audit, short
+from support.drift import TASKS, Tree, a_run
+
+from batchpersist.audit import FindingKind, confirm, tasks
+from batchpersist.layout import Layout
+from batchpersist.locking.locks import TaskLock
+
+
+def test_a_run_that_is_being_written_is_not_a_difference(tree: Tree) -> None:
+    """Both sides of a run settle within the pause; another difference stays."""
+    run = a_run("mail", 8)
+    tree.manifest("mail", "mail-8").parent.mkdir()
+    tree.manifest("mail", "mail-8").write_text(stringify(run)[:30])
+    tree.manifest("mail", "mail-3").unlink()
+
+    def finish() -> None:
+        tree.manifest("mail", "mail-8").write_text(stringify(run))
+        tree.write("mail", with_run(tree.read("mail"), run))
+
+    timer = threading.Timer(0.3, finish)
+    timer.start()
+    _, findings, signs = audit(tree, pause_seconds=0.8)
+    timer.join()
+    assert short(findings) == [("missing-manifest", "mail", "mail-3")]
+    assert (signs["mail", "mail-8"], signs["mail", "mail-3"]) == ("=", "-")
+
+
+def test_a_run_that_changes_between_the_checks_is_not_a_difference(tree: Tree) -> None:
+    path = tree.manifest("mail", "mail-1")
+    path.write_text(stringify(a_run("mail", 1, notes="one")))
+    timer = threading.Timer(0.3, path.write_text, [stringify(a_run("mail", 1, notes="two"))])
+    timer.start()
+    assert audit(tree, pause_seconds=0.8)[1] == []
+    timer.join()
+    assert short(audit(tree)[1]) == [("content-differs", "mail", "mail-1")]
+
+
+def test_the_second_check_waits_for_a_held_lock(tree: Tree) -> None:
+    run = a_run("mail", 8)
+    tree.manifest("mail", "mail-8").parent.mkdir()
+    tree.manifest("mail", "mail-8").write_text(stringify(run))
+    lock = TaskLock(Layout(str(tree.out), str(tree.runs)), "mail")
+    lock.acquire()
+
+    def finish() -> None:
+        time.sleep(0.5)
+        tree.write("mail", with_run(tree.read("mail"), run))
+        lock.release()
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    assert audit(tree)[1] == []
+    thread.join()
+
+
+def with_run(snapshot: dict[str, object], run: dict[str, object]) -> dict[str, object]:
+    runs = [*snapshot["runs"], run]  # type: ignore[misc]
+    return {**snapshot, "runs": runs, "lastRunAt": run["timestamp"]}
+
+
+def test_a_bounded_number_of_findings_waits_for_the_second_check(
+    tree: Tree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(confirm, "MAX_HELD", 3)
+    monkeypatch.setattr(tasks, "SHARD_TASKS", 1)
+    for task in TASKS:
+        for number in (0, 1):
+            tree.manifest(task, f"{task}-{number}").unlink()
+    report, findings, signs = audit(tree)
+    assert report.counts == {FindingKind.MISSING_MANIFEST: 6}
+    assert len(set(findings)) == 6
+    assert sorted(signs.values()) == ["-"] * 6 + ["="] * 6
