@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from .exit_codes import ExitCode
-from .models import Failure
+from .models import Failure, failure_type
 
 NEEDS_WSL = "batchpersist runs on Linux and macOS; on Windows, run it in WSL, the Windows Subsystem for Linux"
 
@@ -241,7 +241,7 @@ def failure_of(error: BaseException) -> Failure:
     An OSError is named by its errno (``[ENOSPC] No space left on device``), with the
     file as detail.
     """
-    kind = type(error).__name__
+    kind = failure_type(type(error))
     if isinstance(error, ItemError):
         return Failure(kind, error.message, error.detail)
     if isinstance(error, OSError) and error.errno is not None:

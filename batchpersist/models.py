@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import builtins
+import re
 from collections.abc import MutableSequence
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum
@@ -49,12 +51,32 @@ class Durability(str, Enum):
     FILE = "file"
 
 
+_ERRNO_NAME = re.compile(r"\[(E[A-Z0-9]+)\]")
+
+
+def failure_type(kind: type[BaseException]) -> str:
+    """What ``Failure.type`` is for an exception of this very class, in every file and process."""
+    return kind.__name__
+
+
 class Failure(NamedTuple):
     """An exception as data. Equal causes share ``type`` and ``message``; ``detail`` differs."""
 
     type: str
+    """``failure_type`` of its class."""
     message: str
+    """An OSError's begins with the name of its errno: ``[ENOSPC] No space left on device``."""
     detail: str
+
+    def is_a(self, kind: builtins.type[BaseException]) -> bool:
+        """Whether the exception was of this very class."""
+        return self.type == failure_type(kind)
+
+    @property
+    def errno_name(self) -> str:
+        """``ENOSPC``, say; "" where the exception was no OSError with an errno."""
+        found = _ERRNO_NAME.match(self.message)
+        return found[1] if found else ""
 
     def __str__(self) -> str:
         return f"{self.message}: {self.detail}" if self.detail else self.message

@@ -186,3 +186,22 @@ def test_what_starts_fast_imports_little(module: str, unwanted: set[str]) -> Non
     program = f"import sys, batchpersist.{module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert unwanted & set(result.stdout.split()) == set()
+
+
+def test_errors_are_matched_by_class_and_not_by_name() -> None:
+    kinds = {
+        node.name
+        for tree in TREES.values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.name.endswith(("Error", "Errors"))
+    }
+    assert "TaskStateLockError" in kinds
+    named = [
+        f"{module}:{node.lineno}: {ast.unparse(node)}"
+        for module, tree in TREES.items()
+        if module != "__init__"
+        for node in ast.walk(tree)
+        if (isinstance(node, ast.Constant) and node.value in kinds)
+        or (isinstance(node, ast.Attribute) and node.attr == "__name__" and ast.unparse(node.value) in kinds)
+    ]
+    assert named == []

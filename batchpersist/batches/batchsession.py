@@ -42,8 +42,6 @@ from .resuming import settled_before
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_DIED = WorkerDiedError.__name__
-
 
 class BatchSession:
     """For the holder of the batch lock. A context manager: what leaves it by an exception has failed.
@@ -125,7 +123,7 @@ class BatchSession:
             return
         first = outcome.shard.start
         for row, failure in (outcome.snapshot_failures | outcome.manifest_failures).items():
-            if failure.type == _DIED:
+            if failure.is_a(WorkerDiedError):
                 self._quarantine(rows.slice(first + row, 1).to_pylist()[0], failure)
 
     def _quarantine(self, run: dict[str, str], failure: Failure) -> None:

@@ -16,14 +16,13 @@ from io import TextIOWrapper
 from logging.handlers import WatchedFileHandler
 
 from ..context import ShouldStop, never_stop
+from ..errors import TaskStateLockError
 from ..events import BatchResumed, BatchStarted, BatchWaiting, Event, RetryStarted, RunFailed
 from ..exit_codes import ExitCode
 from ..files.outputs import is_stream, open_stream
 from ..report.wording import printable
 from .output import say
 from .progress import describe_failure, describe_notice
-
-_LOCKED = "TaskStateLockError"
 
 UNFINISHED = (ExitCode.TIMED_OUT, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 """Exit codes of batches that ended early without a fault of theirs: the same command continues them."""
@@ -57,7 +56,7 @@ class Log:
     def show(self, event: Event) -> None:
         """As a display does: all but the progress."""
         if isinstance(event, RunFailed):
-            level = logging.WARNING if event.failure.type == _LOCKED else logging.ERROR
+            level = logging.WARNING if event.failure.is_a(TaskStateLockError) else logging.ERROR
             self._write(level, describe_failure(event))
         elif isinstance(event, BatchWaiting | BatchResumed | RetryStarted):
             self.info(describe_notice(event))

@@ -66,7 +66,7 @@ def _lines(found: Validation) -> Iterator[str]:
         yield f"{count:,} x {printable(message)}"
     if found.unknown_suffixes:
         yield skipped(found.unknown_suffixes)
-    lacking = [item.failure for item in found.rejects if item.failure.type == MissingKeyError.__name__]
+    lacking = [item.failure for item in found.rejects if item.failure.is_a(MissingKeyError)]
     if lacking and len(lacking) == found.discovered:
         yield other_keys(found.discovered, lacking[0].detail)
     parts = [

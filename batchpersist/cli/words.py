@@ -9,7 +9,7 @@ import msgspec
 
 from ..errors import MissingKeyError
 from ..figures.schema import Cause, Metrics
-from ..models import place_of
+from ..models import failure_type, place_of
 from ..preview import Preview
 from ..report.sentences import incomplete, nothing_found, number, outcome, skipped, what_next, work_done
 from ..report.wording import size
@@ -21,7 +21,7 @@ def summary_lines(metrics: Metrics, metrics_path: str) -> Iterator[str]:
     """Lines for a person; the last one says it all."""
     yield from _causes(metrics.errors, metrics.errors_omitted)
     counts, timing = metrics.counts, metrics.timing
-    lacking = [cause for cause in metrics.errors if cause.type == MissingKeyError.__name__]
+    lacking = [cause for cause in metrics.errors if cause.type == failure_type(MissingKeyError)]
     if counts.discovered and sum(cause.count for cause in lacking) == counts.discovered:
         yield other_keys(counts.discovered, lacking[0].samples[0].detail)
     tasks = len(metrics.tasks) + metrics.tasks_omitted

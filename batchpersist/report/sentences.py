@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from ..figures.schema import Counts, State
+from ..models import failure_type
 from ..snapshots.otherforms import NotASnapshotError, OtherTaskError
 
 IN_THE_FUTURE = "The recorded start lies in the future: the clock was wrong then, or is wrong now."
 
-DAMAGED = {NotASnapshotError.__name__, OtherTaskError.__name__}
+DAMAGED = {failure_type(NotASnapshotError), failure_type(OtherTaskError)}
 """Types of failures of snapshots that no later batch can write either."""
 
 DO_THE_REST = "The same command again does what is left; what stands already is skipped."

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from itertools import groupby
 
 from ..context import RunContext
+from ..errors import TaskStateLockError
 from ..files.durability import nearest_folder
 from ..models import Failure, Shard, ShardOutcome, Work
 from ..options import RetryPolicy
@@ -22,14 +23,13 @@ PASSING = ("EAGAIN", "EINTR", "EIO", "ESTALE", "ETIMEDOUT")
 FULL = ("ENOSPC", "EDQUOT")
 """They pass when somebody makes room: waited for only where that is asked for."""
 
-_LOCKED = "TaskStateLockError"
 _POLL_SECONDS = 0.1
 
 
 def is_passing(failure: Failure, policy: RetryPolicy) -> bool:
     """Whether another attempt may succeed."""
     names = PASSING + FULL if policy.wait_for_space_seconds else PASSING
-    return failure.type == _LOCKED or failure.message.startswith(tuple(f"[{name}]" for name in names))
+    return failure.is_a(TaskStateLockError) or failure.errno_name in names
 
 
 def delay_before(number: int, policy: RetryPolicy) -> float:
@@ -152,7 +152,7 @@ class Retrying:
 
     def _lacks_room(self, item: Postponed) -> bool:
         failures = [*item.outcome.snapshot_failures.values(), *item.outcome.manifest_failures.values()]
-        return any(failure.message.startswith(tuple(f"[{name}]" for name in FULL)) for failure in failures)
+        return any(failure.errno_name in FULL for failure in failures)
 
     def _room(self, needed: int) -> bool:
         """Where that cannot be told, another attempt tells."""
