@@ -65,7 +65,7 @@ def clock_time(count: int, digits: int) -> str:
 
 _ISO = re.compile(
     r"""
-    (?P<year> [-+]\d{6} | \d{4}) - (?P<month> \d\d) - (?P<day> \d\d)
+    (?P<year> (?!-000000) [-+]\d{6} | \d{4}) - (?P<month> \d\d) - (?P<day> \d\d)
     (?P<clock>
         [T ] (?P<hour> \d\d) : (?P<minute> \d\d) (?: : (?P<second> \d\d) (?: [.,] (?P<fraction> \d+) )? )?
         \ ? (?P<zone> Z | (?P<sign> [-+]) (?P<hours> \d\d) (?: :? (?P<minutes> \d\d) )? )?
@@ -80,20 +80,26 @@ def instant(text: str) -> int:
     """The instant that an ISO 8601 text names, in nanoseconds since 1970; UTC where it has no time zone.
 
     A day alone is its first instant. Takes what JavaScript writes, years of six digits included, and what
-    Python, RFC 3339 and databases do. Raises ValueError.
+    Python, RFC 3339 and databases do. Raises ValueError, also for a day that its month does not have, which
+    JavaScript takes for one of the next month.
     """
     found = _ISO.fullmatch(text.strip())
     if found is None:
         raise ValueError(f"{text!r} is not a time in ISO 8601")
     year, month, day, hour, minute, second, hours, minutes = (int(found[name] or 0) for name in _NUMBERS)
-    if hour > 24 or minute > 59 or second > 60 or minutes > 59 or (hour == 24 and (minute or second)):
+    fraction = int((found["fraction"] or "")[:9].ljust(9, "0"))
+    is_past_midnight = hour == 24 and (minute or second or fraction)
+    if hour > 24 or is_past_midnight or minute > 59 or second > 60 or hours > 23 or minutes > 59:
         raise ValueError(f"{text!r} is not a time of day")
     like = 2000 + year % 400  # a year of the same calendar
     days = date(like, month, day).toordinal() - _FIRST.toordinal() + _FIRST_DAYS
     days += (year - like) // 400 * _CYCLE_DAYS
     offset = (hours * 60 + minutes) * (-1 if found["sign"] == "-" else 1)
     seconds = ((days * 24 + hour) * 60 + minute - offset) * 60 + second
-    return seconds * _SECOND + int((found["fraction"] or "")[:9].ljust(9, "0"))
+    at = seconds * _SECOND + fraction
+    if abs(at // 10**6) > _MOST_DAYS * _DAY:
+        raise ValueError(f"{text!r} is not a time: out of the range of dates")
+    return at
 
 
 _NUMBERS = ("year", "month", "day", "hour", "minute", "second", "hours", "minutes")

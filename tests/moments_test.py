@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import re
+from calendar import isleap
 from fractions import Fraction
+from itertools import product
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from javascript import JavaScript, needs_node
 
 from batchpersist.moments import instant, javascript_time, period, span
 
@@ -57,12 +61,78 @@ def test_spellings_of_one_instant(text: str, other: str) -> None:
     [
         *("", "x", "2026", "1769860800", "31.01.2026", "Sat, 31 Jan 2026", "٢٠٢٦-01-31"),
         *("2026-13-01", "2026-02-30", "2026-01-31T25:00", "2026-01-31T24:01", "2026-01-31T12:60"),
+        *("2026-01-31T24:00:00.5Z", "-000000-01-01T00:00:00Z", "2026-01-31T12:00:00+24:00", "+275761-01-01"),
         *("2026-01-31T12:00:61", "2026-01-31T12:00:00+01:60", "2026-01-31T12:00:00Z x"),
     ],
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a time|month must be|day is out of range|day \d+ must be"):
         instant(text)
+
+
+YEARS = ["2026", "0000", "0001", "+002026", "+000000", "-000000", "-000001", "+275760", "-271821", "+275761"]
+DAYS = [
+    "01-31",
+    "02-28",
+    "02-29",
+    "02-30",
+    "04-31",
+    "12-31",
+    "00-10",
+    "13-01",
+    "01-00",
+    "01-32",
+    "09-13",
+    "04-20",
+]
+CLOCKS = [
+    "00:00",
+    "12:30",
+    "23:59:59",
+    "23:59:59.9",
+    "23:59:59.123456789",
+    "24:00",
+    "24:00:00",
+    "24:00:00.000",
+]
+CLOCKS += ["24:00:00.5", "24:00:00.001", "24:00:01", "24:01", "25:00", "12:60", "12:00:61"]
+OFFSETS = ["", "Z", "z", "+00:00", "-00:00", "+0130", "+23:59", "-23:59", "+24:00", "-99:00", "+01:60"]
+
+
+@needs_node
+def test_times_are_those_of_javascript() -> None:
+    dates = [f"{year}-{day}" for year, day in product(YEARS, DAYS)]
+    texts = dates + ["".join(parts) for parts in product(dates, "Tt", CLOCKS, OFFSETS)]
+    texts += ["".join(parts) for parts in product(["2026-01-31 "], CLOCKS, OFFSETS)]
+    with JavaScript("(texts) => (process.env.TZ = 'UTC', texts.map((text) => Date.parse(text)))") as parse:
+        expected = dict(zip(texts, parse(texts), strict=True))
+    found = {text: milliseconds(text) for text in texts}
+    differing = {
+        text: (time, expected[text])
+        for text, time in found.items()
+        if time != (None if is_misread(text, time) else expected[text])
+    }
+    assert differing == {}
+    assert sum(time is not None for time in found.values()) > 5_000
+
+
+def milliseconds(text: str) -> int | None:
+    try:
+        return instant(text) // 10**6
+    except ValueError:
+        return None
+
+
+def is_misread(text: str, found: int | None) -> bool:
+    """JavaScript takes February 30th for a day of March, and without a T reads what is not ISO 8601."""
+    if re.search("-(02-30|04-31)", text) or is_leap_day_missing(text):
+        return True
+    return found is None and "T" not in text.upper()
+
+
+def is_leap_day_missing(text: str) -> bool:
+    year, day = re.fullmatch(r"([-+]?\d+)-(\d\d-\d\d).*", text).groups()  # type: ignore[union-attr]
+    return day == "02-29" and not isleap(int(year))
 
 
 @pytest.mark.parametrize(
