@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import shutil
 from pathlib import Path
 
@@ -153,13 +154,15 @@ def test_a_link_to_itself_spoils_nothing_else(tmp_path: Path) -> None:
     assert [reject.source for reject in found.rejects] == [f"{tmp_path}/in/loop.json"]
 
 
-def test_other_suffixes_and_what_is_no_file_are_counted(tmp_path: Path) -> None:
+def test_other_suffixes_and_what_is_not_a_file_are_named(tmp_path: Path) -> None:
     for name in ("t.lock", "README.md", "manifest.json.tmp-ab12", "a/json", "agent.log.1.gz"):
         put(tmp_path / name, b"")
     os.mkfifo(tmp_path / "pipe.jsonl")
-    expected = [".md", "(none)", ".log.gz", ".tmp", ".lock"]
-    found = list(walk([folder(str(tmp_path), "src")]))
-    assert found == [*map(UnknownSuffix, expected[:4]), Passed.IGNORED_FILE, UnknownSuffix(".lock")]
+    (tmp_path / "null.json").symlink_to("/dev/null")
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(tmp_path / "socket.jsonl"))
+    expected = [".md", "(none)", ".log.gz", ".tmp", "(device)", "(pipe)", "(socket)", ".lock"]
+    assert list(walk([folder(str(tmp_path), "src")])) == [*map(UnknownSuffix, expected)]
 
 
 @pytest.mark.skipif(os.sep != "/", reason="names are bytes")

@@ -118,7 +118,7 @@ class PassedOver(_Part, frozen=True):
     other_manifests: _Count
     """Manifests of another kind (those below `<taskId>/cli/`)."""
     ignored_files: _Count
-    """Files in a named folder whose format is not known, pipes and devices."""
+    """Files in a named folder whose format is not known; pipes, sockets and devices."""
     incomplete: _Count
     """Run folders of the orchestrator without a `run-summary.json`."""
 
@@ -298,7 +298,7 @@ class Metrics(_Part, frozen=True):
     """What the scan met that is not a run."""
     unknown_suffixes: Annotated[dict[str, _Count], Meta(max_length=21)]
     """Of `ignored_files`: how many files have which suffix, e.g. `{".log": 2, ".txt": 1}`. `(none)` are those
-    without a suffix, `(other)` those of further suffixes after the first 20."""
+    without a suffix, `(pipe)`, `(socket)` and `(device)` what is not a file, `(other)` those of further suffixes after the first 20."""
     bytes: Bytes
     """Bytes read and written."""
     timing: Timing

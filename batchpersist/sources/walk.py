@@ -34,7 +34,7 @@ class Passed(Enum):
 
     OTHER_MANIFEST = auto()
     IGNORED_FILE = auto()
-    """A pipe, a socket, a device, or a secret of the orchestrator."""
+    """A secret of the orchestrator."""
     INCOMPLETE = auto()
     """A run folder of the orchestrator without a summary."""
 
@@ -42,11 +42,15 @@ class Passed(Enum):
 LINKED_FOLDER = "(link to a folder)"
 """Stands where a suffix does for a link that is not followed, though it leads out of the folder it is in."""
 
+_NOT_FILES = {stat.S_IFIFO: "(pipe)", stat.S_IFSOCK: "(socket)", stat.S_IFDIR: "(folder)"}
+"""Stand where a suffix does for what has a file's name but is none; all others are devices."""
+
 
 class UnknownSuffix(NamedTuple):
-    """A file that is not read, for its name says no known format."""
+    """A file that is not read, for its name says no known format, or it is not a regular file."""
 
     suffix: str
+    """Or what the file is, in brackets."""
 
 
 Finding = Piece | Reject | Passed | UnknownSuffix
@@ -305,7 +309,7 @@ def _look_at(kind: Format, path: str, name: str, doubtful: bool = False, below: 
     except OSError:
         return Piece(kind, path, name, 0, 0, doubtful, below=below)
     if not stat.S_ISREG(status.st_mode):
-        return Passed.IGNORED_FILE
+        return UnknownSuffix(_NOT_FILES.get(stat.S_IFMT(status.st_mode), "(device)"))
     place = os.fsencode(f"{path}\0{name}\0{doubtful}")
     identity = lasting_stamp(state(status), before, place)
     return Piece(kind, path, name, 0, status.st_size, doubtful, identity, below)
@@ -314,7 +318,7 @@ def _look_at(kind: Format, path: str, name: str, doubtful: bool = False, below: 
 def _look_in_root(path: str, name: str, doubtful: bool, below: int) -> Finding | None:
     """The same for a summary or manifest, in whose place nothing but a file may be."""
     found = _look_at(Format.JSON, path, name, doubtful, below)
-    if found is Passed.IGNORED_FILE:
+    if isinstance(found, UnknownSuffix):
         error = SourceUnreadableError("a folder, pipe or device stands in the place of a run's file")
         return Reject(printable(name), 0, failure_of(error))
     return found
