@@ -57,9 +57,9 @@ def scan_sources(
     """Scan all parts, several at once where the crew has a pool, and index them in source order.
 
     ``context`` hears of the progress and of each invalid input; it is asked whether to stop before each
-    part, and while standard input is read; ``log`` is told what each source held. Nothing is raised for
-    bad content: that is a reject in the index, where it is ``wanted``. UsageError where there are more
-    runs than ``memory`` holds.
+    part, and again and again while this process itself copies one; ``log`` is told what each source held.
+    Nothing is raised for bad content: that is a reject in the index, where it is ``wanted``. UsageError
+    where there are more runs than ``memory`` holds.
     """
     builder = IndexBuilder(catalogue.rows if catalogue else None, wanted, memory=memory)
     log = SourceLog(lambda _batch: None) if log is None else log

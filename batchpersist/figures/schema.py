@@ -298,7 +298,8 @@ class Metrics(_Part, frozen=True):
     """What the scan met that is not a run."""
     unknown_suffixes: Annotated[dict[str, _Count], Meta(max_length=21)]
     """Of `ignored_files`: how many files have which suffix, e.g. `{".log": 2, ".txt": 1}`. `(none)` are those
-    without a suffix, `(pipe)`, `(socket)` and `(device)` what is not a file, `(other)` those of further suffixes after the first 20."""
+    without a suffix, `(pipe)`, `(socket)` and `(device)` what is not a file, `(other)` those of further
+    suffixes after the first 20."""
     bytes: Bytes
     """Bytes read and written."""
     timing: Timing

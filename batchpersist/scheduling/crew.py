@@ -61,10 +61,10 @@ class Crew:
 
     def in_flight(self, runs: int) -> int:
         """How many calls to have submitted at once: enough that no worker waits for the parent."""
-        return 2 * self.workers if self._is_parallel(runs) else 1
+        return 2 * self.workers if self.is_parallel(runs) else 1
 
     def parallelism(self, runs: int) -> int:
-        return self.workers if self._is_parallel(runs) else 1
+        return self.workers if self.is_parallel(runs) else 1
 
     def submit(self, runs: int, call: Callable[..., T], /, *args: Any) -> Future[T]:
         """Have the executor make a call, ``runs`` runs of the batch being known.
@@ -73,7 +73,7 @@ class Crew:
         """
         if self._given is not None:
             return self._given.submit(call, *args)
-        if not self._is_parallel(runs):
+        if not self.is_parallel(runs):
             return self._serial.submit(call, *args)
         future = self._submit_to_pool(call, *args)
         if future is None:
@@ -89,7 +89,7 @@ class Crew:
         """
         return self._broken or not all(worker.is_alive() for worker in self._context.started())
 
-    def _is_parallel(self, runs: int) -> bool:
+    def is_parallel(self, runs: int) -> bool:
         """Whether a call goes to others. Once there was a pool there always is one: what killed a worker
         must not be tried again in this process."""
         self._pooled = self._pooled or (self.workers > 1 and runs >= self._pool_runs)

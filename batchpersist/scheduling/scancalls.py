@@ -31,12 +31,12 @@ class ScanCall:
 
     def __call__(self) -> Future[ScannedPart]:
         what = self.part, self.keys, self.spool_dir
-        if self.part.local:
+        if self.part.local or not self.crew.is_parallel(self.runs):
             return SerialExecutor().submit(scan_part, *what, self._check)
         return self.crew.submit(self.runs, scan_part, *what)
 
     def _check(self) -> None:
-        """It may take for ever: standard input's other end decides."""
+        """A part may take long: a file that is decompressed, or standard input, whose other end decides."""
         if self.context.is_stopping:
             raise ScanStoppedError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import fcntl
+import gzip
 import json
 import os
 import pty
@@ -107,6 +108,22 @@ def test_what_idle_standard_input_had_brought_is_not_persisted_in_part(folder: P
         assert process.communicate(lines(30), LONG)[1] is not None
         assert process.returncode == 0
     assert len(list((folder / ".runs").glob("*/*/manifest.json"))) == 30
+
+
+@pytest.mark.parametrize("words", ["run", "run --dry-run", "validate", "audit"])
+def test_a_signal_is_heard_while_a_large_file_is_decompressed(folder: Path, words: str) -> None:
+    """4 GB of it, of which nothing is used then."""
+    (folder / "runs.jsonl.gz").write_bytes(gzip.compress(b"\n" * (64 << 20)) * 64)
+    with started(f"{words} runs.jsonl.gz -j 1") as process:
+        wait_until(lambda: [*folder.rglob("spool-*")])
+        process.send_signal(signal.SIGTERM)
+        code, stderr = end(process)
+        sizes = [path.stat().st_size for path in folder.rglob("spool-*")]
+    assert (code, sizes) == (143, []), stderr
+    assert "Traceback" not in stderr
+    if words == "run":
+        metrics = json.loads((folder / "out" / "metrics.json").read_bytes())
+        assert (metrics["state"], metrics["bytes"]["read"]) == ("interrupted", 0)
 
 
 def test_a_hang_up_of_the_process_group_prints_no_traceback(folder: Path) -> None:
