@@ -5,7 +5,6 @@ Every table has all columns of its schema, also those that are null throughout.
 
 from __future__ import annotations
 
-import re
 from array import array
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,6 +13,7 @@ from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from .errors import UsageError, unreadable_as
+from .foreign_text import encodable
 from .models import Failure, Side
 
 if TYPE_CHECKING:
@@ -145,9 +145,9 @@ class SideColumns:
         put(self._failure, start, stop, array("i", [-1]) * (stop - start))
         for row, failure in failures.items():
             self._failure[start + row] = len(self._details)
-            cause = (utf8(failure.type), utf8(failure.message))
+            cause = (encodable(failure.type), encodable(failure.message))
             self._cause.append(self._causes.setdefault(cause, len(self._causes)))
-            self._details.append(utf8(failure.detail))
+            self._details.append(encodable(failure.detail))
 
     def replace(self, states: pa.Array) -> None:
         """Other ``Side`` values, one a row."""
@@ -265,16 +265,6 @@ def encoded(column: pa.ChunkedArray) -> pa.Array:
     import pyarrow as pa
 
     return whole(column.cast(pa.string())).dictionary_encode()
-
-
-def utf8(text: str) -> str:
-    """Text that can be encoded: Python decodes a file name that is not UTF-8 to lone surrogates."""
-    return text.encode("utf-8", "backslashreplace").decode()
-
-
-def as_named(text: str) -> str:
-    """The file name of which ``utf8`` made this text, if it was one that is not UTF-8."""
-    return re.sub(r"\\udc([89a-f][0-9a-f])", lambda byte: chr(0xDC00 + int(byte[1], 16)), text)
 
 
 def read_parquet(path: str, columns: Sequence[str] | None = None) -> pa.Table:

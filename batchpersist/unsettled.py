@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from .batches.batchfolder import BatchFolder
-from .columns import as_named, encoded, read_parquet, run_keys, utf8, whole
+from .columns import encoded, read_parquet, run_keys, whole
 from .context import OnEvent
 from .errors import BatchMissingError, SourceChangedError, UsageError, failure_of
 from .events import RetryStarted
 from .figures.outcomes import read_outcomes
+from .foreign_text import as_named, encodable
 from .ingest.index import IndexBuilder
 from .ingest.scan import Reject
 from .layout import Layout
@@ -73,7 +74,7 @@ class Unsettled:
 
     def wants(self, reject: Reject) -> bool:
         """Whether what is invalid now counts for the retry."""
-        return self._is_broken(utf8(reject.source))
+        return self._is_broken(encodable(reject.source))
 
     def narrow(self, index: IndexBuilder, rows: pa.Table, on_event: OnEvent) -> pa.Array:
         """Of each row of an index, whether it is a run (in whichever version) that is to be settled again.

@@ -13,12 +13,12 @@ from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
+from batchpersist.foreign_text import printable
 from batchpersist.ingest.scan import Reject
 from batchpersist.layout import Layout
 from batchpersist.models import Failure
 from batchpersist.report.formats import render
 from batchpersist.report.inputs import find_inputs
-from batchpersist.report.wording import printable
 
 pytestmark = pytest.mark.skipif(
     bool(MISSING), reason=f"THERE IS NO {' '.join(MISSING)}: HTML IS NOT TRIED IN A BROWSER"

@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from reports import HOSTILE, document_of, failing_rows, leave_batch
 from settled import Row
 
+from batchpersist.foreign_text import printable
 from batchpersist.ingest.scan import Reject
 from batchpersist.models import Failure
 from batchpersist.report.document import BatchDocument, FailedRun, SideFailure, Verdict
 from batchpersist.report.junit import render_junit
-from batchpersist.report.wording import printable
 
 ATTRIBUTES = {
     "testsuites": {"name", "tests", "failures", "errors", "skipped", "time"},

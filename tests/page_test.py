@@ -18,13 +18,13 @@ from settled import Row
 
 from batchpersist.compare.document import Comparison
 from batchpersist.figures.outcomes import ShardRow
+from batchpersist.foreign_text import printable
 from batchpersist.ingest.scan import Reject
 from batchpersist.models import Failure
 from batchpersist.report.charts import draw_throughput, draw_workers
 from batchpersist.report.document import BatchDocument, FailedRun, SideFailure, Verdict
 from batchpersist.report.page import render_batch_page, render_comparison_page
 from batchpersist.report.shardtimes import throughput, workers
-from batchpersist.report.wording import printable
 
 EXAMPLE = Path(__file__).parents[1] / "docs" / "examples" / "compare.json"
 VOID = {"meta", "input", "br", "img", "link", "hr"}

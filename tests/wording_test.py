@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from batchpersist.foreign_text import printable
 from batchpersist.report.grid import course, cut, grid
-from batchpersist.report.wording import duration, moment, printable, share, size
+from batchpersist.report.wording import duration, moment, share, size
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,8 @@ from collections.abc import Hashable, Iterator
 from typing import TypeVar
 
 from ..audit import AuditReport, Finding, FindingCounter, FindingKind
+from ..foreign_text import printable
 from ..report.sentences import number, skipped
-from ..report.wording import printable
 
 K = TypeVar("K", bound=Hashable)
 

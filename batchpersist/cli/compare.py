@@ -15,6 +15,7 @@ from ..compare.run import Comparison, compare_batches
 from ..errors import ComparisonStoppedError
 from ..figures.schema import metrics_text
 from ..files.outputs import ReaderMissingError, check_output
+from ..foreign_text import encodable_document
 from ..models import Durability
 from ..options import LockPolicy
 from ..report.comparisontext import render_comparison
@@ -98,7 +99,7 @@ def _options(given: dict[str, Any]) -> CompareOptions:
 
 def _show(found: Comparison, given: dict[str, Any]) -> None:
     if given["as_json"]:
-        write_document((json.dumps(found.document, indent=2).encode(), b"\n"))
+        write_document((json.dumps(encodable_document(found.document), indent=2).encode(), b"\n"))
     elif found.exit_code or not given["quiet"]:
         comparison = msgspec.convert(found.document, document.Comparison)
         for line in render_comparison(comparison).splitlines():

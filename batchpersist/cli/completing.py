@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import click
 
 from ..batches.batchfolder import LATEST, list_batches
+from ..foreign_text import printable
 from ..layout import Layout
-from ..report.wording import printable
 
 
 def complete_batch(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:

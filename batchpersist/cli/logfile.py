@@ -20,7 +20,7 @@ from ..errors import TaskStateLockError
 from ..events import BatchResumed, BatchStarted, BatchWaiting, Event, RetryStarted, RunFailed
 from ..exit_codes import ExitCode
 from ..files.outputs import is_stream, open_stream
-from ..report.wording import printable
+from ..foreign_text import printable
 from .output import say
 from .progress import describe_failure, describe_notice
 

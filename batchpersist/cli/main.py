@@ -17,8 +17,8 @@ import click
 from .. import __version__
 from ..errors import BatchPersistError, UsageError, exit_code_of, failure_of
 from ..exit_codes import ExitCode
+from ..foreign_text import printable
 from ..limits import is_memory_limited, refusal_in, require_memory
-from ..report.wording import printable
 from .configuration import CONFIGURATION, Setting, read_configuration
 from .defaults import default_map, name_variables, settings_of
 from .onfailure import Ending, tell

@@ -22,7 +22,7 @@ import click
 from ..context import ShouldStop, never_stop
 from ..exit_codes import ExitCode
 from ..files.outputs import STANDARD_OUTPUT, open_output
-from ..report.wording import printable
+from ..foreign_text import encodable_document, printable
 
 
 class _Stream(io.FileIO):
@@ -115,7 +115,8 @@ def _stream(number: int) -> TextIO:
 
 def emit(message_type: str, **content: object) -> None:
     """Print one JSON event. ASCII only, so that no terminal or pipe can spoil it."""
-    say(json.dumps({"message_type": message_type, **content}).replace("\x7f", r"\u007f"))
+    event = encodable_document({"message_type": message_type, **content})
+    say(json.dumps(event).replace("\x7f", r"\u007f"))
 
 
 @contextmanager

@@ -9,8 +9,8 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from ..events import BatchResumed, BatchStarted, BatchWaiting, Event, Progress, RetryStarted, RunFailed
+from ..foreign_text import printable
 from ..models import place_of
-from ..report.wording import printable
 from .output import emit, say
 
 LINE_SECONDS = 30.0

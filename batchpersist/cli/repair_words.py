@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 
 from ..audit import FindingKind
+from ..foreign_text import printable
 from ..repair import Fix, RepairReport
 from ..report.sentences import number
-from ..report.wording import printable
 from .audit_words import MEANING, NOTHING_THERE, sample_lines
 
 _NO_FIX = {

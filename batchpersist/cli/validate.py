@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from ..errors import MissingKeyError
+from ..foreign_text import printable
 from ..models import place_of
 from ..operations.validate import Validation, validate_sources
 from ..report.sentences import nothing_found, number, skipped
-from ..report.wording import printable
 from ..sources import Reject
 from .options import Sectioned, declare, reading, showing, working
 from .output import emit

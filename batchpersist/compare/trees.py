@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import stat
 from collections import deque
 from collections.abc import Iterator
@@ -13,8 +12,8 @@ from hashlib import blake2b
 from itertools import islice, zip_longest
 from typing import BinaryIO, Literal
 
-from ..columns import utf8
 from ..files.blocks import FileBytes, read_blocks
+from ..foreign_text import encodable, printable
 from ..layout import OWN_FOLDER
 from . import document
 
@@ -22,8 +21,6 @@ _LINES = 12
 """From the first line that differs on."""
 _WIDTH = 200
 """Bytes of a line that are shown."""
-
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]").sub
 
 
 @dataclass(frozen=True)
@@ -47,7 +44,7 @@ class Difference:
     """In the form of a unified diff; empty for what is missing or extra."""
 
     def as_document(self, variant: str, number: int) -> document.Difference:
-        path = utf8(self.path)
+        path = encodable(self.path)
         return document.Difference(path=path, kind=self.kind, variant=variant, round=number, diff=self.diff)
 
 
@@ -113,7 +110,7 @@ def _content(entry: Entry) -> bytes:
 def _diff(left: Entry, right: Entry) -> list[str]:
     """A unified diff from the first line that differs on: one of whole histories would take for ever."""
     if stat.S_ISLNK(left.mode):
-        return [f"-{os.readlink(left.path)}", f"+{os.readlink(right.path)}"]
+        return [f"-{printable(os.readlink(left.path))}", f"+{printable(os.readlink(right.path))}"]
     with open(left.path, "rb") as first, open(right.path, "rb") as second:
         same: deque[bytes] = deque(maxlen=3)
         number, one, two = 0, None, None
@@ -137,8 +134,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 def _shown(line: bytes) -> str:
     """As a terminal can take it."""
     end = "" if line.endswith(b"\n") or len(line) == _WIDTH else "  (no newline at the end)"
-    text = line.rstrip(b"\n").decode("utf-8", "backslashreplace")
-    return _CONTROL(lambda found: f"\\x{ord(found[0]):02x}", text) + end
+    return printable(line.rstrip(b"\n").decode("utf-8", "surrogateescape")) + end
 
 
 LISTED = 100

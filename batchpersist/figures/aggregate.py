@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..columns import utf8
+from ..foreign_text import encodable
 from ..models import Side
 from .outcomes import Status
 from .schema import MAX_ERRORS, MAX_TASKS, SAMPLES, Cause, Counts, Sample, Task, TaskTiming
@@ -112,7 +112,7 @@ def by_cause(table: pa.Table, rejects: Sequence[Reject]) -> tuple[list[Cause], i
 def _rejected(rejects: Sequence[Reject]) -> pa.Table:
     """The cause of each reject, and its place among them."""
     types = [reject.failure.type for reject in rejects]
-    messages = [utf8(reject.failure.message) for reject in rejects]
+    messages = [encodable(reject.failure.message) for reject in rejects]
     return _failures("input", types, messages, range(len(rejects)))
 
 
@@ -146,9 +146,9 @@ def _samples(stage: str, rows: Sequence[int], table: pa.Table, rejects: Sequence
 def _reject_sample(reject: Reject) -> Sample:
     """Without ids: there is no valid run to take them from."""
     return Sample(
-        source=utf8(reject.source),
+        source=encodable(reject.source),
         line=reject.line,
         task_id=None,
         run_id=None,
-        detail=utf8(reject.failure.detail),
+        detail=encodable(reject.failure.detail),
     )

@@ -11,11 +11,12 @@ from msgspec.structs import asdict
 
 from ..batches.batchfolder import BatchFolder
 from ..batches.preparation import layout_of, metrics_path, outcomes_path, textfile_path
-from ..columns import compact, reject_schema, shard_schema, utf8, whole
+from ..columns import compact, reject_schema, shard_schema, whole
 from ..context import ShouldStop
 from ..errors import UsageError, failure_of
 from ..files import atomic
 from ..files.outputs import check_output, write_output
+from ..foreign_text import encodable, encodable_document
 from ..layout import Layout
 from ..models import Durability, Failure
 from ..moments import moment_of
@@ -72,7 +73,7 @@ def write_monitoring(options: BatchOptions, report: BatchReport, should_stop: Sh
 def figures_of(layout: Layout, metrics: Metrics, *, success: bool) -> Figures:
     """What the monitoring is given of the metrics; the runs' durations are not in them."""
     return Figures(
-        root={"runs_dir": utf8(layout.runs_dir), "shard": layout.shard},
+        root={"runs_dir": encodable(layout.runs_dir), "shard": layout.shard},
         started=moment_of(metrics.started_at).timestamp(),
         finished=moment_of(metrics.finished_at).timestamp(),
         seconds=metrics.timing.wall_seconds,
@@ -92,7 +93,10 @@ def write_folder(
     """Leave in the batch's folder what its report needs; the first failure ends it, and is told."""
     import pyarrow as pa
 
-    rows = [{"source": utf8(name), "line": line, **failure._asdict()} for name, line, failure in rejects]
+    rows = [
+        encodable_document({"source": name, "line": line, **failure._asdict()})
+        for name, line, failure in rejects
+    ]
     tables = {
         folder.outcomes: outcomes,
         folder.rejects: pa.Table.from_pylist(rows, schema=reject_schema()),

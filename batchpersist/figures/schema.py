@@ -215,7 +215,7 @@ class Sample(_Part, frozen=True):
     """One of a group of equal failures."""
 
     source: str
-    r"""The run's file; a name that is not UTF-8 is shown with `\udc..` escapes."""
+    r"""The run's file; a byte of a name that is not UTF-8 is shown as `\xff`."""
     line: _Count
     """Line (or row) of the run from 1, or 0 if the failure has none."""
     task_id: str | None

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..compare.document import PHASES, Variant
+from ..foreign_text import printable
 from .figures import COLOURS, NARROW, figure
-from .wording import printable
 
 if TYPE_CHECKING:
     from markupsafe import Markup

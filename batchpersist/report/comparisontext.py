@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..compare.document import PHASES, Answer, Comparison, Proof, Variant
+from ..foreign_text import printable
 from .grid import grid
 from .sentences import number
-from .wording import count, duration, moment, printable, share, size
+from .wording import count, duration, moment, share, size
 
 SHOWN_DIFFERENCES = 20
 

@@ -10,6 +10,7 @@ import msgspec
 
 from ..compare.document import Comparison
 from ..errors import UsageError
+from ..foreign_text import encodable_document
 from .build import build_document
 from .comparisontext import render_comparison
 from .document import BatchDocument
@@ -73,4 +74,4 @@ def _of_comparison(comparison: Comparison, kind: str) -> str:
 
 def _as_json(document: BatchDocument | Comparison) -> str:
     """In ASCII: nothing in it steers a terminal."""
-    return json.dumps(msgspec.to_builtins(document), indent=2) + "\n"
+    return json.dumps(encodable_document(msgspec.to_builtins(document)), indent=2) + "\n"

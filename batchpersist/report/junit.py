@@ -12,9 +12,9 @@ from xml.etree.ElementTree import Element, SubElement
 
 from msgspec.structs import asdict
 
+from ..foreign_text import printable
 from ..models import place_of
 from .document import BatchDocument, FailedRun
-from .wording import printable
 
 INVALID = "invalid input"
 

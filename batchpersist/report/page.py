@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .. import __version__
 from ..compare.document import PHASES, Comparison
 from ..extras import require
+from ..foreign_text import printable
 from . import comparisontext, wording
 from .document import BatchDocument
 from .sentences import work_done
@@ -71,7 +72,7 @@ def _environment() -> Environment:
     from markupsafe import Markup
 
     def shown(value: Any) -> Any:
-        return wording.printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+        return printable(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
     environment = Environment(
         autoescape=True,

@@ -7,12 +7,12 @@ from dataclasses import replace
 from ..errors import UsageError
 from ..figures.outcomes import iter_outcomes
 from ..figures.reporting import figures_of
+from ..foreign_text import printable
 from ..layout import Layout
 from ..monitoring.exposition import expose
 from ..monitoring.latency import COLUMNS
 from .ended import went_well
 from .inputs import BatchInputs
-from .wording import printable
 
 
 def render_prometheus(inputs: BatchInputs) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from msgspec.structs import asdict, astuple
 
 from ..figures.schema import Cause, Counts, Timing
+from ..foreign_text import printable
 from ..models import place_of
 from .document import BatchDocument, Workers
 from .grid import bar, course, cut, grid
 from .sentences import number
-from .wording import count, duration, moment, printable, share, size
+from .wording import count, duration, moment, share, size
 
 SHOWN_CAUSES = 8
 SHOWN_SAMPLES = 2

@@ -2,19 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
-# Controls, line separators, what changes the direction of text or is invisible, and what no text may hold.
-_UNPRINTABLE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff0-\ufffb"
-    "\ud800-\udfff\ufffe\uffff\U000e0000-\U000e007f]"
-)
 _UNITS = ("B", "kB", "MB", "GB", "TB")
-
-
-def printable(text: str) -> str:
-    """Foreign text, with escapes for what would steer a terminal, turn text round, or be no XML."""
-    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
 def count(value: float) -> str:

@@ -11,7 +11,8 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from ..columns import utf8, whole
+from ..columns import whole
+from ..foreign_text import encodable
 from .pieces import Format, Piece
 
 if TYPE_CHECKING:
@@ -33,10 +34,10 @@ class SourceFile(NamedTuple):
     def encoded(self, below: int = 0) -> tuple[bytes, str]:
         """The values of the two columns; ``below``: how many characters of the path lie below the source."""
         rest = self.path[len(self.path) - below :]
-        if utf8(rest) != rest:  # its name is spelt otherwise
+        if encodable(rest) != rest:  # its name is spelt otherwise
             below, rest = 0, ""
         path, name = self.path[: len(self.path) - below], self.name[: len(self.name) - below]
-        return b"\0".join((self.format.name.encode(), os.fsencode(path), utf8(name).encode())), rest
+        return b"\0".join((self.format.name.encode(), os.fsencode(path), encodable(name).encode())), rest
 
 
 def encoded_piece(piece: Piece) -> tuple[bytes, str]:

@@ -12,6 +12,7 @@ from itertools import groupby, islice
 from typing import NamedTuple
 
 from ..errors import SourceUnreadableError, failure_of
+from ..foreign_text import encodable
 from ..runs import orchestrator_root
 from ..runs.orchestrator_root import (
     CLI,
@@ -72,7 +73,7 @@ def entries(folder: Piece, limit: int) -> Iterator[Finding]:
     try:
         listed = _open(folder)
     except OSError as error:
-        yield Reject(printable(folder.name), 0, failure_of(error))
+        yield Reject(encodable(folder.name), 0, failure_of(error))
     else:
         yield from islice(listed.findings(), limit)
         yield from listed.rest()
@@ -99,7 +100,7 @@ def walk(pieces: Iterable[Piece], limit: int = sys.maxsize) -> Iterator[Finding]
             try:
                 listed = _open(finding)
             except OSError as error:
-                finding = Reject(printable(finding.name), 0, failure_of(error))
+                finding = Reject(encodable(finding.name), 0, failure_of(error))
             else:
                 stack.append((listed, listed.findings()))
                 continue
@@ -258,7 +259,7 @@ def _not_followed(folder: str, links: Iterable[str]) -> Iterator[Reject]:
     error = SourceUnreadableError(
         "a link to a folder of runs, which is not followed; name its target as a source"
     )
-    return (Reject(printable(f"{folder}/{link}"), 0, failure_of(error)) for link in links)
+    return (Reject(encodable(f"{folder}/{link}"), 0, failure_of(error)) for link in links)
 
 
 def look_for_run(
@@ -320,10 +321,5 @@ def _look_in_root(path: str, name: str, doubtful: bool, below: int) -> Finding |
     found = _look_at(Format.JSON, path, name, doubtful, below)
     if isinstance(found, UnknownSuffix):
         error = SourceUnreadableError("a folder, pipe or device stands in the place of a run's file")
-        return Reject(printable(name), 0, failure_of(error))
+        return Reject(encodable(name), 0, failure_of(error))
     return found
-
-
-def printable(name: str) -> str:
-    """Python decodes the bytes of a name that are not UTF-8 to lone surrogates; show them as ``\\xff``."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")

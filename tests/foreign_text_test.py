@@ -1,0 +1,78 @@
+"""Names of files that are not UTF-8: one form, in which nothing fails to be written."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from engine import run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from batchpersist.foreign_text import as_named, encodable, encodable_document, printable
+
+
+@given(st.binary())
+def test_a_byte_that_is_not_utf_8_has_one_form_everywhere(name: bytes) -> None:
+    text = os.fsdecode(name)
+    assert encodable(text).encode() == name.decode(errors="backslashreplace").encode()
+    if b"\\" not in name:
+        assert os.fsencode(as_named(encodable(text))) == name
+    assert printable(text) == printable(encodable(text))
+
+
+@given(st.text(st.characters()))
+def test_whatever_python_holds_can_be_encoded(text: str) -> None:
+    printable(text).encode()
+    document = encodable_document({text: [text, (text, 1, None)]})
+    assert json.loads(json.dumps(document, ensure_ascii=False).encode()) == {
+        encodable(text): [encodable(text), [encodable(text), 1, None]]
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Runs, and much that fails, all with names that are not UTF-8."""
+    monkeypatch.chdir(tmp_path)
+    source = tmp_path / os.fsdecode(b"s\xff")
+    source.mkdir()
+    lines = ["no json", *(json.dumps(run(f"task-{n % 2}", n)) for n in range(6))]
+    (source / os.fsdecode(b"a\xfe.jsonl")).write_text("\n".join(lines))
+    (source / os.fsdecode(b"dangling\xfe.jsonl")).symlink_to("nowhere")
+    for name in (b"a\xfe.parquet", b"a\xfe.jsonl.gz", b"a\xfe.lo\xfeg"):
+        (source / os.fsdecode(name)).write_bytes(b"damaged")
+    blocked = json.loads(lines[-1])
+    task = tmp_path / os.fsdecode(b"r\xff") / blocked["taskId"]
+    task.mkdir(parents=True)
+    (task / blocked["runId"]).touch()
+    (tmp_path / os.fsdecode(b"o\xff") / "task-0" / "runs.json").mkdir(parents=True)
+    return tmp_path
+
+
+def test_no_command_stumbles_over_names_that_are_not_utf_8(folder: Path) -> None:
+    source, out, runs = (os.fsdecode(name) for name in (b"s\xff", b"o\xff", b"r\xff"))
+    roots = ["--out-dir", out, "--runs-dir", runs]
+    assert "s\\xff/a\\xfe.jsonl:1: input: not valid JSON" in answer("run", source, *roots, "-v")
+    events = answer("run", source, *roots, "--force", "--json", "-j", "2", "--pool-threshold", "0")
+    sources = {json.loads(line).get("source", "") for line in events.splitlines()}
+    assert {"s\\xff/a\\xfe.jsonl", "s\\xff/dangling\\xfe.jsonl"} <= sources
+    answer("retry", "--runs-dir", runs, "--only", "invalid", "--json")
+    answer("status", "--runs-dir", runs, "--json")
+    answer("report", os.path.join(out, "metrics.json"), "--format", "json")
+    answer("validate", source, "--json")
+    answer("audit", source, *roots, "--json")
+    assert "no\\xffthing" in answer("run", os.fsdecode(b"no\xffthing"), *roots)
+
+
+def answer(*words: str) -> str:
+    """What a command prints."""
+    command = [sys.executable, "-m", "batchpersist", *words]
+    found = subprocess.run(command, capture_output=True, check=False, timeout=300)
+    text = (found.stdout + found.stderr).decode()
+    assert "Traceback" not in text
+    assert "\\udc" not in text
+    return text
