@@ -109,7 +109,7 @@ class Group:
     def _step(self, step: Callable[[PairSide], None]) -> None:
         """One step of every side, all at once; a side that breaks off fails what it had left."""
         begun = time.perf_counter()
-        self._texts.alive(self._rows.start)
+        self._texts.beat(self._rows.start)
         clocks = [PhaseClock() for _ in self._sides]
         steps = [partial(_clocked, *each, step) for each in zip(clocks, self._sides, strict=True)]
         concurrent = len(steps) == 2 and all(side.files for side in self._sides)

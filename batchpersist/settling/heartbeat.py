@@ -28,18 +28,26 @@ class Beat(NamedTuple):
 class Heartbeat:
     """This process's own: a file of its pid, mapped into memory, so that a beat is no system call.
 
-    One that cannot be made (a full disk) is silent: its process will never be taken for hanging.
+    One that cannot be made (a full disk), or has no folder, is silent: its process will never be taken for
+    hanging.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(self, folder: str | None) -> None:
         self._memory: mmap.mmap | None = None
-        with suppress(OSError):
-            self._memory = _map(os.path.join(folder, str(os.getpid())))
+        self._row = _IDLE
+        if folder is not None:
+            with suppress(OSError):
+                self._memory = _map(os.path.join(folder, str(os.getpid())))
 
     def beat(self, row: int) -> None:
         """Begin with a row."""
+        self._row = row
         if self._memory is not None:
             _RECORD.pack_into(self._memory, 0, row, time.monotonic())
+
+    def repeat(self) -> None:
+        """The last row takes long, but not for ever."""
+        self.beat(self._row)
 
     def rest(self) -> None:
         """There is nothing to do for now."""
@@ -57,7 +65,7 @@ def _map(path: str) -> mmap.mmap:
 
 
 @lru_cache(maxsize=1)
-def heartbeat(folder: str) -> Heartbeat:
+def heartbeat(folder: str | None) -> Heartbeat:
     """This process's, made at the first call."""
     return Heartbeat(folder)
 

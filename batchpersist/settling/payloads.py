@@ -6,7 +6,6 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from types import TracebackType
 
 from ..errors import ItemError, SourceChangedError, WorkerDiedError
@@ -15,6 +14,7 @@ from ..phaseclock import PARSE, READ, current
 from ..planning.job import ShardRows
 from ..runs.runreader import RunReader
 from ..sources import SourceFile, ensure_copy, place
+from .heartbeat import Heartbeat
 from .journal import DIGEST_BYTES, digest_of
 
 OPEN_FILES = 32
@@ -24,9 +24,11 @@ OPEN_FILES = 32
 class PayloadReader:
     """Reads payloads by their place; for one thread. A context manager that closes its files."""
 
-    def __init__(self, keys: Keys, spool_dir: str) -> None:
-        """``spool_dir``: where the copies are of files that cannot be read by position."""
+    def __init__(self, keys: Keys, spool_dir: str, alive: Callable[[], None] = lambda: None) -> None:
+        """``spool_dir``: where the copies are of files that cannot be read by position. ``alive`` is
+        called again and again while such a copy is made."""
         self._keys = keys
+        self._alive = alive
         self._spool_dir = spool_dir
         self._read_run = RunReader(keys).read_canonical
         self._open: OrderedDict[str, int] = OrderedDict()
@@ -34,24 +36,17 @@ class PayloadReader:
         self._uncopied: dict[str, Exception] = {}
         """By path: why no copy could be made. What fails for one run is not tried for each of the others."""
 
-    def text(
-        self,
-        keys: RunKeys,
-        file: SourceFile,
-        offset: int,
-        length: int,
-        alive: Callable[[], None] = lambda: None,
-    ) -> bytes:
+    def text(self, keys: RunKeys, file: SourceFile, offset: int, length: int) -> bytes:
         """The canonical text (docs/formats.md) of the run of these keys, whose bytes are at that place.
 
-        Where the file's copy is missing it is made first, and ``alive`` called meanwhile. Raises
+        Where the file's copy is missing it is made first. Raises
         SourceChangedError where the bytes are no longer the run that was scanned, InvalidRunError where
         they are no run at all, OSError and SourceUnreadableError where they cannot be read.
         """
         clock = current()
         before = clock.turn(READ)
         try:
-            data = self._bytes(self._descriptor(file, alive), file.path, offset, length)
+            data = self._bytes(self._descriptor(file), file.path, offset, length)
         finally:
             clock.turn(before)
         found = self._read_run(data)
@@ -73,21 +68,21 @@ class PayloadReader:
             raise
         return data
 
-    def _descriptor(self, file: SourceFile, alive: Callable[[], None]) -> int:
+    def _descriptor(self, file: SourceFile) -> int:
         descriptor = self._open.get(file.path)
         if descriptor is None:
             path = place(file.path, file.format, self._spool_dir)
             if path != file.path and not os.path.exists(path):
-                self._copy(file, alive)
+                self._copy(file)
             if len(self._open) >= OPEN_FILES:
                 os.close(self._open.popitem(last=False)[1])
             descriptor = self._open[file.path] = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         return descriptor
 
-    def _copy(self, file: SourceFile, alive: Callable[[], None]) -> None:
+    def _copy(self, file: SourceFile) -> None:
         if file.path not in self._uncopied:
             try:
-                return ensure_copy(file, self._keys, self._spool_dir, alive)
+                return ensure_copy(file, self._keys, self._spool_dir, self._alive)
             except (OSError, ItemError) as error:
                 self._uncopied[file.path] = error
         raise self._uncopied[file.path].with_traceback(None)
@@ -108,17 +103,20 @@ class PayloadReader:
 class RunTexts:
     """The canonical texts of a shard's runs by row, and their digests."""
 
-    def __init__(
-        self, reader: PayloadReader, rows: ShardRows, alive: Callable[[int], None] = lambda _row: None
-    ) -> None:
-        """``alive`` is called with each row before it is read."""
+    def __init__(self, reader: PayloadReader, rows: ShardRows, pulse: Heartbeat, start: int) -> None:
+        """``pulse`` beats for each row before it is read; ``start``: the first row's number in the plan."""
         self._reader = reader
         self._rows = rows
-        self.alive = alive
+        self._pulse = pulse
+        self._start = start
         self._quarantined = rows.quarantined()
         self._ahead: dict[int, bytes | Exception] = {}
         self.digests = bytearray(DIGEST_BYTES * len(rows))
         """Of each row, zeros where its text was not read."""
+
+    def beat(self, row: int) -> None:
+        """Begin with a row."""
+        self._pulse.beat(self._start + row)
 
     def text(self, row: int) -> bytes:
         """Raises ItemError or OSError. Callable from several threads for rows that are read ahead."""
@@ -152,12 +150,11 @@ class RunTexts:
     def _read(self, row: int) -> bytes:
         if row in self._quarantined:
             raise WorkerDiedError("worker died", "in this batch, before it was continued; not tried again")
-        self.alive(row)
+        self.beat(row)
         clock = current()
         before = clock.turn(PARSE)
         try:
-            alive = partial(self.alive, row)
-            text = self._reader.text(self._rows.keys(row), *self._rows.place(row), alive)
+            text = self._reader.text(self._rows.keys(row), *self._rows.place(row))
             self.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] = digest_of(text)
         finally:
             clock.turn(before)

@@ -10,7 +10,6 @@ import os
 import time
 from array import array
 from collections.abc import Iterator
-from functools import partial
 
 from ..files.temporaries import sweep
 from ..layout import Layout
@@ -36,8 +35,7 @@ def settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
     try:
         return _settle_shard(job, options)
     finally:  # however it ends: who rests is not taken for hanging
-        if options.beats is not None:
-            heartbeat(options.beats).rest()
+        heartbeat(options.beats).rest()
 
 
 def _settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
@@ -48,8 +46,9 @@ def _settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
     started, cpu, clock = time.time(), time.process_time(), PhaseClock()
     if job.sweep or options.sweep:
         _sweep(refs, options.layout)
-    with running(clock, OTHER), PayloadReader(options.keys, options.spool) as reader:
-        texts = RunTexts(reader, refs, partial(_beat, options.beats, job.shard.start))
+    pulse = heartbeat(options.beats)
+    with running(clock, OTHER), PayloadReader(options.keys, options.spool, pulse.repeat) as reader:
+        texts = RunTexts(reader, refs, pulse, job.shard.start)
         refs = texts.without_outdated_stamps()
         for work, rows in _groups(job.shard.work, len(refs), options):
             Group(work, rows, refs, texts, options, outcome).settle()
@@ -63,11 +62,6 @@ def _settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
     if job.shard.work is Work.SNAPSHOT:
         outcome.manifest_stamps.clear()  # it has none to bring home
     return outcome
-
-
-def _beat(folder: str | None, start: int, row: int) -> None:
-    if folder is not None:
-        heartbeat(folder).beat(start + row)
 
 
 def _sweep(refs: ShardRows, layout: Layout) -> None:
