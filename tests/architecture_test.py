@@ -134,6 +134,18 @@ def test_there_are_no_circles_of_rooms() -> None:
     TopologicalSorter(graph).prepare()
 
 
+@pytest.mark.parametrize("package", ["audit", "repair"])
+def test_a_leaf_package_is_imported_through_its_face_alone(package: str) -> None:
+    past_it = [
+        f"{module} imports {imported}"
+        for module in TREES
+        if room_of(module) != package
+        for imported in own_imports(module)
+        if imported.startswith(f"{package}.")
+    ]
+    assert past_it == []
+
+
 def test_this_file_sees_imports_of_every_form() -> None:
     assert {"errors", "runs.jsontext"} <= own_imports("runs.runreader")
     assert {"locking.lockfile", "locking.lockowner"} <= own_imports("locking.locks")  # from . import lockfile

@@ -41,7 +41,8 @@ class RunChecker:
     def read(self, data: bytes) -> tuple[RunKeys, bytes]:
         """The keys and the canonical text of any run.
 
-        Raises WrongIdError for an id that must not be part of a path, InvalidRunError for other text.
+        Who makes a path of the ids checks them first: not each unsafe one is noticed here. Raises
+        WrongIdError for one that is, InvalidRunError for other text.
         """
         try:
             found = self._read(data)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 
@@ -42,6 +43,20 @@ def test_a_run_that_changes_between_the_checks_is_not_a_difference(tree: Tree) -
     assert audit(tree, pause_seconds=0.8)[1] == []
     timer.join()
     assert short(audit(tree)[1]) == [("content-differs", "mail", "mail-1")]
+
+
+def test_the_log_names_findings_that_were_not_confirmed(tree: Tree, caplog: pytest.LogCaptureFixture) -> None:
+    run = a_run("mail", 8)
+    tree.manifest("mail", "mail-8").parent.mkdir()
+    tree.manifest("mail", "mail-8").write_text(stringify(run))
+    timer = threading.Timer(0.3, lambda: tree.write("mail", with_run(tree.read("mail"), run)))
+    timer.start()
+    with caplog.at_level(logging.DEBUG, "batchpersist.audit"):
+        assert audit(tree, pause_seconds=0.8)[1] == []
+    timer.join()
+    assert caplog.messages == [
+        "mail/mail-8: not reported as missing-in-snapshot: the second check did not see the same"
+    ]
 
 
 def test_the_second_check_waits_for_a_held_lock(tree: Tree) -> None:

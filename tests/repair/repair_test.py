@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -145,6 +146,13 @@ def test_a_locked_task_is_left_and_the_others_are_repaired(tree: Tree) -> None:
     assert report.left.counts == {FindingKind.MISSING_IN_SNAPSHOT: 4}
     assert len(tree.read("search")["runs"]) == 4
     assert repair(tree).exit_code == 0
+
+
+def test_the_log_says_why_a_fix_failed(tree: Tree, caplog: pytest.LogCaptureFixture) -> None:
+    tree.snapshot("mail").unlink()
+    with caplog.at_level(logging.DEBUG, "batchpersist.repair"), TaskLock(tree_layout(tree), "mail"):
+        repair_root(replace(options(tree), lock_policy=LockPolicy(attempts=1)), dry_run=False)
+    assert any(line.startswith("mail: not fixed: task is locked") for line in caplog.messages)
 
 
 def test_a_repair_is_refused_beside_a_batch(tree: Tree) -> None:
