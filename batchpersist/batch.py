@@ -79,7 +79,8 @@ def run_batch(
     work: once it is true, what has begun is settled and the rest is not attempted; as it is
     after ``options.max_duration``.
 
-    Raises SourceMissingError, UsageError and BatchLockedError before anything is written,
+    Raises SourceMissingError, UsageError, BatchLockedError and ScanStoppedError (where it was to stop while
+    an object storage was asked for the sources) before anything is written,
     OSError where the runs-dir or the reports cannot be written, WorkersCannotStartError, and
     TotalsError where the counts do not add up. What fails for a run is in the report instead.
     Safe beside a live orchestrator; a second batch on the same runs-dir is refused.
@@ -88,7 +89,7 @@ def run_batch(
     check_places(options, sources)
     if (textfile := textfile_path(options)) is not None:
         check_textfile(textfile)
-    parts = discover(sources)
+    parts = discover(sources, alive=context.check)
     sources = [os.fspath(source) for source in sources]
     layout = layout_of(options)
     if executor is not None and options.run_timeout_seconds is not None:

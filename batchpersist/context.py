@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
 
+from .errors import ScanStoppedError
 from .events import Event
 
 OnEvent = Callable[[Event], None]
@@ -56,3 +57,8 @@ class RunContext:
     def is_stopping(self) -> bool:
         """Whether no new work may begin: the caller asked to stop, or the deadline has passed."""
         return self.should_stop() or self.deadline.has_passed
+
+    def check(self) -> None:
+        """Raise ScanStoppedError where no new work may begin: ends a wait for what others decide."""
+        if self.is_stopping:
+            raise ScanStoppedError

@@ -150,6 +150,11 @@ class ComparisonStoppedError(BatchPersistError):
 class ScanStoppedError(BatchPersistError):
     """The reading of a source was stopped by whoever asked for it; nothing of it is used."""
 
+    exit_code = ExitCode.TIMED_OUT
+
+    def __str__(self) -> str:
+        return "it was time to stop while the sources were looked up; nothing was done"
+
 
 class TotalsError(BatchPersistError):
     """The counts of a batch do not add up: a defect, never the user's fault."""

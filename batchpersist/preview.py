@@ -97,7 +97,7 @@ def preview_batch(
     with closing(Crew(options.workers, options.pool_runs)) as crew, tempfile.TemporaryDirectory() as spool:
         catalogue = load_catalogue(layout, options.keys) if reads_cache(options) else None
         index = scan_sources(
-            discover(sources),
+            discover(sources, alive=context.check),
             crew,
             options.keys,
             spool,

@@ -94,10 +94,12 @@ class _Scan:
         """The parts, and what they leave, in source order: what is known of their pieces, or was scanned."""
         under_way: deque[Stretch] = deque()
         try:
-            for scanned in in_order(self._submits(parts, under_way), self._in_flight, scan_again):
+            submits = self._submits(parts, under_way)
+            for scanned in in_order(submits, self._in_flight, scan_again, self.context.check):
                 yield under_way.popleft(), scanned
                 yield from self.results(scanned.more)
         except ScanStoppedError:
+            self.crew.abandon()  # a worker may wait for a storage that does not answer
             self.builder.cut_short = True
 
     def _in_flight(self) -> int:

@@ -94,7 +94,7 @@ class Audit:
         self._context = context
         self._all_statuses = all_statuses
         options.layout.check_roots()
-        self._parts = discover(sources)
+        self._parts = discover(sources, alive=context.check)
         self._has_sources = bool(sources)
         self._inventory = take_inventory(options)
         self._whole_tasks = whole_tasks

@@ -12,7 +12,7 @@ import msgspec
 from ..compare import document
 from ..compare.options import CompareOptions
 from ..compare.run import Comparison, compare_batches
-from ..errors import ComparisonStoppedError
+from ..errors import ComparisonStoppedError, ScanStoppedError
 from ..figures.schema import metrics_text
 from ..files.outputs import ReaderMissingError, check_output
 from ..foreign_text import encodable_document
@@ -67,7 +67,7 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
                 found = compare_batches(
                     sources, options, on_event=display.show, should_stop=interruption.__bool__
                 )
-        except (ComparisonStoppedError, StopNowError):
+        except (ComparisonStoppedError, ScanStoppedError, StopNowError):
             say("Interrupted. Nothing was compared, and nothing is left of it.", err=True)
             click.get_current_context().exit(interruption.exit_code)
         _show(found, given)

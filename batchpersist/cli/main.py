@@ -101,6 +101,7 @@ class _Main(LazyGroup):
         if code:
             report_loss()
             tell(ending, code, self._read_leniently)
+        _leave_requests(code)
         sys.exit(code)
 
     def _read_leniently(self, words: Sequence[str]) -> dict[str, Any]:
@@ -156,6 +157,23 @@ class _Main(LazyGroup):
                 return super().invoke(ctx)
         except KeyboardInterrupt:  # a command that has nothing to bring to an end
             raise click.exceptions.Exit(128 + signal.SIGINT) from None
+
+
+def _leave_requests(code: int) -> None:
+    """End the process here where a request to an object storage hangs: Arrow would wait for it.
+
+    Without that wait it crashes as the interpreter unloads it.
+    """
+    objects = sys.modules.get("batchpersist.sources.objects")  # imported where a source needs it
+    if objects is None or not objects.is_request_left():
+        return
+    from pyarrow.fs import ensure_s3_finalized
+
+    atexit.unregister(ensure_s3_finalized)
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ import click
 
 from .. import __version__
 from ..context import OnEvent, ShouldStop
-from ..errors import BatchLockedError, BatchPersistError, exit_code_of, failure_of
+from ..errors import BatchLockedError, BatchPersistError, ScanStoppedError, exit_code_of, failure_of
 from ..events import BatchStarted, Event
 from ..exit_codes import ExitCode
 from ..figures.batchreport import BatchReport
@@ -171,7 +171,7 @@ def _conducted(job: Job, work: Callable[[Job], int]) -> int:
 
 def _failed(job: Job, error: Exception) -> int:
     """Raises the error again, but where it only says that the user's patience ended first."""
-    if job.interruption and isinstance(error, BatchLockedError):
+    if job.interruption and isinstance(error, BatchLockedError | ScanStoppedError):
         job.log.outcome("interrupted while it waited; nothing was done", job.interruption.exit_code)
         say("Interrupted while it waited. Nothing was done.", err=True)
         job.end(job.interruption.exit_code)

@@ -59,7 +59,7 @@ def _retry(batch: str, only: tuple[RetryKind, ...], job: Job) -> int:
         outcomes=given["outcomes"],
         **settling_options(given),
     )
-    plan = plan_retry(batch, options, only)
+    plan = plan_retry(batch, options, only, job.interruption.__bool__)
     if plan.items:
         return job.persist(partial(run_batch, plan.sources, plan.options), metrics_path(plan.options))
     if given["as_json"]:

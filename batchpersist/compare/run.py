@@ -86,7 +86,7 @@ def compare_batches(
     """
     variant, roots = options.questions[0].variants[0], Roots(options.out_dir, options.runs_dir)
     check_places(options.batch_options(variant, roots, limit=None))
-    discover(sources)
+    discover(sources, alive=RunContext(should_stop=should_stop).check)
     started_at = utc_text()
     parent = options.scratch or place_beside(options.runs_dir)
     with scratch_folder(parent, keep=options.keep_scratch) as scratch:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..context import RunContext
-from ..errors import ComparisonStoppedError
+from ..errors import ComparisonStoppedError, ScanStoppedError
 from ..layout import Layout
 from ..planning.plan import Plan, make_plan
 from ..scanning import scan_sources
@@ -194,8 +194,12 @@ def survey(
     context: RunContext,
 ) -> Survey:
     """Scan the sources. Raises SourceMissingError, UsageError, ComparisonStoppedError."""
-    with closing(Crew(max(options.workers))) as crew:
-        index = scan_sources(discover(sources), crew, options.keys, spool, context)
+    try:
+        with closing(Crew(max(options.workers))) as crew:
+            parts = discover(sources, alive=context.check)
+            index = scan_sources(parts, crew, options.keys, spool, context)
+    except ScanStoppedError:
+        raise ComparisonStoppedError from None
     if index.cut_short:
         raise ComparisonStoppedError
     real = Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir))

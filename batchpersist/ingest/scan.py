@@ -107,7 +107,7 @@ class _Scan:
 
     def _take(self, piece: Piece) -> Copy | None:
         try:
-            local = fetch(piece, self._spool_dir) if is_remote(piece.path) else piece
+            local = fetch(piece, self._spool_dir, self._alive) if is_remote(piece.path) else piece
         except (OSError, ItemError) as error:
             self.scanned.rejects.append(Reject(piece.name, 0, failure_of(error)))
             return None

@@ -11,7 +11,7 @@ import msgspec
 
 from ..batch import run_batch
 from ..batches.batchfolder import BatchRecord, find_batch
-from ..context import OnEvent, ShouldStop, ignore_event, never_stop
+from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..errors import BatchMissingError, UsageError
 from ..figures.batchreport import BatchReport
 from ..files.folders import working_folder
@@ -53,13 +53,18 @@ class RetryPlan:
     """Places of invalid input that are not asked for."""
 
 
-def plan_retry(batch: str, options: BatchOptions, only: Sequence[RetryKind] = ()) -> RetryPlan:
+def plan_retry(
+    batch: str,
+    options: BatchOptions,
+    only: Sequence[RetryKind] = (),
+    should_stop: ShouldStop = never_stop,
+) -> RetryPlan:
     """What is to be done again of a batch of ``options.runs_dir``: the start of its id, or ``latest``.
 
     Roots, keys, selection (but for its limit), shard and metrics' place are that batch's, all else is from
     ``options``. ``only``: which runs (by default failed and locked ones). A retry that did not come to
     its end is gone on with. Raises BatchMissingError, also where the batch did not come to its end;
-    UsageError; OSError. Looks only.
+    UsageError; ScanStoppedError where ``should_stop`` ends the look-up of a source; OSError. Looks only.
     """
     if not set(only) <= set(_KINDS):
         raise UsageError(f"what is retried is {', '.join(_KINDS)}, not {', '.join(only)}")
@@ -75,7 +80,7 @@ def plan_retry(batch: str, options: BatchOptions, only: Sequence[RetryKind] = ()
     sources = [_from(record, name) for name in _config(record).sources if name != STANDARD_INPUT]
     return RetryPlan(
         retry,
-        sources=[source for source in sources if is_there(source)],
+        sources=[source for source in sources if is_there(source, RunContext(should_stop=should_stop).check)],
         options=_options(record, options, retry),
         items=len(Unsettled(layout, retry)),
         invalid=0 if "invalid" in chosen else len(Unsettled(layout, replace(retry, only=("invalid",)))),
@@ -96,7 +101,7 @@ def retry_batch(
     None: all of it stands. What is no longer in the sources is reported as invalid input. All else is as
     in ``run_batch``.
     """
-    retry = plan_retry(batch, options, only)
+    retry = plan_retry(batch, options, only, should_stop)
     if not retry.items:
         return None
     return run_batch(

@@ -73,11 +73,12 @@ def validate_sources(
     There are no roots, and nothing is kept: compressed sources and tables are copied to a temporary
     folder while they are read. Raises SourceMissingError, UsageError, OSError.
     """
+    context = RunContext(on_event, should_stop)
     with (
         closing(Crew(workers, pool_runs)) as crew,
         tempfile.TemporaryDirectory(prefix="batchpersist-") as spool,
     ):
-        index = scan_sources(discover(sources), crew, keys, spool, RunContext(on_event, should_stop))
+        index = scan_sources(discover(sources, alive=context.check), crew, keys, spool, context)
     plan = make_plan(index.take_table(), selection, workers=1)
     for reject in plan.refused:
         on_event(rejected(reject))

@@ -181,6 +181,11 @@ class Crew:
         self._former_pids.update(pids)
         self._context, self._broken = PoolContext(), False
 
+    def abandon(self) -> None:
+        """End the workers of a pool of our own, whatever they are at; a given executor is its owner's."""
+        if self._pool is not None:
+            self._abandon_pool()
+
     def close(self) -> None:
         """Shut down a pool of our own; a given executor is its owner's."""
         if self._pool is not None:

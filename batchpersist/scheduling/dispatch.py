@@ -25,22 +25,30 @@ R = TypeVar("R")
 
 Submit = Callable[[], "Future[R]"]
 
+_POLL_SECONDS = 0.1
+
 LOST = (BrokenExecutor, MemoryError)
 """What a call ends with that did not fail by itself, or not for certain: its worker died, or was about to."""
 
 
 def in_order(
-    submits: Iterable[Submit[R]], in_flight: Callable[[], int], retry: Callable[[Submit[R]], R]
+    submits: Iterable[Submit[R]],
+    in_flight: Callable[[], int],
+    retry: Callable[[Submit[R]], R],
+    check: Callable[[], None] = lambda: None,
 ) -> Iterator[R]:
     """Start each call, keep a bounded number under way, and give back the results in their order.
 
     ``retry`` makes a call again that was ``LOST``; nothing else is under way on a pool that it has
-    replaced.
+    replaced. ``check`` is called while a result is waited for: what it raises ends the wait, and the calls
+    go on.
     """
     pending: deque[tuple[Submit[R], Future[R] | None]] = deque()
 
     def result() -> R:
         submit, future = pending.popleft()
+        while future is not None and not wait([future], _POLL_SECONDS).done:
+            check()
         try:
             return retry(submit) if future is None else future.result()
         except LOST:

@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from ..context import RunContext
-from ..errors import ScanStoppedError, WorkerDiedError, failure_of
+from ..errors import WorkerDiedError, failure_of
 from ..ingest.scan import Reject, ScannedPart, Tally, scan_part
 from ..models import Keys
 from ..sources import Part
@@ -30,15 +30,11 @@ class ScanCall:
     part: Part
 
     def __call__(self) -> Future[ScannedPart]:
+        """A part may take long in this process: a file that is decompressed, or what others decide about."""
         what = self.part, self.keys, self.spool_dir
         if self.part.local or not self.crew.is_parallel(self.runs):
-            return SerialExecutor().submit(scan_part, *what, self._check)
+            return SerialExecutor().submit(scan_part, *what, self.context.check)
         return self.crew.submit(self.runs, scan_part, *what)
-
-    def _check(self) -> None:
-        """A part may take long: a file that is decompressed, or standard input, whose other end decides."""
-        if self.context.is_stopping:
-            raise ScanStoppedError
 
 
 def scan_again(call: Callable[[], Future[ScannedPart]]) -> ScannedPart:

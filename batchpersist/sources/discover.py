@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count, repeat
 from urllib.parse import urlsplit
 
@@ -38,24 +38,27 @@ EXPANSION = 10
 """What compressed sources and tables grow by when they are read, about."""
 
 
-def discover(sources: Sequence[str], *, part_bytes: int = PART_BYTES) -> Iterator[Part]:
+def discover(
+    sources: Sequence[str], *, part_bytes: int = PART_BYTES, alive: Callable[[], None] = lambda: None
+) -> Iterator[Part]:
     """The parts of all ``sources`` (files, folders, URIs, or ``-`` for standard input), in source order.
 
     All sources are looked up before this returns: SourceMissingError where one of them does not
     exist, or cannot be looked up on its object storage; UsageError for a file whose format is not
     known. The rest is found while the parts are taken and scanned: a folder within a folder is a
     piece that its scan unfolds. What cannot be listed or read is a reject in a part, never an
-    exception.
+    exception. ``alive`` is called again and again while an object storage is asked; what it raises ends that.
     """
     if isinstance(sources, str | os.PathLike):
         raise UsageError(f"sources are several paths, not one: [{os.fspath(sources)!r}]")
     sources = [os.fspath(source) for source in sources]
-    missing = [source for source in sources if not is_there(source)]
+    missing = [source for source in sources if not is_there(source, alive)]
     if missing:
         raise SourceMissingError(missing[0])
     for source in sources:
-        _check_format(source)
-    return _pack((finding for source in sources for finding in _look_into(source)), part_bytes, count())
+        _check_format(source, alive)
+    findings = (finding for source in sources for finding in _look_into(source, alive))
+    return _pack(findings, part_bytes, count())
 
 
 def unfold(number: int, pieces: Iterable[Piece]) -> Iterator[Part]:
@@ -66,7 +69,7 @@ def unfold(number: int, pieces: Iterable[Piece]) -> Iterator[Part]:
     return _pack(walk(pieces, WALK), PART_BYTES, repeat(number))
 
 
-def is_there(source: str) -> bool:
+def is_there(source: str, alive: Callable[[], None] = lambda: None) -> bool:
     """Whether a source exists, as far as can be told without reading it.
 
     Raises UsageError and SourceUnreachableError for one on object storage.
@@ -74,7 +77,7 @@ def is_there(source: str) -> bool:
     if source == STANDARD_INPUT:
         return sys.stdin is not None
     if is_remote(source):
-        return is_object_there(source)
+        return is_object_there(source, alive)
     try:
         os.stat(source)
     except (FileNotFoundError, NotADirectoryError):
@@ -106,8 +109,8 @@ def absolute(source: str) -> str:
     return source if source == STANDARD_INPUT or is_remote(source) else os.path.abspath(source)
 
 
-def _check_format(source: str) -> None:
-    if source == STANDARD_INPUT or (is_folder(source) if is_remote(source) else os.path.isdir(source)):
+def _check_format(source: str, alive: Callable[[], None]) -> None:
+    if source == STANDARD_INPUT or (is_folder(source, alive) if is_remote(source) else os.path.isdir(source)):
         return
     if os.path.basename(source) in SECRETS:
         raise UsageError(f"the orchestrator keeps a secret there, which is never opened: {source}")
@@ -119,11 +122,11 @@ def _check_format(source: str) -> None:
         raise UsageError(f"not a regular file: {source}; pipe it into - instead")
 
 
-def _look_into(source: str) -> Iterator[Finding]:
+def _look_into(source: str, alive: Callable[[], None]) -> Iterator[Finding]:
     if source == STANDARD_INPUT:
         yield Piece(Format.STANDARD_INPUT, source, "<stdin>", 0, 0)
     elif is_remote(source):
-        yield from objects(source)
+        yield from objects(source, alive)
     elif os.path.isdir(source):
         yield from entries(folder(os.path.abspath(source), source), SEEN_AT_ONCE)
     else:

@@ -6,14 +6,17 @@ An object is fetched whole into the spool by the worker that scans it, and is th
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
 from ..errors import SourceUnreachableError, SourceUnreadableError, UsageError, failure_of
+from ..limits import no_thread
 from ..runs.orchestrator_root import CLI, RUNS, SECRETS, root_above, run_of
 from .content import check_size
 from .filenames import format_of, reading_order, unread_suffix
@@ -41,44 +44,47 @@ FIRST_DELAY = 0.2
 
 ANONYMOUS = "anonymous"
 
+_POLL_SECONDS = 0.1
+
 
 def is_remote(source: str) -> bool:
     """Whether a source, or a piece's path, is on object storage."""
     return source.startswith(SCHEMES)
 
 
-def is_object_there(source: str) -> bool:
+def is_object_there(source: str, alive: Callable[[], None] = lambda: None) -> bool:
     """Whether there is an object, or a folder of objects, at this URI; for a person's own spelling of it.
 
     Raises UsageError where it is no URI, and SourceUnreachableError where the storage does not answer.
     """
     from pyarrow.fs import FileType
 
-    return _look_up(source).type is not FileType.NotFound
+    return _look_up(source, alive).type is not FileType.NotFound
 
 
-def is_folder(source: str) -> bool:
+def is_folder(source: str, alive: Callable[[], None] = lambda: None) -> bool:
     """Whether it is no object itself, but others lie below it. Raises as ``is_object_there`` does."""
     from pyarrow.fs import FileType
 
-    return _look_up(source).type is FileType.Directory
+    return _look_up(source, alive).type is FileType.Directory
 
 
-def objects(source: str) -> Iterator[Finding]:
+def objects(source: str, alive: Callable[[], None] = lambda: None) -> Iterator[Finding]:
     """The object at this URI, or those below it, in the order in which a folder's files come.
 
     One listing, which is held in memory. A listing that fails is a reject.
     """
     split = urlsplit(source)
-    if not is_folder(source):
-        yield _finding(split, split.path.strip("/"), _look_up(source))
+    if not is_folder(source, alive):
+        yield _finding(split, split.path.strip("/"), _look_up(source, alive))
         return
     from pyarrow.fs import FileSelector, FileType
 
     base = _path(split)
     try:
         with _told("its folder cannot be listed"):
-            found = _file_system(_bucket(split)).get_file_info(FileSelector(base, recursive=True))
+            selector = FileSelector(base, recursive=True)
+            found = _answer(lambda: _file_system(_bucket(split)).get_file_info(selector), alive)
     except SourceUnreadableError as error:
         yield Reject(_name(split, split.path), 0, failure_of(error))
         return
@@ -141,9 +147,10 @@ def _outside(names: Names, depth: int, root: int | None) -> Names:
     return names[depth : root - 1 if root is not None and names[root - 1] == RUNS else root]
 
 
-def fetch(piece: Piece, spool_dir: str) -> Piece:
+def fetch(piece: Piece, spool_dir: str, alive: Callable[[], None] = lambda: None) -> Piece:
     """Copy an object into a file of its own, which the piece is then of.
 
+    ``alive`` is called again and again meanwhile, and may raise an error of its own to end it.
     Raises SourceUnreadableError where it cannot be read to its end, or was changed meanwhile,
     SourceChangedError where it is shorter than in the listing, and OSError where the copy cannot be written;
     then there is none.
@@ -152,7 +159,8 @@ def fetch(piece: Piece, spool_dir: str) -> Piece:
     spool = Spool(spool_dir)
     try:
         with spool:
-            for block in read_blocks(_file_system(_bucket(split)), _path(split)):
+            file_system = _answer(lambda: _file_system(_bucket(split)), alive)
+            for block in read_blocks(file_system, _path(split), alive):
                 spool.add(block)
         check_size(spool.size, piece.stop)
     except BaseException:
@@ -161,18 +169,20 @@ def fetch(piece: Piece, spool_dir: str) -> Piece:
     return piece._replace(path=spool.path, stop=spool.size)
 
 
-def read_blocks(file_system: FileSystem, path: str) -> Iterator[bytes]:
+def read_blocks(
+    file_system: FileSystem, path: str, alive: Callable[[], None] = lambda: None
+) -> Iterator[bytes]:
     """An object's bytes; each request is made again where it fails. Raises as ``fetch`` does."""
-    file, size, state = _persistently(lambda: _opened(file_system, path))
+    file, size, state = _persistently(lambda: _opened(file_system, path), alive)
     with file:
         for offset in range(0, size, BLOCK):
             length = min(BLOCK, size - offset)
-            block: bytes = _persistently(lambda: file.read_at(length, offset))  # noqa: B023  # called at once
+            block: bytes = _persistently(partial(file.read_at, length, offset), alive)
             if len(block) < length:
                 raise SourceUnreadableError("the object is shorter than it was")
             yield block
     if size > BLOCK:  # several requests may have met several objects of this name
-        again, *found = _persistently(lambda: _opened(file_system, path))
+        again, *found = _persistently(lambda: _opened(file_system, path), alive)
         again.close()
         if found != [size, state]:
             raise SourceUnreadableError("the object was changed while it was read")
@@ -184,16 +194,52 @@ def _opened(file_system: FileSystem, path: str) -> tuple[NativeFile, int, Any]:
     return file, file.size(), file.metadata()
 
 
-def _persistently(request: Callable[[], T]) -> T:
+def _persistently(request: Callable[[], T], alive: Callable[[], None]) -> T:
     for attempt in range(ATTEMPTS - 1):
         try:
-            return request()
+            return _answer(request, alive)
         except FileNotFoundError:
             break
         except (OSError, ValueError):  # one that was opened, and is closed by an error, is a ValueError
             time.sleep(FIRST_DELAY * 2**attempt)
     with _told("the object cannot be read"):
-        return request()
+        return _answer(request, alive)
+
+
+def _answer(request: Callable[[], T], alive: Callable[[], None]) -> T:
+    """Make a request in a thread: Arrow waits and tries again for minutes, and hears no signal meanwhile.
+
+    What ``alive`` raises ends the wait; the request itself goes on (``is_request_left``).
+    """
+    answer: Future[T] = Future()
+
+    def make() -> None:
+        try:
+            answer.set_result(request())
+        except BaseException as error:
+            answer.set_exception(error)
+
+    thread = threading.Thread(target=make, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise no_thread() from error
+    try:
+        while not wait([answer], _POLL_SECONDS).done:
+            alive()
+    except BaseException:
+        _left.append(thread)
+        raise
+    return answer.result()
+
+
+_left: list[threading.Thread] = []
+"""Of requests that nobody waits for any more."""
+
+
+def is_request_left() -> bool:
+    """Whether a request goes on that nobody waits for any more: Arrow waits for it as the process ends."""
+    return any(thread.is_alive() for thread in _left)
 
 
 @contextmanager
@@ -205,13 +251,13 @@ def _told(message: str) -> Iterator[None]:
         raise SourceUnreadableError(message, str(error)) from error
 
 
-def _look_up(source: str) -> FileInfo:
+def _look_up(source: str, alive: Callable[[], None]) -> FileInfo:
     from pyarrow.fs import FileInfo, FileType
 
     split = urlsplit(source)
     _check(source, split)
     try:
-        return _file_system(_bucket(split)).get_file_info(_path(split))
+        return _answer(lambda: _file_system(_bucket(split)).get_file_info(_path(split)), alive)
     except FileNotFoundError:
         return FileInfo(_path(split), FileType.NotFound)
     except OSError as error:

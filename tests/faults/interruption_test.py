@@ -16,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import psutil
@@ -195,6 +196,70 @@ def test_a_signal_is_heard_when_a_comparison_waits_for_a_reader(folder: Path) ->
 
 EMPTY = len(["tmp", "out", ".runs", "runs.jsonl", "pipe"])
 """Without the scratch folder of a comparison."""
+
+
+class HangingStorage(ThreadingHTTPServer):
+    """An object storage that answers no request of one method; ``asked`` once there is one."""
+
+    daemon_threads = True
+
+    def __init__(self, method: str) -> None:
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.method, self.asked, self.ended = method, threading.Event(), threading.Event()
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: HangingStorage
+
+    def do_GET(self) -> None:
+        if self.command == self.server.method:
+            self.server.asked.set()
+            self.server.ended.wait()
+            self.close_connection = True
+            return
+        self.send_response(200)
+        for name, value in {"Content-Length": "100", "ETag": '"x"', "Last-Modified": EPOCH}.items():
+            self.send_header(name, value)
+        self.end_headers()
+
+    do_HEAD = do_GET
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+EPOCH = "Thu, 01 Jan 1970 00:00:00 GMT"
+
+
+@contextmanager
+def hanging(method: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[HangingStorage, str]]:
+    """Such a storage, and an object there."""
+    names = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_EC2_METADATA_DISABLED")
+    for name in names:
+        monkeypatch.setenv(name, "true")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    with HangingStorage(method) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server, f"s3://b/a.jsonl?endpoint_override=127.0.0.1:{server.server_port}&scheme=http"
+        server.ended.set()
+        server.shutdown()
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
+@pytest.mark.parametrize(
+    "words",
+    ["run", "run -j 2 --pool-threshold 0", "run --dry-run", "validate", "audit", "compare"],
+)
+def test_a_signal_is_heard_while_an_object_storage_does_not_answer(
+    words: str, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with hanging(method, monkeypatch) as (server, source), started(f"{words} {source}") as process:
+        assert server.asked.wait(LONG)
+        process.send_signal(signal.SIGTERM)
+        code, stderr = end(process)
+    assert code == 143, stderr
+    assert "Traceback" not in stderr
+    assert os.listdir("tmp") == []
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
