@@ -28,9 +28,8 @@ from .batches.preparation import (
 )
 from .batches.progressfile import ProgressFile
 from .batches.rootrecord import check_keys, remember
-from .caching.catalogue import likely_rows
-from .caching.catalogueoutputs import without_known
-from .caching.cataloguesession import CatalogueSession
+from .caching.outputs import OutputRecorder, without_numbers
+from .caching.store import CacheSession, likely_rows
 from .context import Deadline, OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from .errors import UsageError
 from .events import BatchResumed, BatchStarted, Event, Progress
@@ -114,8 +113,8 @@ def run_batch(
                 crew.elastic.check_reach(session.folder.record)
             if reads_cache(options):
                 crew.warm_up(likely_rows(layout))
-            with closing(CatalogueSession(layout, options, session.folder.spool)) as catalogue:
-                return _Batch(options, crew, context, layout, session, catalogue).run(parts)
+            with closing(CacheSession(layout, options, session.folder.spool)) as cache:
+                return _Batch(options, crew, context, layout, session, cache).run(parts)
 
 
 class _Batch:
@@ -128,7 +127,7 @@ class _Batch:
         context: RunContext,
         layout: Layout,
         session: BatchSession,
-        catalogue: CatalogueSession,
+        cache: CacheSession,
     ) -> None:
         self._options = options
         self._crew = crew
@@ -137,7 +136,7 @@ class _Batch:
         self._progress = ProgressFile(session.folder.progress)
         self._layout = layout
         self._session = session
-        self._catalogue = catalogue
+        self._cache = cache
         self._unsettled = Unsettled(layout, options.retry_of) if options.retry_of else None
         self._losses = Losses(options.failure_policy, self._on_event)
 
@@ -149,8 +148,8 @@ class _Batch:
             self._options.keys,
             self._session.folder.spool,
             self._context,
-            catalogue=self._catalogue.take_catalogue(),
-            log=self._catalogue.log,
+            cache=self._cache.take_cache(),
+            recorder=self._cache.scanned,
             wanted=self._unsettled.wants if self._unsettled else lambda _reject: True,
             memory=memory_bound(self._options),
         )
@@ -161,7 +160,7 @@ class _Batch:
         planning = clock.lap()
         if plan.rows.num_rows:
             remember(self._layout, self._options.keys)
-        outcomes = OutcomeBuilder(plan.rows)
+        outcomes, outputs = OutcomeBuilder(plan.rows), OutputRecorder(plan.rows)
         settlement = Settlement(
             self._layout,
             self._options,
@@ -170,15 +169,15 @@ class _Batch:
             self._losses,
             replace(self._context, should_stop=self._should_stop),
         )
-        cut_short = settlement.settle(plan, outcomes)
+        cut_short = settlement.settle(plan, outcomes, outputs)
         settling = clock.lap()
         if not index.cut_short and not settlement.defects:
-            self._catalogue.save(plan, outcomes)
+            self._cache.save(outputs, outcomes.snapshot_states())
         resumed = self._take_over(plan, outcomes)
         workers = settling * self._crew.parallelism(plan.rows.num_rows)
         phases = Phases(clock.total(), scan, planning, settling + clock.lap(), workers, pool_start)
         filtered, others = plan.filtered + index.totals.other_rejects, plan.other_shards
-        del plan  # its rows are needed no more, and the table is about as large
+        del plan, outputs  # its rows are needed no more, and the table is about as large
         give_back()
         state = self._state(cut_short or index.cut_short)
         table = outcomes.table()
@@ -242,18 +241,17 @@ class _Batch:
         )
         self._refuse(plan.refused, index)
         give_back()
-        plan = self._catalogue.informed(plan)
+        plan = self._cache.inform(plan)
         if self._session.settled is not None:
             settled = self._session.settled
             self._on_event(BatchResumed(self._session.batch_id, settled.count(plan.rows), plan.selected))
-            trusted = self._session.is_synced and not self._options.force
-            plan = replace(plan, rows=settled.mark(plan.rows, trusted=trusted))
-        return replace(plan, rows=without_known(plan.rows))
+            plan = replace(plan, rows=settled.mark_quarantined(plan.rows))
+        return replace(plan, rows=without_numbers(plan.rows))
 
     def _indexed(self, index: IndexBuilder) -> pa.Table:
         rows = index.take_table()
         give_back()
-        self._catalogue.indexed(rows)
+        self._cache.add_index(rows)
         return rows
 
     def _refuse(self, rejects: Sequence[Reject], index: IndexBuilder) -> None:

@@ -131,10 +131,10 @@ class Layout:
         return os.path.join(self.runs_dir, OWN_FOLDER, "histories", name)
 
     @property
-    def catalogue(self) -> str:
-        """What the last batch learnt of sources and outputs: a cache. Each shard has one of its own."""
-        name = f"catalogue-{self.shard}.arrows" if self.shard else "catalogue.arrows"
-        return os.path.join(self.runs_dir, OWN_FOLDER, "catalogue", name)
+    def cache(self) -> str:
+        """What is known of unchanged sources and outputs. Each shard has one of its own."""
+        name = f"cache-{self.shard}.arrows" if self.shard else "cache.arrows"
+        return os.path.join(self.runs_dir, OWN_FOLDER, "cache", name)
 
     @property
     def batches(self) -> str:

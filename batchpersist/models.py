@@ -9,8 +9,6 @@ from dataclasses import dataclass, field
 from enum import Enum, IntEnum
 from typing import Literal, NamedTuple
 
-from .stamps import NO_STAMP
-
 
 @dataclass(frozen=True)
 class Keys:
@@ -110,8 +108,8 @@ class Commit(NamedTuple):
     seconds: float
     size: int
     """Bytes written: 0 where the file was left as it is."""
-    stamp: bytes = NO_STAMP
-    """Of the snapshot, if it is regular and certain to hold all of the runs that have not failed."""
+    fingerprint: bytes = b""
+    """Of the snapshot, packed, if it is regular and certain to hold all of the runs that have not failed."""
 
 
 @dataclass
@@ -132,8 +130,8 @@ class ShardOutcome:
     """By row number within the shard."""
     manifest_failures: dict[int, Failure] = field(default_factory=dict)
     commits: list[Commit] = field(default_factory=list)
-    manifest_stamps: bytearray = field(default_factory=bytearray)
-    """``STAMP_BYTES`` a row: of the manifest that holds the run's text. Empty where none were taken."""
+    manifest_fingerprints: bytearray = field(default_factory=bytearray)
+    """``FINGERPRINT_BYTES`` a row: of the manifest that holds the run's text. Empty: not asked for."""
     bytes_read: int = 0
     pair_wall: float = 0.0
     """Seconds in which the shard's groups were settled: both sides, started together."""

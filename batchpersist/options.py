@@ -285,8 +285,8 @@ class PersistOptions(CommitOptions):
     """An earlier batch died, and may have left temporary files where this one is to write."""
     beats: str | None = None
     """The folder for signs of life (``heartbeat``); None: nobody watches."""
-    take_stamps: bool = False
-    """Tell in which state of its files each run stands, for the next batch's sake."""
+    take_fingerprints: bool = False
+    """Report by which files each run exists, for the next batch's cache."""
 
 
 @dataclass(frozen=True, repr=False)

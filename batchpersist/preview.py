@@ -20,7 +20,7 @@ from .batches.preparation import (
     reads_cache,
 )
 from .batches.rootrecord import check_keys
-from .caching.catalogue import load_catalogue
+from .caching.store import load_cache
 from .context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from .events import Progress
 from .exit_codes import ExitCode
@@ -95,14 +95,14 @@ def preview_batch(
     check_keys(layout, options.keys)
     context = RunContext(on_event, should_stop)
     with closing(Crew(options.workers, options.pool_runs)) as crew, tempfile.TemporaryDirectory() as spool:
-        catalogue = load_catalogue(layout, options.keys) if reads_cache(options) else None
+        cache = load_cache(layout, options.keys) if reads_cache(options) else None
         index = scan_sources(
             discover(sources, alive=context.check),
             crew,
             options.keys,
             spool,
             context,
-            catalogue=catalogue,
+            cache=cache,
             memory=memory_bound(options),
         )
         rows, workers = index.take_table(), crew.parallelism(index.rows)

@@ -1,6 +1,6 @@
 """Driving the scan: parts of the sources go to the crew, their rows come back into one index.
 
-What the catalogue knows is not scanned: its rows are taken from there, at their place.
+What is in the cache is not scanned: its rows are taken from there, at their place.
 """
 
 from __future__ import annotations
@@ -13,8 +13,7 @@ from functools import partial
 from itertools import count, groupby, islice
 from typing import TYPE_CHECKING, NamedTuple
 
-from .caching.knownsources import UNKNOWN, KnownSources, each_identity
-from .caching.sourcelog import SourceLog
+from .caching.sources import UNKNOWN, CachedSources, SourceRecorder, each_identity
 from .context import RunContext
 from .errors import ScanStoppedError
 from .events import Progress, RunFailed
@@ -29,7 +28,7 @@ from .scheduling.scancalls import ScanCall, scan_again
 from .sources import Part, Pieces, is_spooled
 
 if TYPE_CHECKING:
-    from .caching.catalogue import Catalogue
+    from .caching.store import Cache
 
 
 class Stretch(NamedTuple):
@@ -37,7 +36,7 @@ class Stretch(NamedTuple):
 
     part: Part
     known: Sequence[int] | None
-    """The files that its pieces belong to, by their numbers in ``KnownSources``; None: to be scanned.
+    """The files that its pieces belong to, by their numbers in ``CachedSources``; None: to be scanned.
 
     The pieces themselves are not needed then, and may be missing."""
 
@@ -49,30 +48,30 @@ def scan_sources(
     spool_dir: str,
     context: RunContext,
     *,
-    catalogue: Catalogue | None = None,
-    log: SourceLog | None = None,
+    cache: Cache | None = None,
+    recorder: SourceRecorder | None = None,
     wanted: Callable[[Reject], bool] = lambda _reject: True,
     memory: MemoryBound = UNBOUNDED,
 ) -> IndexBuilder:
     """Scan all parts, several at once where the crew has a pool, and index them in source order.
 
     ``context`` hears of the progress and of each invalid input; it is asked whether to stop before each
-    part, and again and again while this process itself copies one; ``log`` is told what each source held.
+    part, and again and again while this process itself copies one; ``recorder`` collects what each held.
     Nothing is raised for bad content: that is a reject in the index, where it is ``wanted``. UsageError
     where there are more runs than ``memory`` holds.
     """
-    builder = IndexBuilder(catalogue.rows if catalogue else None, wanted, memory=memory)
-    log = SourceLog(lambda _batch: None) if log is None else log
+    builder = IndexBuilder(cache.rows if cache else None, wanted, memory=memory)
+    recorder = SourceRecorder(lambda _batch: None) if recorder is None else recorder
     call = partial(ScanCall, crew, keys, spool_dir, context)
     scan = _Scan(builder, crew, call, context)
-    if catalogue is not None:
-        scan = replace(scan, sources=catalogue.sources, last_time=catalogue.rows.num_rows)
+    if cache is not None:
+        scan = replace(scan, sources=cache.sources, last_time=cache.rows.num_rows)
     for stretch, scanned in scan.results(parts):
-        _log_scanned(log, builder.rows, stretch.part, scanned)
+        _record_scanned(recorder, builder.rows, stretch.part, scanned)
         for reject in builder.add(scanned):
             context.on_event(rejected(reject))
         if scan.sources is not None:
-            _add_known(builder, log, scan.sources, stretch)
+            _add_known(builder, recorder, scan.sources, stretch)
         context.on_event(Progress("scan", builder.totals.discovered, None, len(builder.rejects)))
     return builder
 
@@ -85,7 +84,7 @@ class _Scan:
     crew: Crew
     call: Callable[[int, Part], ScanCall]
     context: RunContext
-    sources: KnownSources | None = None
+    sources: CachedSources | None = None
     last_time: int = 0
     """Runs that there were: as many are expected where nothing can be told of a part (folders)."""
     numbers: Iterator[int] = field(default_factory=count)
@@ -123,12 +122,12 @@ class _Scan:
                     )
 
 
-def _stretches(part: Part, sources: KnownSources | None) -> Iterator[Stretch]:
-    """Cut a part where what the catalogue knows meets what it does not; the first has the part's findings."""
+def _stretches(part: Part, sources: CachedSources | None) -> Iterator[Stretch]:
+    """Cut a part where cached pieces meet others; the first stretch has the part's findings."""
     if sources is None or not part.pieces:
         yield Stretch(part, None)
         return
-    found = groupby(sources.find(part.pieces.identities), key=lambda number: number == UNKNOWN)
+    found = groupby(sources.find(part.pieces), key=lambda number: number == UNKNOWN)
     groups = [(unknown, list(numbers)) for unknown, numbers in found]
     if len(groups) == 1:
         (unknown, numbers) = groups[0]
@@ -154,22 +153,24 @@ def _nothing_scanned(part: Part) -> ScannedPart:
     )
 
 
-def _log_scanned(log: SourceLog, first_row: int, part: Part, scanned: ScannedPart) -> None:
+def _record_scanned(recorder: SourceRecorder, first_row: int, part: Part, scanned: ScannedPart) -> None:
     if part.ranged and (not part.starts_file or any(is_spooled(piece.format) for piece in part.pieces)):
         for tally in scanned.tallies:
-            log.extend(tally)
+            recorder.extend(tally)
         return
     for identity, tally in zip(each_identity(part.pieces.identities), scanned.tallies, strict=False):
-        log.add(identity, tally, first_row)
+        recorder.add(identity, tally, first_row)
         first_row += tally.runs
 
 
-def _add_known(builder: IndexBuilder, log: SourceLog, sources: KnownSources, stretch: Stretch) -> None:
-    if stretch.known is None or not stretch.part.starts_file:  # a file's first range stands for all of them
+def _add_known(
+    builder: IndexBuilder, recorder: SourceRecorder, sources: CachedSources, stretch: Stretch
+) -> None:
+    if stretch.known is None or not stretch.part.starts_file:  # of a file's ranges, the first one counts
         return
     totals = builder.totals
     for files in sources.stretches(stretch.known):
-        log.add_known(files, builder.rows)
+        recorder.add_cached(files, builder.rows)
         builder.add_known(files.first_row[0], sum(files.runs))
         totals.other_events += sum(files.other_events)
         totals.other_manifests += sum(files.other_manifests)

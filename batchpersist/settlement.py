@@ -11,6 +11,7 @@ from . import __version__
 from .batches.batchsession import BatchSession
 from .batches.losses import Losses
 from .batches.preparation import persist_options
+from .caching.outputs import OutputRecorder
 from .context import RunContext
 from .events import Progress
 from .figures.outcomes import OutcomeBuilder
@@ -57,7 +58,7 @@ class Settlement:
         self.defects = 0
         """Shards that failed by an error of this package's own."""
 
-    def settle(self, plan: Plan, outcomes: OutcomeBuilder) -> bool:
+    def settle(self, plan: Plan, outcomes: OutcomeBuilder, outputs: OutputRecorder) -> bool:
         """Settle the plan's shards, or as many as may be; whether some were left."""
         roots = (self._layout.out_dir, self._layout.runs_dir)
         settle_all = self._settle_all(plan)
@@ -68,6 +69,7 @@ class Settlement:
         for item in retrying.run(plan.shards):
             self._session.settle(item.outcome, plan.rows)
             outcomes.add(item.outcome)
+            outputs.add(item.outcome)
             failed = item.outcome.snapshot_failures.keys() | item.outcome.manifest_failures.keys()
             self._losses.add(plan.rows, item.outcome, failed - item.rows)
             self.defects += item.outcome.defect

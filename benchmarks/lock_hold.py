@@ -13,7 +13,7 @@ from typing import ClassVar
 from histories import PATIENT, TASK, keep_adding, run, write_history
 from measure import table
 
-from batchpersist.files.versions import version_of
+from batchpersist.files.fingerprint import Fingerprint
 from batchpersist.layout import Layout
 from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Durability
@@ -69,9 +69,9 @@ def measure(size: int, beside: bool, options: argparse.Namespace, folder: Path) 
     context = multiprocessing.get_context("spawn")
     other = context.Process(target=keep_adding, args=(layout, count + 1, options.pause_seconds, stop))
     if beside:
-        before = version_of(layout.snapshot(TASK))
+        before = Fingerprint.at(layout.snapshot(TASK))
         other.start()
-        while version_of(layout.snapshot(TASK)) == before:
+        while Fingerprint.at(layout.snapshot(TASK)) == before:
             time.sleep(0.01)
     TimedLock.held.clear()
     begun = time.perf_counter()

@@ -17,7 +17,7 @@ PACKAGE = Path(__file__).resolve().parent.parent / "batchpersist"
 LEVELS = (
     # 0 the plain data, what can go wrong, and small things that all may use
     "__init__ allocators columns context errors events exit_codes extras foreign_text layout limits memory "
-    "models moments options phaseclock processes stamps",
+    "models moments options phaseclock processes",
     # 1 ids and text, files, locks
     "runs files locking",
     # 2 what is read, what is to be done with it, what stands

@@ -126,9 +126,7 @@ def test_a_batch_leaves_no_spool_and_no_lock_behind(
     tmp_path: Path, persist: Callable[..., BatchReport]
 ) -> None:
     persist(workers=2)
-    own = [
-        path for path in (tmp_path / "root/runs/.batchpersist").rglob("*") if "catalogue" not in path.parts
-    ]
+    own = [path for path in (tmp_path / "root/runs/.batchpersist").rglob("*") if "cache" not in path.parts]
     (batch,) = (tmp_path / "root/runs/.batchpersist/batches").iterdir()
     assert {path.name for path in own if batch not in path.parents} <= {
         "batches",

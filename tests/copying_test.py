@@ -21,6 +21,7 @@ from batchpersist.errors import SourceUnreadableError
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.planning.copies import missing_copies
 from batchpersist.sources import Format, SourceFile, copy_lines, copying, discover, ensure_copy, place
+from batchpersist.sources.pieces import IDENTITY_BYTES
 
 TEXT = lines(*(run(f"r{number}") for number in range(2000)))
 
@@ -172,7 +173,7 @@ def test_a_copy_is_given_up_when_the_batch_ends_meanwhile(
 def test_an_earlier_copy_is_never_replaced(file: SourceFile, spool: str) -> None:
     """There are rows that point into it; a source that is named twice may have changed in between."""
     (piece,) = next(discover([file.path])).pieces
-    piece = piece._replace(identity=b"known".ljust(16))
+    piece = piece._replace(identity=b"known".ljust(IDENTITY_BYTES, b"!"))
     first, _ = copy_lines(piece, DEFAULT_KEYS, spool)
     other = os.urandom(5000).hex().encode() + b"\n"  # longer: it may have grown
     Path(file.path).write_bytes(gzip.compress(other))

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from batchpersist.files.fingerprint import file_clock
 from batchpersist.models import ShardOutcome, Side
 from batchpersist.options import Selection
 from batchpersist.planning.plan import Plan, make_plan
@@ -26,6 +28,19 @@ def run(task: str, number: int, **more: Any) -> Run:
         "mode": "mcp",
         **more,
     }
+
+
+def await_tick() -> None:
+    """What has been written until now is older than what comes after: it can be cached."""
+    now = time.time_ns()  # files' times may be finer than the file clock's, and ahead of it
+    while file_clock() <= now:
+        time.sleep(0.0005)
+
+
+def slow_file_clock() -> int:
+    """As if writing took its time: then what a batch wrote can be cached by that batch already."""
+    await_tick()
+    return file_clock()
 
 
 def file_columns(*files: SourceFile) -> dict[str, pa.Array]:

@@ -93,7 +93,7 @@ def test_cron_starts_it_once_a_night() -> None:
     ((when, user, command),) = cron_entries()
     times = CronSim(when, datetime(2026, 1, 31))
     assert [next(times) for _ in range(2)] == [datetime(2026, 1, 31, 1, 30), datetime(2026, 2, 1, 1, 30)]
-    assert (user, shlex.split(command)[0]) == ("batchpersist", PROGRAM)
+    assert (user, shlex.split(command)[:4]) == ("batchpersist", ["nice", "-n", "10", PROGRAM])
     assert "%" not in command  # cron would take it for the end of the line
     with pytest.raises(CronSimError):
         CronSim("30 25 * * *", datetime(2026, 1, 31))

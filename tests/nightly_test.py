@@ -100,19 +100,6 @@ def test_time_spent_waiting_for_another_batch_counts() -> None:
     assert result.exit_code == 11
 
 
-# --nice
-
-
-def test_all_processes_are_nicer(folder: Path) -> None:
-    script = "import os, sys; sys.exit(os.getpriority(os.PRIO_PROCESS, 0))"
-    at_worst = shlex.join([sys.executable, "-c", script])
-    command = [sys.executable, "-m", "batchpersist", "run", "absent", "--nice", "7", "--on-failure", at_worst]
-    expected = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 7)
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 10
-    assert f"itself ended with {expected}:" in result.stderr
-
-
 # --log-file
 
 

@@ -17,8 +17,7 @@ from contenders import dead_pid
 from engine import run
 
 import batchpersist
-from batchpersist import stamps
-from batchpersist.files import durability, opening, versions
+from batchpersist.files import durability, fingerprint, opening
 from batchpersist.files.durability import sync_file
 from batchpersist.files.opening import WrongFileTypeError, read_file
 
@@ -105,7 +104,7 @@ def test_locks_are_judged_without_proc(source: Path) -> None:
 def test_linux_has_a_coarse_clock() -> None:
     if sys.platform != "linux":
         pytest.skip("NOT LINUX: it has no coarse clock")
-    assert stamps._coarse_clock() == 5
+    assert fingerprint._coarse_clock() == 5
 
 
 @pytest.mark.parametrize("other", ["another clock", "no such clock", "no such function"])
@@ -119,20 +118,19 @@ def test_a_clock_is_known_by_what_it_tells(other: str, monkeypatch: pytest.Monke
         monkeypatch.setattr(time, "clock_gettime_ns", denied)
     else:
         monkeypatch.delattr(time, "clock_gettime_ns")
-    assert stamps._coarse_clock() is None
+    assert fingerprint._coarse_clock() is None
 
 
-def test_without_a_coarse_clock_no_change_is_stamped_before_a_moment_and_its_tick_ends(
+def test_without_a_coarse_clock_no_change_is_dated_before_the_file_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stamps, "_COARSE_CLOCK", None)
+    monkeypatch.setattr(fingerprint, "_COARSE_CLOCK", None)
     for number in range(20):
-        before = stamps.moment()
+        before = fingerprint.file_clock()
         (tmp_path / str(number)).touch()
-        changed = (tmp_path / str(number)).stat().st_ctime_ns
-        assert before <= changed
-        stamps.await_tick_after(changed)
-        assert stamps.moment() > changed
+        changed = fingerprint.Fingerprint.of((tmp_path / str(number)).stat())
+        assert before <= changed.ctime_ns
+        assert not changed.is_older_than(fingerprint.file_clock() - fingerprint._LONGEST_TICK_NS)
 
 
 # Syncs
@@ -198,8 +196,8 @@ def test_a_socket_is_known_by_either_error(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_a_start_of_the_machine_is_told_from_the_next_by_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(versions, "_BOOT_ID", "/there/is/none")
-    told = versions.boot_id()
+    monkeypatch.setattr(fingerprint, "_BOOT_ID", "/there/is/none")
+    told = fingerprint.boot_id()
     assert 0 < int(told) < time.time()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import signal
@@ -31,7 +30,6 @@ from batchpersist.models import Durability, Failure
 from batchpersist.operations.status import batch_statuses
 from batchpersist.options import BatchOptions, FailurePolicy, Selection
 from batchpersist.settling.journal import QuarantineEntry, ShardEntry, encode_entry, read_journal
-from batchpersist.stamps import stamp_at
 
 RUNS = [run(f"task-{n % 40:02d}", n, notes="x" * 300) for n in range(1200)]
 WATCHED = FailurePolicy(limit=100, percent=True)  # makes for many small shards
@@ -72,10 +70,10 @@ def journaled(folder: BatchFolder) -> set[tuple[str, str]]:
 
 
 def interrupt(root: Path, source: Path, **more: Any) -> BatchFolder:
-    """A batch that was told to stop after some shards; one without a catalogue, as after a kill."""
+    """A batch that was told to stop after some shards; one without a cache, as after a kill."""
     report = run_batch([str(source)], options(root, **more), should_stop=stopped_after(4))
     assert report.state == "interrupted"
-    (root / "runs/.batchpersist/catalogue/catalogue.arrows").unlink(missing_ok=True)
+    (root / "runs/.batchpersist/cache/cache.arrows").unlink(missing_ok=True)
     return latest(root)
 
 
@@ -199,25 +197,26 @@ def test_what_was_touched_or_changed_meanwhile_is_seen(tmp_path: Path, source: P
     }
 
 
-@pytest.mark.parametrize("digest_holds", [True, False])
-def test_stamps_count_for_the_text_of_the_digest_alone(
-    tmp_path: Path, source: Path, digest_holds: bool
-) -> None:
-    """A journal that vouches for a manifest of another text: it is believed only with the run's digest."""
+def test_a_journal_is_not_believed_about_files(tmp_path: Path, source: Path) -> None:
+    """Nor does the cache say of them what the part that wrote them saw."""
+    root = tmp_path / "root"
+    settled = sorted(journaled(interrupt(root, source)))
+    files = [root / "runs" / task / number / "manifest.json" for task, number in settled]
+    whole = {path: path.read_bytes() for path in files}
+    for path in files:
+        path.write_bytes(b"{" + path.read_bytes()[1:-1] + b"x")
+    report, _ = go_on(root, source)
+    assert {path: path.read_bytes() for path in files} == whole
+    assert report.metrics.counts.persisted == len(RUNS)
+
+
+def test_a_batch_of_another_format_is_not_continued(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
     folder = interrupt(root, source)
-    lines = Path(folder.journal).read_text().splitlines()
-    entry = json.loads(lines[0])
-    task_id, _, runs = entry["tasks"][0]
-    path = root / "runs" / task_id / runs[0][0] / "manifest.json"
-    path.write_bytes(b"{}")
-    runs[0][4] = base64.b64encode(stamp_at(str(path))).decode()
-    if not digest_holds:
-        runs[0][1] = base64.b64encode(bytes(range(16))).decode()
-    Path(folder.journal).write_text("\n".join([json.dumps(entry), *lines[1:]]) + "\n")
-    report, _ = go_on(root, source)
-    assert (path.read_bytes() == b"{}") is digest_holds
-    assert report.metrics.counts.persisted == len(RUNS)
+    record = json.loads(Path(folder.record).read_text())
+    Path(folder.record).write_text(json.dumps(record | {"schema_version": 1}))
+    report = run_batch([str(source)], options(root))
+    assert (report.metrics.parts, report.metrics.counts.resumed) == (1, 0)
 
 
 def test_what_is_not_the_same_work_or_not_wanted_is_a_new_batch(tmp_path: Path, source: Path) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from engine import tree
+from engine import await_tick, tree
 from scans import lines, put, run, scan, text
 
 from batchpersist.batch import run_batch
@@ -27,7 +27,6 @@ from batchpersist.runs.orchestrator_root import NOT_TASKS, SECRETS
 from batchpersist.sources import walk as walking
 from batchpersist.sources.pieces import Piece
 from batchpersist.sources.walk import Finding, folder, walk
-from batchpersist.stamps import await_tick_after
 
 CASE = Path(__file__).parents[1] / "fixtures" / "orchestrator-root"
 OLD = "0099-old/2025-11-03T08-15-30-120Z-0f21ab77"
@@ -314,7 +313,7 @@ def test_a_dry_run_and_a_validation_change_nothing(root: Path) -> None:
 
 
 def test_the_cache_knows_the_files_of_a_root(root: Path) -> None:
-    await_tick_after(max(path.lstat().st_ctime_ns for path in root.rglob("*")))
+    await_tick()
     run_batch([".runs"], options())
     again = run_batch([".runs"], options())
     assert again.metrics.timing.cached_sources == len(FILES)

@@ -144,22 +144,6 @@ def test_exit_12_when_it_is_out_of_time_and_the_same_command_goes_on() -> None:
     assert json.loads(Path("out/metrics.json").read_bytes())["parts"] == 2
 
 
-def test_all_processes_of_a_batch_are_nicer(slow_batch: Callable[..., subprocess.Popen[str]]) -> None:
-    process = slow_batch("-j", "2", "--durability", "file", "--nice", "3")
-    nice = min(19, os.getpriority(os.PRIO_PROCESS, 0) + 3)
-    members = [int(path.name) for path in Path("/proc").glob("[0-9]*") if group_of(path) == process.pid]
-    assert len(members) >= 4  # the resource tracker and the fork server, too
-    assert {os.getpriority(os.PRIO_PROCESS, pid) for pid in members} == {nice}
-
-
-def group_of(process: Path) -> int:
-    """The process group of a folder in /proc; 0 where the process is gone."""
-    try:
-        return int((process / "stat").read_text().rpartition(")")[2].split()[2])
-    except (OSError, IndexError, ValueError):
-        return 0
-
-
 @pytest.fixture
 def slow_batch(folder: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Starts a batch that takes many seconds: one commit a run, into one task, synced one by one."""

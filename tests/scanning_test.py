@@ -66,7 +66,7 @@ def test_a_scan_stops_within_what_a_part_left(tmp_path: Path, monkeypatch: pytes
     assert 0 < index.rows < 40
 
 
-def test_a_catalogue_may_know_of_no_rows(tmp_path: Path) -> None:
+def test_a_cache_may_have_no_rows(tmp_path: Path) -> None:
     known = IndexBuilder().take_table()
     assert known.num_rows == 0
     builder = IndexBuilder(known)

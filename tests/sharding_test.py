@@ -17,7 +17,7 @@ import msgspec
 import pyarrow.parquet as pq
 import pytest
 from click.testing import CliRunner
-from engine import run, tree
+from engine import await_tick, run, tree
 from jsonschema import Draft202012Validator
 from model import persist
 
@@ -36,7 +36,6 @@ from batchpersist.locking.batchlock import BatchLock
 from batchpersist.operations.status import batch_statuses
 from batchpersist.options import BatchOptions, FailurePolicy, Partition, Selection
 from batchpersist.preview import preview_batch
-from batchpersist.stamps import await_tick_after
 
 N = 3
 RUNS = [run(f"task-{n % 11}", n % 60, note=n) for n in range(150)]
@@ -159,7 +158,7 @@ def test_each_has_files_of_its_own_under_the_same_options(tmp_path: Path, source
 
 def test_the_next_night_each_knows_what_it_did(tmp_path: Path, source: Path) -> None:
     source.write_text("".join(json.dumps(item) + "\n" for item in RUNS))
-    await_tick_after(source.stat().st_ctime_ns)  # until then it has no stamp
+    await_tick()
     shards(tmp_path, source)
     for report in shards(tmp_path, source):
         counts = report.metrics.counts

@@ -22,7 +22,7 @@ from batchpersist.errors import (
     UnsafeIdentifierError,
 )
 from batchpersist.files.durability import SyncGroup
-from batchpersist.files.versions import version_of
+from batchpersist.files.fingerprint import Fingerprint
 from batchpersist.layout import Layout
 from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Durability, Keys, Side
@@ -167,10 +167,10 @@ def test_other_names_of_the_keys(place: Place) -> None:
 def test_what_stands_already_is_not_written_again_and_takes_no_lock(place: Place) -> None:
     runs = [run("a", "1", "é"), run("b", "2")]
     place.store().record_runs(runs)
-    before = version_of(str(place.runs))
+    before = Fingerprint.at(str(place.runs))
     with TaskLock(place.layout, "t"):
         assert place.store().record_runs([runs[1], runs[0], runs[1]]) == [Side.UNCHANGED] * 3
-    assert version_of(str(place.runs)) == before
+    assert Fingerprint.at(str(place.runs)) == before
 
 
 def test_an_entry_that_the_orchestrator_has_rounded_is_unchanged(place: Place) -> None:
@@ -313,10 +313,10 @@ def test_the_state_counts_only_where_there_is_no_snapshot(place: Place) -> None:
 )
 def test_a_damaged_snapshot_is_left_as_it_is(place: Place, damaged: bytes) -> None:
     place.write("runs.json", damaged)
-    before = version_of(str(place.runs))
+    before = Fingerprint.at(str(place.runs))
     with pytest.raises(SnapshotError, match=r"runs\.json"):
         place.store().record_run(run("a", "1"))
-    assert version_of(str(place.runs)) == before
+    assert Fingerprint.at(str(place.runs)) == before
     assert place.runs.read_bytes() == damaged
     assert place.names() == ["runs.json"]
 

@@ -1,4 +1,4 @@
-"""Parts meet the catalogue: what is known of their pieces is not scanned."""
+"""Parts meet the cache: what is known of their pieces is not scanned."""
 
 from __future__ import annotations
 
@@ -9,17 +9,16 @@ from unittest.mock import Mock
 import pyarrow as pa
 import pytest
 
-from batchpersist.caching.knownsources import UNKNOWN, KnownSources, each_identity
-from batchpersist.caching.sourcelog import SourceLog
+from batchpersist.caching.sources import UNKNOWN, CachedSources, SourceRecorder, each_identity
 from batchpersist.ingest.scan import Tally
 from batchpersist.models import Failure
 from batchpersist.scanning import Stretch, _stretches
 from batchpersist.sources import Format, Part, Piece, Pieces, Reject, pieces
-from batchpersist.stamps import NO_STAMP, STAMP_BYTES
+from batchpersist.sources.pieces import IDENTITY_BYTES, NO_IDENTITY
 
 
 def piece(name: str) -> Piece:
-    identity = NO_STAMP if name == "?" else name.encode() * STAMP_BYTES
+    identity = NO_IDENTITY if name == "?" else name.encode() * IDENTITY_BYTES
     return Piece(Format.JSON, f"/in/{name}", name, 0, 100, identity=identity)
 
 
@@ -27,13 +26,13 @@ def part(names: str, **more: Any) -> Part:
     return Part(7, Pieces.of([piece(name) for name in names]), **more)
 
 
-def known(names: str) -> KnownSources:
+def known(names: str) -> CachedSources:
     tables: list[pa.RecordBatch] = []
-    log = SourceLog(tables.append)
+    recorder = SourceRecorder(tables.append)
     for row, identity in enumerate(each_identity(part(names).pieces.identities)):
-        log.add(identity, Tally(1, 0, 0, 0, 100), row)
-    log.flush()
-    return KnownSources(pa.Table.from_batches(tables))
+        recorder.add(identity, Tally(1, 0, 0, 0, 100), row)
+    recorder.flush()
+    return CachedSources(pa.Table.from_batches(tables))
 
 
 def shown(stretches: list[Stretch]) -> list[str | list[int]]:
@@ -44,8 +43,8 @@ def shown(stretches: list[Stretch]) -> list[str | list[int]]:
     ]
 
 
-def find(sources: KnownSources, names: str) -> list[int]:
-    return list(sources.find(part(names).pieces.identities))
+def find(sources: CachedSources, names: str) -> list[int]:
+    return list(sources.find(part(names).pieces))
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,8 @@ from hypothesis import strategies as st
 from scans import put, run, scan, text
 
 from batchpersist.sources import walk as walking
-from batchpersist.sources.pieces import Format, Piece
+from batchpersist.sources.pieces import NO_IDENTITY, Format, Piece
 from batchpersist.sources.walk import Finding, Passed, UnknownSuffix, entries, folder, walk
-from batchpersist.stamps import NO_STAMP
 
 
 def names(root: Path) -> list[str]:
@@ -51,9 +50,9 @@ def test_the_order_is_that_of_sorted_path_parts(
     ]
 
 
-def unstamped(finding: Finding) -> Finding:
-    """A file just written has no stamp, and a moment later it has."""
-    return finding._replace(identity=NO_STAMP) if isinstance(finding, Piece) else finding
+def uncached(finding: Finding) -> Finding:
+    """A file just written has no fingerprint, and a moment later it has."""
+    return finding._replace(identity=NO_IDENTITY) if isinstance(finding, Piece) else finding
 
 
 @given(
@@ -67,13 +66,13 @@ def test_a_walk_may_be_cut_short_and_taken_up_again(
     for parts in folders:
         put(root.joinpath(*parts) / "manifest.json", b"")
         put(root.joinpath(*parts) / "x.txt", b"")
-    whole = list(map(unstamped, walk([folder(str(root), "src")])))
+    whole = list(map(uncached, walk([folder(str(root), "src")])))
     left, found = [folder(str(root), "src")], []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(walking, "UNSEEN_FILES", 2)
         while left:
             findings = list(walk(left, limit))
-            found += map(unstamped, findings[:limit])
+            found += map(uncached, findings[:limit])
             left = findings[limit:]
             assert all(piece.format is Format.FOLDER for piece in left)
     assert found == whole
@@ -86,7 +85,7 @@ def test_a_large_folder_is_listed_once_and_looked_at_in_pieces(
     for name in ("0.json", "1.json", "2.txt", "5.json", "6.json", "7.json", "8.json", "9.json"):
         put(tmp_path / name, b"")
     put(tmp_path / "4" / "a.json", b"")
-    whole = list(map(unstamped, walk([folder(str(tmp_path), "src")])))
+    whole = list(map(uncached, walk([folder(str(tmp_path), "src")])))
     seen, *rest = entries(folder(str(tmp_path), "src"), 1)
     shutil.rmtree(tmp_path / "4")
     listed: list[str] = []
@@ -98,7 +97,7 @@ def test_a_large_folder_is_listed_once_and_looked_at_in_pieces(
         ("8.json", "9.json"),
     ]
     found = [seen, *walk(piece for piece in rest if isinstance(piece, Piece) and piece.names)]
-    assert list(map(unstamped, found)) == [*whole[:3], *whole[4:]]
+    assert list(map(uncached, found)) == [*whole[:3], *whole[4:]]
     assert listed == []
 
 

@@ -44,7 +44,7 @@ class Snapshot:
             self._add(kind, str(error).replace(f"{self.path}: ", ""))
         except OSError as error:
             self._add(FindingKind.UNREADABLE, error.strerror or str(error))
-        if self.history is not None and baseline.version is None:
+        if self.history is not None and baseline.fingerprint is None:
             self.path = layout.legacy_state(task_id)  # only the orchestrator writes it: nothing to check
         elif self.history is not None:
             self.findings += self._check_entries(self.history)
@@ -69,7 +69,7 @@ class Snapshot:
 
     def _check_length(self, baseline: Baseline, limit: int | None) -> Iterator[Finding]:
         """The units of a snapshot are not counted if it has too few bytes to be near the limit."""
-        if limit is None or baseline.version is None or baseline.version.size < limit * _NEAR:
+        if limit is None or baseline.fingerprint is None or baseline.fingerprint.size < limit * _NEAR:
             return
         units = sum(map(utf16_units, baseline.content()))
         if units >= limit * _NEAR:

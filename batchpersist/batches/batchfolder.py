@@ -31,7 +31,8 @@ LATEST = "latest"
 class BatchRecord(msgspec.Struct, kw_only=True):
     """``batch.json``: what a batch is, and how far it came. ``running`` may also mean that it was killed."""
 
-    schema_version: int = 1
+    schema_version: Literal[2] = 2
+    """Of the record and of the journal beside it; those of other versions are not read."""
     batch_id: str
     sequence: int = 0
     """Orders the batches of a root, whatever their clocks said: new at the start and at the end of each."""

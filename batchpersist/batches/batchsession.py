@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from .. import __version__
 from ..errors import WorkerDiedError
+from ..files.fingerprint import boot_id
 from ..files.folders import working_folder
-from ..files.versions import boot_id
 from ..layout import Layout
 from ..models import Durability, Failure, ShardOutcome
 from ..moments import moment_of, utc_text
@@ -91,11 +91,6 @@ class BatchSession:
     @property
     def continues(self) -> bool:
         return self.record.parts > 1
-
-    @property
-    def is_synced(self) -> bool:
-        """Whether what the journal says to be persisted is as durable as this part is to be."""
-        return self.record.boot is None or self._options.durability is Durability.NONE
 
     def __enter__(self) -> BatchSession:
         self.after_crash = clear_dead_batches(self._layout)

@@ -104,7 +104,7 @@ def memory_bound(options: BatchOptions) -> MemoryBound:
 
 
 def keeps_cache(options: BatchOptions) -> bool:
-    """Whether the batch leaves what it learnt for the next one.
+    """Whether the batch leaves a cache for the next one.
 
     One commit for each run is for comparison: there it would cost, and give nothing.
     """
@@ -134,7 +134,7 @@ def persist_options(
         max_snapshot_units=options.max_snapshot_units,
         sweep=sweep,
         beats=beats,
-        take_stamps=keeps_cache(options),
+        take_fingerprints=keeps_cache(options),
     )
 
 

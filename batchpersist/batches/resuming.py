@@ -1,8 +1,7 @@
-"""What an earlier part of a batch had settled, by its journal, and what that spares the next part.
+"""What an earlier part of a batch settled, by its journal.
 
-The journal is believed only as far as it is seen to be true: a run counts as standing where its
-text has the journaled digest, and its files the journaled stamps (``stamps``). Everything
-else is compared and written as ever.
+The journal is not believed about files: each part compares them all, or knows them from the cache. What
+is unchanged now, and settled in an earlier part, counts as it did then.
 """
 
 from __future__ import annotations
@@ -12,16 +11,16 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..columns import KEY_GLUE, adopt, adopt_pieces, run_keys, where, whole
+from ..columns import KEY_GLUE, adopt, run_keys, whole
 from ..models import Failure, Side
-from ..planning.job import DIGEST, QUARANTINED
-from ..settling.journal import DIGEST_BYTES, QuarantineEntry, ShardEntry, read_journal
-from ..stamps import NO_STAMP, STAMP_BYTES
+from ..planning.job import QUARANTINED
+from ..settling.journal import QuarantineEntry, ShardEntry, read_journal
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _SIDES = ("snapshot", "manifest")
+_EXISTING = (Side.PERSISTED, Side.UNCHANGED)
 
 
 @dataclass
@@ -29,33 +28,23 @@ class _SideEntries:
     """What was journaled of one side, run by run; of a run that comes again the last one counts."""
 
     keys: list[pa.Array] = field(default_factory=list)
-    """A piece a shard: Arrow's strings take a fraction of the memory of Python's."""
-    digests: bytearray = field(default_factory=bytearray)
+    """An array a shard: Arrow's strings take a fraction of the memory of Python's."""
     states: array[int] = field(default_factory=lambda: array("b"))
-    stamps: bytearray = field(default_factory=bytearray)
 
-    def add(self, runs: list[tuple[str, bytes, Side, bytes]]) -> None:
-        """Take in a shard's: key, digest, state and stamp of each."""
+    def add(self, runs: list[tuple[str, Side]]) -> None:
+        """Take in a shard's: key and state of each."""
         import pyarrow as pa
 
-        standing = [run for run in runs if run[2] in (Side.PERSISTED, Side.UNCHANGED)]
-        self.keys.append(pa.array([key for key, *_ in standing], pa.string()))
-        for _, digest, state, stamp in standing:
-            self.digests += digest
-            self.states.append(state)
-            self.stamps += stamp or NO_STAMP
+        existing = [run for run in runs if run[1] in _EXISTING]
+        self.keys.append(pa.array([key for key, _ in existing], pa.string()))
+        self.states.extend(state for _, state in existing)
 
     def table(self) -> pa.Table:
         """The last entries first, for a search finds the first."""
         import pyarrow as pa
 
-        columns = {
-            "key": pa.chunked_array(self.keys, pa.string()),
-            "digest": adopt_pieces(self.digests, DIGEST_BYTES),
-            "state": adopt(self.states, pa.int8()),
-            "stamp": adopt_pieces(self.stamps, STAMP_BYTES),
-        }
-        table = pa.table(columns)
+        keys = pa.chunked_array(self.keys, pa.string())
+        table = pa.table({"key": keys, "state": adopt(self.states, pa.int8())})
         return table.take(pa.array(range(table.num_rows - 1, -1, -1), pa.int64())).combine_chunks()
 
 
@@ -64,41 +53,20 @@ class SettledBefore:
     """The runs of a journal."""
 
     sides: dict[str, pa.Table]
-    """By side: key, digest, state (``Side``) and stamp."""
+    """By side: key and state (``Side``)."""
     quarantined: dict[str, Failure]
     """By key and timestamp: the runs that killed their workers, but not other versions of them."""
 
-    def mark(self, rows: pa.Table, *, trusted: bool) -> pa.Table:
-        """A plan's rows with what is known of them, for the workers to see whether it is so.
-
-        ``trusted=False``: only which of them are quarantined. Rows that the catalogue knows already
-        keep what it says; a superseded row is never known.
-        """
+    def mark_quarantined(self, rows: pa.Table) -> pa.Table:
+        """A plan's rows, with a column that tells the workers which of them not to try again."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        keys = run_keys(rows)
-        if trusted:
-            rows = self._with_stamps(rows, keys)
-        if self.quarantined:
-            versions = pc.binary_join_element_wise(keys, whole(rows["timestamp"]), KEY_GLUE)
-            marked = pc.is_in(versions, value_set=pa.array(self.quarantined, pa.string()))
-            rows = rows.append_column(QUARANTINED, marked)
-        return rows
-
-    def _with_stamps(self, rows: pa.Table, keys: pa.Array) -> pa.Table:
-        import pyarrow.compute as pc
-
-        places = {side: self._places(side, keys) for side in _SIDES}
-        digests = [self._taken(side, "digest", place) for side, place in places.items()]
-        unknown = pc.or_(whole(rows["superseded"]), pc.fill_null(pc.not_equal(*digests), False))
-        if "known" in rows.column_names:
-            unknown = pc.or_(unknown, pc.is_valid(whole(rows["known"])))
-        known = pc.invert(unknown)
-        rows = rows.append_column(DIGEST, where(known, pc.coalesce(*digests)))
-        for side, place in places.items():
-            rows = _with_column(rows, f"{side}_stamp", self._taken(side, "stamp", where(known, place)))
-        return rows
+        if not self.quarantined:
+            return rows
+        versions = pc.binary_join_element_wise(run_keys(rows), whole(rows["timestamp"]), KEY_GLUE)
+        marked = pc.is_in(versions, value_set=pa.array(self.quarantined, pa.string()))
+        return rows.append_column(QUARANTINED, marked)
 
     def states(self, rows: pa.Table) -> dict[str, pa.Array]:
         """By side: how each row had settled (``Side`` values), NOT_ATTEMPTED where nothing says so."""
@@ -106,11 +74,17 @@ class SettledBefore:
         import pyarrow.compute as pc
 
         keys, blank = run_keys(rows), pa.scalar(Side.NOT_ATTEMPTED.value, pa.int8())
-        found = {side: self._taken(side, "state", self._places(side, keys)) for side in _SIDES}
+        found = {side: self._states(side, keys) for side in _SIDES}
         replaced = whole(rows["superseded"])
         return {
             side: pc.if_else(replaced, blank, pc.fill_null(states, blank)) for side, states in found.items()
         }
+
+    def _states(self, side: str, keys: pa.Array) -> pa.Array:
+        import pyarrow.compute as pc
+
+        numbers = pc.index_in(keys, value_set=whole(self.sides[side]["key"]))
+        return whole(self.sides[side]["state"]).take(numbers)
 
     def both(self, rows: pa.Table) -> pa.Array:
         """Of each row, whether it had settled on both sides."""
@@ -122,14 +96,6 @@ class SettledBefore:
     def count(self, rows: pa.Table) -> int:
         """How many rows had settled on both sides."""
         return int(self.both(rows).true_count)
-
-    def _places(self, side: str, keys: pa.Array) -> pa.Array:
-        import pyarrow.compute as pc
-
-        return pc.index_in(keys, value_set=whole(self.sides[side]["key"]))
-
-    def _taken(self, side: str, column: str, places: pa.Array) -> pa.Array:
-        return whole(self.sides[side][column]).take(places)
 
 
 def settled_before(journal: str) -> SettledBefore:
@@ -146,18 +112,6 @@ def settled_before(journal: str) -> SettledBefore:
 
 
 def _add_shard(sides: dict[str, _SideEntries], entry: ShardEntry) -> None:
-    runs = [
-        (KEY_GLUE.join((task.task_id, run.run_id)), run, task) for task in entry.tasks for run in task.runs
-    ]
-    sides["snapshot"].add([(key, run.digest, run.snapshot, task.snapshot_stamp) for key, run, task in runs])
-    sides["manifest"].add([(key, run.digest, run.manifest, run.manifest_stamp) for key, run, _ in runs])
-
-
-def _with_column(rows: pa.Table, name: str, values: pa.Array) -> pa.Table:
-    """The values added to a column that may be there already, and has nulls where they are to stand."""
-    import pyarrow.compute as pc
-
-    if name not in rows.column_names:
-        return rows.append_column(name, values)
-    before = whole(rows[name].cast(values.type))
-    return rows.set_column(rows.column_names.index(name), name, pc.coalesce(before, values))
+    runs = [(KEY_GLUE.join((task.task_id, run.run_id)), run) for task in entry.tasks for run in task.runs]
+    sides["snapshot"].add([(key, run.snapshot) for key, run in runs])
+    sides["manifest"].add([(key, run.manifest) for key, run in runs])

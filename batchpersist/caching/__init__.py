@@ -1,1 +1,2 @@
-"""What the last batch learnt of unchanged sources and outputs: a cache and no more."""
+"""What is known of files that have not changed since the last batch: ``sources`` that were scanned, and
+``outputs`` that hold their runs; the ``store`` keeps both in one file. A cache and no more."""

@@ -45,7 +45,7 @@ class Found(Protocol):
     def exit_code(self) -> ExitCode: ...
 
 
-UNATTENDED = {"nice": None, "log_file": None, "on_failure": None}
+UNATTENDED = {"log_file": None, "on_failure": None}
 """For a command that has none of the options of a nightly job."""
 
 _SETTLING = ("settling what has begun", "Stopped at once. The same command again does what is left.")
@@ -132,8 +132,6 @@ def conduct(given: dict[str, Any], work: Callable[[Job], int], *, reads_only: bo
     ending = ctx.find_object(Ending)
     assert ending is not None  # the group's main made it
     ending.options = given
-    if given["nice"]:
-        os.nice(given["nice"])
     with interruptible(notice) as interruption:
         try:
             with log_to(given["log_file"], interruption.__bool__) as log:

@@ -28,7 +28,6 @@ from ..errors import UsageError
 from ..models import ShardOutcome, Side, Work
 from ..phaseclock import PHASES
 from ..sources import source_names
-from .outcomestamps import OutcomeStamps
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -115,7 +114,6 @@ class OutcomeBuilder:
         self._pair_seconds = array("d", bytes(8 * runs))
         self._manifest_bytes = array("q", bytes(8 * runs))
         self._shard = array("i", [-1]) * runs
-        self._stamps = OutcomeStamps(runs)
         self.shards: list[ShardRow] = []
         """In order of completion."""
 
@@ -135,7 +133,6 @@ class OutcomeBuilder:
             put(self._shard, start, stop, array("i", [outcome.shard.number]) * (stop - start))
         # The sides of a split task are settled apart: the pair took as long as the slower one.
         put_larger(self._pair_seconds, start, stop, outcome.pair_seconds)
-        self._stamps.add(outcome)
         self._count(outcome)
 
     def _count(self, outcome: ShardOutcome) -> None:
@@ -172,11 +169,6 @@ class OutcomeBuilder:
         for (side, before), stands in zip(states.items(), standing, strict=True):
             sides[side].replace(pc.if_else(stands, before, sides[side].states()))
         return int(resumed)
-
-    def take_stamps(self) -> OutcomeStamps:
-        """What the shards said of the states of files; the builder keeps none of it."""
-        stamps, self._stamps = self._stamps, OutcomeStamps(self._rows.num_rows)
-        return stamps
 
     def snapshot_states(self) -> pa.Array:
         """How each row's entry in its task's snapshot settled: ``Side`` values, int8."""

@@ -154,7 +154,7 @@ class WorkerPhases(_Part, frozen=True):
     read: _Seconds
     """Reading the bytes of the runs to persist from the sources."""
     parse: _Seconds
-    """Checking that they are still the run that was scanned, laying out its text, taking its digest."""
+    """Checking that they are still the run that was scanned, laying out its text."""
     lock_wait: _Seconds
     """Getting the tasks' locks, waiting for others who hold them included."""
     snapshot: _Seconds

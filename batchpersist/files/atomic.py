@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from ..models import Durability
 from .blocks import BLOCK
 from .durability import SyncGroup, open_group
+from .fingerprint import Fingerprint, file_clock
 from .folders import make_dirs
 from .temporaries import temporary_beside
 
@@ -20,13 +21,15 @@ _FLAGS = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW
 class StagedFile:
     """A complete temporary file that waits beside its target."""
 
-    __slots__ = ("status", "target", "temporary")
+    __slots__ = ("_clock", "status", "target", "temporary")
 
     def __init__(self, temporary: str, target: str, status: os.stat_result) -> None:
         self.temporary = temporary
         self.target = target
         self.status = status
         """Its own, now that it is complete: a rename changes no more of it than the ctime."""
+        self._clock = 0
+        """``file_clock()`` before it was published: until then nobody else knew the file."""
 
     @property
     def size(self) -> int:
@@ -36,12 +39,26 @@ class StagedFile:
     def publish(self, group: SyncGroup) -> None:
         """Rename over the target, after ``group.sync_data()``. OSError: the target is as it was,
         and the temporary is gone."""
+        self._clock = file_clock()
         try:
             os.replace(self.temporary, self.target)
         except OSError as error:
             self.discard()
             raise OSError(error.errno, error.strerror, self.target) from error
         group.renamed(self.target)
+
+    def fingerprint(self) -> Fingerprint | None:
+        """Of the published file, for a cache. Never raises OSError.
+
+        None where another file is there, or something may have changed this one since, or may yet change
+        it, and leave its fingerprint as it is: within the clock tick of its last write or of the rename.
+        """
+        written, clock = Fingerprint.of(self.status), file_clock()
+        with contextlib.suppress(OSError):
+            found = Fingerprint.at(self.target)
+            if found and found.is_renamed(written) and found.is_older_than(clock):
+                return found if written.is_older_than(self._clock) else None
+        return None
 
     def discard(self) -> None:
         """Remove the temporary; never raises, also where it is gone already."""

@@ -41,11 +41,11 @@ class ScanTotals:
     unknown_suffixes: dict[str, int] = field(default_factory=dict)
     """Of ``ignored_files``: how many have which suffix. A few suffixes; the others are counted as one."""
     bytes_read: int = 0
-    """Those of sources that the catalogue spared included."""
+    """Those of sources that were taken from the cache included."""
     other_rejects: int = 0
     """Of ``discovered``: invalid ones that are not wanted."""
     cached_sources: int = 0
-    """Files that were not read, since the catalogue knew them."""
+    """Files that were not read, but taken from the cache."""
 
 
 @dataclass

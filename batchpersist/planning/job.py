@@ -7,34 +7,32 @@ hot task's snapshot shard has as many rows as the batch.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..columns import compact, memory, whole
+from ..files.fingerprint import FINGERPRINT_BYTES, NO_FINGERPRINT
 from ..models import RunKeys, Shard, Work
 from ..snapshots.merge import RunIdsAndTimes
 from ..sources import SourceFile, decoded
-from ..stamps import NO_STAMP, STAMP_BYTES
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 _REPEATED = ("task_id", "origin", "file")
-_STAMPS = ("manifest_stamp", "snapshot_stamp")
+_FINGERPRINTS = ("manifest_fingerprint", "snapshot_fingerprint")
 
-DIGEST = "digest"
-"""Column: stamps of a row hold for a text of this digest (``settling.journal``); null: for it as it is."""
 QUARANTINED = "quarantined"
 """Column: its worker did not survive the run before; it is not to be tried again."""
 
 _WANTED = (
     *("task_id", "run_id", "timestamp", "origin", "file", "offset", "length", "superseded"),
-    *(*_STAMPS, DIGEST, QUARANTINED),
+    *(*_FINGERPRINTS, QUARANTINED),
 )
 """What a worker has to know of a row."""
 
-_UNWANTED = {Work.SNAPSHOT: "manifest_stamp", Work.MANIFEST: "snapshot_stamp"}
+_UNWANTED = {Work.SNAPSHOT: "manifest_fingerprint", Work.MANIFEST: "snapshot_fingerprint"}
 """What is the other side's: a hot task's snapshot shard is large enough to be waited for."""
 
 
@@ -66,7 +64,7 @@ class ShardRows:
         self._files: dict[tuple[int, int], SourceFile] = {}
         self._offsets, self._lengths = (memory(whole(table[name]), "q") for name in ("offset", "length"))
         self._superseded = memory(whole(table["superseded"]).cast("int8"), "b")
-        self._manifest_stamps, self._snapshot_stamps = (_stamps(table, name) for name in _STAMPS)
+        self._manifests, self._snapshots = (_fingerprints(table, name) for name in _FINGERPRINTS)
 
     def __len__(self) -> int:
         return len(self.run_ids)
@@ -101,44 +99,25 @@ class ShardRows:
     def has_superseded(self, rows: range) -> bool:
         return any(self._superseded[rows.start : rows.stop])
 
-    def manifest_stamps(self, rows: range) -> list[bytes]:
-        """Of each row, that of a manifest which is known to hold the run's text, or NO_STAMP."""
-        if not self._manifest_stamps:
-            return [NO_STAMP] * len(rows)
-        places = range(rows.start * STAMP_BYTES, rows.stop * STAMP_BYTES, STAMP_BYTES)
-        return [self._manifest_stamps[place : place + STAMP_BYTES] for place in places]
+    def manifest_fingerprints(self, rows: range) -> list[bytes]:
+        """Of each row, that of a manifest which is known to hold the run's text, or NO_FINGERPRINT."""
+        if not self._manifests:
+            return [NO_FINGERPRINT] * len(rows)
+        places = range(rows.start * FINGERPRINT_BYTES, rows.stop * FINGERPRINT_BYTES, FINGERPRINT_BYTES)
+        return [self._manifests[place : place + FINGERPRINT_BYTES] for place in places]
 
-    def snapshot_stamps(self, rows: range) -> bytes:
+    def snapshot_fingerprints(self, rows: range) -> bytes:
         """Those of all the rows, one after the other; empty where there are none at all.
 
-        A stamp is that of a snapshot which is known to hold the run's entry, and to be regular
+        Each is that of a snapshot which is known to hold the run's entry, and to be regular
         (``snapshots.merge.is_regular``).
         """
-        return self._snapshot_stamps[rows.start * STAMP_BYTES : rows.stop * STAMP_BYTES]
-
-    def digests(self) -> Sequence[bytes | None]:
-        """Of each row, the digest of the text for which its stamps hold; empty where there are none."""
-        return self._values(DIGEST)
+        return self._snapshots[rows.start * FINGERPRINT_BYTES : rows.stop * FINGERPRINT_BYTES]
 
     def quarantined(self) -> frozenset[int]:
-        return frozenset(row for row, marked in enumerate(self._values(QUARANTINED)) if marked)
-
-    def _values(self, name: str) -> Sequence[Any]:
-        values: Sequence[Any] = self._table[name].to_pylist() if name in self._table.column_names else ()
-        return values
-
-    def without_stamps(self, rows: set[int]) -> ShardRows:
-        """The same rows, of some of which nothing is known."""
-        import pyarrow as pa
-        import pyarrow.compute as pc
-
-        table, forgotten = self._table, pa.array([row in rows for row in range(len(self))], pa.bool_())
-        for name in _STAMPS:
-            if name in table.column_names:
-                stamps = whole(table[name])
-                stamps = pc.if_else(forgotten, pa.scalar(NO_STAMP, stamps.type), stamps)
-                table = table.set_column(table.column_names.index(name), name, stamps)
-        return ShardRows(table)
+        if QUARANTINED not in self._table.column_names:
+            return frozenset()
+        return frozenset(row for row, marked in enumerate(self._table[QUARANTINED].to_pylist()) if marked)
 
 
 def make_job(rows: pa.Table, shard: Shard, *, sweep: bool = False) -> ShardJob:
@@ -150,10 +129,10 @@ def make_job(rows: pa.Table, shard: Shard, *, sweep: bool = False) -> ShardJob:
     part = part.select([name for name in _WANTED if name in part.column_names and name != unwanted])
     for name in _REPEATED:  # the plan's dictionaries name every task and file of the batch
         part = part.set_column(part.schema.get_field_index(name), name, compact(whole(part[name])))
-    for name in _STAMPS:
+    for name in _FINGERPRINTS:
         if name in part.column_names:
-            kind = pa.binary(STAMP_BYTES)
-            column = part[name].cast(kind).fill_null(pa.scalar(NO_STAMP, kind))
+            kind = pa.binary(FINGERPRINT_BYTES)
+            column = part[name].cast(kind).fill_null(pa.scalar(NO_FINGERPRINT, kind))
             part = part.set_column(part.schema.get_field_index(name), name, column)
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, part.schema) as writer:
@@ -166,8 +145,8 @@ def _repeated(column: pa.DictionaryArray) -> tuple[list[Any], memoryview[int]]:
     return column.dictionary.to_pylist(), memory(column.indices, "i")
 
 
-def _stamps(table: pa.Table, name: str) -> bytes:
+def _fingerprints(table: pa.Table, name: str) -> bytes:
     """All of a column, one after the other; empty where there is none."""
     if name not in table.column_names:
         return b""
-    return memory(whole(table[name]), "B", STAMP_BYTES).tobytes()
+    return memory(whole(table[name]), "B", FINGERPRINT_BYTES).tobytes()

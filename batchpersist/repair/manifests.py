@@ -10,8 +10,8 @@ from itertools import islice
 from ..errors import InvalidRunError, ItemError, MissingKeyError
 from ..files.atomic import StagedFile
 from ..files.durability import SyncGroup, open_group
+from ..files.fingerprint import Fingerprint
 from ..files.opening import WrongFileTypeError, read_file
-from ..files.versions import Version, version_of
 from ..runs.jsontext import unnest
 from ..runs.run_texts import RunChecker, WrongIdError
 from ..snapshots.baseline import Baseline
@@ -25,8 +25,8 @@ from .recovery import text_before_nuls
 GROUP = 500
 """So many manifests are synced together."""
 
-_Staged = tuple[StagedFile, "Version | None"]
-"""With the version of the manifest that it replaces; None: it replaces none."""
+_Staged = tuple[StagedFile, "Fingerprint | None"]
+"""With the fingerprint of the manifest that it replaces; None: it replaces none."""
 
 
 class ManifestRepair:
@@ -53,14 +53,14 @@ class ManifestRepair:
         ``write`` can write it from the snapshot. Raises OSError.
         """
         path = self._layout.manifest(self._task_id, run_id)
-        before = version_of(path)
+        before = Fingerprint.at(path)
         try:
             data = read_file(path)
         except WrongFileTypeError:
             return False
         return data is not None and self._rewrite(run_id, path, data, before)
 
-    def _rewrite(self, run_id: str, path: str, data: bytes, before: Version | None) -> bool:
+    def _rewrite(self, run_id: str, path: str, data: bytes, before: Fingerprint | None) -> bool:
         try:
             self._checker.canonical(data, self._task_id, run_id)
         except WrongIdError:
@@ -83,7 +83,7 @@ class ManifestRepair:
         is_elsewhere = not is_same_file(path, self._layout.manifest(keys.task_id, keys.run_id))
         return is_elsewhere and self._misplaced.place(keys, text)
 
-    def _rewrite_torn(self, run_id: str, path: str, data: bytes, before: Version | None) -> bool:
+    def _rewrite_torn(self, run_id: str, path: str, data: bytes, before: Fingerprint | None) -> bool:
         try:
             text = self._checker.canonical(text_before_nuls(data) or b"", self._task_id, run_id)
         except InvalidRunError:
@@ -97,10 +97,10 @@ class ManifestRepair:
             group.sync_names()
         return is_published
 
-    def _set_aside(self, path: str, data: bytes, before: Version | None, *, is_whole: bool) -> None:
+    def _set_aside(self, path: str, data: bytes, before: Fingerprint | None, *, is_whole: bool) -> None:
         self._backup.add(path, (data,), is_whole=is_whole)
         with open_group(self._options.durability, [self._layout.runs_dir], files=1) as group:
-            if version_of(path) == before:
+            if Fingerprint.at(path) == before:
                 os.unlink(path)
                 folder = os.path.dirname(path)
                 group.renamed(folder if _remove_if_empty(folder) else path)
@@ -159,9 +159,9 @@ class ManifestRepair:
             before = self._back_up(path)
         return stage_manifest(self._layout, self._task_id, run_id, text, group), before
 
-    def _back_up(self, path: str) -> Version | None:
-        """Copy a manifest; returns its version, None where there is no manifest."""
-        before = version_of(path)
+    def _back_up(self, path: str) -> Fingerprint | None:
+        """Copy a manifest; returns its fingerprint, None where there is no manifest."""
+        before = Fingerprint.at(path)
         data = read_file(path)
         if data is not None:
             self._backup.add(path, (data,), is_whole=True)

@@ -9,9 +9,9 @@ import stat
 from ..errors import InvalidRunError, UnsafeIdentifierError
 from ..files.atomic import StagedFile, make_dirs, stage
 from ..files.durability import SyncGroup, open_group
+from ..files.fingerprint import Fingerprint
 from ..files.folders import refuse_link
 from ..files.opening import WrongFileTypeError, read_file
-from ..files.versions import Version, version_of
 from ..layout import Layout
 from ..models import RunKeys
 from ..runs.identifiers import check_run_id, check_task_id
@@ -49,13 +49,13 @@ def publish_new(staged: StagedFile, group: SyncGroup) -> bool:
     return True
 
 
-def publish_over(staged: StagedFile, before: Version | None, group: SyncGroup) -> bool:
-    """Replace the file of this version (None: no file), unless it has another version by now.
+def publish_over(staged: StagedFile, before: Fingerprint | None, group: SyncGroup) -> bool:
+    """Replace the file of this fingerprint (None: no file), unless it has another by now.
 
     Raises OSError; then, as where it replaces nothing, the staged file is removed.
     """
     try:
-        is_same = version_of(staged.target) == before
+        is_same = Fingerprint.at(staged.target) == before
     except OSError:
         staged.discard()
         raise

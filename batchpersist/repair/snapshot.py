@@ -10,7 +10,7 @@ from ..audit import RunFiles
 from ..errors import SnapshotError
 from ..files.atomic import StagedFile, make_dirs, stage
 from ..files.durability import SyncGroup, open_group
-from ..files.versions import version_of
+from ..files.fingerprint import Fingerprint
 from ..locking.locks import TaskLock
 from ..runs.run_texts import RunChecker
 from ..snapshots.baseline import Baseline
@@ -71,14 +71,14 @@ class SnapshotRepair:
         """False where another process has changed the snapshot meanwhile."""
         history = self._load(baseline)
         runs = self._collect(history, baseline, legacy)
-        if not runs.run_ids and (history is not None or baseline.version is None):
+        if not runs.run_ids and (history is not None or baseline.fingerprint is None):
             return True
-        if history is not None and baseline.version is not None and runs.is_same_as(history):
+        if history is not None and baseline.fingerprint is not None and runs.is_same_as(history):
             return True
         staged = self._stage(runs, history.further if history else b"", baseline, group)
         try:
             group.sync_data()
-            if baseline.version is not None:
+            if baseline.fingerprint is not None:
                 self._backup.add(self._target, baseline.content(), is_whole=history is not None)
             with TaskLock(self._layout, self._task_id, self._options.lock_policy):
                 is_published = baseline.is_current() and self._publish(staged, group)
@@ -93,7 +93,7 @@ class SnapshotRepair:
         try:
             return baseline.load(self._layout, self._task_id, self._keys, cache=False)
         except SnapshotError:
-            if baseline.version is None:
+            if baseline.fingerprint is None:
                 raise
             return None
 
@@ -132,7 +132,7 @@ class SnapshotRepair:
             os.unlink(self._target)
             group.renamed(self._target)
             return True
-        written = version_of(staged.temporary)
+        written = Fingerprint.at(staged.temporary)
         staged.publish(group)
-        found = version_of(self._target)
+        found = Fingerprint.at(self._target)
         return found is not None and written is not None and found.is_renamed(written)

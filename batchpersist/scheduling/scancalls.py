@@ -39,7 +39,7 @@ class ScanCall:
 
 def scan_again(call: Callable[[], Future[ScannedPart]]) -> ScannedPart:
     """Scan a part again, alone on a new pool; one that kills its worker again is given up, and told."""
-    assert isinstance(call, ScanCall), "what is in the catalogue is taken from it in this process"
+    assert isinstance(call, ScanCall), "what is in the cache is taken from it in this process"
     try:
         if call.crew.replace_pool():
             return call().result()

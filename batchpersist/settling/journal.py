@@ -1,9 +1,10 @@
 """The journal of a batch: what has settled, a line a shard, so that an interrupted batch can be continued.
 
-A line is written when its shard's group has been synced, so what it says to be persisted stands,
-even after a power cut (with the default durability). The journal itself is synced seldom: work
-whose line was lost is only looked at once more. Runs are named by task, run and the digest of
-their text, never by their place: sources may have been moved, or grown, until the batch goes on.
+A line is written when its shard's group has been synced, so what it calls persisted is on the disk,
+even after a power cut (with the default durability). It does not spare the next part any work: that
+compares each run's files with its text, as ever, and counts what is unchanged as it settled before. So the
+journal itself is synced seldom. Runs are named by task and run, never by their place: sources may have
+been moved, or grown, until the batch is continued.
 """
 
 from __future__ import annotations
@@ -11,45 +12,33 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Iterator
-from hashlib import blake2b
+from collections import Counter
+from collections.abc import Callable, Iterator
 
 import msgspec
 
 from ..files.durability import sync_file
-from ..models import Durability, Failure, Side, Work
-
-DIGEST_BYTES = 16
+from ..models import Durability, Failure, ShardOutcome, Side, Work
+from ..planning.job import ShardRows
 
 SYNC_SECONDS = 1.0
-"""At most so much work is looked at once more after a power cut."""
+"""At most so much work is compared once more after a power cut."""
 
 _log = logging.getLogger(__name__)
-
-
-def digest_of(text: bytes) -> bytes:
-    """What tells a run's content from any other."""
-    return blake2b(text, digest_size=DIGEST_BYTES).digest()
 
 
 class RunEntry(msgspec.Struct, array_like=True, gc=False):
     """A run of which at least one side was written."""
 
     run_id: str
-    digest: bytes
-    """Of its canonical text."""
     snapshot: Side
     manifest: Side
-    manifest_stamp: bytes
-    """Of the manifest as it was written (``stamps``); empty where none was taken."""
 
 
 class TaskEntry(msgspec.Struct, array_like=True):
     """A task's runs in a shard."""
 
     task_id: str
-    snapshot_stamp: bytes
-    """Of the snapshot that holds all of them; empty where none was taken."""
     runs: list[RunEntry]
 
 
@@ -81,7 +70,7 @@ class Journal:
     """Appends to a batch's journal; for one thread. A context manager that closes it.
 
     A journal that cannot be written ends there, with a warning: what it holds stays true, and the
-    batch goes on without, for a journal only saves work.
+    batch continues without it.
     """
 
     def __init__(self, path: str, durability: Durability) -> None:
@@ -133,6 +122,51 @@ def read_journal(path: str) -> Iterator[ShardEntry | QuarantineEntry]:
                 yield decoder.decode(line)
             except (msgspec.MsgspecError, UnicodeDecodeError):
                 continue
+
+
+_Pair = tuple[int, int]
+
+_SIDES = tuple(Side)
+"""By their numbers: to call ``Side`` for each run would cost ten times as much."""
+
+
+def shard_entry(outcome: ShardOutcome, rows: ShardRows) -> bytes:
+    """The journal's line for a shard whose pairs have settled; ``rows`` are the shard's."""
+    sides = Counter(zip(outcome.snapshot, outcome.manifest, strict=True))
+    tasks = [
+        TaskEntry(task, list(_written_runs(outcome, rows, span)))
+        for task, span in rows.tasks(range(len(rows)))
+        if _has_persisted(outcome, slice(span.start, span.stop))
+    ]
+    return encode_entry(
+        ShardEntry(
+            number=outcome.shard.number,
+            work=outcome.shard.work,
+            runs=len(rows),
+            unchanged=_sum(sides, lambda pair: Side.PERSISTED not in pair and Side.UNCHANGED in pair),
+            failed=_sum(sides, lambda pair: Side.FAILED in pair or Side.LOCKED in pair),
+            started=outcome.started,
+            finished=outcome.finished,
+            pid=outcome.pid,
+            tasks=[task for task in tasks if task.runs],
+        )
+    )
+
+
+def _sum(sides: Counter[_Pair], condition: Callable[[_Pair], bool]) -> int:
+    return sum(count for pair, count in sides.items() if condition(pair))
+
+
+def _has_persisted(outcome: ShardOutcome, rows: slice) -> bool:
+    """At little cost: a night with little that is new has hardly any."""
+    return Side.PERSISTED in outcome.snapshot[rows] or Side.PERSISTED in outcome.manifest[rows]
+
+
+def _written_runs(outcome: ShardOutcome, rows: ShardRows, span: range) -> Iterator[RunEntry]:
+    for row in span:
+        sides = _SIDES[outcome.snapshot[row]], _SIDES[outcome.manifest[row]]
+        if Side.PERSISTED in sides and not rows.superseded(row):
+            yield RunEntry(rows.run_ids[row], *sides)
 
 
 def _write(descriptor: int, data: bytes) -> None:

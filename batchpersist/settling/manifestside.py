@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from itertools import chain
@@ -11,22 +11,22 @@ from time import perf_counter
 from ..errors import ItemError, failure_of
 from ..files.atomic import StagedFile
 from ..files.durability import SyncGroup
+from ..files.fingerprint import (
+    FINGERPRINT_BYTES,
+    NO_FINGERPRINT,
+    Fingerprint,
+    file_clock,
+    packed_at,
+    what_changed,
+)
 from ..models import ShardOutcome, Side
 from ..options import PersistOptions
 from ..phaseclock import MANIFEST
 from ..planning.job import ShardRows
-from ..stamps import (
-    NO_STAMP,
-    STAMP_BYTES,
-    await_tick_after,
-    lasting_stamp,
-    moment,
-    stamp_at,
-    stamp_of_renamed,
-    state,
-)
 from .manifest import TaskManifests
 from .payloads import RunTexts
+
+_log = logging.getLogger(__name__)
 
 
 class ManifestSide:
@@ -47,23 +47,25 @@ class ManifestSide:
         self._layout = options.layout
         self._force = options.force
         self._outcome = outcome
-        self._records = bool(outcome.manifest_stamps)
+        self._takes_fingerprints = bool(outcome.manifest_fingerprints)
         self._staged: list[tuple[int, StagedFile]] = []
-        self._published: list[tuple[int, StagedFile, int]] = []
-        """With a moment before it was published."""
+        self._published: list[tuple[int, StagedFile]] = []
         self._tasks = {task: self._pending(task, span) for task, span in refs.tasks(rows)}
 
     def _pending(self, task_id: str, rows: range) -> list[int]:
         """The rows whose manifest is not the very file that is known to hold the run's text."""
         refs, path, unchanged, pending = self._refs, self._layout.manifest, Side.UNCHANGED, []
-        for row, known in zip(rows, refs.manifest_stamps(rows), strict=True):
+        logs = _log.isEnabledFor(logging.DEBUG)
+        for row, known in zip(rows, refs.manifest_fingerprints(rows), strict=True):
             if refs.superseded(row):
                 continue
-            if known != NO_STAMP and stamp_at(path(task_id, refs.run_ids[row])) == known:
+            if known != NO_FINGERPRINT and packed_at(path(task_id, refs.run_ids[row])) == known:
                 self._outcome.manifest[row] = unchanged
-                self._keep_stamp(row, known)
+                self._keep_fingerprint(row, known)
             else:
                 pending.append(row)
+                if logs:
+                    _log_change(self._path(row), known)
         return pending
 
     def _path(self, row: int) -> str:
@@ -90,7 +92,7 @@ class ManifestSide:
 
     def _stage(self, manifests: TaskManifests, rows: Sequence[int], sync: SyncGroup) -> None:
         run_ids, text_of, seconds = self._refs.run_ids, self._texts.text, self._outcome.manifest_seconds
-        before, begun = moment(), perf_counter()
+        clock, begun = file_clock(), perf_counter()
         for row in rows:
             try:
                 staged = manifests.stage(run_ids[row], text_of(row), sync)
@@ -99,7 +101,7 @@ class ManifestSide:
             else:
                 if staged is None:
                     self._outcome.manifest[row] = Side.UNCHANGED
-                    self._keep_stamp_of_unchanged(row, before)
+                    self._keep_fingerprint_of_unchanged(row, clock)
                     sync.standing(self._path(row), self._layout.runs_dir)
                 else:
                     self._staged.append((row, staged))
@@ -110,9 +112,6 @@ class ManifestSide:
         outcome = self._outcome
         begun = perf_counter()
         for row, staged in self._staged:
-            if self._records:  # a file written in the tick of its rename gets no stamp
-                await_tick_after(staged.status.st_mtime_ns)
-            before = moment()
             try:
                 staged.publish(sync)
             except OSError as error:
@@ -120,7 +119,7 @@ class ManifestSide:
             else:
                 outcome.manifest[row] = Side.PERSISTED
                 outcome.manifest_bytes[row] = staged.size
-                self._published.append((row, staged, before))
+                self._published.append((row, staged))
             ended = perf_counter()
             outcome.manifest_seconds[row] += ended - begun
             begun = ended
@@ -135,22 +134,30 @@ class ManifestSide:
                 self._fail(row, error)
 
     def close(self) -> None:
-        if self._records:
-            for row, staged, before in self._published:
-                self._keep_stamp(row, stamp_of_renamed(staged.target, state(staged.status), before))
+        if self._takes_fingerprints:
+            for row, staged in self._published:
+                if found := staged.fingerprint():
+                    self._keep_fingerprint(row, found.packed())
 
-    def _keep_stamp_of_unchanged(self, row: int, before: int) -> None:
-        """By a look after it was compared: whatever changed it in between is not older than ``before``."""
-        if self._records:
-            with suppress(OSError):  # gone in the meantime
-                self._keep_stamp(row, lasting_stamp(state(os.lstat(self._path(row))), before))
+    def _keep_fingerprint_of_unchanged(self, row: int, clock: int) -> None:
+        """Taken after the comparison: whatever changed the file in between is not older than ``clock``."""
+        if self._takes_fingerprints:
+            with suppress(OSError):  # its folder cannot be read any more
+                if found := Fingerprint.at(self._path(row)):
+                    self._keep_fingerprint(row, found.packed_for_cache(clock))
 
-    def _keep_stamp(self, row: int, stamp: bytes) -> None:
-        if self._records:
-            self._outcome.manifest_stamps[STAMP_BYTES * row : STAMP_BYTES * (row + 1)] = stamp
+    def _keep_fingerprint(self, row: int, packed: bytes) -> None:
+        if self._takes_fingerprints:
+            place = slice(FINGERPRINT_BYTES * row, FINGERPRINT_BYTES * (row + 1))
+            self._outcome.manifest_fingerprints[place] = packed
 
     def _fail(self, row: int, error: Exception) -> None:
         self._outcome.manifest[row] = Side.FAILED
         self._outcome.manifest_bytes[row] = 0
         self._outcome.manifest_failures[row] = failure_of(error)
-        self._keep_stamp(row, NO_STAMP)
+        self._keep_fingerprint(row, NO_FINGERPRINT)
+
+
+def _log_change(path: str, known: bytes) -> None:
+    """Say why a manifest is not taken from the cache."""
+    _log.debug("%s is compared, not taken from the cache: %s", path, what_changed(known, packed_at(path)))

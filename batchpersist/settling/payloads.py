@@ -15,7 +15,6 @@ from ..planning.job import ShardRows
 from ..runs.runreader import RunReader
 from ..sources import SourceFile, ensure_copy, place
 from .heartbeat import Heartbeat
-from .journal import DIGEST_BYTES, digest_of
 
 OPEN_FILES = 32
 """Descriptors kept open: a task's runs often lie in many nightly files, visited in turn."""
@@ -101,7 +100,7 @@ class PayloadReader:
 
 
 class RunTexts:
-    """The canonical texts of a shard's runs by row, and their digests."""
+    """The canonical texts of a shard's runs by row."""
 
     def __init__(self, reader: PayloadReader, rows: ShardRows, pulse: Heartbeat, start: int) -> None:
         """``pulse`` beats for each row before it is read; ``start``: the first row's number in the plan."""
@@ -111,8 +110,6 @@ class RunTexts:
         self._start = start
         self._quarantined = rows.quarantined()
         self._ahead: dict[int, bytes | Exception] = {}
-        self.digests = bytearray(DIGEST_BYTES * len(rows))
-        """Of each row, zeros where its text was not read."""
 
     def beat(self, row: int) -> None:
         """Begin with a row."""
@@ -140,13 +137,6 @@ class RunTexts:
         finally:
             self._ahead.clear()
 
-    def without_outdated_stamps(self) -> ShardRows:
-        """The rows; where stamps hold for another text than the run has now, without them."""
-        outdated = {
-            row for row, digest in enumerate(self._rows.digests()) if digest and digest != self._digest(row)
-        }
-        return self._rows.without_stamps(outdated) if outdated else self._rows
-
     def _read(self, row: int) -> bytes:
         if row in self._quarantined:
             raise WorkerDiedError("worker died", "in this batch, before it was continued; not tried again")
@@ -154,15 +144,6 @@ class RunTexts:
         clock = current()
         before = clock.turn(PARSE)
         try:
-            text = self._reader.text(self._rows.keys(row), *self._rows.place(row))
-            self.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES] = digest_of(text)
+            return self._reader.text(self._rows.keys(row), *self._rows.place(row))
         finally:
             clock.turn(before)
-        return text
-
-    def _digest(self, row: int) -> bytes | None:
-        try:
-            self._read(row)
-            return bytes(self.digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES])
-        except (ItemError, OSError):  # reported when it is asked for
-            return None

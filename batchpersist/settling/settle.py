@@ -11,17 +11,17 @@ import time
 from array import array
 from collections.abc import Iterator
 
+from ..files.fingerprint import FINGERPRINT_BYTES
 from ..files.temporaries import sweep
 from ..layout import Layout
 from ..models import Shard, ShardOutcome, Side, Work
 from ..options import PersistOptions
 from ..phaseclock import OTHER, PhaseClock, running
 from ..planning.job import ShardJob, ShardRows
-from ..stamps import STAMP_BYTES
 from .group import Group
 from .heartbeat import heartbeat
+from .journal import shard_entry
 from .payloads import PayloadReader, RunTexts
-from .shardentry import shard_entry
 
 
 def settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
@@ -41,15 +41,14 @@ def settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
 def _settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
     refs = job.refs()
     outcome = blank_outcome(job.shard)
-    if options.take_stamps:
-        outcome.manifest_stamps = bytearray(STAMP_BYTES * len(refs))
+    if options.take_fingerprints:
+        outcome.manifest_fingerprints = bytearray(FINGERPRINT_BYTES * len(refs))
     started, cpu, clock = time.time(), time.process_time(), PhaseClock()
     if job.sweep or options.sweep:
         _sweep(refs, options.layout)
     pulse = heartbeat(options.beats)
     with running(clock, OTHER), PayloadReader(options.keys, options.spool, pulse.repeat) as reader:
         texts = RunTexts(reader, refs, pulse, job.shard.start)
-        refs = texts.without_outdated_stamps()
         for work, rows in _groups(job.shard.work, len(refs), options):
             Group(work, rows, refs, texts, options, outcome).settle()
     if job.sweep:  # a process that was killed a moment ago may not have been dead before
@@ -58,9 +57,9 @@ def _settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
     outcome.cpu_seconds = time.process_time() - cpu
     outcome.phases, outcome.syncs = clock.seconds(), clock.syncs
     outcome.pid = os.getpid()
-    outcome.journal_entry = shard_entry(outcome, refs, texts.digests)
+    outcome.journal_entry = shard_entry(outcome, refs)
     if job.shard.work is Work.SNAPSHOT:
-        outcome.manifest_stamps.clear()  # it has none to bring home
+        outcome.manifest_fingerprints.clear()  # those of the manifest shards count
     return outcome
 
 

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from ..errors import ItemError, TaskStateLockError, failure_of
 from ..files.durability import SyncGroup
+from ..files.fingerprint import FINGERPRINT_BYTES, NO_FINGERPRINT, file_clock, packed_at, what_changed
 from ..models import Commit, ShardOutcome, Side
 from ..options import PersistOptions
 from ..phaseclock import LOCK_WAIT, SNAPSHOT, in_phase
 from ..planning.job import ShardRows
 from ..snapshots.commit import StagedSnapshot
-from ..stamps import (
-    NO_STAMP,
-    STAMP_BYTES,
-    await_tick_after,
-    lasting_stamp,
-    moment,
-    stamp,
-    stamp_at,
-    stamp_of_renamed,
-)
 from .payloads import RunTexts
+
+_log = logging.getLogger(__name__)
 
 _NOT_SURE = (Side.NOT_ATTEMPTED, Side.PERSISTED)
 
@@ -39,12 +33,12 @@ class _Task:
     texts: RunTexts
     pending: Sequence[int]
     known: bytes
-    """The snapshot's stamp, if it is known to hold the rows that are not pending."""
+    """The snapshot's packed fingerprint, if it is known to hold the rows that are not pending."""
     superseding: bool
     """A run is there more than once: recording the rows again need not give the same order."""
     staged: StagedSnapshot | None = None
-    begun: list[int] = field(default_factory=list)
-    """The moments before it was read, and before it was published."""
+    clock: int = 0
+    """``file_clock()`` before it was read."""
     seconds: float = 0.0
     locked: TaskStateLockError | None = None
     """Why it could not be published yet."""
@@ -74,26 +68,28 @@ class SnapshotSide:
         self._layout = options.layout
         self._outcome = outcome
         self._commits: dict[str, Commit] = {}
-        self._staged = 0
         self._tasks = [self._look_at(*task) for task in refs.tasks(rows)]
 
     def _look_at(self, task_id: str, rows: range) -> _Task:
-        """A row stands where the snapshot is the very one that it is known to stand in.
+        """An entry exists where the snapshot is the very one that is known to hold it.
 
         Recording it once more changes nothing then, before, between or after the others:
-        unless it is among them itself, and not as it stands.
+        unless the run is among them itself, with another text.
         """
         superseding = self._refs.has_superseded(rows)
-        known = self._refs.snapshot_stamps(rows)
-        found = NO_STAMP if superseding or not any(known) else stamp_at(self._layout.snapshot(task_id))
+        known, size = self._refs.snapshot_fingerprints(rows), FINGERPRINT_BYTES
+        path = self._layout.snapshot(task_id)
+        found = NO_FINGERPRINT if superseding or not any(known) else packed_at(path)
         pending: Sequence[int] = range(0)
-        if found == NO_STAMP:
+        if found == NO_FINGERPRINT:
             pending = rows
         elif known != found * len(rows):
-            stamps = zip(rows, range(0, len(known), STAMP_BYTES), strict=True)
-            pending = array("q", (row for row, at in stamps if known[at : at + STAMP_BYTES] != found))
-        known_stamp = found if len(pending) < len(rows) else NO_STAMP
-        return _Task(task_id, rows, self._texts, pending, known_stamp, superseding)
+            places = zip(rows, range(0, len(known), size), strict=True)
+            pending = array("q", (row for row, at in places if known[at : at + size] != found))
+        if pending and _log.isEnabledFor(logging.DEBUG):
+            _log_changes(path, known, found)
+        known = found if len(pending) < len(rows) else NO_FINGERPRINT
+        return _Task(task_id, rows, self._texts, pending, known, superseding)
 
     @property
     def pending(self) -> Sequence[int]:
@@ -107,19 +103,16 @@ class SnapshotSide:
         for task in self._tasks:
             begun = perf_counter()
             if task.pending:
-                task.begun.append(moment())
+                task.clock = file_clock()
                 task.run_ids, task.timestamps = self._refs.recorded(task.pending)
                 try:
                     task.staged = StagedSnapshot(self._options, task.task_id, task, sync)
                 except (ItemError, OSError) as error:
                     self._fail(task, error)
             task.seconds += perf_counter() - begun
-        self._staged = moment()
 
     def publish(self, sync: SyncGroup) -> None:
         """Each round tries for every lock once: no task waits for the lock of another one."""
-        if self._outcome.manifest_stamps and self.files:
-            await_tick_after(self._staged)  # a file written in the tick of its rename gets no stamp
         waiting = self._tasks
         for delay in (0.0, *self._options.lock_policy.delays()):
             if waiting and delay:  # sleeping for no time at all still gives the processor away
@@ -138,7 +131,6 @@ class SnapshotSide:
         """False where it is to be tried again, as the task is locked."""
         begun = perf_counter()
         if task.staged is not None:
-            task.begun[1:] = [moment()]
             try:
                 task.staged.publish(replace(self._options.lock_policy, attempts=1))
             except TaskStateLockError as error:
@@ -166,23 +158,24 @@ class SnapshotSide:
     def close(self) -> None:
         for task in self._tasks:
             commit = self._commits[task.task_id]
-            if self._outcome.manifest_stamps and commit.side in (Side.PERSISTED, Side.UNCHANGED):
-                commit = commit._replace(stamp=self._stamp(task))
+            if self._outcome.manifest_fingerprints and commit.side in (Side.PERSISTED, Side.UNCHANGED):
+                commit = commit._replace(fingerprint=self._fingerprint(task))
             self._outcome.commits.append(commit)
 
-    def _stamp(self, task: _Task) -> bytes:
+    def _fingerprint(self, task: _Task) -> bytes:
         """The snapshot's, where it is sure to hold all of the task's rows and to be regular."""
         staged = task.staged
         if staged is None:
             return task.known
         if task.superseding or not staged.is_regular():
-            return NO_STAMP
-        if task.known != NO_STAMP and (staged.base is None or stamp(staged.base) != task.known):
-            return NO_STAMP  # changed since the look: what stood then may not stand in what was merged with
-        before_stage, before_publish = task.begun
-        if staged.published is not None:
-            return stamp_of_renamed(self._layout.snapshot(task.task_id), staged.published, before_publish)
-        return lasting_stamp(staged.base, before_stage) if staged.base is not None else NO_STAMP
+            return NO_FINGERPRINT
+        base = staged.base
+        if task.known != NO_FINGERPRINT and (base is None or base.packed() != task.known):
+            return NO_FINGERPRINT  # changed since: what it was merged with may lack the known entries
+        if staged.published is None:
+            return base.packed_for_cache(task.clock) if base else NO_FINGERPRINT
+        found = staged.published.fingerprint()
+        return found.packed() if found else NO_FINGERPRINT
 
     def _settle(self, task: _Task) -> None:
         staged, rows = task.staged, slice(task.rows.start, task.rows.stop)
@@ -208,3 +201,10 @@ class SnapshotSide:
 
     def _commit(self, task: _Task, side: Side, size: int) -> None:
         self._commits[task.task_id] = Commit(task.task_id, len(task.rows), side, task.seconds, size)
+
+
+def _log_changes(path: str, known: bytes, found: bytes) -> None:
+    """Say why entries of a snapshot are not taken from the cache: each reason once."""
+    each = {known[at : at + FINGERPRINT_BYTES] for at in range(0, len(known), FINGERPRINT_BYTES)} - {found}
+    for reason in sorted({what_changed(one, found) for one in each or {NO_FINGERPRINT}}):
+        _log.debug("%s is compared, not taken from the cache: %s", path, reason)

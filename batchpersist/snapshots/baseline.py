@@ -10,8 +10,8 @@ from contextlib import contextmanager
 
 from ..errors import SnapshotError
 from ..files.blocks import FileBytes, read_blocks
+from ..files.fingerprint import Fingerprint
 from ..files.opening import NotRegularFileError, open_regular
-from ..files.versions import Version, version_from, version_of
 from ..layout import Layout
 from ..models import Keys
 from .history import History, empty_history, read_history
@@ -23,20 +23,20 @@ class Baseline:
     """The state of a task's files at one moment, as far as a commit builds on it.
 
     The file is kept open until ``close``: as long as it is, no other file can get its inode
-    number, so that an equal version means the same content.
+    number, so that an equal fingerprint means the same content.
     """
 
     def __init__(self) -> None:
         self.mode: int | None = None
         """The permission bits of the snapshot; None where there is none."""
-        self.version: Version | None = None
+        self.fingerprint: Fingerprint | None = None
         """The snapshot's, from before it was read; None where there is none."""
-        self._versions: dict[str, Version | None] = {}
+        self._fingerprints: dict[str, Fingerprint | None] = {}
         self._descriptor: int | None = None
 
     def is_current(self) -> bool:
         """Whether the task's files are still as they were read."""
-        return all(version_of(path) == version for path, version in self._versions.items())
+        return all(Fingerprint.at(path) == found for path, found in self._fingerprints.items())
 
     def close(self) -> None:
         """Idempotent."""
@@ -46,7 +46,7 @@ class Baseline:
 
     def read(self, size: int, offset: int) -> bytes:
         """Bytes of the snapshot that was opened, whether or not it could be loaded; else none."""
-        if self.version is None or self._descriptor is None:
+        if self.fingerprint is None or self._descriptor is None:
             return b""
         return os.pread(self._descriptor, size, offset)
 
@@ -65,9 +65,9 @@ class Baseline:
         with _naming(snapshot):
             found = self._open(snapshot)
             if found is not None:
-                file, self.version = found
+                file, self.fingerprint = found
                 path = layout.history_cache(task_id)
-                known = recall(path, task_id, keys, self.version) if cache else None
+                known = recall(path, task_id, keys, self.fingerprint) if cache else None
                 return (
                     History(file, *known, is_canonical=True) if known else read_history(file, task_id, keys)
                 )
@@ -88,21 +88,21 @@ class Baseline:
                 pass  # the name also serves other purposes
         return empty_history()
 
-    def _open(self, path: str) -> tuple[FileBytes, Version] | None:
-        self._versions[path] = None
+    def _open(self, path: str) -> tuple[FileBytes, Fingerprint] | None:
+        self._fingerprints[path] = None
         try:
             descriptor, status = open_regular(path)
         except FileNotFoundError:
             return None
         except NotRegularFileError as error:
-            self._versions[path] = version_of(path)
+            self._fingerprints[path] = Fingerprint.at(path)
             if error.errno == errno.ELOOP:
                 raise SnapshotError("the snapshot is a symbolic link") from error
             raise NotAFileError("the snapshot is not a regular file") from error
-        version = self._versions[path] = version_from(status)
+        fingerprint = self._fingerprints[path] = Fingerprint.of(status)
         self._descriptor = descriptor
         self.mode = stat.S_IMODE(status.st_mode)
-        return FileBytes(descriptor), version
+        return FileBytes(descriptor), fingerprint
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ..errors import SnapshotError
 from ..files.atomic import StagedFile, make_dirs, stage
 from ..files.durability import SyncGroup, open_group
-from ..files.versions import Version, version_from, version_of
+from ..files.fingerprint import Fingerprint
 from ..locking.locks import TaskLock
 from ..models import Durability, Side
 from ..options import CommitOptions, LockPolicy
@@ -48,8 +48,8 @@ class StagedSnapshot:
         """By the run's number: why its text could not be read. The others are not affected."""
         self.size = 0
         """Bytes of the new file; 0 where the old one is to stay."""
-        self.published: Version | None = None
-        """Of the new file, once it is the task's snapshot."""
+        self.published: StagedFile | None = None
+        """The new file, once it is the task's snapshot."""
         self._write(group)
 
     @property
@@ -58,9 +58,9 @@ class StagedSnapshot:
         return self._composition.sides
 
     @property
-    def base(self) -> Version | None:
+    def base(self) -> Fingerprint | None:
         """Of the snapshot that the runs were merged or compared with, from before it was read."""
-        return self._baseline.version
+        return self._baseline.fingerprint
 
     def is_regular(self) -> bool:
         """Whether recording again what is in the snapshot now would leave it as it is."""
@@ -69,7 +69,7 @@ class StagedSnapshot:
     def publish(self, lock: LockPolicy | None = None) -> None:
         """Make it the task's snapshot; nobody's update is lost.
 
-        Holds the task's lock for a comparison of versions and a rename. Where others have changed the
+        Holds the task's lock for a comparison of fingerprints and a rename. Where others have changed the
         snapshot since it was staged, it is first written again, merged with theirs: under the lock if it
         is small, otherwise without, and then the lock is taken again. ``sides``, ``failures`` and ``size``
         show the final outcome. No lock is taken where nothing need be written.
@@ -130,16 +130,16 @@ class StagedSnapshot:
         chunks = limited(chunks, limit, self._target, measure=measure)
         return stage(self._target, chunks, self._group, mode=self._baseline.mode)
 
-    def _publish(self, group: SyncGroup, lock: LockPolicy) -> Version | None:
-        """The version of the file now in place; None where nothing had to be written after all."""
+    def _publish(self, group: SyncGroup, lock: LockPolicy) -> StagedFile | None:
+        """The file now in place; None where nothing had to be written after all."""
         for left in reversed(range(ATTEMPTS)):
             with TaskLock(self._layout, self._task_id, lock):
                 if not self._baseline.is_current() and (left == 0 or self._is_short_merge()):
                     self._write_again(group)
                 if not self.size:
                     return None
-                if self._baseline.is_current() and (version := self._rename()):
-                    return version
+                if self._baseline.is_current() and (published := self._rename()):
+                    return published
             if left:
                 self._write_again(group)
         raise SnapshotError("the snapshot is changed all the time in spite of its lock", self._target)
@@ -149,25 +149,25 @@ class StagedSnapshot:
         group.sync_data()
 
     def _is_short_merge(self) -> bool:
-        found = version_of(self._target)
+        found = Fingerprint.at(self._target)
         return max(self.size, found.size if found else 0) <= SHORT_MERGE
 
-    def _rename(self) -> Version | None:
-        """The new file's version; None where somebody who does not take the lock has renamed another
+    def _rename(self) -> StagedFile | None:
+        """The new file; None where somebody who does not take the lock has renamed another
         file over it at the same moment. OSError: the snapshot is as it was."""
         assert self._file is not None
         file, self._file = self._file, None
         file.publish(self._group)  # whose sync of the names is still to come, for all of its files at once
-        found = version_of(self._target)
-        return found if found and found.is_renamed(version_from(file.status)) else None
+        found = Fingerprint.at(self._target)
+        return file if found and found.is_renamed(Fingerprint.of(file.status)) else None
 
-    def _note(self, version: Version) -> None:
+    def _note(self, published: StagedFile) -> None:
         """Note down what is known of it for the next commit; after the lock's release."""
         historycache.note(
             self._layout.history_cache(self._task_id),
             self._task_id,
             self._options.keys,
-            version,
+            published,
             self._composition.written,
             self._further,
             synced=self._options.durability is not Durability.NONE,

@@ -2,16 +2,17 @@
 
 A snapshot of 500 MB takes seconds to read and validate, and all that a commit needs of
 it is the keys of its entries and their places: some hundred bytes for 2.6 KB. The process
-that wrote a snapshot knows them, and notes them down beside the version of the file.
+that wrote a snapshot knows them, and notes them down beside the file's fingerprint.
 
-It is a cache and nothing else. A record that is missing, damaged, or of another version of
-the file counts as absent; so does one of a snapshot that was not synced, once the machine
-has started anew, for a power cut may have torn the file and left its version as it was.
+It is a cache and nothing else. A record that is missing, damaged, or of another fingerprint
+counts as absent; so does one of a snapshot that was not synced, once the machine has
+restarted, for a power cut may have torn the file and left its fingerprint as it was.
 """
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from array import array
 from hashlib import blake2b
@@ -19,7 +20,8 @@ from hashlib import blake2b
 import msgspec
 
 from ..files import atomic
-from ..files.versions import Version, boot_id, settle
+from ..files.atomic import StagedFile
+from ..files.fingerprint import Fingerprint, boot_id
 from ..models import Durability, Keys
 from .entries import Entries
 
@@ -28,9 +30,11 @@ LONG = 4 << 20
 
 _DIGEST_BYTES = 16
 
+_log = logging.getLogger(__name__)
+
 
 class Record(msgspec.Struct, array_like=True, gc=False):
-    """What is known of one version of a snapshot."""
+    """What is known of a snapshot of one fingerprint."""
 
     task_id: str
     keys: tuple[str, str]
@@ -47,9 +51,9 @@ _decode = msgspec.msgpack.Decoder(Record).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def recall(path: str, task_id: str, keys: Keys, version: Version) -> tuple[Entries, bytes] | None:
-    """Entries and further members of the snapshot whose version this is; None where that is not known."""
-    start = _start(version)
+def recall(path: str, task_id: str, keys: Keys, fingerprint: Fingerprint) -> tuple[Entries, bytes] | None:
+    """Entries and further members of the snapshot of this fingerprint; None where they are not known."""
+    start = _start(fingerprint)
     try:
         with open(path, "rb") as file:
             if file.read(len(start)) != start:
@@ -71,15 +75,23 @@ def recall(path: str, task_id: str, keys: Keys, version: Version) -> tuple[Entri
 
 
 def note(
-    path: str, task_id: str, keys: Keys, version: Version, entries: Entries, further: bytes, *, synced: bool
+    path: str,
+    task_id: str,
+    keys: Keys,
+    snapshot: StagedFile,
+    entries: Entries,
+    further: bytes,
+    *,
+    synced: bool,
 ) -> None:
     """Write the record of a snapshot that was just put in place, if it is long.
 
-    Takes some milliseconds after that, so as to tell it from what may come next. Never
-    raises for a record that cannot be written.
+    None is written within the clock tick of the rename: the file could change once more and keep its
+    fingerprint. To encode the record of a longer one takes longer than that. Never raises for a record
+    that cannot be written.
     """
     boot = "" if synced else boot_id()
-    if version.size < LONG or not (synced or boot):
+    if snapshot.size < LONG or not (synced or boot):
         return
     record = Record(
         task_id,
@@ -92,14 +104,17 @@ def note(
     )
     with contextlib.suppress(OSError, UnicodeEncodeError):  # a full disk; a lone surrogate among the keys
         content = _encode(record)
-        if settle(version):
-            start = _start(version)
-            atomic.write(path, start + _digest(start, content) + content, Durability.NONE)
+        fingerprint = snapshot.fingerprint()
+        if fingerprint is None:
+            _log.debug("%s is not cached: written within the last clock tick", snapshot.target)
+            return
+        start = _start(fingerprint)
+        atomic.write(path, start + _digest(start, content) + content, Durability.NONE)
 
 
-def _start(version: Version) -> bytes:
-    """What a record of this version begins with, so that others need not be read."""
-    return f"batchpersist history 2 {sys.byteorder} {' '.join(map(str, version))}\n".encode()
+def _start(fingerprint: Fingerprint) -> bytes:
+    """What a record of this fingerprint begins with, so that others need not be read."""
+    return f"batchpersist history 3 {sys.byteorder} {' '.join(map(str, fingerprint))}\n".encode()
 
 
 def _digest(start: bytes, content: bytes) -> bytes:

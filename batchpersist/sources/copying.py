@@ -1,7 +1,7 @@
 """Copying sources that cannot be read by position into the spool, as lines.
 
-Of a file that a catalogue may know, the copy has its place in the spool by the file's path: every process
-that shares the spool finds it there, or makes it: what a catalogue knows points into a copy that may be gone.
+Of a file that may be cached, the copy has its place in the spool by the file's path: every process that
+shares the spool finds it there, or makes it: cached rows point into a copy that may be gone.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from typing import NamedTuple
 from ..errors import ItemError, SourceUnreadableError, failure_of
 from ..files.blocks import BLOCK
 from ..models import Failure, Keys
-from ..stamps import NO_STAMP
 from . import content, streams, tables
 from .objects import is_remote
 from .pieces import Format, Piece
@@ -86,7 +85,7 @@ def copy_lines(piece: Piece, keys: Keys, spool_dir: str, alive: Callable[[], Non
     if error is not None and piece.format.is_json:
         whole = 0
     failure = None if error is None or _is_being_compressed(piece, error, path) else failure_of(error)
-    lasting = error is None and piece.identity != NO_STAMP
+    lasting = error is None and piece.is_cacheable
     if path is not None and lasting:
         with suppress(OSError):  # there is one already, or the file system has no such links
             os.link(path, place(piece.path, piece.format, spool_dir))

@@ -8,7 +8,12 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any, NamedTuple
 
-from ..stamps import NO_STAMP, STAMP_BYTES
+from ..files.fingerprint import FINGERPRINT_BYTES, NO_FINGERPRINT
+
+PLACE_BYTES = 8
+IDENTITY_BYTES = PLACE_BYTES + FINGERPRINT_BYTES
+NO_IDENTITY = bytes(IDENTITY_BYTES)
+"""Of what is never cached: standard input, an object, a folder."""
 
 Document = tuple[int, int, bytes]
 """Line (or row) within the piece, from 1; offset; text. A blank line has an empty text."""
@@ -75,10 +80,10 @@ class Piece(NamedTuple):
     """The file's size, where it is read whole; 0 for standard input."""
     doubtful: bool = False
     """May be a manifest of another schema: passed over where it lacks a run's keys."""
-    identity: bytes = NO_STAMP
-    """A digest of the file as it was found: where, under which name, read how, and in which state.
+    identity: bytes = NO_IDENTITY
+    """A digest of where the file is, under which name, and read how (``PLACE_BYTES``); then its fingerprint.
 
-    NO_STAMP where a change could leave it as it is (``stamps.lasting_stamp``)."""
+    The latter is NO_FINGERPRINT where a change could leave it as it is."""
     below: int = 0
     """How many characters of the path, and of the name, lie below the source."""
     parents: tuple[str, ...] = ()
@@ -86,6 +91,10 @@ class Piece(NamedTuple):
     names: tuple[str, ...] = ()
     """Of a folder: some of its files (of a task's: runs), that nobody has looked at yet; empty: all that is
     in it."""
+
+    @property
+    def is_cacheable(self) -> bool:
+        return not self.identity.endswith(NO_FINGERPRINT)
 
     def cut(self, size: int) -> Iterator[Piece]:
         """Ranges of ``size`` bytes that cover it."""
@@ -114,7 +123,7 @@ class Pieces:
         return cls(identities, size, pickle.dumps(plain, pickle.HIGHEST_PROTOCOL))
 
     def __len__(self) -> int:
-        return len(self.identities) // STAMP_BYTES
+        return len(self.identities) // IDENTITY_BYTES
 
     def __iter__(self) -> Iterator[Piece]:
         plain: list[tuple[Any, ...]] = pickle.loads(self._packed)

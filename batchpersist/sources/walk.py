@@ -8,10 +8,12 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from enum import Enum, auto
+from hashlib import blake2b
 from itertools import groupby, islice
 from typing import NamedTuple
 
 from ..errors import SourceUnreadableError, failure_of
+from ..files.fingerprint import Fingerprint, file_clock
 from ..foreign_text import encodable
 from ..runs import orchestrator_root
 from ..runs.orchestrator_root import (
@@ -24,10 +26,9 @@ from ..runs.orchestrator_root import (
     manifest_of,
     summary_of,
 )
-from ..stamps import lasting_stamp, moment, state
 from .filenames import format_of, reading_order, unread_suffix
 from .parts import Reject
-from .pieces import FOLDERS, Format, Piece
+from .pieces import FOLDERS, PLACE_BYTES, Format, Piece
 
 
 class Passed(Enum):
@@ -302,7 +303,7 @@ def found_file(path: str, name: str, doubtful: bool = False, below: int = 0) -> 
 
 def _look_at(kind: Format, path: str, name: str, doubtful: bool = False, below: int = 0) -> Finding | None:
     """None where there is no such file."""
-    before = moment()
+    clock = file_clock()
     try:
         status = os.stat(path)
     except (FileNotFoundError, NotADirectoryError):
@@ -311,8 +312,8 @@ def _look_at(kind: Format, path: str, name: str, doubtful: bool = False, below: 
         return Piece(kind, path, name, 0, 0, doubtful, below=below)
     if not stat.S_ISREG(status.st_mode):
         return UnknownSuffix(_NOT_FILES.get(stat.S_IFMT(status.st_mode), "(device)"))
-    place = os.fsencode(f"{path}\0{name}\0{doubtful}")
-    identity = lasting_stamp(state(status), before, place)
+    place = blake2b(os.fsencode(f"{path}\0{name}\0{doubtful}"), digest_size=PLACE_BYTES).digest()
+    identity = place + Fingerprint.of(status).packed_for_cache(clock)
     return Piece(kind, path, name, 0, status.st_size, doubtful, identity, below)
 
 

@@ -171,9 +171,7 @@ def test_a_link_in_a_folders_place_is_not_followed(place: Place, folder: str) ->
     }
 
 
-@pytest.mark.parametrize(
-    "name", ["batches", "locks", "catalogue", "histories", "batch.lock", "batch.lock.json"]
-)
+@pytest.mark.parametrize("name", ["batches", "locks", "cache", "histories", "batch.lock", "batch.lock.json"])
 def test_links_among_our_own_files_are_refused(place: Place, name: str) -> None:
     plant_link(place.runs / ".batchpersist" / name, place.victim if "." in name else place.outside)
     answer = place.batch()  # asserts that nothing came to stand outside

@@ -84,7 +84,7 @@ def all_is_done(answer: Answer, world: World) -> None:
 
 
 def test_a_worker_killed_while_it_scans(command: Command, world: World) -> None:
-    for at in range(1, 10):  # the catalogue is looked for first
+    for at in range(1, 10):  # the cache is looked for first
         world.reset()
         answer = command.run(*world.words, *POOL, at=at, action=KILL_PROCESS, classes=READS)
         if answer.what == "open source.jsonl":

@@ -196,11 +196,11 @@ class Nights(RuleBasedStateMachine):
         persist(self.all_arrived(), self.models.out, self.models.runs)
         self.batch()
         self.both_hold_the_same()
-        before = self.stamps()
+        before = self.times()
         counts = self.batch().metrics.counts
         persist(self.all_arrived(), self.models.out, self.models.runs)  # a run that comes twice may move
         assert counts.persisted == 0 or not self.is_regular()
-        assert self.stamps() == before or not self.is_regular()
+        assert self.times() == before or not self.is_regular()
 
     @precondition(lambda self: any(self.arrived.values()))
     @rule(task=tasks)
@@ -366,7 +366,7 @@ class Nights(RuleBasedStateMachine):
         ids = [(run["taskId"], run["runId"]) for run in self.all_arrived()]
         return len(set(ids)) == len(ids) and not self.unreadable()
 
-    def stamps(self) -> dict[str, int]:
+    def times(self) -> dict[str, int]:
         return {path: (self.ours.out.parent / path).stat().st_ino for path in self.ours.files()}
 
 

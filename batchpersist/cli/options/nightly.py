@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import click
-
 from .sections import section
 from .types import Duration, Output, Words
 
@@ -16,7 +14,6 @@ NIGHTLY = (
         show_default="no limit",
         help="Take no new work after so long (90m, 2h ...); the same command goes on another night.",
     ),
-    _option("--nice", type=click.IntRange(0, 19), metavar="N", help="Be so much nicer to other processes."),
     _option(
         "--log-file",
         type=Output(),

@@ -1,8 +1,8 @@
-"""Nights with a catalogue, each compared with the same night in a twin root that knows none.
+"""Nights with a cache, each compared with the same night in a twin root that knows none.
 
-Between the nights all that a catalogue could be wrong about happens: sources are changed, added,
+Between the nights all that a cache could be wrong about happens: sources are changed, added,
 taken away, reordered and touched; outputs are edited (in place, with the old times put back),
-replaced and deleted; an orchestrator records runs; the catalogue itself is damaged.
+replaced and deleted; an orchestrator records runs; the cache itself is damaged.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import json
 import os
 import random
 import shutil
-import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -22,13 +21,14 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from engine import Run, run, snapshot_text, text, tree
+from engine import Run, await_tick, run, slow_file_clock, snapshot_text, text, tree
 from pyarrow import feather
 
 from batchpersist import settlement
 from batchpersist.batch import BatchReport, run_batch
-from batchpersist.caching import catalogue
+from batchpersist.caching import store
 from batchpersist.figures.metrics import stable
+from batchpersist.files import atomic
 from batchpersist.ingest import scan
 from batchpersist.layout import Layout
 from batchpersist.models import Durability, Keys, ShardOutcome
@@ -41,23 +41,17 @@ from batchpersist.settling import manifest, manifestside, settle, snapshotside
 from batchpersist.snapshots.snapshot import TaskStateStore
 from batchpersist.sources import copying
 from batchpersist.sources import discover as discover_parts
-from batchpersist.stamps import moment
 
 NIGHTS = 10
 
 
-def await_tick() -> None:
-    """What has been written until now is older than what comes after.
-
-    By some ticks: files' times may be finer than the clock's, and ahead of it.
-    """
-    before = moment()
-    while moment() < before + 20_000_000:
-        time.sleep(0.0005)
+def clocks_are_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (manifestside, snapshotside, atomic):
+        monkeypatch.setattr(module, "file_clock", slow_file_clock)
 
 
 class Twins:
-    """Two roots of the same content, one of which has a catalogue."""
+    """Two roots of the same content, one of which has a cache."""
 
     def __init__(self, folder: Path) -> None:
         self.sources = folder / "in"
@@ -70,7 +64,7 @@ class Twins:
         )
 
     def night(self, sources: list[str] | None = None, **more: Any) -> BatchReport:
-        """One batch in each; the same files and figures. Returns the report of the one with a catalogue."""
+        """One batch in each; the same files and figures. Returns the report of the one with a cache."""
         await_tick()
         sources = sources or [str(self.sources)]
         figures = []
@@ -85,10 +79,10 @@ class Twins:
                 report.metrics.counts.selected,
             )
             if root is self.roots[0]:
-                with_catalogue = report
+                with_cache = report
         assert figures[0] == figures[1]
         self.assert_equal()
-        return with_catalogue
+        return with_cache
 
     def assert_equal(self) -> None:
         first, second = (
@@ -99,9 +93,9 @@ class Twins:
         assert [name for name in first if first[name] != second[name]] == []
 
     @property
-    def catalogue(self) -> Path:
+    def cache(self) -> Path:
         root = self.roots[0]
-        return Path(Layout(str(root / "out"), str(root / "runs")).catalogue)
+        return Path(Layout(str(root / "out"), str(root / "runs")).cache)
 
     def outputs(self) -> list[str]:
         return sorted(name for name in tree(self.roots[1]) if name.endswith(".json") and "/" in name[5:])
@@ -162,7 +156,7 @@ class Chance:
             self.replace_output,
             self.orchestrate,
             self.shuffle_snapshot,
-            self.damage_catalogue,
+            self.damage_cache,
         ]
         for kind in self.random.choices(kinds, k=self.random.randrange(4)):
             kind()
@@ -272,8 +266,8 @@ class Chance:
             except ValueError:
                 return
 
-    def damage_catalogue(self) -> None:
-        path = self.twins.catalogue
+    def damage_cache(self) -> None:
+        path = self.twins.cache
         if not path.exists() or not path.stat().st_size:
             return
         content = bytearray(path.read_bytes())
@@ -302,12 +296,6 @@ class Chance:
         return more
 
 
-def slow_moment() -> int:
-    """As if writing took its time: then what was written this night is believed in the next one already."""
-    await_tick()
-    return moment()
-
-
 def die_while_copying(job: ShardJob, options: PersistOptions) -> ShardOutcome:
     """What a worker does; the first of them dies halfway."""
     make_copy = copying._copied
@@ -325,11 +313,10 @@ def die_while_copying(job: ShardJob, options: PersistOptions) -> ShardOutcome:
 
 
 @pytest.mark.parametrize("seed", range(int(os.environ.get("BATCHPERSIST_NIGHTS", "6"))))
-def test_whatever_happens_between_the_nights_a_catalogue_changes_no_result(
+def test_whatever_happens_between_the_nights_a_cache_changes_no_result(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for side in (manifestside, snapshotside):
-        monkeypatch.setattr(side, "moment", slow_moment)
+    clocks_are_slow(monkeypatch)
     twins = Twins(tmp_path)
     chance = Chance(seed, twins)
     chance.add_source()
@@ -344,8 +331,7 @@ class TestByOne:
 
     @pytest.fixture
     def twins(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Twins:
-        for side in (manifestside, snapshotside):
-            monkeypatch.setattr(side, "moment", slow_moment)
+        clocks_are_slow(monkeypatch)
         return Twins(tmp_path)
 
     def test_what_has_not_changed_is_not_read(self, twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,7 +454,7 @@ class TestByOne:
         for _ in range(3):
             twins.night(sources)
         await_tick()
-        shutil.rmtree(twins.roots[0] / "runs" / ".batchpersist" / "catalogue")
+        shutil.rmtree(twins.roots[0] / "runs" / ".batchpersist" / "cache")
         make_copy, made = copying._copied, []
 
         def break_off(*arguments: Any, **options: Any) -> Any:
@@ -485,14 +471,14 @@ class TestByOne:
         assert (len(made), counts.failed, counts.persisted) == (2, 0, 9)
 
     @pytest.mark.parametrize("maker", ["__version__", "sys.getfilesystemencoding"])
-    def test_another_version_or_encoding_makes_another_catalogue(
+    def test_another_version_or_encoding_makes_another_cache(
         self, twins: Twins, maker: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write_lines(twins.sources / "a.parquet", [run("t", 1)])
         twins.night()
         other: Any = "0.0.1" if maker == "__version__" else lambda: "ascii"
         with monkeypatch.context() as patch:
-            patch.setattr(f"batchpersist.caching.catalogue.{maker}", other)
+            patch.setattr(f"batchpersist.caching.store.{maker}", other)
             assert twins.night().metrics.timing.cached_sources == 0
 
     def test_a_dry_run_reads_what_would_have_to_be_copied(self, twins: Twins) -> None:
@@ -538,7 +524,7 @@ class TestByOne:
         options = twins.options(twins.roots[0], workers=2, pool_runs=250)
         await_tick()
         run_batch([str(twins.sources / large)], options)
-        assert twins.catalogue.exists()
+        assert twins.cache.exists()
         calls, submit = [], Crew._submit_to_pool
 
         def listen(crew: Crew, call: Callable[..., Any], *args: Any) -> Any:
@@ -630,12 +616,12 @@ class TestByOne:
         for _ in range(3):
             twins.night()
 
-    def test_a_catalogue_of_another_boot_is_not_believed(
+    def test_a_cache_of_another_boot_is_not_believed(
         self, twins: Twins, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write_lines(twins.sources / "a.jsonl", [run("t", 1)])
         twins.night()
-        monkeypatch.setattr(catalogue, "boot_id", lambda: "another")
+        monkeypatch.setattr(store, "boot_id", lambda: "another")
         assert (
             run_batch([str(twins.sources)], twins.options(twins.roots[0])).metrics.timing.cached_sources == 0
         )
@@ -653,7 +639,6 @@ class TestByOne:
             return compare(path, text)
 
         monkeypatch.setattr(manifest, "_compare", record)
-        monkeypatch.setattr("batchpersist.stamps._LONGEST_TICK", 2_000_000_000)  # a busy machine's are late
         options = twins.options(twins.roots[0])
         looked = []
         for durability in ("none", "none", "batch", "batch", "file", "none"):
@@ -663,7 +648,7 @@ class TestByOne:
             looked.append(len(compared))
         assert looked == [0, 0, 1, 0, 0, 0]
 
-    def test_other_keys_make_another_catalogue(self, twins: Twins) -> None:
+    def test_other_keys_make_another_cache(self, twins: Twins) -> None:
         write_lines(twins.sources / "a.jsonl", [run("t", 1, at="2026")])
         twins.night()
         for root in twins.roots:
@@ -673,15 +658,15 @@ class TestByOne:
     def test_a_dry_run_uses_it_and_leaves_it(self, twins: Twins) -> None:
         write_lines(twins.sources / "a.jsonl", [run("t", 1)])
         twins.night()
-        before = twins.catalogue.stat()
+        before = twins.cache.stat()
         preview_batch([str(twins.sources)], twins.options(twins.roots[0]))
-        assert twins.catalogue.stat().st_ino == before.st_ino
+        assert twins.cache.stat().st_ino == before.st_ino
 
     def test_a_cache_that_cannot_be_kept_fails_nothing(
         self, twins: Twins, caplog: pytest.LogCaptureFixture
     ) -> None:
         write_lines(twins.sources / "a.jsonl", [run("t", 1)])
-        twins.catalogue.parent.parent.mkdir(parents=True)
-        twins.catalogue.parent.write_text("a file where a folder should be")
+        twins.cache.parent.parent.mkdir(parents=True)
+        twins.cache.parent.write_text("a file where a folder should be")
         assert twins.night().exit_code == 0
-        assert "cannot be kept" in caplog.text
+        assert "cannot be written" in caplog.text
