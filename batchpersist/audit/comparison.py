@@ -53,29 +53,37 @@ def compare_texts(
     is_on_both_sides = None not in (texts.snapshot, texts.manifest)
     if is_on_both_sides and len(distinct - {None}) == 1 and UNREADABLE not in distinct:
         return RunStatus.SAME, []  # the common case
-    path, findings = layout.manifest(task_id, run_id), []
     readings = {side: reading(text) for side, text in texts.readable.items()}
     ordered = order_by_growth(list(readings.values()))
-    if ordered is None:
-        detail = _describe_difference(readings)
-        evidence = blake2b(b"\0".join(text or b"" for text in texts), digest_size=16).digest()
-        findings.append(Finding(FindingKind.CONTENT_DIFFERS, task_id, run_id, path, detail, evidence))
-        _log_first_difference(task_id, run_id, readings)
-    elif len(ordered) > 1:
-        detail = _describe_growth(readings, ordered[-1])
-        findings.append(Finding(FindingKind.ENRICHED, task_id, run_id, path, detail))
     missing = list(_missing_sides(texts))
+    run = Finding(FindingKind.CONTENT_DIFFERS, task_id, run_id, layout.manifest(task_id, run_id))
+    findings = list(_content_findings(run, texts, readings, ordered))
     for kind in missing:
-        at = layout.snapshot(task_id) if kind is FindingKind.MISSING_IN_SNAPSHOT else path
-        findings.append(Finding(kind, task_id, run_id, at))
-    if UNREADABLE in texts:
-        return RunStatus.UNCHECKED, findings
+        path = layout.snapshot(task_id) if kind is FindingKind.MISSING_IN_SNAPSHOT else run.path
+        findings.append(run._replace(kind=kind, path=path))
+    return _status(texts, ordered, missing), findings
+
+
+def _content_findings(
+    run: Finding, texts: RunTexts, readings: dict[str, bytes], ordered: list[bytes] | None
+) -> Iterator[Finding]:
     if ordered is None:
-        return RunStatus.DIFFERS, findings
+        _log_first_difference(run, readings)
+        evidence = blake2b(b"\0".join(text or b"" for text in texts), digest_size=16).digest()
+        yield run._replace(detail=_describe_difference(readings), evidence=evidence)
+    elif len(ordered) > 1:
+        yield run._replace(kind=FindingKind.ENRICHED, detail=_describe_growth(readings, ordered[-1]))
+
+
+def _status(texts: RunTexts, ordered: list[bytes] | None, missing: list[FindingKind]) -> RunStatus:
+    if UNREADABLE in texts:
+        return RunStatus.UNCHECKED
+    if ordered is None:
+        return RunStatus.DIFFERS
     if missing:
         is_new = missing == [FindingKind.NOT_PERSISTED]
-        return RunStatus.SOURCE_ONLY if is_new else RunStatus.MISSING, findings
-    return RunStatus.ENRICHED if len(ordered) > 1 else RunStatus.SAME, findings
+        return RunStatus.SOURCE_ONLY if is_new else RunStatus.MISSING
+    return RunStatus.ENRICHED if len(ordered) > 1 else RunStatus.SAME
 
 
 def _missing_sides(texts: RunTexts) -> Iterator[FindingKind]:
@@ -110,11 +118,12 @@ def _joined(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def _log_first_difference(task_id: str, run_id: str, texts: dict[str, bytes]) -> None:
+def _log_first_difference(run: Finding, texts: dict[str, bytes]) -> None:
     if not _log.isEnabledFor(logging.DEBUG):
         return
     lines = {side: text.splitlines() for side, text in texts.items()}
     rows = range(max(map(len, lines.values())))
     row = next(row for row in rows if len({tuple(text[row : row + 1]) for text in lines.values()}) > 1)
     found = {side: b"".join(text[row : row + 1])[:120] for side, text in lines.items()}
-    _log.debug("%s/%s: the texts differ from line %d of the run on: %s", task_id, run_id, row + 1, found)
+    name = f"{run.task_id}/{run.run_id}"
+    _log.debug("%s: the texts differ from line %d of the run on: %s", name, row + 1, found)
