@@ -1,17 +1,31 @@
 from .audit import AuditOptions as AuditOptions
 from .audit import AuditReport as AuditReport
+from .audit import Finding as Finding
+from .audit import FindingCounter as FindingCounter
+from .audit import FindingKind as FindingKind
+from .audit import RunStatus as RunStatus
 from .audit import audit_root as audit_root
 from .batch import run_batch as run_batch
 from .compare.options import CompareOptions as CompareOptions
 from .compare.run import Comparison as Comparison
 from .compare.run import compare_batches as compare_batches
 from .errors import BatchLockedError as BatchLockedError
+from .errors import BatchMissingError as BatchMissingError
 from .errors import BatchPersistError as BatchPersistError
+from .errors import CommitErrors as CommitErrors
+from .errors import ComparisonStoppedError as ComparisonStoppedError
+from .errors import FlockMissingError as FlockMissingError
 from .errors import InvalidRunError as InvalidRunError
+from .errors import ItemError as ItemError
+from .errors import MeasurementError as MeasurementError
+from .errors import RootMissingError as RootMissingError
 from .errors import SnapshotError as SnapshotError
 from .errors import SourceMissingError as SourceMissingError
 from .errors import TaskStateLockError as TaskStateLockError
+from .errors import TotalsError as TotalsError
+from .errors import UnsafeIdentifierError as UnsafeIdentifierError
 from .errors import UsageError as UsageError
+from .errors import WorkersCannotStartError as WorkersCannotStartError
 from .events import BatchResumed as BatchResumed
 from .events import BatchStarted as BatchStarted
 from .events import BatchWaiting as BatchWaiting
@@ -24,6 +38,7 @@ from .figures.schema import Metrics as Metrics
 from .models import Durability as Durability
 from .models import Failure as Failure
 from .models import Keys as Keys
+from .models import RetryOf as RetryOf
 from .models import Side as Side
 from .operations.retry import retry_batch as retry_batch
 from .options import BatchOptions as BatchOptions
@@ -34,6 +49,7 @@ from .options import RetryPolicy as RetryPolicy
 from .options import Selection as Selection
 from .preview import Preview as Preview
 from .preview import preview_batch as preview_batch
+from .repair import Fix as Fix
 from .repair import RepairOptions as RepairOptions
 from .repair import RepairReport as RepairReport
 from .repair import repair_root as repair_root
@@ -42,6 +58,7 @@ from .settling.coordinator import PairResult as PairResult
 from .settling.coordinator import PersistenceCoordinator as PersistenceCoordinator
 from .settling.events import EventBus as EventBus
 from .settling.manifest import RunManifestWriter as RunManifestWriter
+from .settling.pairs import Settled as Settled
 from .snapshots.snapshot import TaskStateStore as TaskStateStore
 
 __version__: str

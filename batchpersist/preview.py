@@ -36,7 +36,7 @@ from .settling.standing import Standing, look_up_shard
 from .sources import discover
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Preview:
     """What a batch would find and do."""
 
@@ -62,6 +62,10 @@ class Preview:
     unknown_suffixes: dict[str, int]
     """Files of folders that a batch would not read: how many have which suffix."""
     interrupted: bool
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name}={value}" for name, value in self.as_dict().items() if value)
+        return f"Preview({found})"
 
     @property
     def is_empty(self) -> bool:

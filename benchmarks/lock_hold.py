@@ -67,7 +67,7 @@ def measure(size: int, beside: bool, options: argparse.Namespace, folder: Path) 
 
     stop = folder / "stop"
     context = multiprocessing.get_context("spawn")
-    other = context.Process(target=keep_adding, args=(layout, count + 1, options.pause_seconds, stop))
+    other = context.Process(target=keep_adding, args=(layout, count + 1, options.pause, stop))
     if beside:
         before = Fingerprint.at(layout.snapshot(TASK))
         other.start()

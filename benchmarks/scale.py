@@ -141,12 +141,12 @@ def parallel(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
 def memory(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     """Peak RSS of the first night and of the next one, and the parent's share of the CPU."""
     path = _source(options.sources, shape, options.runs)
-    bound = ("--max-memory", options.max_memory_bytes) if options.max_memory_bytes else ()
+    bound = ("--max-memory", options.max_memory) if options.max_memory else ()
     rows: Rows = [("", "parent MB", "largest worker MB", "--max-memory", "parent's share of CPU")]
     for number, name in enumerate(("first night", "the same again")):
         seen = observe(folder / "a", path, "-j", 2, *bound, fresh=not number)
         share = f"{seen.parents_share:.0%}"
-        rows.append((name, *seen.megabytes(), options.max_memory_bytes or "-", share))
+        rows.append((name, *seen.megabytes(), options.max_memory or "-", share))
     return rows
 
 

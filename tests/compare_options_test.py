@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from batchpersist.compare.options import CompareOptions, Roots, Variant, turns
+from batchpersist.compare.options import CompareOptions, Roots, Variant, batch_options, questions_of, turns
 from batchpersist.errors import UsageError
 from batchpersist.models import Durability, Keys
 from batchpersist.options import LockPolicy, Selection
@@ -14,7 +14,9 @@ from batchpersist.options import LockPolicy, Selection
 
 def questions(modes: tuple[str, ...], workers: tuple[int, ...]) -> dict[str, list[str]]:
     options = CompareOptions(modes=modes, workers=workers)  # type: ignore[arg-type]
-    return {question.name: [variant.name for variant in question.variants] for question in options.questions}
+    return {
+        question.name: [variant.name for variant in question.variants] for question in questions_of(options)
+    }
 
 
 def test_both_questions_are_asked_and_each_mode_is_measured_once() -> None:
@@ -60,7 +62,7 @@ def test_what_each_tells_the_engine(variant: Variant, told: tuple[str, str, int]
         lock_policy=LockPolicy(attempts=2),
         force=True,
     )
-    batch = options.batch_options(variant, Roots("o", "r", "m"), limit=7)
+    batch = batch_options(options, variant, Roots("o", "r", "m"), limit=7)
     assert (batch.commit, batch.pair, batch.workers) == told
     assert (batch.out_dir, batch.runs_dir, batch.metrics) == ("o", "r", "m")
     assert batch.selection == Selection(("t*",), "2026-01-01", "2026-12-31", 7)
@@ -75,7 +77,9 @@ def test_what_each_tells_the_engine(variant: Variant, told: tuple[str, str, int]
 
 
 def test_each_has_its_turn_once_a_round_and_not_always_behind_the_same_one() -> None:
-    variants = CompareOptions(modes=("sequential", "paired", "grouped"), workers=(1,)).questions[0].variants
+    variants = questions_of(CompareOptions(modes=("sequential", "paired", "grouped"), workers=(1,)))[
+        0
+    ].variants
     rounds = list(turns(variants, 7))
     assert all(Counter(turn) == Counter(variants) for turn in rounds)
     assert [turn[0].name for turn in rounds[:4]] == ["sequential", "paired", "grouped-1", "sequential"]

@@ -96,3 +96,36 @@ def test_python_m_is_the_command() -> None:
     result = subprocess.run(words, capture_output=True, text=True, check=False)
     assert result.returncode == 2
     assert result.stderr.startswith("Usage: batchpersist run [OPTIONS] [SOURCES]...")
+
+
+def test_every_class_in_a_signature_is_public_itself() -> None:
+    package = Path(batchpersist.__file__).parent
+    declared = {
+        node.name
+        for path in package.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_bytes()))
+        if isinstance(node, ast.ClassDef)
+    }
+    shown = "".join((ROOT / "tests" / "public_api.txt").read_text("utf-8").splitlines(keepends=True)[1:])
+    signatures = re.sub(r"'[^']*'|^class \w+\(\w+\)|pa\.Table", "", shown, flags=re.MULTILINE)
+    named = set(re.findall(r"\b[A-Z]\w+", signatures))
+    of_metrics = {"Bytes", "Cause", "Counts", "PassedOver", "Task", "Timing"}  # reached as its members
+    internal = {"Layout", "StateStore", "ManifestWriter"}  # AuditOptions.layout, and two protocols
+    assert (named & declared) - set(NAMES) == of_metrics | internal
+
+
+def test_reports_are_shown_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("s.jsonl").write_text('{"taskId": "t", "runId": "r", "timestamp": "2026-01-01"}\n[]\n')
+    preview = batchpersist.preview_batch(["s.jsonl"], batchpersist.BatchOptions())
+    assert repr(preview).startswith("Preview(discovered=2, invalid=1, selected=1, tasks=1, shards=1, bytes=")
+    report = batchpersist.run_batch(["s.jsonl"])
+    figures = "selected=1, persisted=1, unchanged=0, failed=0, invalid=1, exit_code=3"
+    assert repr(report) == f"BatchReport({report.metrics.batch_id}: finished, {figures})"
+    Path(".runs/t/r/manifest.json").unlink()
+    options = batchpersist.AuditOptions(pause_seconds=0)
+    audit = batchpersist.audit_root(options)
+    assert repr(audit) == "AuditReport(tasks=1, runs=1, counts={'missing-manifest': 1}, exit_code=5)"
+    repair = batchpersist.repair_root(batchpersist.RepairOptions(options), dry_run=False)
+    figures = "runs=1, findings=1, left=0, failures=0, exit_code=0"
+    assert repr(repair) == f"RepairReport(dry_run=False, {figures})"

@@ -96,6 +96,7 @@ class FindingKind(str, Enum):
 
     @property
     def severity(self) -> Severity:
+        """Whether it is a difference, could not be checked, or is only worth knowing."""
         if self in _UNCHECKED:
             return Severity.UNCHECKED
         return Severity.INFORMATION if self in _INFORMATION else Severity.DIFFERENCE
@@ -168,7 +169,7 @@ class RunStatus(str, Enum):
         return self in (RunStatus.SAME, RunStatus.ENRICHED)
 
 
-@dataclass
+@dataclass(repr=False)
 class AuditReport:
     """What an audit found."""
 
@@ -179,6 +180,12 @@ class AuditReport:
     interrupted: bool = False
     unknown_suffixes: dict[str, int] = field(default_factory=dict)
     """Files in the sources that were skipped for their names, by suffix."""
+
+    def __repr__(self) -> str:
+        counts = {kind.value: count for kind, count in self.counts.items()}
+        return (
+            f"AuditReport(tasks={self.tasks}, runs={self.runs}, counts={counts}, exit_code={self.exit_code})"
+        )
 
     @property
     def counts(self) -> Counter[FindingKind]:

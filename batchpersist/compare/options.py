@@ -112,61 +112,65 @@ class CompareOptions(Options):
         if not self.max_time_seconds > 0:
             raise UsageError(f"a comparison needs some time, not {self.max_time_seconds:g} seconds")
 
-    @property
-    def questions(self) -> list[Question]:
-        """The questions, in the order in which they are answered.
 
-        *workers*: how many workers, in the best mode that has a pool, if several numbers are given.
-        *mode*: which mode, each measured once, if several are given. Grouped runs in one process
-        there: its sample is so small that ``batchpersist run`` would start no pool for it.
-        """
-        modes, counts = list(dict.fromkeys(self.modes)), sorted(set(self.workers))
-        pooled = [mode for mode in ("grouped", "parallel") if mode in modes]
-        questions = []
-        if pooled and len(counts) > 1:
-            questions.append(Question("workers", [Variant(pooled[0], count) for count in counts]))
-        if len(modes) > 1 or not questions:
-            variants = [Variant(mode, counts[-1] if mode == "parallel" else 1) for mode in modes]
-            if "paired" in modes:  # parallel with one worker does the same
-                variants = [variant for variant in variants if variant != ("parallel", 1)]
-            questions.append(Question("mode", variants))
-        return questions
+def questions_of(options: CompareOptions) -> list[Question]:
+    """The questions, in the order in which they are answered.
 
-    def batch_options(self, variant: Variant, roots: Roots, *, limit: int | None) -> BatchOptions:
-        """The options of a batch that does the job in a variant's way, below other roots.
+    *workers*: how many workers, in the best mode that has a pool, if several numbers are given.
+    *mode*: which mode, each measured once, if several are given. Grouped runs in one process
+    there: its sample is so small that ``batchpersist run`` would start no pool for it.
+    """
+    modes, counts = list(dict.fromkeys(options.modes)), sorted(set(options.workers))
+    pooled = [mode for mode in ("grouped", "parallel") if mode in modes]
+    questions = []
+    if pooled and len(counts) > 1:
+        questions.append(Question("workers", [Variant(pooled[0], count) for count in counts]))
+    if len(modes) > 1 or not questions:
+        variants = [Variant(mode, counts[-1] if mode == "parallel" else 1) for mode in modes]
+        if "paired" in modes:  # parallel with one worker does the same
+            variants = [variant for variant in variants if variant != ("parallel", 1)]
+        questions.append(Question("mode", variants))
+    return questions
 
-        A variant with several workers always has a pool, however few the runs are.
-        """
-        selection = Selection(self.selection.tasks, self.selection.since, self.selection.until, limit)
-        return BatchOptions(
-            out_dir=roots.out_dir,
-            runs_dir=roots.runs_dir,
-            metrics=roots.metrics,
-            keys=self.keys,
-            selection=selection,
-            workers=variant.workers,
-            pool_runs=0,
-            commit=variant.commit,
-            pair=variant.pair,
-            durability=self.durability,
-            lock_policy=self.lock_policy,
-            force=self.force,
-            resume=False,
-        )
 
-    def as_config(self, sources: Sequence[str]) -> dict[str, Any]:
-        """The ``config`` of compare.json."""
-        roots = Roots(self.out_dir, self.runs_dir)
-        variant = self.questions[0].variants[0]
-        shared = config_of(self.batch_options(variant, roots, limit=self.selection.limit), sources)
-        own = {
-            "scratch": self.scratch,
-            "with_history": self.with_history,
-            "modes": list(self.modes),
-            "workers": list(self.workers),
-            "rounds": self.rounds,
-            "warmup": self.warmup,
-            "seed": self.seed,
-            "max_time": self.max_time_seconds,
-        }
-        return {name: shared[name] for name in _SHARED} | own
+def batch_options(
+    options: CompareOptions, variant: Variant, roots: Roots, *, limit: int | None
+) -> BatchOptions:
+    """The options of a batch that does the job in a variant's way, below other roots.
+
+    A variant with several workers always has a pool, however few the runs are.
+    """
+    selection = Selection(options.selection.tasks, options.selection.since, options.selection.until, limit)
+    return BatchOptions(
+        out_dir=roots.out_dir,
+        runs_dir=roots.runs_dir,
+        metrics=roots.metrics,
+        keys=options.keys,
+        selection=selection,
+        workers=variant.workers,
+        pool_runs=0,
+        commit=variant.commit,
+        pair=variant.pair,
+        durability=options.durability,
+        lock_policy=options.lock_policy,
+        force=options.force,
+        resume=False,
+    )
+
+
+def comparison_config(options: CompareOptions, sources: Sequence[str]) -> dict[str, Any]:
+    """The ``config`` of compare.json."""
+    roots = Roots(options.out_dir, options.runs_dir)
+    variant = questions_of(options)[0].variants[0]
+    shared = config_of(batch_options(options, variant, roots, limit=options.selection.limit), sources)
+    own = {
+        "scratch": options.scratch,
+        "with_history": options.with_history,
+        "modes": list(options.modes),
+        "workers": list(options.workers),
+        "rounds": options.rounds,
+        "warmup": options.warmup,
+        "seed": options.seed,
+        "max_time": options.max_time_seconds,
+    }
+    return {name: shared[name] for name in _SHARED} | own

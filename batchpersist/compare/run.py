@@ -31,7 +31,16 @@ from ..sources.discover import STANDARD_INPUT
 from ..sources.streams import standard_input_blocks
 from . import document
 from .measure import Measurement, measure
-from .options import CompareOptions, Question, Roots, Variant, turns
+from .options import (
+    CompareOptions,
+    Question,
+    Roots,
+    Variant,
+    batch_options,
+    comparison_config,
+    questions_of,
+    turns,
+)
 from .sampling import FIRST, Cost, Sample, Survey, choose_sample, duration, likely_seconds, survey
 from .scratch import copy_histories, history_size, place_beside, remove, scratch_folder
 from .statistics import MIN_ROUNDS, answer, recommend, speedup
@@ -44,7 +53,7 @@ _MARGIN = 0.95
 """Of the time: after it no batch goes on, since the scratch folder has to be removed as well."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Comparison:
     """What a comparison found."""
 
@@ -52,6 +61,10 @@ class Comparison:
     """The content of compare.json (docs/compare.md)."""
     scratch: str | None
     """The folder that was kept, where that was asked for."""
+
+    def __repr__(self) -> str:
+        runs, scratch = self.document["runs"], self.scratch
+        return f"Comparison(runs={runs}, scratch={scratch!r}, exit_code={self.exit_code})"
 
     @property
     def exit_code(self) -> ExitCode:
@@ -84,8 +97,8 @@ def compare_batches(
     is too short for a single measurement, and OSError. Whatever is raised, the scratch folder and
     all processes are gone; after a kill the next comparison there removes it.
     """
-    variant, roots = options.questions[0].variants[0], Roots(options.out_dir, options.runs_dir)
-    check_places(options.batch_options(variant, roots, limit=None))
+    variant, roots = questions_of(options)[0].variants[0], Roots(options.out_dir, options.runs_dir)
+    check_places(batch_options(options, variant, roots, limit=None))
     discover(sources, alive=RunContext(should_stop=should_stop).check)
     started_at = utc_text()
     parent = options.scratch or place_beside(options.runs_dir)
@@ -96,7 +109,7 @@ def compare_batches(
         answers: list[document.Answer] = []
         unanswered: list[document.Unanswered] = []
         trials: dict[Variant, list[tuple[int, float]]] = {}
-        questions = options.questions
+        questions = questions_of(options)
         for question in questions:
             asking = _Asking(bench, question, found)
             try:
@@ -112,7 +125,7 @@ def compare_batches(
             version=__version__,
             started_at=started_at,
             finished_at=utc_text(),
-            config=options.as_config(sources),
+            config=comparison_config(options, sources),
             host=_host(scratch),
             runs=found.runs,
             history=_history(bench, found),
@@ -194,7 +207,7 @@ class _Bench:
         metrics = os.path.join(self._talk, "metrics.json")
         roots = Roots(os.path.join(root, "out"), os.path.join(root, "runs"), metrics)
         self._flush_disk()
-        options = self.options.batch_options(variant, roots, limit=rows)
+        options = batch_options(self.options, variant, roots, limit=rows)
         try:
             measurement = measure(self._sources, options, self._talk, self.context)
         except ComparisonStoppedError:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BatchReport:
     """What a batch did."""
 
@@ -39,3 +39,11 @@ class BatchReport:
         if self.state == "timed_out":
             return ExitCode.TIMED_OUT
         return ExitCode.SOME_FAILED if self.metrics.has_failures else ExitCode.SUCCESS
+
+    def __repr__(self) -> str:
+        counts = self.metrics.counts
+        figures = ", ".join(
+            f"{name}={getattr(counts, name)}"
+            for name in ("selected", "persisted", "unchanged", "failed", "invalid")
+        )
+        return f"BatchReport({self.metrics.batch_id}: {self.state}, {figures}, exit_code={self.exit_code})"

@@ -95,7 +95,7 @@ def needs_repair(finding: Finding, options: RepairOptions) -> bool:
     return finding.kind.severity is not Severity.INFORMATION
 
 
-@dataclass
+@dataclass(repr=False)
 class RepairReport:
     """What a repair did, or would do."""
 
@@ -112,6 +112,13 @@ class RepairReport:
     folder: str | None = None
     """The folder with copies of what was replaced; None where nothing was."""
     interrupted: bool = False
+
+    def __repr__(self) -> str:
+        left = self.left.counts.total()
+        return (
+            f"RepairReport(dry_run={self.dry_run}, runs={self.runs}, findings={self.findings}, left={left}, "
+            f"failures={len(self.failures)}, exit_code={self.exit_code})"
+        )
 
     @property
     def findings(self) -> int:
