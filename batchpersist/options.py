@@ -284,7 +284,7 @@ class PersistOptions(CommitOptions):
     sweep: bool = False
     """An earlier batch died, and may have left temporary files where this one is to write."""
     beats: str | None = None
-    """The folder for signs of life (``heartbeat``); None: nobody watches."""
+    """The folder for signs of life (``settling.liveness``); None: nobody watches."""
     take_fingerprints: bool = False
     """Report by which files each run exists, for the next batch's cache."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -22,6 +22,7 @@ from .batches.preparation import (
 from .batches.rootrecord import check_keys
 from .caching.store import load_cache
 from .context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
+from .errors import ItemError
 from .events import Progress
 from .exit_codes import ExitCode
 from .models import Shard
@@ -31,7 +32,7 @@ from .planning.job import make_job
 from .planning.plan import Plan, make_plan
 from .scanning import scan_sources
 from .scheduling.crew import Crew
-from .scheduling.dispatch import LOST, Submit, in_order
+from .scheduling.supervisor import Call, Supervisor
 from .settling.standing import Standing, look_up_shard
 from .sources import discover
 
@@ -123,8 +124,9 @@ def preview_batch(
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
         whole = planned(split_tasks=False)
         counts: Counter[Standing] = Counter()
-        look_ups = _look_ups(whole, crew, persist_options(options, spool), context)
-        for found in in_order(look_ups, lambda: crew.in_flight(index.rows), _retry):
+        persisting = persist_options(options, spool)
+        look_ups = (_LookUp(whole, persisting, shard) for shard in whole.shards)
+        for found in Supervisor(crew, look_ups, context):
             counts += found
             on_event(Progress("compare", counts.total(), plan.selected, counts[Standing.UNREADABLE]))
     return Preview(
@@ -147,37 +149,24 @@ def preview_batch(
     )
 
 
-@dataclass(frozen=True)
-class _LookUp:
-    """Starts the comparison of a shard, and can start it again."""
+@dataclass(frozen=True, eq=False)
+class _LookUp(Call[Counter[Standing]]):
+    """Has a worker compare a shard."""
 
-    crew: Crew
     plan: Plan
-    settling: PersistOptions
+    options: PersistOptions
     shard: Shard
 
-    def __call__(self) -> Future[Counter[Standing]]:
-        job = make_job(self.plan.rows, self.shard)
-        return self.crew.submit(self.plan.rows.num_rows, look_up_shard, job, self.settling)
+    def __str__(self) -> str:
+        return f"the comparison of shard {self.shard.number}"
 
-    def given_up(self) -> Counter[Standing]:
+    @property
+    def runs(self) -> int:
+        return int(self.plan.rows.num_rows)
+
+    def submit(self, crew: Crew, *, sweep: bool) -> Future[Counter[Standing]]:
+        return crew.submit(self.runs, look_up_shard, make_job(self.plan.rows, self.shard), self.options)
+
+    def give_up(self, error: ItemError) -> Counter[Standing]:
         rows = self.plan.rows.slice(self.shard.start, self.shard.stop - self.shard.start)
         return Counter({Standing.UNREADABLE: rows["superseded"].to_pylist().count(False)})
-
-
-def _look_ups(plan: Plan, crew: Crew, settling: PersistOptions, context: RunContext) -> Iterator[_LookUp]:
-    for shard in plan.shards:
-        if context.is_stopping:
-            return
-        yield _LookUp(crew, plan, settling, shard)
-
-
-def _retry(look_up: Submit[Counter[Standing]]) -> Counter[Standing]:
-    """Compare again, alone on a new pool; a shard that costs a second worker is given up."""
-    assert isinstance(look_up, _LookUp)
-    look_up.crew.replace_pool()
-    try:
-        return look_up().result()
-    except LOST:
-        look_up.crew.replace_pool()
-        return look_up.given_up()

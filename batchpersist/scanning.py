@@ -9,22 +9,20 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import count, groupby, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from .caching.sources import UNKNOWN, CachedSources, SourceRecorder, each_identity
 from .context import RunContext
-from .errors import ScanStoppedError
+from .errors import ItemError, ScanStoppedError, WorkerDiedError, failure_of
 from .events import Progress, RunFailed
 from .ingest.index import IndexBuilder
-from .ingest.scan import Reject, ScannedPart
+from .ingest.scan import Reject, ScannedPart, Tally, scan_part
 from .memory import UNBOUNDED, MemoryBound
 from .models import Keys
 from .scheduling.crew import Crew
-from .scheduling.dispatch import in_order
 from .scheduling.executors import SerialExecutor
-from .scheduling.scancalls import ScanCall, scan_again
+from .scheduling.supervisor import Call, Supervisor
 from .sources import Part, Pieces, is_spooled
 
 if TYPE_CHECKING:
@@ -62,8 +60,7 @@ def scan_sources(
     """
     builder = IndexBuilder(cache.rows if cache else None, wanted, memory=memory)
     recorder = SourceRecorder(lambda _batch: None) if recorder is None else recorder
-    call = partial(ScanCall, crew, keys, spool_dir, context)
-    scan = _Scan(builder, crew, call, context)
+    scan = _Scan(builder, crew, keys, spool_dir, context)
     if cache is not None:
         scan = replace(scan, sources=cache.sources, last_time=cache.rows.num_rows)
     for stretch, scanned in scan.results(parts):
@@ -82,7 +79,8 @@ class _Scan:
 
     builder: IndexBuilder
     crew: Crew
-    call: Callable[[int, Part], ScanCall]
+    keys: Keys
+    spool_dir: str
     context: RunContext
     sources: CachedSources | None = None
     last_time: int = 0
@@ -92,34 +90,66 @@ class _Scan:
     def results(self, parts: Iterable[Part]) -> Iterator[tuple[Stretch, ScannedPart]]:
         """The parts, and what they leave, in source order: what is known of their pieces, or was scanned."""
         under_way: deque[Stretch] = deque()
-        try:
-            submits = self._submits(parts, under_way)
-            for scanned in in_order(submits, self._in_flight, scan_again, self.context.check):
-                yield under_way.popleft(), scanned
-                yield from self.results(scanned.more)
-        except ScanStoppedError:
-            self.crew.abandon()  # a worker may wait for a storage that does not answer
-            self.builder.cut_short = True
+        calls = self._calls(parts, under_way)
+        # A worker may wait for a storage that does not answer.
+        supervisor = Supervisor(self.crew, calls, self.context, in_order=True, may_abandon=True)
+        for scanned in supervisor:
+            yield under_way.popleft(), scanned
+            yield from self.results(scanned.more)
+        self.builder.cut_short |= supervisor.cut_short
 
-    def _in_flight(self) -> int:
-        return self.crew.in_flight(self.builder.rows)
-
-    def _submits(
-        self, parts: Iterable[Part], under_way: deque[Stretch]
-    ) -> Iterator[Callable[[], Future[ScannedPart]]]:
+    def _calls(self, parts: Iterable[Part], under_way: deque[Stretch]) -> Iterator[ScanCall]:
         for part in parts:
-            if self.context.is_stopping:
-                self.builder.cut_short = True
-                return
             for stretch in _stretches(part, self.sources):
                 under_way.append(stretch)
                 if stretch.known is not None:
-                    yield partial(SerialExecutor().submit, _nothing_scanned, stretch.part)
+                    yield ScanCall(self, stretch.part, self.builder.rows, is_known=True)
                 else:
                     likely = part.likely_runs if part.pieces.size else self.last_time
-                    yield self.call(
-                        self.builder.rows + likely, replace(stretch.part, number=next(self.numbers))
+                    part_number = next(self.numbers)
+                    yield ScanCall(
+                        self, replace(stretch.part, number=part_number), self.builder.rows + likely
                     )
+
+
+@dataclass(frozen=True, eq=False)
+class ScanCall(Call[ScannedPart]):
+    """Has a worker scan a part, or this process; what the cache knows is not read."""
+
+    scan: _Scan
+    part: Part
+    known_runs: int
+    is_known: bool = False
+    """The catalogue has the part's rows: nothing is read."""
+
+    def __str__(self) -> str:
+        return f"the scan of part {self.part.number}"
+
+    @property
+    def runs(self) -> int:
+        return self.known_runs
+
+    def submit(self, crew: Crew, *, sweep: bool) -> Future[ScannedPart]:
+        if self.is_known:
+            return SerialExecutor().submit(_nothing_scanned, self.part)
+        what = self.part, self.scan.keys, self.scan.spool_dir
+        if self.part.local or not crew.is_parallel(self.runs):
+            return SerialExecutor().submit(scan_part, *what, self.scan.context.check)
+        return crew.submit(self.runs, scan_part, *what)
+
+    def fail(self, error: Exception) -> ScannedPart:
+        if isinstance(error, ScanStoppedError):
+            self.scan.builder.cut_short = True
+            return _nothing_scanned(self.part)
+        raise error
+
+    def give_up(self, error: ItemError) -> ScannedPart:
+        """Each of the part's pieces is invalid input then."""
+        died = failure_of(WorkerDiedError("worker died while reading"))
+        rejects = [Reject(piece.name, 0, died) for piece in self.part.pieces]
+        return ScannedPart(
+            rejects=[*self.part.rejects, *rejects], tallies=[Tally(0, 1, 0, 0, 0)] * len(rejects)
+        )
 
 
 def _stretches(part: Part, sources: CachedSources | None) -> Iterator[Stretch]:

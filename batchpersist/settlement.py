@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,17 +16,15 @@ from .context import RunContext
 from .events import Progress
 from .figures.outcomes import OutcomeBuilder
 from .layout import Layout
-from .locking.locks import clear_locks
 from .models import Shard, ShardOutcome, Work
 from .options import BatchOptions, PersistOptions
-from .planning.copies import missing_copies
 from .planning.job import ShardJob
 from .planning.plan import Plan
 from .scheduling.crew import Crew
-from .scheduling.dispatch import Settling
 from .scheduling.remote import settle_remotely
-from .scheduling.retries import Retrying
-from .scheduling.watchdog import Watchdog
+from .scheduling.retries import Retries
+from .scheduling.supervisor import ShardCall, Supervisor
+from .settling.liveness import Liveness
 from .settling.settle import settle_shard
 
 if TYPE_CHECKING:
@@ -34,7 +32,7 @@ if TYPE_CHECKING:
 
 
 class Settlement:
-    """Has a plan's shards settled by a crew; each is journaled before it is counted or told."""
+    """Has a plan's shards settled by a crew; each is journaled before it is counted or reported."""
 
     def __init__(
         self,
@@ -52,51 +50,51 @@ class Settlement:
         self._session = session
         self._losses = losses
         self._context = context
-        self._rounds: list[Settling] = []
         self._done = self._resumed = 0
         self._settled_before: pa.Array | None = None
         self.defects = 0
         """Shards that failed by an error of this package's own."""
+        folder = session.folder
+        beats = folder.beats if crew.owns_workers else None
+        self._liveness = Liveness(beats, options.run_timeout_seconds) if beats else None
+        self._persist = self._worker_call(
+            persist_options(options, folder.spool, sweep=session.after_crash, beats=beats)
+        )
 
     def settle(self, plan: Plan, outcomes: OutcomeBuilder, outputs: OutputRecorder) -> bool:
         """Settle the plan's shards, or as many as may be; whether some were left."""
         roots = (self._layout.out_dir, self._layout.runs_dir)
-        settle_all = self._settle_all(plan)
-        copies = partial(missing_copies, plan.rows, self._session.folder.spool)
-        retrying = Retrying(settle_all, self._options.retry_policy, roots, plan, self._context, copies)
+        retries = Retries(self._options.retry_policy, plan, roots, self._session.folder.spool)
         if self._session.settled is not None:
             self._settled_before = self._session.settled.both(plan.rows)
-        for item in retrying.run(plan.shards):
-            self._session.settle(item.outcome, plan.rows)
-            outcomes.add(item.outcome)
-            outputs.add(item.outcome)
-            failed = item.outcome.snapshot_failures.keys() | item.outcome.manifest_failures.keys()
-            self._losses.add(plan.rows, item.outcome, failed - item.rows)
-            self.defects += item.outcome.defect
-            self._tell_progress(item.outcome, plan)
-        for item in retrying.left:
+        cut_short, shards = False, plan.shards
+        while shards:
+            supervisor = self._supervisor(plan.rows, shards)
+            for outcome in supervisor:
+                self._take(outcome, retries, plan)
+                outcomes.add(outcome)
+                outputs.add(outcome)
+            cut_short |= supervisor.cut_short
+            shards = retries.next_round(self._context)
+        for item in retries.left:
             self._losses.add(plan.rows, item.outcome, item.rows)
-        outcomes.totals.retried_runs = retrying.retried
-        cut_short = bool(retrying.left) or any(settling.cut_short for settling in self._rounds)
-        self._rounds.clear()  # they hold on to the plan's rows
-        return cut_short
+        outcomes.totals.retried_runs = retries.retried
+        return cut_short or bool(retries.left)
 
-    def _settle_all(self, plan: Plan) -> Callable[[Sequence[Shard]], Settling]:
-        """What settles shards, in each round."""
-        folder, sweep = self._session.folder, self._session.after_crash
-        beats = folder.beats if self._crew.owns_workers else None
-        call = self._call(persist_options(self._options, folder.spool, sweep=sweep, beats=beats))
-        watchdog = Watchdog(beats, self._options.run_timeout_seconds) if beats else None
-        bury = partial(clear_locks, self._layout)
+    def _take(self, outcome: ShardOutcome, retries: Retries, plan: Plan) -> None:
+        """Journal an outcome, and report what failed for good."""
+        postponed = retries.postpone(outcome)
+        self._session.settle(outcome, plan.rows)
+        failed = outcome.snapshot_failures.keys() | outcome.manifest_failures.keys()
+        self._losses.add(plan.rows, outcome, failed - postponed)
+        self.defects += outcome.defect
+        self._report_progress(outcome, plan, is_retry=retries.rounds > 0)
 
-        def settle_all(shards: Sequence[Shard]) -> Settling:
-            settling = Settling(self._crew, plan.rows, shards, call, self._context, bury, watchdog)
-            self._rounds.append(settling)
-            return settling
+    def _supervisor(self, rows: pa.Table, shards: Iterable[Shard]) -> Supervisor[ShardOutcome]:
+        calls = (ShardCall(rows, shard, self._persist, self._layout) for shard in shards)
+        return Supervisor(self._crew, calls, self._context, liveness=self._liveness)
 
-        return settle_all
-
-    def _call(self, options: PersistOptions) -> Callable[[ShardJob], ShardOutcome]:
+    def _worker_call(self, options: PersistOptions) -> Callable[[ShardJob], ShardOutcome]:
         """What the workers do."""
         folder = self._session.folder
         if self._crew.elastic is None:
@@ -104,9 +102,9 @@ class Settlement:
         os.makedirs(folder.calls, exist_ok=True)
         return partial(settle_remotely, options=options, calls=folder.calls, version=__version__)
 
-    def _tell_progress(self, outcome: ShardOutcome, plan: Plan) -> None:
+    def _report_progress(self, outcome: ShardOutcome, plan: Plan, *, is_retry: bool) -> None:
         """A split task's runs count by their manifests, and none of them twice."""
-        if outcome.shard.work is not Work.SNAPSHOT and len(self._rounds) == 1:
+        if outcome.shard.work is not Work.SNAPSHOT and not is_retry:
             runs = outcome.shard.stop - outcome.shard.start
             self._done += runs
             if self._settled_before is not None:

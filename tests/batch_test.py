@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from engine import Run, run, snapshot_text, text, tree
 
+from batchpersist import scanning
 from batchpersist.batch import BatchReport, run_batch
 from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
 from batchpersist.events import BatchStarted, Event, Progress, RunFailed
@@ -24,7 +25,6 @@ from batchpersist.layout import Layout
 from batchpersist.locking.batchlock import BatchLock
 from batchpersist.options import BatchOptions, FailurePolicy, LockPolicy, RetryPolicy, Selection
 from batchpersist.preview import preview_batch
-from batchpersist.scheduling import scancalls
 
 
 def many_runs() -> list[Run]:
@@ -376,7 +376,7 @@ def read_or_die(part: Any, *_more: Any) -> Any:
 def test_a_worker_that_dies_while_reading_is_told_with_the_source(
     tmp_path: Path, persist: Callable[..., BatchReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scancalls, "scan_part", read_or_die)
+    monkeypatch.setattr(scanning, "scan_part", read_or_die)
     report = persist(workers=2)
     assert [error.message for error in report.metrics.errors] == ["worker died while reading"]
     assert report.exit_code == 3

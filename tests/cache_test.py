@@ -24,7 +24,7 @@ import pytest
 from engine import Run, await_tick, run, slow_file_clock, snapshot_text, text, tree
 from pyarrow import feather
 
-from batchpersist import settlement
+from batchpersist import scanning, settlement
 from batchpersist.batch import BatchReport, run_batch
 from batchpersist.caching import store
 from batchpersist.figures.metrics import stable
@@ -35,7 +35,6 @@ from batchpersist.models import Durability, Keys, ShardOutcome
 from batchpersist.options import BatchOptions, PersistOptions, Selection
 from batchpersist.planning.job import ShardJob
 from batchpersist.preview import preview_batch
-from batchpersist.scheduling import scancalls
 from batchpersist.scheduling.crew import Crew
 from batchpersist.settling import manifest, manifestside, settle, snapshotside
 from batchpersist.snapshots.snapshot import TaskStateStore
@@ -338,7 +337,7 @@ class TestByOne:
         write_lines(twins.sources / "a.jsonl", [run("t", n) for n in range(5)])
         twins.night()
         monkeypatch.setattr(settle.PayloadReader, "text", None)  # reading a payload is a defect now
-        monkeypatch.setattr(scancalls, "scan_part", None)
+        monkeypatch.setattr(scanning, "scan_part", None)
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
         assert report.metrics.counts.unchanged == 5
         assert report.metrics.timing.cached_sources == 1
@@ -534,7 +533,7 @@ class TestByOne:
         monkeypatch.setattr(Crew, "_submit_to_pool", listen)
         report = run_batch([str(twins.sources / then)], options)
         assert report.exit_code == 0
-        assert (scancalls.scan_part in calls) == pooled
+        assert (scanning.scan_part in calls) == pooled
 
     def test_a_source_of_which_a_range_could_not_be_scanned_is_not_known(
         self, twins: Twins, monkeypatch: pytest.MonkeyPatch
@@ -542,18 +541,18 @@ class TestByOne:
         """A worker died of it, twice: another one may read it the next night."""
         monkeypatch.setattr(discover_parts, "__kwdefaults__", {"part_bytes": 300})
         write_lines(twins.sources / "a.jsonl", [run("t", n) for n in range(12)])
-        scan_part = scancalls.scan_part
+        scan_part = scanning.scan_part
 
         def die(part: Any, *rest: Any) -> Any:
             if [piece.start for piece in part.pieces] == [300]:
                 raise MemoryError
             return scan_part(part, *rest)
 
-        monkeypatch.setattr(scancalls, "scan_part", die)
+        monkeypatch.setattr(scanning, "scan_part", die)
         options = twins.options(twins.roots[0])
         first = run_batch([str(twins.sources / "a.jsonl")], options)
         assert first.metrics.counts.invalid == 1
-        monkeypatch.setattr(scancalls, "scan_part", scan_part)
+        monkeypatch.setattr(scanning, "scan_part", scan_part)
         await_tick()
         second = run_batch([str(twins.sources / "a.jsonl")], options)
         assert second.metrics.timing.cached_sources == 0

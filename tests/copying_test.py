@@ -14,12 +14,12 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from batchpersist.planning.copies import missing_copies
 from engine import file_columns
 from scans import lines, put, run
 
 from batchpersist.errors import SourceUnreadableError
 from batchpersist.models import DEFAULT_KEYS
-from batchpersist.planning.copies import missing_copies
 from batchpersist.sources import Format, SourceFile, copy_lines, copying, discover, ensure_copy, place
 from batchpersist.sources.pieces import IDENTITY_BYTES
 

@@ -18,12 +18,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from dispatch_test import plan_with, settle_unless_poisoned, sides
 from engine import run, tree
 from model import persist
+from supervisor_test import plan_with, settle_unless_poisoned, sides, supervisor
 
 from batchpersist.cli.main import cli
-from batchpersist.context import RunContext
 from batchpersist.errors import UsageError
 from batchpersist.layout import Layout
 from batchpersist.locking.locks import TaskLock
@@ -31,7 +30,6 @@ from batchpersist.models import Side
 from batchpersist.scheduling import daskcluster
 from batchpersist.scheduling.crew import Crew
 from batchpersist.scheduling.daskcluster import DaskExecutor, dask_executor
-from batchpersist.scheduling.dispatch import Settling
 from batchpersist.settling.journal import read_journal
 
 RUNS = [run(f"task-{n % 12:02d}", n, notes="x" * 200) for n in range(600)]
@@ -165,7 +163,7 @@ def test_a_run_that_kills_its_workers_is_found_and_the_others_are_settled(tmp_pa
     plan = plan_with(tmp_path, tasks=2, runs=4)
     settle = partial(settle_unless_poisoned, poison=("run-2",))
     with dask_executor(None, 2) as executor:
-        outcomes = list(Settling(Crew(2, executor=executor), plan.rows, plan.shards, settle, RunContext()))
+        outcomes = list(supervisor(Crew(2, executor=executor), plan, settle))
     assert sides(outcomes, plan) == {
         f"run-{n}": (Side.FAILED, Side.FAILED) if n == 2 else (Side.PERSISTED, Side.PERSISTED)
         for n in range(4)

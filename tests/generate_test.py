@@ -122,4 +122,4 @@ def test_none() -> None:
 
 def test_samples_are_as_long_as_wanted() -> None:
     for size in (1200, 3000, 8000):
-        assert len(sample_members(Random(1).random, size)) == pytest.approx(size, abs=100)
+        assert len(sample_members(Random(1), size)) == pytest.approx(size, abs=100)

@@ -257,7 +257,7 @@ def test_an_interrupted_retry_is_continued_by_a_retry() -> None:
     shutil.rmtree("out")
     watched = FailurePolicy(limit=100, percent=True)  # makes for many small shards
     calls = iter(range(10**9))
-    cut = retry_batch(options=BatchOptions(failure_policy=watched), should_stop=lambda: next(calls) > 4)
+    cut = retry_batch(options=BatchOptions(failure_policy=watched), should_stop=lambda: next(calls) > 2)
     assert cut is not None
     assert cut.state == "interrupted"
     assert 0 < cut.metrics.counts.persisted < 400

@@ -336,7 +336,7 @@ def test_an_interrupted_batch_of_a_root_is_resumed(root: Path) -> None:
         put(root / f"0102-beta/cli/r{number}/run-summary.json", text(run(taskId=f"t{number}")))
     watched = options(failure_policy=FailurePolicy(limit=100))  # makes for many small shards
     calls = iter(range(10**9))
-    first = run_batch([".runs"], watched, should_stop=lambda: next(calls) > 6)
+    first = run_batch([".runs"], watched, should_stop=lambda: next(calls) > 3)
     assert first.state == "interrupted"
     second = run_batch([".runs"], watched)
     assert (second.state, second.metrics.parts) == ("finished", 2)

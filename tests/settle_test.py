@@ -23,7 +23,7 @@ from batchpersist.options import LockPolicy, PersistOptions
 from batchpersist.phaseclock import PHASES
 from batchpersist.planning.job import make_job
 from batchpersist.settling import group
-from batchpersist.settling.heartbeat import read_beats
+from batchpersist.settling.liveness import read_beats
 from batchpersist.settling.settle import settle_shard
 
 RUNS = [run("a", 1), run("b", 2), run("a", 3), run("b", 4)]

@@ -180,7 +180,7 @@ def test_a_cut_source_makes_the_batch_end_with_exit_code_3(
         os.truncate("a.jsonl", 200)
         return scan_part(part, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("batchpersist.scheduling.scancalls.scan_part", cut_first)
+    monkeypatch.setattr("batchpersist.scanning.scan_part", cut_first)
     report = run_batch(["a.jsonl"], BatchOptions())
     assert (report.exit_code, report.metrics.counts.persisted) == (3, 2)
     assert MESSAGE in {error.message for error in report.metrics.errors}

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import Future
 from contextlib import closing
-from functools import partial
+from dataclasses import dataclass
 
 from ..batches.rootrecord import check_keys, check_pairing
 from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
+from ..errors import ItemError
 from ..events import Progress
 from ..ingest.index import IndexBuilder
 from ..models import place_of
@@ -18,15 +18,13 @@ from ..options import Selection
 from ..planning.plan import Plan, make_plan
 from ..scanning import scan_sources
 from ..scheduling.crew import Crew
-from ..scheduling.dispatch import Submit, in_order
+from ..scheduling.supervisor import Call, Supervisor
 from ..sources import discover
 from .check_task import TaskResult, TaskSlice
 from .confirm import Unconfirmed, confirm, drop_outdated, needs_confirmation
 from .inventory import take_inventory
 from .models import AuditOptions, AuditReport, Finding, FindingKind, RunStatus
 from .tasks import AuditTasks, CheckJob, check_tasks
-
-_log = logging.getLogger(__name__)
 
 OnRun = Callable[[RunStatus, str, str], None]
 """Gets the status, the task id and the run id of each run."""
@@ -147,32 +145,34 @@ class Audit:
 
     def _check(self, jobs: Iterable[CheckJob]) -> Iterator[TaskResult]:
         """Have the workers do the jobs; results come in the order of the jobs."""
-        submits = (partial(self._submit, job) for job in self._until_stopped(jobs))
         runs = self.expected_runs or 0
-        for results in in_order(submits, lambda: self.crew.in_flight(runs), self._retry):
+        calls = (_CheckCall(job, self._options, self._all_statuses, self._spool.name, runs) for job in jobs)
+        for results in Supervisor(self.crew, calls, self._context, in_order=True):
             yield from results
 
-    def _until_stopped(self, jobs: Iterable[CheckJob]) -> Iterator[CheckJob]:
-        for job in jobs:
-            if self._context.is_stopping:
-                return
-            yield job
 
-    def _submit(self, job: CheckJob) -> Future[list[TaskResult]]:
-        arguments = (job, self._options, self._all_statuses, self._spool.name)
-        return self.crew.submit(self.expected_runs or 0, check_tasks, *arguments)
+@dataclass(frozen=True, eq=False)
+class _CheckCall(Call[list[TaskResult]]):
+    """Has a worker do a job; if that dies twice, the job's tasks are unchecked."""
 
-    def _retry(self, submit: Submit[list[TaskResult]]) -> list[TaskResult]:
-        """Retry a job whose worker died, alone on a new pool; if that dies too, its tasks are unchecked."""
-        try:
-            if self.crew.replace_pool():
-                return submit().result()
-        except BrokenExecutor:
-            self.crew.replace_pool()
-        assert isinstance(submit, partial)
-        slices = submit.args[0].slices
-        _log.debug("not checked, since the worker died twice: %s", [task.task_id for task in slices])
-        return [_unchecked(task, self._options) for task in slices]
+    job: CheckJob
+    options: AuditOptions
+    all_statuses: bool
+    spool: str
+    expected_runs: int
+
+    def __str__(self) -> str:
+        return f"the check of {[task.task_id for task in self.job.slices]}"
+
+    @property
+    def runs(self) -> int:
+        return self.expected_runs
+
+    def submit(self, crew: Crew, *, sweep: bool) -> Future[list[TaskResult]]:
+        return crew.submit(self.runs, check_tasks, self.job, self.options, self.all_statuses, self.spool)
+
+    def give_up(self, error: ItemError) -> list[TaskResult]:
+        return [_unchecked(task, self.options) for task in self.job.slices]
 
 
 def _unchecked(task: TaskSlice, options: AuditOptions) -> TaskResult:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import BrokenExecutor, Future
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future
 from contextlib import closing, nullcontext, suppress
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 
 from ..audit import Audit, AuditOptions, Finding, FindingKind
 from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
-from ..errors import ItemError, WorkerDiedError, failure_of
+from ..errors import ItemError, failure_of
 from ..events import Progress
 from ..files.folders import refuse_link
 from ..files.temporaries import sweep
@@ -19,8 +18,9 @@ from ..locking.batchlock import BatchLock
 from ..locking.locks import TaskLock, clear_locks
 from ..models import Failure
 from ..runs.identifiers import check_task_id
-from ..scheduling.dispatch import Submit, in_order
-from .backup import mark_finished, new_backup, remove_old_copies
+from ..scheduling.crew import Crew
+from ..scheduling.supervisor import Call, Supervisor
+from .backup import Backup, mark_finished, new_backup, remove_old_copies
 from .fixes import Fix, RepairOptions, RepairReport, fix_for, needs_repair
 from .task import TaskOutcome, repair_task
 
@@ -100,8 +100,8 @@ class _Repair:
         tasks: set[str] = set()
         with closing(Audit(options, self._context, whole_tasks=True)) as audit:
             repairs = self._repairs(audit, with_roots)
-            retry = partial(self._retry, audit)
-            for outcome in in_order(repairs, lambda: audit.crew.in_flight(audit.expected_runs or 0), retry):
+            # Not this repair's context: once that is stopping, the audit ends, and what it found is repaired.
+            for outcome in Supervisor(audit.crew, repairs, RunContext(), in_order=True):
                 tasks |= outcome.tasks_to_check
                 self._take(outcome)
         return tasks
@@ -114,7 +114,7 @@ class _Repair:
         if outcome.unplaced is not None:
             self._unplaced[outcome.task_id] = outcome.unplaced
 
-    def _repairs(self, audit: Audit, with_roots: bool) -> Iterator[Submit[TaskOutcome]]:
+    def _repairs(self, audit: Audit, with_roots: bool) -> Iterator[Call[TaskOutcome]]:
         """The repairs of the tasks with a fix, as the audit confirms their findings."""
         for result in audit.results():
             task_id = result.slice.task_id
@@ -131,7 +131,8 @@ class _Repair:
                 self._left[""] = list(self._repair_roots(findings))
             elif any(fix_for(finding, self._options) for finding in findings):
                 self._begin()
-                yield partial(self._submit, audit, task_id, findings)
+                runs = audit.expected_runs or 0
+                yield _RepairCall(task_id, findings, self._options, self._backup, runs)
             elif findings or task_id in self._left:
                 self._left[task_id] = findings
 
@@ -167,23 +168,32 @@ class _Repair:
             with TaskLock(self._layout, task_id, policy):
                 pass
 
-    def _submit(self, audit: Audit, task_id: str, findings: list[Finding]) -> Future[TaskOutcome]:
-        runs = audit.expected_runs or 0
-        return audit.crew.submit(runs, repair_task, task_id, findings, self._options, self._backup)
 
-    def _retry(self, audit: Audit, submit: Submit[TaskOutcome]) -> TaskOutcome:
-        """Retry a task whose worker died, alone on a new pool; if that dies too, leave the task as it is."""
-        assert isinstance(submit, partial)
-        _, task_id, findings = submit.args
-        try:
-            if audit.crew.replace_pool():
-                clear_locks(self._layout, task_id, audit.crew.pids)
-                outcome: TaskOutcome = submit().result()
-                return outcome
-        except BrokenExecutor:
-            audit.crew.replace_pool()
-            clear_locks(self._layout, task_id, audit.crew.pids)
-        return TaskOutcome(task_id, findings, [failure_of(WorkerDiedError("worker died"))])
+@dataclass(frozen=True, eq=False)
+class _RepairCall(Call[TaskOutcome]):
+    """Has a worker repair a task; if that dies twice, the task stays as it is."""
+
+    task_id: str
+    findings: list[Finding]
+    options: RepairOptions
+    backup: Backup
+    expected_runs: int
+
+    def __str__(self) -> str:
+        return f"the repair of task {self.task_id!r}"
+
+    @property
+    def runs(self) -> int:
+        return self.expected_runs
+
+    def submit(self, crew: Crew, *, sweep: bool) -> Future[TaskOutcome]:
+        return crew.submit(self.runs, repair_task, self.task_id, self.findings, self.options, self.backup)
+
+    def give_up(self, error: ItemError) -> TaskOutcome:
+        return TaskOutcome(self.task_id, self.findings, [failure_of(error)])
+
+    def clear_locks(self, pids: Collection[int]) -> None:
+        clear_locks(self.options.audit.layout, self.task_id, pids)
 
 
 def _only(options: AuditOptions, tasks: Iterable[str]) -> AuditOptions:

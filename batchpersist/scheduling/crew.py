@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from .pool import PoolContext, await_end, process_pool, start_fork_server
 from .worker import DRAIN_SECONDS, NO_THREADS
 
 T = TypeVar("T")
+
+_log = logging.getLogger(__name__)
 
 RESTART_PAUSES = (0.0, 0.02, 0.1, 0.5)
 """Seconds before each attempt at another pool: a fork server that was killed may seem alive for a moment."""
@@ -49,6 +52,8 @@ class Crew:
         self._context = PoolContext()
         self._broken = False
         self._former_pids: set[int] = set()
+        self._is_reported = False
+        """Why there is no pool."""
 
     def warm_up(self, runs: int) -> None:
         """Have the fork server import meanwhile what workers need, if so many runs are expected."""
@@ -74,6 +79,9 @@ class Crew:
         if self._given is not None:
             return self._given.submit(call, *args)
         if not self.is_parallel(runs):
+            if not self._is_reported:
+                _log.debug("no pool so far: %d workers, %d of %d runs", self.workers, runs, self._pool_runs)
+                self._is_reported = True
             return self._serial.submit(call, *args)
         future = self._submit_to_pool(call, *args)
         if future is None:
@@ -108,6 +116,7 @@ class Crew:
                 start_fork_server()
             if self._pool is None:
                 begun = time.perf_counter()
+                _log.debug("starting a pool of %d workers", self.workers)
                 self._pool = process_pool(self.workers, self._context)
                 self._pool.submit(os.getpid).add_done_callback(lambda _call: self._answered(begun))
             future = self._pool.submit(call, *args)
@@ -138,6 +147,11 @@ class Crew:
         """All processes that were ever workers of ours."""
         return self._former_pids.union(worker.pid for worker in self._context.started() if worker.pid)
 
+    @property
+    def live_pids(self) -> set[int]:
+        """Those of them that run."""
+        return {worker.pid for worker in self._context.started() if worker.pid and worker.is_alive()}
+
     def replace_pool(self) -> bool:
         """Start another pool for one that broke, whose workers end. False where it is not ours to replace.
 
@@ -151,6 +165,9 @@ class Crew:
         return True
 
     def _restart(self) -> None:
+        for worker in self._context.started():
+            if worker.exitcode is not None:
+                _log.debug("worker %s ended with exit code %d", worker.pid, worker.exitcode)
         if any(worker.exitcode == NO_THREADS for worker in self._context.started()):
             raise WorkersCannotStartError(str(failure_of(no_thread())))
         for pause in RESTART_PAUSES:
@@ -159,6 +176,7 @@ class Crew:
             first = self._submit_to_pool(os.getpid)
             if first is not None and first.exception() is None:
                 return
+            _log.debug("the workers of a new pool end at once")
         raise WorkersCannotStartError
 
     def _abandon_pool(self) -> None:

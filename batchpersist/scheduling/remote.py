@@ -31,7 +31,7 @@ def settle_remotely(job: ShardJob, options: PersistOptions, calls: str, version:
     if version != __version__:
         raise WorkerVersionError(version, __version__, socket.gethostname())
     if _was_begun(calls, job) or job.sweep:
-        _bury(job, options, calls)
+        _clear_dead_workers_locks(job, options, calls)
         job = job._replace(sweep=True)
     _register(calls)
     return settle_shard(job, options)
@@ -64,7 +64,7 @@ def _registered(calls: str, pid: int) -> None:
     os.close(os.open(os.path.join(folder, str(pid)), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600))
 
 
-def _bury(job: ShardJob, options: PersistOptions, calls: str) -> None:
+def _clear_dead_workers_locks(job: ShardJob, options: PersistOptions, calls: str) -> None:
     """Clear the locks that dead workers of this host hold on the shard's tasks."""
     try:
         pids = {int(name) for name in os.listdir(_workers_here(calls))}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from ..context import RunContext
 from ..errors import TaskStateLockError
@@ -16,6 +18,12 @@ from ..files.durability import nearest_folder
 from ..models import Failure, Shard, ShardOutcome, Work
 from ..options import RetryPolicy
 from ..planning.plan import Plan
+from ..sources import decoded, is_spooled, place
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_log = logging.getLogger(__name__)
 
 PASSING = ("EAGAIN", "EINTR", "EIO", "ESTALE", "ETIMEDOUT")
 """Errors of the system that another attempt may not meet again."""
@@ -46,57 +54,50 @@ class Postponed:
     """Counted from the shard's start."""
 
 
-class Retrying:
-    """Settles shards, and then some of their rows again; iterate over what settles.
+class Retries:
+    """What of a batch's shards is to be tried again, in rounds at its end."""
 
-    Each outcome comes with those of its rows that will come again, by a later outcome. What is
-    ``left`` at the end was to be tried again, but the batch had to stop.
-    """
-
-    def __init__(
-        self,
-        settle: Callable[[Sequence[Shard]], Iterable[ShardOutcome]],
-        policy: RetryPolicy,
-        roots: Sequence[str],
-        plan: Plan,
-        context: RunContext,
-        copies: Callable[[Iterable[int]], int] = lambda _rows: 0,
-    ) -> None:
-        """``settle``: what shards of the ``plan`` become; ``roots``: where room may be wanting.
-
-        ``copies``: bytes of the copies that rows of the plan need, and that have yet to be made.
-        """
-        self._copies = copies
-        self._settle = settle
+    def __init__(self, policy: RetryPolicy, plan: Plan, roots: Sequence[str], spool: str) -> None:
+        """``roots``: where room may be wanting; ``spool``: the folder of copies that runs are read from."""
         self._policy = policy
-        self._roots = roots
         self._plan = plan
-        self._context = context
+        self._roots = roots
+        self._spool = spool
+        self.rounds = 0
+        """Rounds so far, this one included."""
         self.left: list[Postponed] = []
+        """What is to be tried again; at the end: what was not, since the batch had to stop."""
         self.retried = 0
         """Runs tried again, each round counted."""
+        self._tried: list[Postponed] = []
+        """What this round tries again."""
+        self._due: set[tuple[Work, int]] = set()
+        """Rows of it, as the plan counts them, that have yet to be tried."""
 
-    def run(self, shards: Sequence[Shard]) -> Iterator[Postponed]:
-        yield from self._round(shards, last=self._policy.rounds == 0)
-        for number in range(self._policy.rounds):
-            if not self.left or not self._wait(number):
-                return
-            postponed, self.left = self.left, []
-            due = {row for item in postponed for row in _due(item)}
-            tried = len(due)
-            for item in self._round(self._again(postponed), last=number + 1 == self._policy.rounds):
-                _, work, start, stop, _ = item.outcome.shard
-                due.difference_update((work, row) for row in range(start, stop))
-                yield item
-            self.retried += tried - len(due)
-            self.left += _still(due, postponed)
+    def postpone(self, outcome: ShardOutcome) -> frozenset[int]:
+        """Note an outcome; returns its rows that are tried again, counted from the shard's start."""
+        shard = outcome.shard
+        tried = self._due & {(shard.work, row) for row in range(shard.start, shard.stop)}
+        self._due -= tried
+        self.retried += len(tried)
+        if self.rounds == self._policy.rounds:
+            return frozenset()
+        item = Postponed(outcome, self._passing(outcome))
+        if item.rows:
+            self.left.append(item)
+        return item.rows
 
-    def _round(self, shards: Sequence[Shard], *, last: bool) -> Iterator[Postponed]:
-        for outcome in self._settle(shards):
-            item = Postponed(outcome, frozenset() if last else self._passing(outcome))
-            if item.rows:
-                self.left.append(item)
-            yield item
+    def next_round(self, context: RunContext) -> list[Shard]:
+        """Wait for a moment, and give the shards to try again; none where ``context`` is stopping."""
+        self.left += _still(self._due, self._tried)
+        self._due, self._tried = set(), []
+        if not self.left or self.rounds == self._policy.rounds or not self._wait(context):
+            return []
+        self._tried, self.left = self.left, []
+        self._due = {row for item in self._tried for row in _due(item)}
+        _log.debug("round %d of retries: %d rows", self.rounds + 1, len(self._due))
+        self.rounds += 1
+        return self._again(self._tried)
 
     def _passing(self, outcome: ShardOutcome) -> frozenset[int]:
         """Rows all of whose failures may pass. A sync that failed is final: nothing shows what it lost."""
@@ -137,18 +138,24 @@ class Retrying:
             size = shard.size * (stop - start) // (shard.stop - shard.start)
             yield shard._replace(start=start, stop=stop, size=size)
 
-    def _wait(self, number: int) -> bool:
+    def _wait(self, context: RunContext) -> bool:
         """Before a round; False where the batch is to stop."""
-        pause = time.monotonic() + delay_before(number, self._policy)
+        pause = time.monotonic() + delay_before(self.rounds, self._policy)
         full = self._policy.wait_for_space_seconds and any(map(self._lacks_room, self.left))
         deadline = time.monotonic() + self._policy.wait_for_space_seconds
-        rows = (item.outcome.shard.start + row for item in self.left for row in item.rows)
-        needed = sum(item.outcome.shard.size for item in self.left) + (self._copies(rows) if full else 0)
+        needed = self._needed() if full else 0
         while time.monotonic() < pause or (full and time.monotonic() < deadline and not self._room(needed)):
-            if self._context.is_stopping:
+            if context.is_stopping:
                 return False
             time.sleep(_POLL_SECONDS)
-        return not self._context.is_stopping
+        return not context.is_stopping
+
+    def _needed(self) -> int:
+        """Bytes that the next round may write, as far as the plan tells."""
+        rows = (item.outcome.shard.start + row for item in self.left for row in item.rows)
+        return sum(item.outcome.shard.size for item in self.left) + missing_copies(
+            self._plan.rows, self._spool, rows
+        )
 
     def _lacks_room(self, item: Postponed) -> bool:
         failures = [*item.outcome.snapshot_failures.values(), *item.outcome.manifest_failures.values()]
@@ -175,3 +182,15 @@ def _still(due: Collection[tuple[Work, int]], postponed: Iterable[Postponed]) ->
         rows = frozenset(row for row in item.rows if (work, first + row) in due)
         if rows:
             yield replace(item, rows=rows)
+
+
+def missing_copies(rows: pa.Table, spool: str, numbers: Iterable[int]) -> int:
+    """Bytes of copies that have yet to be made for runs of a plan (``numbers`` of its ``rows``)."""
+    picked = rows.select(["origin", "file", "offset", "length"]).take(list(numbers))
+    ends: dict[str, int] = {}
+    for origin, below, offset, length in zip(*(column.to_pylist() for column in picked.columns), strict=True):
+        file = decoded(origin, below)
+        if is_spooled(file.format):
+            path = place(file.path, file.format, spool)
+            ends[path] = max(ends.get(path, 0), offset + length)
+    return sum(end for path, end in ends.items() if not os.path.exists(path))

@@ -120,7 +120,7 @@ class Group:
             if result.error is not None:
                 side.abandon(result.error)
         if any(isinstance(result.error, MemoryError) for result in settled):
-            # Whose fault it is shows when fewer runs are tried at once (``scheduling.dispatch``).
+            # Whose fault it is shows when fewer runs are tried at once (``scheduling.supervisor``).
             self._abandon(MemoryError())
             raise MemoryError
         in_turn = sum(result.seconds for result in settled)

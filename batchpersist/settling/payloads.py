@@ -14,7 +14,7 @@ from ..phaseclock import PARSE, READ, current
 from ..planning.job import ShardRows
 from ..runs.runreader import RunReader
 from ..sources import SourceFile, ensure_copy, place
-from .heartbeat import Heartbeat
+from .liveness import Heartbeat
 
 OPEN_FILES = 32
 """Descriptors kept open: a task's runs often lie in many nightly files, visited in turn."""

@@ -19,8 +19,8 @@ from ..options import PersistOptions
 from ..phaseclock import OTHER, PhaseClock, running
 from ..planning.job import ShardJob, ShardRows
 from .group import Group
-from .heartbeat import heartbeat
 from .journal import shard_entry
+from .liveness import heartbeat
 from .payloads import PayloadReader, RunTexts
 
 

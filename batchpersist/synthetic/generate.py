@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from itertools import accumulate
 from random import Random
@@ -32,23 +32,23 @@ def generate(
     ``size``: the mean of bytes a run, about. A few runs come wrapped as events.
     """
     # Of all that Python's generator offers, only random() is promised never to change.
-    random = Random(seed).random
+    random = Random(seed)
     templates = _templates(random, size)
     shares = list(accumulate((task + 1) ** -skew for task in range(tasks)))
     for number in range(runs):
-        task = bisect(shares, random() * shares[-1], hi=tasks - 1)
-        run_id = f"run-{number + 1:07d}-{int(random() * 0x1000000):06x}"
+        task = bisect(shares, random.random() * shares[-1], hi=tasks - 1)
+        run_id = f"run-{number + 1:07d}-{int(random.random() * 0x1000000):06x}"
         head = _head(f"task-{task + 1:05d}", run_id, _timestamp(number, random))
-        members = run_id.encode().join(templates[int(random() * TEMPLATES)])
-        if random() < invalid:
+        members = run_id.encode().join(templates[int(random.random() * TEMPLATES)])
+        if random.random() < invalid:
             yield _broken(head, members, random) + b"\n"
-        elif random() < _EVENT_SHARE:
+        elif random.random() < _EVENT_SHARE:
             yield b'{"type":"run:completed","payload":%b%b}\n' % (head, members)
         else:
             yield head + members + b"\n"
 
 
-def _templates(random: Callable[[], float], size: int) -> list[list[bytes]]:
+def _templates(random: Random, size: int) -> list[list[bytes]]:
     """Bodies cut where the run's id belongs; sizes from half to one and a half of ``size``."""
     head = len(_head("task-00001", "run-0000001-000000", _timestamp(0, random)))
     return [
@@ -61,18 +61,18 @@ def _head(task_id: str, run_id: str, timestamp: str) -> bytes:
     return f'{{"taskId":"{task_id}","runId":"{run_id}","timestamp":"{timestamp}",'.encode()
 
 
-def _timestamp(number: int, random: Callable[[], float]) -> str:
+def _timestamp(number: int, random: Random) -> str:
     """Mostly ascending, as JavaScript's ``toISOString`` writes it."""
-    late = timedelta(hours=6) * random() if random() < _LATE_SHARE else timedelta()
-    moment = _FIRST_RUN + _STEP * (number + random()) - late
+    late = timedelta(hours=6) * random.random() if random.random() < _LATE_SHARE else timedelta()
+    moment = _FIRST_RUN + _STEP * (number + random.random()) - late
     return utc_text(moment)
 
 
-def _broken(head: bytes, members: bytes, random: Callable[[], float]) -> bytes:
+def _broken(head: bytes, members: bytes, random: Random) -> bytes:
     """A line that is no completed run, in one of the ways in which real ones are not."""
     run = head + members
     ways = (
-        run[: int(len(run) * (0.1 + 0.8 * random()))],  # the writer died
+        run[: int(len(run) * (0.1 + 0.8 * random.random()))],  # the writer died
         head.replace(b'"timestamp"', b'"finished"') + members,
         head.replace(b'"timestamp":"', b'"timestamp":17,"at":"') + members,
         head.replace(b'"taskId":"', b'"taskId":"../') + members,
@@ -82,4 +82,4 @@ def _broken(head: bytes, members: bytes, random: Callable[[], float]) -> bytes:
         b"[" + run + b"]",
         b"Error: connect ECONNREFUSED 127.0.0.1:443",
     )
-    return ways[int(random() * len(ways))]
+    return ways[int(random.random() * len(ways))]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from random import Random
 from typing import Any, TypeVar
 
 RUN_ID = b"@RUN-ID@"
@@ -22,7 +23,7 @@ _WORDS = """
 _REVIEW = "Approved: scope is small, checks are green."
 
 
-def sample_members(random: Callable[[], float], size: int) -> bytes:
+def sample_members(random: Random, size: int) -> bytes:
     """``"mode":...}``: compact JSON as ``JSON.stringify(value)`` writes it, about ``size`` bytes long.
 
     Never shorter than the members that every run has.
@@ -41,8 +42,8 @@ def _text(value: Any) -> bytes:
 
 
 class _Sample:
-    def __init__(self, random: Callable[[], float]) -> None:
-        self._random = random
+    def __init__(self, random: Random) -> None:
+        self._random = random.random
 
     def run(self) -> dict[str, Any]:
         """The usual fields, in their usual order."""

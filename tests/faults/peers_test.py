@@ -207,7 +207,7 @@ def test_both_sides_record_into_the_same_tasks(
         place = busy_place(tmp_path / str(number), runs)
         told = contend(place, orchestrator_package, generation, orchestrators, *words)
         assert place.snapshots() == contents(place, told)
-        assert told.metrics.counts.snapshot_locked == len(told.locked)
+        assert told.metrics["counts"]["snapshot_locked"] == len(told.locked)
         assert len(told.recorded) + len(told.locked_out) == len(told.sent)
         assert [report["broken"] for report in told.reports] == [[]] * orchestrators
         assert place.locks() == []

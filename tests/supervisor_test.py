@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -16,16 +18,17 @@ import pytest
 from engine import plan_of, run
 
 from batchpersist.context import RunContext
-from batchpersist.errors import TaskStateLockError
+from batchpersist.errors import TaskStateLockError, failure_of
 from batchpersist.layout import Layout
-from batchpersist.locking.locks import TaskLock, clear_locks
+from batchpersist.locking.locks import TaskLock
 from batchpersist.models import Failure, ShardOutcome, Side, Work
 from batchpersist.options import LockPolicy
 from batchpersist.planning.job import ShardJob
 from batchpersist.planning.plan import Plan
 from batchpersist.scheduling.crew import Crew
-from batchpersist.scheduling.dispatch import Settling, in_order
 from batchpersist.scheduling.executors import SerialExecutor
+from batchpersist.scheduling.supervisor import Call, ShardCall, Supervisor
+from batchpersist.settling.liveness import Liveness
 from batchpersist.settling.settle import blank_outcome
 
 PERSISTED = Side.PERSISTED
@@ -41,8 +44,35 @@ def settle_unless_poisoned(job: ShardJob, poison: tuple[str, ...] = ()) -> Shard
     return outcome
 
 
-def give_up(_submit: object) -> int:
-    raise AssertionError("nothing was lost")
+@dataclass(frozen=True, eq=False)
+class Submitted(Call[int]):
+    """A call that a test starts by itself."""
+
+    start: Callable[[], Future[int]]
+    runs = 0  # type: ignore[assignment]
+
+    def submit(self, crew: Crew, *, sweep: bool) -> Future[int]:
+        return self.start()
+
+    def give_up(self, error: Exception) -> int:
+        raise AssertionError("nothing was lost")
+
+
+NO_ROOTS = Layout("none", "none")
+
+
+def supervisor(
+    crew: Crew,
+    plan: Plan,
+    persist: Callable[[ShardJob], ShardOutcome],
+    context: RunContext = RunContext(),
+    *,
+    layout: Layout = NO_ROOTS,
+    liveness: Liveness | None = None,
+) -> Supervisor[ShardOutcome]:
+    """Has a crew persist a plan's shards in a test's own way."""
+    calls = [ShardCall(plan.rows, shard, persist, layout) for shard in plan.shards]
+    return Supervisor(crew, calls, context, liveness=liveness)
 
 
 def break_down(job: ShardJob) -> ShardOutcome:
@@ -84,27 +114,72 @@ def test_results_come_in_order_with_a_bounded_number_in_flight() -> None:
                     futures[done].set_result(done)
         return future
 
-    assert list(in_order((partial(submit, n) for n in range(9)), lambda: 3, give_up)) == list(range(9))
+    with closing(Crew(2, pool_runs=0)) as crew:
+        calls = (Submitted(partial(submit, number)) for number in range(9))
+        assert list(Supervisor(crew, calls, RunContext(), in_order=True)) == list(range(9))
     assert max(in_flight) == 3
 
 
 def test_one_at_a_time_is_finished_before_the_next_is_asked_for() -> None:
     seen: list[str] = []
 
-    def submits() -> Iterable[partial[Future[None]]]:
+    def note(word: str) -> int:
+        seen.append(word)
+        return len(seen)
+
+    def calls() -> Iterable[Submitted]:
         for number in range(3):
             seen.append(f"asked {number}")
-            yield partial(SerialExecutor().submit, seen.append, f"done {number}")
+            yield Submitted(partial(SerialExecutor().submit, note, f"done {number}"))
 
-    list(in_order(submits(), lambda: 1, give_up))
+    with closing(Crew(1)) as crew:
+        list(Supervisor(crew, calls(), RunContext(), in_order=True))
     assert seen == ["asked 0", "done 0", "asked 1", "done 1", "asked 2", "done 2"]
+
+
+@dataclass(frozen=True, eq=False)
+class Square(Call[int]):
+    """A call whose worker may die: at the first attempt, or at each."""
+
+    number: int
+    marker: Path
+    runs = 0  # type: ignore[assignment]
+
+    def __str__(self) -> str:
+        return f"the square of {self.number}"
+
+    def submit(self, crew: Crew, *, sweep: bool) -> Future[int]:
+        return crew.submit(self.runs, square_or_die, self.number, self.marker)
+
+    def give_up(self, error: Exception) -> int:
+        assert failure_of(error).message == "worker died"
+        return -1
+
+
+def square_or_die(number: int, marker: Path) -> int:
+    if number == 5 or (number == 3 and not marker.exists()):
+        marker.touch()
+        os._exit(9)
+    return number * number
+
+
+def test_results_come_in_order_though_workers_die_and_a_log_says_what_is_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG, logger="batchpersist")
+    calls = (Square(number, tmp_path / "died") for number in range(9))
+    with closing(Crew(2, pool_runs=0)) as crew:
+        assert list(Supervisor(crew, calls, RunContext(), in_order=True)) == [0, 1, 4, 9, 16, -1, 36, 49, 64]
+    assert "the square of 3 is tried again, alone" in caplog.messages
+    assert "the square of 5 is given up: it lost its worker while it was alone" in caplog.messages
+    assert any(message.endswith("ended with exit code 9") for message in caplog.messages)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_run_is_settled_once(tmp_path: Path, workers: int) -> None:
     plan = plan_with(tmp_path, tasks=3, runs=40, workers=workers)
     with closing(Crew(workers, pool_runs=0)) as crew:
-        outcomes = list(Settling(crew, plan.rows, plan.shards, settle_unless_poisoned, RunContext()))
+        outcomes = list(supervisor(crew, plan, settle_unless_poisoned))
     assert sides(outcomes, plan) == dict.fromkeys(plan.rows["run_id"].to_pylist(), (PERSISTED, PERSISTED))
 
 
@@ -113,7 +188,7 @@ def test_a_stop_leaves_the_rest_unattempted(tmp_path: Path) -> None:
     taken: list[ShardOutcome] = []
     with closing(Crew(1)) as crew:
         context = RunContext(should_stop=lambda: len(taken) == 3)
-        for outcome in Settling(crew, plan.rows, plan.shards, settle_unless_poisoned, context):
+        for outcome in supervisor(crew, plan, settle_unless_poisoned, context):
             taken.append(outcome)  # noqa: PERF402  # the stop looks at it meanwhile
     assert len(taken) == 3 < len(plan.shards)
 
@@ -125,7 +200,7 @@ def test_a_run_that_kills_its_worker_is_found_and_the_innocent_are_settled(
     plan = plan_with(tmp_path, tasks=tasks, runs=30)
     settle = partial(settle_unless_poisoned, poison=("run-7", "run-22"))
     with closing(Crew(2, pool_runs=0)) as crew:
-        outcomes = list(Settling(crew, plan.rows, plan.shards, settle, RunContext()))
+        outcomes = list(supervisor(crew, plan, settle))
     found = sides(outcomes, plan)
     died = (Side.FAILED, Side.FAILED)
     assert {run_id for run_id, settled in found.items() if settled == died} == {"run-7", "run-22"}
@@ -148,7 +223,7 @@ def test_a_run_is_not_charged_for_one_worker(tmp_path: Path, runs: int) -> None:
     plan = plan_with(tmp_path, tasks=runs, runs=runs)
     settle = partial(die_once, marker=str(tmp_path / "died"))
     with closing(Crew(2, pool_runs=0)) as crew:
-        found = sides(Settling(crew, plan.rows, plan.shards, settle, RunContext()), plan)
+        found = sides(supervisor(crew, plan, settle), plan)
     assert list(found.values()) == [(PERSISTED, PERSISTED)] * runs
     assert (tmp_path / "died").exists()
 
@@ -167,7 +242,7 @@ def test_too_little_memory_for_a_shard_costs_only_the_run_that_needs_more(
     plan = plan_with(tmp_path, tasks=2, runs=20, workers=workers)
     settle = partial(settle_in_little_memory, hungry=("run-7",), most=4)
     with closing(Crew(workers, pool_runs=0)) as crew:
-        outcomes = list(Settling(crew, plan.rows, plan.shards, settle, RunContext()))
+        outcomes = list(supervisor(crew, plan, settle))
     found = sides(outcomes, plan)
     assert [run_id for run_id, settled in found.items() if settled != (PERSISTED, PERSISTED)] == ["run-7"]
     failures = {failure for outcome in outcomes for failure in outcome.manifest_failures.values()}
@@ -177,7 +252,7 @@ def test_too_little_memory_for_a_shard_costs_only_the_run_that_needs_more(
 def test_a_defect_fails_its_shard_and_is_marked_as_one(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=4)
     with closing(Crew(1)) as crew:
-        outcomes = list(Settling(crew, plan.rows, plan.shards, break_down, RunContext()))
+        outcomes = list(supervisor(crew, plan, break_down))
     assert all(outcome.defect for outcome in outcomes)
     assert set(sides(outcomes, plan).values()) == {(Side.FAILED, Side.FAILED)}
     assert outcomes[0].snapshot_failures[0].type == "ZeroDivisionError"
@@ -190,7 +265,7 @@ def find_no_room(_job: ShardJob) -> ShardOutcome:
 def test_an_error_of_the_system_is_no_defect(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=4)
     with closing(Crew(1)) as crew:
-        outcomes = list(Settling(crew, plan.rows, plan.shards, find_no_room, RunContext()))
+        outcomes = list(supervisor(crew, plan, find_no_room))
     assert not any(outcome.defect for outcome in outcomes)
     assert outcomes[0].snapshot_failures[0].message.startswith("[ENOSPC]")
 
@@ -206,7 +281,7 @@ def test_a_given_executor_that_breaks_fails_what_it_did_not_settle(tmp_path: Pat
         ThreadPoolExecutor(1, initializer=refuse_to_start) as given,
         closing(Crew(2, executor=given)) as crew,
     ):
-        outcomes = list(Settling(crew, plan.rows, plan.shards, settle_unless_poisoned, RunContext()))
+        outcomes = list(supervisor(crew, plan, settle_unless_poisoned))
     assert set(sides(outcomes, plan).values()) == {(Side.FAILED, Side.FAILED)}
     assert {failure.message for failure in outcomes[0].snapshot_failures.values()} == {"the executor broke"}
 
@@ -238,7 +313,7 @@ def test_a_dead_worker_s_locks_are_cleared_and_no_others(tmp_path: Path) -> None
     plan = plan_with(tmp_path, tasks=4, runs=40)
     settle = partial(die_with_the_lock, layout=layout, marker=str(tmp_path / "died"))
     with TaskLock(layout, "t2"), closing(Crew(2, pool_runs=0)) as crew:
-        settling = Settling(crew, plan.rows, plan.shards, settle, RunContext(), partial(clear_locks, layout))
+        settling = supervisor(crew, plan, settle, layout=layout)
         found = sides(settling, plan)
         assert "t2.lock" in os.listdir(layout.runs_dir)
     tasks = dict(zip(plan.rows["run_id"].to_pylist(), plan.rows["task_id"].to_pylist(), strict=True))

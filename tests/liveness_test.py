@@ -14,17 +14,17 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
-from dispatch_test import plan_with, sides
 from engine import run
+from supervisor_test import plan_with, sides, supervisor
 
-from batchpersist.context import RunContext
+from batchpersist.layout import Layout
 from batchpersist.models import Shard, ShardOutcome, Side, Work
 from batchpersist.planning.job import ShardJob
 from batchpersist.scheduling.crew import Crew
-from batchpersist.scheduling.dispatch import Settling, _cut_at
-from batchpersist.scheduling.watchdog import Watchdog
-from batchpersist.settling.heartbeat import Beat, Heartbeat, heartbeat, read_beats
+from batchpersist.scheduling.supervisor import ShardCall
+from batchpersist.settling.liveness import Beat, Heartbeat, Liveness, heartbeat, read_beats
 from batchpersist.settling.settle import blank_outcome
 
 
@@ -51,8 +51,8 @@ def test_bad_runs_are_found_by_the_beats_and_no_others_are_charged(tmp_path: Pat
     bad = {"run-57": "hangs", "run-211": "dies"}
     settle = partial(settle_with_beats, folder=str(tmp_path / "beats"), log=str(tmp_path / "log"), bad=bad)
     with closing(Crew(workers, pool_runs=0, in_process=False)) as crew:
-        watchdog = Watchdog(str(tmp_path / "beats"), timeout=3.0)
-        settling = Settling(crew, plan.rows, plan.shards, settle, RunContext(), watchdog=watchdog)
+        liveness = Liveness(str(tmp_path / "beats"), 3.0)
+        settling = supervisor(crew, plan, settle, liveness=liveness)
         outcomes = list(settling)
     found = sides(outcomes, plan)
     failed = {run_id for run_id, pair in found.items() if pair == (Side.FAILED, Side.FAILED)}
@@ -84,17 +84,17 @@ def test_a_worker_that_gave_a_shard_back_is_watched_still(tmp_path: Path) -> Non
     settle = partial(settle_a_few, folder=str(tmp_path / "beats"), most=4)
     plan = replace(plan, shards=[Shard(0, Work.PAIR, 0, 2, 1), Shard(1, Work.PAIR, 2, 9, 1)])
     with closing(Crew(1, pool_runs=0, in_process=False)) as crew:
-        watchdog = Watchdog(str(tmp_path / "beats"), timeout=2.0)
-        settling = Settling(crew, plan.rows, plan.shards, settle, RunContext(), watchdog=watchdog)
+        liveness = Liveness(str(tmp_path / "beats"), 2.0)
+        settling = supervisor(crew, plan, settle, liveness=liveness)
         outcomes = list(settling)
     told = {failure.message for outcome in outcomes for failure in outcome.manifest_failures.values()}
     assert told == {"run timed out"}
 
 
-def test_a_watchdog_without_a_timeout_waits_for_ever(tmp_path: Path) -> None:
-    watchdog = Watchdog(str(tmp_path), None)
-    assert watchdog.poll_seconds is None
-    watchdog.look()
+def test_without_a_timeout_no_worker_hangs(tmp_path: Path) -> None:
+    liveness = Liveness(str(tmp_path), None)
+    assert liveness.poll_seconds is None
+    liveness.kill_hung([os.getpid()])
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def elsewhere(tmp_path: Path) -> Callable[[str], int]:
     """Runs a line of Python with a heartbeat in another process; returns that one's pid."""
 
     def in_another(line: str) -> int:
-        program = f"from batchpersist.settling.heartbeat import *\nh = Heartbeat({str(tmp_path)!r})\n{line}"
+        program = f"from batchpersist.settling.liveness import *\nh = Heartbeat({str(tmp_path)!r})\n{line}"
         process = subprocess.Popen([sys.executable, "-c", program])
         assert process.wait() == 0
         return process.pid
@@ -119,9 +119,9 @@ def test_beats_are_seen_by_others_and_those_at_rest_are_not(
     (beat,) = read_beats(str(tmp_path), [working, resting, new, 1])
     assert beat[:2] == Beat(working, 7, 0.0)[:2]
     assert before <= beat.moment <= time.monotonic()
-    watchdog = Watchdog(str(tmp_path), 1.0)
-    assert watchdog.last_rows([working, resting]) == {7}
-    assert watchdog.last_rows([working, resting]) == set()
+    liveness = Liveness(str(tmp_path), 1.0)
+    assert liveness.last_rows([working, resting]) == {7}
+    assert liveness.last_rows([working, resting]) == set()
 
 
 def test_a_heart_that_cannot_beat_is_silent(tmp_path: Path) -> None:
@@ -129,10 +129,15 @@ def test_a_heart_that_cannot_beat_is_silent(tmp_path: Path) -> None:
     assert list(read_beats(str(tmp_path / "none"), [os.getpid()])) == []
 
 
+def blank(job: ShardJob) -> ShardOutcome:
+    return blank_outcome(job.shard)
+
+
 def test_shards_are_cut_where_workers_died() -> None:
-    shard = Shard(0, Work.PAIR, 10, 20, 100)
+    call = ShardCall(pa.table({}), Shard(0, Work.PAIR, 10, 20, 100), blank, Layout("", ""))
     bounds = [
-        [(s.start, s.stop) for s in _cut_at(shard, rows)] for rows in ({15}, {10}, {19}, {9, 20}, {12, 13})
+        [(piece.shard.start, piece.shard.stop) for piece in call.cut(rows)]
+        for rows in ({15}, {10}, {19}, {9, 20}, {12, 13})
     ]
     assert bounds == [
         [(10, 15), (15, 16), (16, 20)],

@@ -1,18 +1,26 @@
-"""Signs of life: a few bytes that each worker shares with its parent: what it is at, and since when."""
+"""Whether workers are alive: each shares a few bytes with its parent, which kills those that hang.
+
+A worker notes the row of the plan that it begins with, and when. So the parent knows which row a dead worker
+was at, too.
+"""
 
 from __future__ import annotations
 
+import logging
 import mmap
 import os
+import signal
 import struct
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from typing import NamedTuple
 
 _RECORD = struct.Struct("=qd")
 _IDLE = -1
+
+_log = logging.getLogger(__name__)
 
 
 class Beat(NamedTuple):
@@ -80,3 +88,46 @@ def read_beats(folder: str, pids: Iterable[int]) -> Iterator[Beat]:
             continue
         if row != _IDLE:
             yield Beat(pid, row, moment)
+
+
+class Liveness:
+    """The parent's view on workers whose heartbeats are in ``folder``.
+
+    ``timeout_seconds``: without a beat, after which a worker hangs; None: none ever does.
+    """
+
+    def __init__(self, folder: str, timeout_seconds: float | None) -> None:
+        self._folder = folder
+        self._timeout_seconds = timeout_seconds
+        self._timed_out: set[int] = set()
+
+    @property
+    def poll_seconds(self) -> float | None:
+        """How long to wait for workers before the next ``kill_hung``; None: for ever."""
+        return None if self._timeout_seconds is None else min(1.0, self._timeout_seconds / 4)
+
+    def kill_hung(self, pids: Iterable[int]) -> None:
+        """Kill those of the workers that have given no sign of life for too long."""
+        if self._timeout_seconds is None:
+            return
+        for beat in read_beats(self._folder, pids):
+            silent = time.monotonic() - beat.moment
+            if silent > self._timeout_seconds:
+                _log.debug("worker %d is killed: it hangs at row %d for %.1f s", beat.pid, beat.row, silent)
+                self._timed_out.add(beat.row)
+                with suppress(ProcessLookupError):
+                    os.kill(beat.pid, signal.SIGKILL)
+
+    def last_rows(self, pids: Collection[int]) -> set[int]:
+        """The rows of the plan at which dead workers were; each of them is returned once."""
+        beats = list(read_beats(self._folder, pids))
+        for beat in beats:
+            _log.debug("worker %d died, or was ended, at row %d", beat.pid, beat.row)
+        for pid in pids:
+            with suppress(OSError):
+                os.unlink(os.path.join(self._folder, str(pid)))
+        return {beat.row for beat in beats}
+
+    def timed_out(self, rows: range) -> bool:
+        """Whether a worker was killed because of one of these rows."""
+        return not self._timed_out.isdisjoint(rows)
