@@ -1,4 +1,4 @@
-"""Every error batchpersist raises, each with the exit code it means for the command.
+"""Every error that batchpersist raises, with the exit code that it means for the command.
 
 All of them survive pickling (a worker may raise them), so an error with several
 parts passes all of them to ``Exception.__init__`` and words itself in ``__str__``.
@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 
 from .exit_codes import ExitCode
 from .models import Failure, failure_type
@@ -275,3 +276,10 @@ def unreadable_as(wrap: Callable[[str], Exception]) -> Iterator[None]:
 def exit_code_of(error: Exception) -> ExitCode:
     """The command's exit code for an error that ended a batch."""
     return error.exit_code if isinstance(error, BatchPersistError) else BatchPersistError.exit_code
+
+
+def require(extra: str, *packages: str) -> None:
+    """Raise UsageError, saying what to install, where one of the packages is missing."""
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise UsageError(f"{' and '.join(missing)} not installed: pip install 'batchpersist[{extra}]'")

@@ -18,10 +18,10 @@ from hashlib import blake2b
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
-from .layout import Layout
-from .memory import MemoryBound
+from .memory_limit import MemoryBound
 from .models import DEFAULT_KEYS, Durability, Keys, RetryOf
-from .moments import instant, period
+from .paths import Layout
+from .timestamps import instant, period
 
 POOL_RUNS = 2_000
 """Runs from which a pool pays: it takes about as long to start as so many runs to settle."""

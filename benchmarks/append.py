@@ -19,9 +19,9 @@ from pathlib import Path
 from histories import TASK, run, write_history
 from measure import table
 
-from batchpersist.layout import Layout
 from batchpersist.models import Durability
-from batchpersist.snapshots.snapshot import TaskStateStore
+from batchpersist.paths import Layout
+from batchpersist.snapshots.store import TaskStateStore
 
 
 def main() -> None:

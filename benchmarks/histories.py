@@ -7,9 +7,9 @@ import os
 import time
 from pathlib import Path
 
-from batchpersist.layout import Layout
-from batchpersist.locking.locks import TaskLock
+from batchpersist.locks.task_lock import TaskLock
 from batchpersist.options import LockPolicy
+from batchpersist.paths import Layout
 
 TASK = "task"
 PATIENT = LockPolicy(attempts=1000, max_delay_seconds=0.05)

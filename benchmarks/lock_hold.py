@@ -13,12 +13,12 @@ from typing import ClassVar
 from histories import PATIENT, TASK, keep_adding, run, write_history
 from measure import table
 
-from batchpersist.files.fingerprint import Fingerprint
-from batchpersist.layout import Layout
-from batchpersist.locking.locks import TaskLock
+from batchpersist.locks.task_lock import TaskLock
 from batchpersist.models import Durability
+from batchpersist.paths import Layout
 from batchpersist.snapshots import commit
-from batchpersist.snapshots.snapshot import TaskStateStore
+from batchpersist.snapshots.store import TaskStateStore
+from batchpersist.storage.fingerprint import Fingerprint
 
 
 class TimedLock(TaskLock):

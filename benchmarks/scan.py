@@ -16,10 +16,10 @@ from measure import Cost, round_robin, source, table
 from sources import reshaped
 
 from batchpersist.context import RunContext
+from batchpersist.index.scan import scan_sources
 from batchpersist.models import DEFAULT_KEYS
-from batchpersist.scanning import scan_sources
-from batchpersist.scheduling.crew import Crew
-from batchpersist.sources import discover
+from batchpersist.sources.discovery import discover
+from batchpersist.workers.pool import WorkerPool
 
 
 def main() -> None:
@@ -81,7 +81,7 @@ def timed(action: Callable[[], object]) -> Cost:
 
 
 def scan(path: Path, workers: int, spool: Path, runs: int) -> None:
-    with closing(Crew(workers, pool_runs=min(2_000, runs))) as crew:
+    with closing(WorkerPool(workers, pool_runs=min(2_000, runs))) as crew:
         index = scan_sources(
             discover([str(path)]),
             crew,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from measure import Cost, persist, round_robin, source, table
 
-from batchpersist.runs.jsontext import lay_out
-from batchpersist.runs.spelling import spell_as_javascript
+from batchpersist.contract.javascript_spelling import spell_as_javascript
+from batchpersist.contract.json_text import lay_out
 
 
 def main() -> None:

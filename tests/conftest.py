@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from hypothesis import settings
-from orchestrator import UNTRIED, RegistryUnreachableError, installed, missing_tools, user_cache
+from support.orchestrator import UNTRIED, RegistryUnreachableError, installed, missing_tools, user_cache
 
 # No example is judged by how long it takes: a machine may have other things to do.
 settings.register_profile("untimed", deadline=None)

@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from engine import run
 from hypothesis import given
 from hypothesis import strategies as st
+from support.engine import run
 
 from batchpersist.foreign_text import as_named, encodable, encodable_document, printable
 

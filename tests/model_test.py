@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model import NoSnapshotError, Run, persist, read_snapshot, record, stringify
+from support.model import NoSnapshotError, Run, persist, read_snapshot, record, stringify
 
-from batchpersist.batch import run_batch
+from batchpersist.batch.run import run_batch
 from batchpersist.models import Durability
 from batchpersist.options import BatchOptions
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import pytest
-from contenders import dead_pid
+from support.contenders import dead_pid
 
 from batchpersist.processes import has_ended, is_running, process_start
 

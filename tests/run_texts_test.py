@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchpersist.models import Keys
-from batchpersist.runs.jsontext import encode
-from batchpersist.runs.run_texts import (
+from batchpersist.contract.json_text import encode
+from batchpersist.contract.run_texts import (
     OtherEventError,
     RunChecker,
     WrongIdError,
@@ -19,6 +18,7 @@ from batchpersist.runs.run_texts import (
     has_same_content,
     order_by_growth,
 )
+from batchpersist.models import Keys
 
 MEMBERS = st.lists(st.tuples(st.sampled_from("abcde"), st.integers(0, 2)), unique_by=lambda member: member[0])
 KEYS = Keys("taskId", "runId", "timestamp")

@@ -7,15 +7,7 @@ reads the ``RunFiles`` of a task, and with ``check_runs`` checks what it has rep
 """
 
 from .check_task import check_runs
-from .models import (
-    AuditOptions,
-    AuditReport,
-    Finding,
-    FindingCounter,
-    FindingKind,
-    RunStatus,
-    Severity,
-)
+from .models import AuditOptions, AuditReport, Finding, FindingCounter, FindingKind, RunStatus, Severity
 from .run import Audit, OnRun, audit_root
 from .run_files import RunFiles
 

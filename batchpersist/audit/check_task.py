@@ -8,18 +8,17 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 from zlib import crc32
 
+from ..contract.entry_order import repeated_runs
+from ..contract.identifiers import check_run_id
+from ..contract.json_text import unnest
+from ..contract.run_texts import RunChecker, choose_entry
+from ..contract.runs_root import KEPT_BESIDE_SNAPSHOT
+from ..contract.snapshot_text import ENTRY_LEVELS
 from ..errors import ItemError, MissingKeyError, SnapshotError, UnsafeIdentifierError
-from ..files.opening import WrongFileTypeError, list_folder
-from ..planning.job import ShardRows
-from ..runs.identifiers import check_run_id
-from ..runs.jsontext import unnest
-from ..runs.orchestrator_root import KEPT_BESIDE_SNAPSHOT
-from ..runs.run_texts import RunChecker, choose_entry
-from ..settling.payloads import PayloadReader
-from ..snapshots.baseline import Baseline
-from ..snapshots.history import History
-from ..snapshots.merge import repeated_runs
-from ..snapshots.snapshottext import ENTRY_LEVELS
+from ..persist import PayloadReader
+from ..plan import ShardRows
+from ..snapshots import Baseline, History
+from ..storage.safe_open import WrongFileTypeError, list_folder
 from .comparison import UNREADABLE, RunTexts, compare_texts
 from .inventory import check_other_file
 from .models import AuditOptions, Finding, FindingKind, RunStatus

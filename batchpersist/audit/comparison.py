@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 from typing import NamedTuple
 
-from ..layout import Layout
-from ..runs.jsontext import reading
-from ..runs.run_texts import order_by_growth
+from ..contract.json_text import reading
+from ..contract.run_texts import order_by_growth
+from ..paths import Layout
 from .models import Finding, FindingKind, RunStatus
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from ..context import RunContext
-from ..locking.stalelock import is_stale_lock
+from ..locks import is_stale_lock
 from .check_task import TaskResult
 from .models import AuditOptions, Finding, FindingKind, RunStatus
 

@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ..batches.batchfolder import reports_of_batches
+from ..contract.identifiers import LOCK_SUFFIXES, check_task_id
+from ..contract.runs_root import NOT_TASKS
 from ..errors import UnsafeIdentifierError
-from ..files.opening import WrongFileTypeError, list_folder
-from ..files.temporaries import is_orphan, is_temporary
-from ..layout import OWN_FOLDER, Layout
-from ..locking.stalelock import is_stale_lock
-from ..runs.identifiers import LOCK_SUFFIXES, check_task_id
-from ..runs.orchestrator_root import NOT_TASKS
+from ..locks import is_stale_lock
+from ..paths import OWN_FOLDER, Layout
+from ..records.folder import reports_of_batches
+from ..storage.safe_open import WrongFileTypeError, list_folder
+from ..storage.temp_files import is_orphan, is_temporary
 from .models import AuditOptions, Finding, FindingKind
 
 METRICS = "metrics.json"

@@ -12,9 +12,9 @@ from typing import Generic, NamedTuple, TypeVar
 
 from ..errors import UsageError
 from ..exit_codes import ExitCode
-from ..layout import Layout, check_roots
 from ..models import DEFAULT_KEYS, Keys
 from ..options import NODE_LIMIT, POOL_RUNS, LockPolicy, Options, check_limit
+from ..paths import Layout, check_roots
 
 PAUSE_SECONDS = 2.0
 """Between two checks: longer than an orchestrator waits for a task's lock (about 1.5 s)."""

@@ -8,18 +8,17 @@ from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass
 
-from ..batches.rootrecord import check_keys, check_pairing
 from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..errors import ItemError
 from ..events import Progress
-from ..ingest.index import IndexBuilder
+from ..index.builder import IndexBuilder
+from ..index.scan import scan_sources
 from ..models import place_of
 from ..options import Selection
-from ..planning.plan import Plan, make_plan
-from ..scanning import scan_sources
-from ..scheduling.crew import Crew
-from ..scheduling.supervisor import Call, Supervisor
+from ..plan import Plan, make_plan
+from ..records.root_record import check_keys, check_pairing
 from ..sources import discover
+from ..workers import Call, Supervisor, WorkerPool
 from .check_task import TaskResult, TaskSlice
 from .confirm import Unconfirmed, confirm, drop_outdated, needs_confirmation
 from .inventory import take_inventory
@@ -97,7 +96,7 @@ class Audit:
         self._inventory = take_inventory(options)
         self._whole_tasks = whole_tasks
         self._spool = tempfile.TemporaryDirectory()
-        self.crew = Crew(options.workers, options.pool_runs)
+        self.crew = WorkerPool(options.workers, options.pool_runs)
         self.expected_runs: int | None = self._inventory.runs or None
         """About how many runs there are; None where that is not known."""
         self.unknown_suffixes: dict[str, int] = {}
@@ -168,7 +167,7 @@ class _CheckCall(Call[list[TaskResult]]):
     def runs(self) -> int:
         return self.expected_runs
 
-    def submit(self, crew: Crew, *, sweep: bool) -> Future[list[TaskResult]]:
+    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[list[TaskResult]]:
         return crew.submit(self.runs, check_tasks, self.job, self.options, self.all_statuses, self.spool)
 
     def give_up(self, error: ItemError) -> list[TaskResult]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
-from ..errors import InvalidRunError, ItemError, MissingKeyError, UnsafeIdentifierError
-from ..files.opening import WrongFileTypeError, list_folder, read_file
-from ..layout import Layout
-from ..runs.identifiers import check_run_id
-from ..runs.orchestrator_root import (
+from ..contract.identifiers import check_run_id
+from ..contract.run_texts import OtherEventError, RunChecker, WrongIdError
+from ..contract.runs_root import (
     CLI,
     KEPT_BESIDE_MANIFEST,
     KEPT_BESIDE_RUNS,
@@ -18,7 +16,9 @@ from ..runs.orchestrator_root import (
     linked_run_folders,
     summary_of,
 )
-from ..runs.run_texts import OtherEventError, RunChecker, WrongIdError
+from ..errors import InvalidRunError, ItemError, MissingKeyError, UnsafeIdentifierError
+from ..paths import Layout
+from ..storage.safe_open import WrongFileTypeError, list_folder, read_file
 from .comparison import UNREADABLE
 from .inventory import check_other_file, unsafe_name
 from .models import Finding, FindingKind

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from ..contract.entry_order import is_sorted, repeated_runs
+from ..contract.json_text import string
+from ..contract.snapshot_length import utf16_units
 from ..errors import EntryKeyError, SnapshotError
-from ..files.opening import WrongFileTypeError, check_is_file
-from ..runs.jsontext import string
-from ..snapshots.baseline import Baseline
-from ..snapshots.history import History
-from ..snapshots.length import utf16_units
-from ..snapshots.merge import is_sorted, repeated_runs
-from ..snapshots.otherforms import OtherTaskError
+from ..snapshots import Baseline, History, OtherTaskError
+from ..storage.safe_open import WrongFileTypeError, check_is_file
 from .models import AuditOptions, Finding, FindingKind
 
 _NEAR = 0.8

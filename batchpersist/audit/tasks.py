@@ -7,10 +7,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from ..models import Shard
-from ..planning.job import ShardJob, make_job
-from ..planning.plan import Plan
-from ..planning.shards import SHARD_BYTES, SHARD_TASKS
-from ..settling.payloads import PayloadReader
+from ..persist import PayloadReader
+from ..plan import SHARD_BYTES, SHARD_TASKS, Plan, ShardJob, make_job
 from .check_task import TaskCheck, TaskResult, TaskSlice, TaskSource
 from .inventory import Inventory
 from .models import AuditOptions

@@ -1,11 +1,6 @@
-"""The command line: the only place that prints, exits, or imports click and tqdm."""
+"""The command line: the only package that prints, exits, reads the environment, or imports click and tqdm.
 
-import os
-import sys
+``main`` finds the subcommand; each command is a module. Nothing else imports this package.
+"""
 
-from ..errors import NEEDS_WSL
-from ..exit_codes import ExitCode
-
-if os.name == "nt":  # before anything is imported that Windows has not
-    print(f"Error: {NEEDS_WSL}", file=sys.stderr)
-    sys.exit(ExitCode.USAGE)
+__all__ = ["main"]

@@ -1,4 +1,4 @@
-"""``batchpersist compare``: the same job in several ways, measured, and proved to give the same."""
+"""``batchpersist compare``: measures the same job in several ways, and proves the outputs alike."""
 
 from __future__ import annotations
 
@@ -10,34 +10,159 @@ import click
 import msgspec
 
 from ..compare import document
-from ..compare.options import CompareOptions
+from ..compare.options import MODES, CompareOptions
 from ..compare.run import Comparison, compare_batches
 from ..errors import ComparisonStoppedError, ScanStoppedError
-from ..figures.schema import metrics_text
-from ..files.outputs import ReaderMissingError, check_output
 from ..foreign_text import encodable_document
+from ..metrics.schema import metrics_text
 from ..models import Durability
 from ..options import LockPolicy
-from ..report.comparisontext import render_comparison
-from .options import Sectioned, comparing, declare, places, reading, showing, working
+from ..report.terminal_comparison import render_comparison
+from ..storage.result_files import ReaderMissingError, check_output
+from ..workers import usable_cpus
+from . import batch_options, source_options
 from .output import say, write_document
 from .progress import choose_display
+from .sections import Sectioned, declare, section
 from .signals import StopNowError, interruptible
+from .types import Output
+
+_compare_option = section("The comparison")
+
+
+class _Counts(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
+    """Numbers of workers, each once."""
+
+    name = "N,N..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
+        if isinstance(value, tuple):
+            return value
+        words = str(value).split(",")
+        if not all(word.strip().isdecimal() and int(word) for word in words):
+            self.fail(f"{value!r} is not a list of numbers such as 1,2,4", param, ctx)
+        return tuple(dict.fromkeys(map(int, words)))
+
+
+class _Modes(click.ParamType):  # type: ignore[type-arg]
+    """Names of modes, each once."""
+
+    name = "MODE,MODE..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        modes = [word.strip() for word in value.split(",")]
+        for mode in modes:
+            if mode not in MODES:
+                self.fail(f"{mode!r} is none of {', '.join(MODES)}", param, ctx)
+        return tuple(dict.fromkeys(modes))
+
+
+def _default_workers() -> tuple[int, ...]:
+    """1, 2, 4 ... up to the processors that there are."""
+    cpus = usable_cpus()
+    return tuple(sorted({*(1 << power for power in range(cpus.bit_length())), cpus}))
+
+
+WAYS = (
+    _compare_option(
+        "--modes",
+        type=_Modes(),
+        default=MODES,
+        show_default=",".join(MODES),
+        help="The modes to compare, in this order; the first one is the baseline.",
+    ),
+    _compare_option(
+        "-j",
+        "--workers",
+        type=_Counts(),
+        default=_default_workers,
+        show_default="1,2,4 ... usable CPUs",
+        help="The numbers of worker processes to compare.",
+    ),
+)
+
+ROUNDS = (
+    _compare_option(
+        "--rounds",
+        type=click.IntRange(min=1),
+        default=CompareOptions.rounds,
+        show_default=True,
+        metavar="N",
+        help="Measure each variant N times.",
+    ),
+    _compare_option(
+        "--warmup",
+        type=click.IntRange(min=0),
+        default=CompareOptions.warmup,
+        show_default=True,
+        metavar="N",
+        help="Rounds before these, which are not counted.",
+    ),
+    _compare_option(
+        "--max-time",
+        type=click.FloatRange(min=0, min_open=True),
+        default=CompareOptions.max_time_seconds,
+        show_default=True,
+        metavar="SECONDS",
+        help="Spend at most SECONDS; where that is too little, measure fewer rounds or runs.",
+    ),
+    _compare_option(
+        "--seed",
+        type=int,
+        default=CompareOptions.seed,
+        metavar="N",
+        show_default=True,
+        help="Seed of the intervals' resampling.",
+    ),
+)
+
+SCRATCH = (
+    _compare_option(
+        "--without-history",
+        "with_history",
+        flag_value=False,
+        default=True,
+        help="Begin with empty roots, not with copies of the snapshots and manifests that exist.",
+    ),
+    _compare_option(
+        "--scratch",
+        type=click.Path(exists=True, file_okay=False),
+        metavar="DIR",
+        help="Write the measured trees below DIR.  [default: beside the runs-dir]",
+    ),
+    _compare_option("--keep-scratch", is_flag=True, help="Keep the last tree of each variant there."),
+)
+
+DOCUMENT = (
+    _compare_option(
+        "--json", "as_json", is_flag=True, help="Print the document (docs/compare.md) instead of the tables."
+    ),
+    _compare_option(
+        "-o", "--output", type=Output(), metavar="FILE", help="Write the document to a file as well."
+    ),
+)
+
 
 COMPARE = (
-    *reading.SOURCES,
-    *places.ROOTS,
-    *reading.KEYS,
-    *reading.SELECTION,
-    *comparing.WAYS,
-    *comparing.ROUNDS,
-    *comparing.SCRATCH,
-    *working.DURABILITY,
-    *working.LOCKS,
-    *working.FORCE,
-    *showing.PROGRESS,
-    *comparing.DOCUMENT,
-    *showing.QUIET,
+    *source_options.SOURCES,
+    *source_options.ROOTS,
+    *source_options.KEYS,
+    *source_options.SELECTION,
+    *WAYS,
+    *ROUNDS,
+    *SCRATCH,
+    *batch_options.DURABILITY,
+    *batch_options.LOCKS,
+    *batch_options.FORCE,
+    *batch_options.PROGRESS,
+    *DOCUMENT,
+    *batch_options.QUIET,
 )
 
 
@@ -82,8 +207,8 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
 
 def _options(given: dict[str, Any]) -> CompareOptions:
     return CompareOptions(
-        keys=reading.keys_of(given),
-        selection=reading.selection_of(given),
+        keys=source_options.keys_of(given),
+        selection=source_options.selection_of(given),
         durability=Durability(given["durability"]),
         lock_policy=LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
         max_time_seconds=given["max_time"],

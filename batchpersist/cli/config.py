@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import click
 from click.core import ParameterSource
 
-from .configuration import Setting
-from .defaults import options_of
+from .config_file import Setting, options_of
 from .output import emit, print_table
 
 if TYPE_CHECKING:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from ..synthetic.generate import generate
-from .options.types import Output
+from ..synthetic import generate
 from .output import write_document
+from .types import Output
 
 
 @click.command("generate", short_help="Write synthetic completed runs, to try or measure with.")

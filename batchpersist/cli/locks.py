@@ -7,14 +7,14 @@ from dataclasses import asdict
 
 import click
 
-from ..layout import Layout
-from ..locking.batchlock import held_locks
-from ..operations.tasklocks import LockState, list_locks, unlock
-from ..report.sentences import number
-from .completing import complete_locked_task
-from .options import Sectioned, declare, places, showing, working
+from ..locks import LockState, held_locks, list_locks, unlock
+from ..paths import Layout
+from ..report.outcome_text import number
+from . import batch_options, source_options
+from .completion import complete_locked_task
 from .output import emit, print_table, say
-from .words import span
+from .sections import Sectioned, declare
+from .summary import span
 
 _COLUMNS = ("task", "what", "owner", "since", "age", "owner is", "stale", "kept because")
 
@@ -25,7 +25,7 @@ def command() -> None:
 
 
 @command.command("list", cls=Sectioned, short_help="List all locks, with their owners.")
-@declare(places.RUNS_DIR, working.STALE, showing.JSON)
+@declare(source_options.RUNS_DIR, batch_options.STALE, batch_options.JSON)
 def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
     """List all locks: who holds each, since when, whether it is stale, and if not, why it is kept.
 
@@ -56,7 +56,7 @@ def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
     is_eager=True,  # never from the environment or a file, where `force` may be meant for other commands
     help="Also from an owner that may be alive: its snapshot may be lost.",
 )
-@declare(places.RUNS_DIR, working.STALE, showing.JSON)
+@declare(source_options.RUNS_DIR, batch_options.STALE, batch_options.JSON)
 def unlock_command(task_id: str, force: bool, runs_dir: str, lock_stale: float, as_json: bool) -> None:
     """Remove the lock of TASK, and its gate, that a dead process left behind.
 

@@ -19,8 +19,8 @@ from ..context import ShouldStop, never_stop
 from ..errors import TaskStateLockError
 from ..events import BatchResumed, BatchStarted, BatchWaiting, Event, RetryStarted, RunFailed
 from ..exit_codes import ExitCode
-from ..files.outputs import is_stream, open_stream
 from ..foreign_text import printable
+from ..storage.result_files import is_stream, open_stream
 from .output import say
 from .progress import describe_failure, describe_notice
 

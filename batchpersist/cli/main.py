@@ -18,10 +18,9 @@ from .. import __version__
 from ..errors import BatchPersistError, UsageError, exit_code_of, failure_of
 from ..exit_codes import ExitCode
 from ..foreign_text import printable
-from ..limits import is_memory_limited, refusal_in, require_memory
-from .configuration import CONFIGURATION, Setting, read_configuration
-from .defaults import default_map, name_variables, settings_of
-from .onfailure import Ending, tell
+from ..system_limits import is_memory_limited, refusal_in, require_memory
+from .config_file import CONFIGURATION, Setting, default_map, name_variables, read_configuration, settings_of
+from .on_failure import Ending, tell
 from .output import final_code, open_streams, prepare, print_traceback, report_loss
 
 _COMMANDS = {
@@ -164,7 +163,7 @@ def _leave_requests(code: int) -> None:
 
     Without that wait it crashes as the interpreter unloads it.
     """
-    objects = sys.modules.get("batchpersist.sources.objects")  # imported where a source needs it
+    objects = sys.modules.get("batchpersist.sources.object_store")  # imported where a source needs it
     if objects is None or not objects.is_request_left():
         return
     from pyarrow.fs import ensure_s3_finalized

@@ -5,13 +5,12 @@ from __future__ import annotations
 import click
 
 from ..exit_codes import ExitCode
-from ..figures.schema import metrics_text
-from ..figures.shardmetrics import merge_parts
-from ..figures.shardparts import check_parts, read_part, worst
-from .options import Sectioned
-from .options.types import Output
+from ..metrics.merge_partitions import check_parts, merge_parts, read_part, worst
+from ..metrics.schema import metrics_text
 from .output import emit, say, write_document
-from .words import figures_of, summary_lines
+from .sections import Sectioned
+from .summary import figures_of, summary_lines
+from .types import Output
 
 
 @click.command(

@@ -21,8 +21,8 @@ import click
 
 from ..context import ShouldStop, never_stop
 from ..exit_codes import ExitCode
-from ..files.outputs import STANDARD_OUTPUT, open_output
 from ..foreign_text import encodable_document, printable
+from ..storage.result_files import STANDARD_OUTPUT, open_output
 
 
 class _Stream(io.FileIO):

@@ -7,19 +7,20 @@ import os
 
 import click
 
-from ..batches.batchfolder import LATEST
-from ..files.outputs import STANDARD_OUTPUT, is_stream
-from ..layout import Layout
+from ..paths import Layout
+from ..records.folder import LATEST
 from ..report.formats import FORMATS, format_of, render
 from ..report.inputs import BatchInputs, find_inputs
-from .options import Sectioned, declare, places
-from .options.types import Output
+from ..storage.result_files import STANDARD_OUTPUT, is_stream
+from . import source_options
 from .output import say, write_document
+from .sections import Sectioned, declare
+from .types import Output
 
 
 @click.command("report", cls=Sectioned, short_help="Tell what a batch did, or what a comparison found.")
 @click.argument("what", default=LATEST, metavar="[WHAT]")
-@declare(places.RUNS_DIR)
+@declare(source_options.RUNS_DIR)
 @click.option(
     "-f",
     "--format",

@@ -9,18 +9,19 @@ from typing import Any
 
 import click
 
-from ..batch import run_batch
-from ..batches.preparation import metrics_path
+from ..batch.retry import RetryPlan, plan_retry
+from ..batch.run import run_batch
 from ..exit_codes import ExitCode
 from ..models import RetryKind
-from ..operations.retry import RetryPlan, plan_retry
 from ..options import BatchOptions
-from ..report.sentences import number
-from .completing import complete_batch
-from .options import Sectioned, batches, declare, nightly, places, showing
+from ..records.preparation import metrics_path
+from ..report.outcome_text import number
+from . import batch_options, source_options
+from .batch_command import Job, conduct
+from .batch_options import SETTLING, settling_options
+from .completion import complete_batch
 from .output import emit
-from .persisting import Job, conduct
-from .run_options import SETTLING, settling_options
+from .sections import Sectioned, declare
 
 
 @click.command("retry", cls=Sectioned, short_help="Settle again what did not stand after a batch.")
@@ -32,13 +33,13 @@ from .run_options import SETTLING, settling_options
     help="What to retry; repeatable.  [default: failed and locked]",
 )
 @declare(
-    (*places.RUNS_DIR, *places.REPORTS),
+    (*source_options.RUNS_DIR, *source_options.REPORTS),
     SETTLING,
-    batches.RESUMING,
-    batches.KEEPING,
-    batches.FAILURES,
-    nightly.NIGHTLY,
-    showing.DISPLAY,
+    batch_options.RESUMING,
+    batch_options.KEEPING,
+    batch_options.FAILURES,
+    batch_options.NIGHTLY,
+    batch_options.DISPLAY,
 )
 def command(batch: str, only: tuple[RetryKind, ...], **given: Any) -> None:
     """Settle again the runs that did not stand after BATCH (the start of its id, or latest).

@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
-from ..batch import run_batch
-from ..batches.preparation import metrics_path
-from ..errors import UsageError
-from ..preview import preview_batch
-from ..runs.orchestrator_root import is_root
-from .executing import executing
-from .options import Sectioned, declare
+from ..batch.dry_run import preview_batch
+from ..batch.run import run_batch
+from ..contract.runs_root import is_root
+from ..errors import UsageError, require
+from ..options import BatchOptions
+from ..records.preparation import metrics_path
+from .batch_command import Job, conduct
+from .batch_options import RUN, batch_options
 from .output import emit, say
-from .persisting import Job, conduct
-from .run_options import RUN, batch_options
-from .words import preview_lines
+from .sections import Sectioned, declare
+from .summary import preview_lines
+
+
+@contextmanager
+def executing(given: dict[str, Any], options: BatchOptions) -> Iterator[tuple[Executor | None, BatchOptions]]:
+    """The executor that was asked for (None: the batch's own), and the options that go with it.
+
+    Raises UsageError where there cannot be one, before anything is done.
+    """
+    scheduler = given["scheduler"]
+    if given["executor"] == "processes":
+        if scheduler is not None:
+            raise UsageError("--scheduler goes with --executor dask")
+        yield None, options
+        return
+    if options.run_timeout_seconds is not None:
+        raise UsageError("--run-timeout needs workers that this command can kill: --executor processes")
+    require("dask", "distributed", "cryptography")
+    from ..workers.dask import dask_executor
+
+    with dask_executor(scheduler, options.workers) as executor:
+        source = click.get_current_context().get_parameter_source("workers")
+        if scheduler is not None and source is ParameterSource.DEFAULT:
+            options = replace(options, workers=executor.threads)
+        yield executor, options
 
 
 @click.command(

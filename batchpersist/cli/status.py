@@ -11,15 +11,16 @@ from typing import Any
 import click
 import msgspec
 
-from ..batches.batchfolder import find_batch
-from ..layout import Layout
-from ..operations.status import BatchStatus, batch_statuses, status_of
-from ..report.sentences import IN_THE_FUTURE, work_done
+from ..batch.status import BatchStatus, batch_statuses, status_of
+from ..paths import Layout
+from ..records.folder import find_batch
+from ..report.outcome_text import IN_THE_FUTURE, work_done
 from ..report.wording import duration
-from .completing import complete_batch
-from .options import Sectioned, declare, places, showing
+from . import batch_options, source_options
+from .completion import complete_batch
 from .output import emit, print_table, say
-from .words import span
+from .sections import Sectioned, declare
+from .summary import span
 
 _COLUMNS = ("batch", "state", "started", "runs", "failed", "invalid", "exit code")
 _NEXT = {
@@ -36,7 +37,7 @@ _REWRITE = "\r\x1b[K"
 
 @click.command("status", cls=Sectioned, short_help="Show running and past batches.")
 @click.argument("batch", metavar="[BATCH]", required=False, shell_complete=complete_batch)
-@declare(places.RUNS_DIR)
+@declare(source_options.RUNS_DIR)
 @click.option(
     "--watch",
     is_flag=False,
@@ -45,7 +46,7 @@ _REWRITE = "\r\x1b[K"
     metavar="[SECONDS]",
     help="Look again every 2 SECONDS for as long as a batch is running.",
 )
-@declare(showing.JSON)
+@declare(batch_options.JSON)
 def command(batch: str | None, runs_dir: str, watch: float | None, as_json: bool) -> None:
     """Show the batches of a root, the latest last, or one BATCH (the start of its id, or latest) in full.
 

@@ -8,28 +8,29 @@ from typing import Any
 
 import click
 
+from ..batch.validate import Validation, validate_sources
 from ..errors import MissingKeyError
 from ..foreign_text import printable
 from ..models import place_of
-from ..operations.validate import Validation, validate_sources
-from ..report.sentences import nothing_found, number, skipped
+from ..report.outcome_text import nothing_found, number, skipped
 from ..sources import Reject
-from .options import Sectioned, declare, reading, showing, working
+from . import batch_options, source_options
+from .batch_command import UNATTENDED, Job, conduct
+from .batch_options import POOL_THRESHOLD
 from .output import emit
-from .persisting import UNATTENDED, Job, conduct
-from .run_options import POOL_THRESHOLD
-from .words import other_keys
+from .sections import Sectioned, declare
+from .summary import other_keys
 
 
 @click.command("validate", cls=Sectioned, short_help="Read sources, and name all that is no completed run.")
 @declare(
-    reading.SOURCES,
-    reading.KEYS,
-    reading.SELECTION,
-    reading.EMPTY,
-    working.WORKERS,
+    source_options.SOURCES,
+    source_options.KEYS,
+    source_options.SELECTION,
+    source_options.EMPTY,
+    batch_options.WORKERS,
     POOL_THRESHOLD,
-    (*showing.PROGRESS, *showing.JSON, *showing.QUIET),
+    (*batch_options.PROGRESS, *batch_options.JSON, *batch_options.QUIET),
 )
 def command(sources: tuple[str, ...], **given: Any) -> None:
     """Read SOURCES as run would, and name each line that is no completed run, with the reason.
@@ -45,8 +46,8 @@ def _validate(sources: tuple[str, ...], job: Job) -> int:
     with job.display() as display:
         found = validate_sources(
             sources,
-            keys=reading.keys_of(given),
-            selection=reading.selection_of(given),
+            keys=source_options.keys_of(given),
+            selection=source_options.selection_of(given),
             workers=given["workers"],
             pool_runs=given["pool_threshold"],
             on_event=display.show,

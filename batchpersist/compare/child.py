@@ -9,9 +9,9 @@ from time import perf_counter
 
 import msgspec
 
-from ..batch import run_batch
+from ..batch.run import run_batch
 from ..errors import BatchPersistError, failure_of
-from ..scheduling.pool import stop_fork_server
+from ..workers import stop_fork_server
 
 
 def main(folder: str) -> None:

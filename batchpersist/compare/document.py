@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..figures.schema import Counts
+from ..metrics.schema import Counts
 
 SCHEMA_VERSION: Literal[2] = 2
 

@@ -1,4 +1,4 @@
-"""Measuring one batch in processes of its own."""
+"""Measures one batch in processes of its own."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from msgspec.structs import asdict
 
 from ..context import RunContext
 from ..errors import ComparisonStoppedError, MeasurementError
-from ..figures.schema import Metrics
-from ..figures.timing import seconds
+from ..metrics.schema import Metrics
+from ..metrics.timing import seconds
 from ..options import BatchOptions
 from . import supervisor
 

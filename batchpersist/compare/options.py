@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
-from ..batches.preparation import WORK, config_of
 from ..errors import UsageError
 from ..models import DEFAULT_KEYS, Durability, Keys
 from ..options import BatchOptions, LockPolicy, Options, Selection
+from ..records.preparation import WORK, config_of
 
 Mode = Literal["sequential", "paired", "parallel", "grouped"]
 """From the oldest to the newest; docs/compare.md says what each one does."""

@@ -15,20 +15,18 @@ from typing import Any, Literal
 import msgspec
 
 from .. import __version__
-from ..batches.preparation import check_places
-from ..batches.rootrecord import check_keys
 from ..context import Deadline, OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..errors import ComparisonStoppedError, MeasurementError, UsageError
 from ..events import Progress
 from ..exit_codes import ExitCode
-from ..figures.timing import seconds
-from ..layout import Layout
-from ..moments import utc_text
+from ..metrics.timing import seconds
 from ..options import POOL_RUNS
-from ..scheduling.executors import usable_cpus
-from ..sources import discover
-from ..sources.discover import STANDARD_INPUT
-from ..sources.streams import standard_input_blocks
+from ..paths import Layout
+from ..records.preparation import check_places
+from ..records.root_record import check_keys
+from ..sources import STANDARD_INPUT, discover, standard_input_blocks
+from ..timestamps import utc_text
+from ..workers import usable_cpus
 from . import document
 from .measure import Measurement, measure
 from .options import (

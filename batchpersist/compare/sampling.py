@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ..context import RunContext
 from ..errors import ComparisonStoppedError, ScanStoppedError
-from ..layout import Layout
-from ..planning.plan import Plan, make_plan
-from ..scanning import scan_sources
-from ..scheduling.crew import Crew
+from ..index.scan import scan_sources
+from ..paths import Layout
+from ..plan import Plan, make_plan
 from ..sources import discover
+from ..workers import WorkerPool
 from .options import CompareOptions, Variant
 from .scratch import history_size
 
@@ -195,7 +195,7 @@ def survey(
 ) -> Survey:
     """Scan the sources. Raises SourceMissingError, UsageError, ComparisonStoppedError."""
     try:
-        with closing(Crew(max(options.workers))) as crew:
+        with closing(WorkerPool(max(options.workers))) as crew:
             parts = discover(sources, alive=context.check)
             index = scan_sources(parts, crew, options.keys, spool, context)
     except ScanStoppedError:

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from ..errors import UsageError
-from ..layout import Layout
-from ..locking.kernellock import KernelLock, Timeout
+from ..locks import KernelLock, Timeout
+from ..paths import Layout
 
 PREFIX = ".batchpersist-compare-"
 """With a dot in front: no source that is a folder reads what is in it."""

@@ -17,8 +17,8 @@ import threading
 import time
 
 from ..errors import failure_of
-from ..limits import refusal_in
 from ..processes import running_in_group
+from ..system_limits import refusal_in
 
 START = "import sys; folder, sys.path[:] = sys.argv[1], sys.argv[2:]; import {0} as it; it.main(folder)"
 """Begins a module in another interpreter, which finds modules where this one does."""

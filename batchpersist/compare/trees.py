@@ -12,9 +12,9 @@ from hashlib import blake2b
 from itertools import islice, zip_longest
 from typing import BinaryIO, Literal
 
-from ..files.blocks import FileBytes, read_blocks
 from ..foreign_text import encodable, printable
-from ..layout import OWN_FOLDER
+from ..paths import OWN_FOLDER
+from ..storage.block_reader import FileBytes, read_blocks
 from . import document
 
 _LINES = 12

@@ -10,11 +10,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from ..files.atomic import commit, make_dirs, stage
-from ..files.durability import open_group
-from ..files.folders import refuse_link
-from ..layout import Layout
 from ..models import Durability
+from ..paths import Layout
+from ..storage.atomic_write import commit, make_dirs, refuse_link, stage
+from ..storage.fsync import open_group
 
 REPLACED = "replaced"
 SET_ASIDE = "set-aside"

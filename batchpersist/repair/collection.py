@@ -8,13 +8,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 
 from ..audit import RunFiles
+from ..contract.entry_order import is_sorted, repeated_runs
+from ..contract.json_text import reading, unnest
+from ..contract.run_texts import RunChecker, choose_entry, order_by_growth
+from ..contract.snapshot_text import ENTRY_LEVELS
 from ..errors import InvalidRunError, SnapshotError
-from ..runs.jsontext import reading, unnest
-from ..runs.run_texts import RunChecker, choose_entry, order_by_growth
-from ..snapshots.baseline import Baseline
-from ..snapshots.history import History
-from ..snapshots.merge import is_sorted, repeated_runs
-from ..snapshots.snapshottext import ENTRY_LEVELS
+from ..snapshots import Baseline, History
 from .placement import MisplacedRuns
 from .recovery import RecoveredRun, recover_runs
 

@@ -7,16 +7,15 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 
+from ..contract.json_text import unnest
+from ..contract.run_texts import RunChecker, WrongIdError
+from ..contract.snapshot_text import ENTRY_LEVELS
 from ..errors import InvalidRunError, ItemError, MissingKeyError
-from ..files.atomic import StagedFile
-from ..files.durability import SyncGroup, open_group
-from ..files.fingerprint import Fingerprint
-from ..files.opening import WrongFileTypeError, read_file
-from ..runs.jsontext import unnest
-from ..runs.run_texts import RunChecker, WrongIdError
-from ..snapshots.baseline import Baseline
-from ..snapshots.history import History
-from ..snapshots.snapshottext import ENTRY_LEVELS
+from ..snapshots import Baseline, History
+from ..storage.atomic_write import StagedFile
+from ..storage.fingerprint import Fingerprint
+from ..storage.fsync import SyncGroup, open_group
+from ..storage.safe_open import WrongFileTypeError, read_file
 from .backup import Backup
 from .fixes import RepairOptions
 from .placement import MisplacedRuns, is_same_file, publish_new, publish_over, stage_manifest

@@ -6,16 +6,15 @@ import logging
 import os
 import stat
 
+from ..contract.identifiers import check_run_id, check_task_id
+from ..contract.run_texts import RunChecker, has_same_content
 from ..errors import InvalidRunError, UnsafeIdentifierError
-from ..files.atomic import StagedFile, make_dirs, stage
-from ..files.durability import SyncGroup, open_group
-from ..files.fingerprint import Fingerprint
-from ..files.folders import refuse_link
-from ..files.opening import WrongFileTypeError, read_file
-from ..layout import Layout
 from ..models import RunKeys
-from ..runs.identifiers import check_run_id, check_task_id
-from ..runs.run_texts import RunChecker, has_same_content
+from ..paths import Layout
+from ..storage.atomic_write import StagedFile, make_dirs, refuse_link, stage
+from ..storage.fingerprint import Fingerprint
+from ..storage.fsync import SyncGroup, open_group
+from ..storage.safe_open import WrongFileTypeError, read_file
 from .fixes import RepairOptions
 
 _log = logging.getLogger(__name__)

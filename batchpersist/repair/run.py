@@ -10,16 +10,14 @@ from dataclasses import dataclass, replace
 
 from ..audit import Audit, AuditOptions, Finding, FindingKind
 from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
+from ..contract.identifiers import check_task_id
 from ..errors import ItemError, failure_of
 from ..events import Progress
-from ..files.folders import refuse_link
-from ..files.temporaries import sweep
-from ..locking.batchlock import BatchLock
-from ..locking.locks import TaskLock, clear_locks
+from ..locks import BatchLock, TaskLock, clear_locks
 from ..models import Failure
-from ..runs.identifiers import check_task_id
-from ..scheduling.crew import Crew
-from ..scheduling.supervisor import Call, Supervisor
+from ..storage.atomic_write import refuse_link
+from ..storage.temp_files import sweep
+from ..workers import Call, Supervisor, WorkerPool
 from .backup import Backup, mark_finished, new_backup, remove_old_copies
 from .fixes import Fix, RepairOptions, RepairReport, fix_for, needs_repair
 from .task import TaskOutcome, repair_task
@@ -186,7 +184,7 @@ class _RepairCall(Call[TaskOutcome]):
     def runs(self) -> int:
         return self.expected_runs
 
-    def submit(self, crew: Crew, *, sweep: bool) -> Future[TaskOutcome]:
+    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[TaskOutcome]:
         return crew.submit(self.runs, repair_task, self.task_id, self.findings, self.options, self.backup)
 
     def give_up(self, error: ItemError) -> TaskOutcome:

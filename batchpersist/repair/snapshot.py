@@ -7,18 +7,14 @@ import os
 from contextlib import ExitStack, closing
 
 from ..audit import RunFiles
+from ..contract.run_texts import RunChecker
+from ..contract.snapshot_length import limited
 from ..errors import SnapshotError
-from ..files.atomic import StagedFile, make_dirs, stage
-from ..files.durability import SyncGroup, open_group
-from ..files.fingerprint import Fingerprint
-from ..locking.locks import TaskLock
-from ..runs.run_texts import RunChecker
-from ..snapshots.baseline import Baseline
-from ..snapshots.commit import ATTEMPTS
-from ..snapshots.composition import Composition, RunsLeftOutError
-from ..snapshots.entries import Entries
-from ..snapshots.history import History
-from ..snapshots.length import limited
+from ..locks import TaskLock
+from ..snapshots import ATTEMPTS, Baseline, Composition, Entries, History, RunsLeftOutError
+from ..storage.atomic_write import StagedFile, make_dirs, stage
+from ..storage.fingerprint import Fingerprint
+from ..storage.fsync import SyncGroup, open_group
 from .backup import Backup
 from .collection import RunCollection, SnapshotChanges
 from .fixes import RepairOptions

@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 
 from ..audit import Finding, check_runs
 from ..errors import ItemError, failure_of
-from ..files.temporaries import sweep
 from ..models import Failure, RunKeys
+from ..storage.temp_files import sweep
 from .backup import Backup
 from .collection import SnapshotChanges
 from .fixes import Fix, RepairOptions, fix_for, needs_repair

@@ -1,1 +1,13 @@
-"""A batch or a comparison, told to a person, a program, a CI system, or the monitoring."""
+"""Reports: a batch or a comparison, shown to people, programs, CI systems and monitoring (docs/report.md).
+
+``inputs`` finds what there is, ``build`` makes one document of it, ``formats`` shows it. Its
+modules are its public names.
+"""
+
+__all__ = [
+    "formats",
+    "inputs",
+    "outcome_text",
+    "terminal_comparison",
+    "wording",
+]

@@ -1,29 +1,209 @@
-"""The document of a report, from whatever there is of a batch."""
+"""Builds the document of a report from what a batch has left."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from itertools import chain, islice
+from typing import TYPE_CHECKING, Any, Literal
 
-from ..columns import read_parquet
-from ..figures.outcomes import ShardRow, iter_outcomes
-from ..monitoring import latency
-from . import failures
-from .alone import from_table
-from .document import BatchDocument, Latency
-from .ended import from_metrics
+from ..arrow_tables import read_parquet
+from ..batch.status import BatchStatus
+from ..metrics import prometheus
+from ..metrics.aggregate import by_cause, by_task, count
+from ..metrics.outcome_table import ShardRow, iter_outcomes, read_outcomes
+from ..metrics.schema import Counts, Metrics, State, Task
+from .document import BatchDocument, FailedRun, Latency, Level, SideFailure, Verdict
 from .inputs import BatchInputs
-from .sentences import IN_THE_FUTURE
-from .shardrows import rows_of
-from .shardtimes import throughput, workers
-from .unended import from_journal
+from .outcome_text import DO_THE_REST, IN_THE_FUTURE, incomplete, number, outcome, skipped, what_next
+from .shard_times import Journaled, journaled, rows_of, throughput, workers
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
+LISTED = 1_000
+"""The outcome table and ``rejects.parquet`` have all of them."""
+
+SIDES: tuple[Literal["snapshot"], Literal["manifest"]] = ("snapshot", "manifest")
+_PARTS = ("type", "message", "detail")
+COLUMNS = (
+    *("status", "task_id", "run_id", "source", "line"),
+    *(f"{side}_error_{part}" for side in SIDES for part in _PARTS),
+)
+"""Of the outcome table (docs/metrics.md): those that are needed here."""
+
+
+class FailedRuns:
+    """Collects the first failed runs of an outcome table that comes in pieces, and counts the others."""
+
+    def __init__(self) -> None:
+        self._listed: list[FailedRun] = []
+        self.count = 0
+
+    def add(self, rows: pa.Table) -> None:
+        """Take in rows of the outcome table: those of ``COLUMNS``."""
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        failed = rows.filter(pc.equal(rows["status"].cast(pa.string()), "failed"))
+        self.count += failed.num_rows
+        wanted = failed.slice(0, LISTED - len(self._listed))
+        self._listed += map(_failed_run, wanted.to_pylist())
+
+    def listed(self, rejects: pa.Table | None) -> tuple[list[FailedRun], int]:
+        """So many as are listed, the invalid lines (``rejects.parquet``) last; and how many are left out."""
+        invalid: Iterable[FailedRun] = () if rejects is None else _invalid(rejects)
+        listed = list(islice(chain(self._listed, invalid), LISTED))
+        count = self.count + (0 if rejects is None else rejects.num_rows)
+        return listed, count - len(listed)
+
+
+def _failed_run(row: dict[str, Any]) -> FailedRun:
+    failures = [
+        SideFailure(side, *(row[f"{side}_error_{part}"] for part in _PARTS))
+        for side in SIDES
+        if row[f"{side}_error_type"] is not None
+    ]
+    return FailedRun(row["task_id"], row["run_id"], row["source"], row["line"], failures)
+
+
+def _invalid(rejects: pa.Table) -> Iterator[FailedRun]:
+    for row in rejects.slice(0, LISTED).to_pylist():
+        failure = SideFailure("input", *(row[part] for part in _PARTS))
+        yield FailedRun(None, None, row["source"], row["line"], [failure])
+
+
+SLOWEST = 15
+"""Tasks that are listed for their time."""
+
+
+def from_metrics(metrics: Metrics) -> BatchDocument:
+    """The document without what only tables know."""
+    document = BatchDocument(
+        batch_id=metrics.batch_id,
+        state=metrics.state,
+        verdict=verdict(metrics.counts, metrics.state, {cause.type for cause in metrics.errors}),
+        parts=metrics.parts,
+        started_at=metrics.started_at,
+        finished_at=metrics.finished_at,
+        version=metrics.version,
+        config=metrics.config,
+        counts=metrics.counts,
+        passed_over=metrics.passed_over,
+        unknown_suffixes=metrics.unknown_suffixes,
+        bytes=metrics.bytes,
+        timing=metrics.timing,
+        errors=metrics.errors,
+        errors_omitted=metrics.errors_omitted,
+        notes=[
+            *filter(None, (incomplete(metrics.passed_over.incomplete), skipped(metrics.unknown_suffixes)))
+        ],
+    )
+    give_tasks(document, metrics.tasks, metrics.tasks_omitted)
+    return document
+
+
+def give_tasks(document: BatchDocument, tasks: Sequence[Task], omitted: int) -> None:
+    """Those whose snapshots took longest, the slowest first."""
+    timed = [task for task in tasks if task.timing.commit_seconds is not None]
+    document.slowest_tasks = sorted(timed, key=_commit_seconds, reverse=True)[:SLOWEST]
+    document.tasks = len(tasks) + omitted
+
+
+def _commit_seconds(task: Task) -> float:
+    return task.timing.commit_seconds or 0.0
+
+
+def went_well(metrics: Metrics) -> bool:
+    """Whether the batch ended with exit code 0, as far as its metrics tell."""
+    return metrics.state == "finished" and not metrics.has_failures
+
+
+def verdict(counts: Counts, state: State, causes: Collection[str] = ()) -> Verdict:
+    """In the words with which the batch itself ended."""
+    level: Level = "good" if state == "finished" else "warning"
+    if counts.failed:
+        level = "bad"
+    elif counts.invalid or not (counts.selected or counts.other_shards):
+        level = "warning"
+    return Verdict(level, outcome(counts, state), what_next(counts, state, causes))
+
+
+def from_table(path: str) -> BatchDocument:
+    """Raises UsageError where the file is no outcome table, OSError."""
+    table = read_outcomes(path)
+    counts = count(table, discovered=table.num_rows, invalid=0, filtered=0)
+    errors, errors_omitted = by_cause(table, [])
+    tasks, tasks_omitted = by_task(table, _commit_seconds_alone(table))
+    document = BatchDocument(
+        batch_id=None,
+        state="unknown",
+        verdict=verdict(counts, "finished"),
+        counts=counts,
+        errors=errors,
+        errors_omitted=errors_omitted,
+        notes=["Only the outcome table is there: invalid lines, and how the batch ended, it does not tell."],
+    )
+    give_tasks(document, tasks, tasks_omitted)
+    return document
+
+
+def _commit_seconds_alone(table: pa.Table) -> dict[str, float]:
+    """By task: of the commit that took longest."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = table.select(["task_id", "snapshot_seconds"]).filter(pc.is_valid(table["snapshot_seconds"]))
+    longest = rows.group_by("task_id", use_threads=False).aggregate([("snapshot_seconds", "max")])
+    tasks = longest["task_id"].cast(pa.string()).to_pylist()
+    return dict(zip(tasks, longest["snapshot_seconds_max"].to_pylist(), strict=True))
+
+
+_OPENINGS = {
+    "killed": "Killed, or ended by a power cut",
+    "failed": "Ended by an error of the batch as a whole",
+    "interrupted": "Stopped at once",
+}
+
+
+def from_journal(status: BatchStatus) -> BatchDocument:
+    """Raises OSError."""
+    record, so_far = status.record, journaled(status.folder.journal)
+    return BatchDocument(
+        batch_id=record.batch_id,
+        state=status.state,
+        verdict=_verdict(status, so_far),
+        parts=record.parts,
+        started_at=record.started_at,
+        finished_at=record.finished_at,
+        version=record.version,
+        config=record.config,
+        throughput=throughput(so_far.shards),
+        workers=workers(so_far.shards),
+        notes=["The batch has left no metrics; what is shown is from its journal."],
+    )
+
+
+def _verdict(status: BatchStatus, so_far: Journaled) -> Verdict:
+    failed = f" ({so_far.failed:,} of them failed)" if so_far.failed else ""
+    settled = f"{number(so_far.settled, 'run')} settled{failed}"
+    if status.state == "running":
+        return Verdict("busy", f"Running: {_share(status, settled)} so far.")
+    opening = _OPENINGS.get(status.state, "Ended without metrics")
+    return Verdict("bad", f"{opening}: {settled} before.", DO_THE_REST)
+
+
+def _share(status: BatchStatus, settled: str) -> str:
+    progress = status.progress
+    if progress is not None and progress.phase == "scan":
+        return f"{number(progress.done, 'run')} found"
+    total = progress.total if progress is not None else None
+    return settled if total is None else f"of {number(total, 'run')}, {settled}"
+
+
 BOUNDS = tuple(round(10 ** (step / 10), 9) for step in range(-50, 51))
 """Seconds, ten for each power of ten, from 10 microseconds to a day."""
 
-_COLUMNS = tuple(dict.fromkeys((*latency.COLUMNS, *failures.COLUMNS, "shard")))
+_COLUMNS = tuple(dict.fromkeys((*prometheus.COLUMNS, *COLUMNS, "shard")))
 
 
 def build_document(inputs: BatchInputs) -> BatchDocument:
@@ -54,7 +234,7 @@ def _opened(inputs: BatchInputs) -> BatchDocument:
 def _look_into(document: BatchDocument, inputs: BatchInputs, outcomes: str) -> None:
     """What only the tables know: how long runs took, which ones failed, who did what and when."""
     shards = rows_of(read_parquet(inputs.shards)) if inputs.shards else []
-    distribution, failed, split = latency.Distribution(BOUNDS), failures.FailedRuns(), _SplitTasks(shards)
+    distribution, failed, split = prometheus.Distribution(BOUNDS), FailedRuns(), _SplitTasks(shards)
     for piece in iter_outcomes(outcomes, _COLUMNS):
         for taker in (distribution, failed, split):
             taker.add(piece)
@@ -82,7 +262,7 @@ class _SplitTasks:
             self.found |= set(rows["task_id"].filter(mine).cast(pa.string()).unique().to_pylist())
 
 
-def _latency(distribution: latency.Distribution) -> Latency | None:
+def _latency(distribution: prometheus.Distribution) -> Latency | None:
     """Only the bounds between the quickest and the slowest; two at least."""
     if not distribution.totals["pair"]:
         return None

@@ -1,4 +1,4 @@
-"""What a report says of a batch, as plain data: every format shows this, ``--format json`` as it is."""
+"""The document of a report, as plain data: every format shows it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from ..figures.schema import Bytes, Cause, Counts, PassedOver, Task, Timing
+from ..metrics.schema import Bytes, Cause, Counts, PassedOver, Task, Timing
 
 State = Literal["running", "killed", "finished", "stopped", "timed_out", "interrupted", "failed", "unknown"]
 Level = Literal["good", "warning", "bad", "busy"]

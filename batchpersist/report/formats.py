@@ -1,24 +1,46 @@
-"""The formats of a report by name: what each makes of a batch's document, or of a comparison."""
+"""The formats of a report by name, and what each makes of a document."""
 
 from __future__ import annotations
 
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 
 import msgspec
 
 from ..compare.document import Comparison
 from ..errors import UsageError
-from ..foreign_text import encodable_document
-from .build import build_document
-from .comparisontext import render_comparison
+from ..foreign_text import encodable_document, printable
+from ..metrics.outcome_table import iter_outcomes
+from ..metrics.prometheus import COLUMNS, expose
+from ..metrics.write import figures_of
+from ..paths import Layout
+from .build import build_document, went_well
 from .document import BatchDocument
+from .html import render_batch_page, render_comparison_page
 from .inputs import BatchInputs
 from .junit import render_junit
-from .page import render_batch_page, render_comparison_page
-from .prometheus import render_prometheus
-from .text import render_text
+from .terminal import render_text
+from .terminal_comparison import render_comparison
+
+
+def render_prometheus(inputs: BatchInputs) -> str:
+    """Raises UsageError where there are no metrics, or prometheus_client is missing; OSError."""
+    if inputs.metrics is None:
+        raise UsageError("Prometheus' format needs the metrics of a batch, which are written at its end")
+    metrics = inputs.metrics
+    layout = inputs.layout or Layout("", str(metrics.config.get("runs_dir", "")))
+    figures = figures_of(
+        replace(layout, runs_dir=printable(layout.runs_dir)),  # it may be printed
+        metrics,
+        success=went_well(metrics),
+    )
+    if inputs.outcomes is not None:
+        for piece in iter_outcomes(inputs.outcomes, COLUMNS):
+            figures.durations.add(piece)
+    return expose(figures, {})
+
 
 FORMATS = ("text", "json", "html", "prometheus", "junit")
 

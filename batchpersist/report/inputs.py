@@ -1,4 +1,4 @@
-"""What a report is made from: found by a word or a path, and read as far as it is there."""
+"""Finds and reads what a report is made from: a batch's folder, a metrics file, a table, a comparison."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from ..batches.batchfolder import LATEST, BatchFolder, find_batch
+from ..batch.status import BatchStatus, status_of
 from ..compare.document import Comparison
 from ..errors import BatchMissingError, UsageError
-from ..figures.schema import Metrics, read_metrics
-from ..layout import Layout
-from ..operations.status import BatchStatus, status_of
+from ..metrics.schema import Metrics, read_metrics
+from ..paths import Layout
+from ..records.folder import LATEST, BatchFolder, find_batch
 
 
 @dataclass

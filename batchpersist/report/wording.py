@@ -1,4 +1,4 @@
-"""Figures and foreign text as a person reads them."""
+"""Figures, sizes and durations in words."""
 
 from __future__ import annotations
 

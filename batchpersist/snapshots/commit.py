@@ -1,20 +1,20 @@
-"""One task's snapshot on its way: written beside the old one, then renamed over it under the lock."""
+"""Commits a task's snapshot: written beside the old one, renamed over it under the lock."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
+from ..contract.snapshot_length import SnapshotTooLongError, limited, utf16_units
 from ..errors import SnapshotError
-from ..files.atomic import StagedFile, make_dirs, stage
-from ..files.durability import SyncGroup, open_group
-from ..files.fingerprint import Fingerprint
-from ..locking.locks import TaskLock
+from ..locks import TaskLock
 from ..models import Durability, Side
 from ..options import CommitOptions, LockPolicy
-from . import historycache
-from .baseline import Baseline
-from .composition import Composition, Runs, RunsLeftOutError
-from .length import SnapshotTooLongError, limited, utf16_units
+from ..storage.atomic_write import StagedFile, make_dirs, stage
+from ..storage.fingerprint import Fingerprint
+from ..storage.fsync import SyncGroup, open_group
+from . import entry_positions
+from .base_file import Baseline
+from .writer import Composition, Runs, RunsLeftOutError
 
 SHORT_MERGE = 16 << 20
 """Up to so many bytes a snapshot is merged again under the lock: that takes well below a second."""
@@ -163,7 +163,7 @@ class StagedSnapshot:
 
     def _note(self, published: StagedFile) -> None:
         """Note down what is known of it for the next commit; after the lock's release."""
-        historycache.note(
+        entry_positions.note(
             self._layout.history_cache(self._task_id),
             self._task_id,
             self._options.keys,

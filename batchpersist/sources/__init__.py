@@ -1,33 +1,33 @@
-"""Where completed runs come from: finding the sources, and reading each format (docs/sources.md).
+"""Sources: finds what there is to read, and reads each format (docs/sources.md).
 
-``discover`` finds what there is to read and cuts it into parts. In the process that scans a part,
-``unfold`` finds what is in its folders, and ``read_piece`` reads a piece as documents, after
-``fetch`` has brought it from its object storage, and ``copy_lines`` has made a copy that can be read by
-position, where the file itself cannot. ``SourceFile`` is what an index keeps of it, to read it again.
+``discover`` finds the sources and cuts them into scan tasks. In the process that scans one,
+``read_piece`` reads a piece of it as documents. ``SourceFile`` is what the index keeps of a source,
+to read a run's bytes again.
 """
 
-from .copying import Copy, copy_lines, ensure_copy, is_copy, is_spooled, place
-from .discover import STANDARD_INPUT, absolute, discover, is_read_from, is_there, unfold
-from .filenames import OTHER_SUFFIXES
-from .objects import fetch, is_remote
-from .parts import PART_BYTES, Part, Reject, range_part
-from .pieces import FOLDERS, Format, Piece, Pieces
-from .reading import read_piece
-from .rows import refusal
-from .sourcefile import SourceFile, decoded, encoded_piece, source_names
+from .decompress import standard_input_blocks
+from .discovery import STANDARD_INPUT, absolute, discover, is_read_from, is_there, unfold
+from .formats import OTHER_SUFFIXES
+from .location import SourceFile, decoded, encoded_piece, source_names
+from .object_store import fetch, is_remote
+from .readers import read_piece
+from .scan_tasks import FOLDERS, PART_BYTES, Part, Piece, Pieces, Reject, ScannedPart, Tally, range_part
+from .staging import Copy, copy_lines, ensure_copy, is_copy, is_spooled, place
+from .tables import refusal
 
 __all__ = [
+    "Copy",
     "FOLDERS",
     "OTHER_SUFFIXES",
     "PART_BYTES",
-    "STANDARD_INPUT",
-    "Copy",
-    "Format",
     "Part",
     "Piece",
     "Pieces",
     "Reject",
+    "STANDARD_INPUT",
+    "ScannedPart",
     "SourceFile",
+    "Tally",
     "absolute",
     "copy_lines",
     "decoded",
@@ -45,5 +45,6 @@ __all__ = [
     "read_piece",
     "refusal",
     "source_names",
+    "standard_input_blocks",
     "unfold",
 ]

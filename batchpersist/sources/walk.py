@@ -1,4 +1,4 @@
-"""Walking a folder: which of its files are read, and what is passed over (docs/sources.md)."""
+"""Walks a folder: which of its files are read, and which are skipped (docs/sources.md)."""
 
 from __future__ import annotations
 
@@ -12,23 +12,13 @@ from hashlib import blake2b
 from itertools import groupby, islice
 from typing import NamedTuple
 
+from ..contract import runs_root
+from ..contract.runs_root import CLI, LOCAL_MCP, NOT_TASKS, RUNS, SECRETS, SUMMARY, manifest_of, summary_of
 from ..errors import SourceUnreadableError, failure_of
-from ..files.fingerprint import Fingerprint, file_clock
 from ..foreign_text import encodable
-from ..runs import orchestrator_root
-from ..runs.orchestrator_root import (
-    CLI,
-    LOCAL_MCP,
-    NOT_TASKS,
-    RUNS,
-    SECRETS,
-    SUMMARY,
-    manifest_of,
-    summary_of,
-)
-from .filenames import format_of, reading_order, unread_suffix
-from .parts import Reject
-from .pieces import FOLDERS, PLACE_BYTES, Format, Piece
+from ..storage.fingerprint import Fingerprint, file_clock
+from .formats import format_of, reading_order, unread_suffix
+from .scan_tasks import FOLDERS, PLACE_BYTES, Format, Piece, Reject
 
 
 class Passed(Enum):
@@ -147,7 +137,7 @@ class _Folder:
         with os.scandir(self._piece.path) as entries:
             for entry in entries:
                 name = entry.name
-                if name[0] == "." and not (name == RUNS and orchestrator_root.is_root(entry.path)):
+                if name[0] == "." and not (name == RUNS and runs_root.is_root(entry.path)):
                     continue
                 if entry.is_dir(follow_symlinks=False):
                     self._folders.add(name)
@@ -166,17 +156,15 @@ class _Folder:
         """
         parent, own_name = os.path.split(self._path)
         is_named = not self._piece.parents
-        if is_named and own_name in NOT_TASKS and orchestrator_root.is_root(parent):
+        if is_named and own_name in NOT_TASKS and runs_root.is_root(parent):
             return []
-        if CLI in self._folders and orchestrator_root.is_task_folder(self._path):
+        if CLI in self._folders and runs_root.is_task_folder(self._path):
             self.is_task = True
-        elif (is_named or own_name == RUNS or LOCAL_MCP in self._folders) and orchestrator_root.is_root(
-            self._path
-        ):
+        elif (is_named or own_name == RUNS or LOCAL_MCP in self._folders) and runs_root.is_root(self._path):
             self._folder_format = Format.TASK
-            self._found += _not_followed(self._name, orchestrator_root.linked_tasks(self._path))
+            self._found += _not_followed(self._name, runs_root.linked_tasks(self._path))
             return [name for name in names if name in self._folders and name not in NOT_TASKS]
-        elif os.path.basename(parent) == CLI and orchestrator_root.is_run_folder(self._path):
+        elif os.path.basename(parent) == CLI and runs_root.is_run_folder(self._path):
             self._is_run = True
             return [SUMMARY]
         own = os.path.realpath(self._path)
@@ -226,11 +214,11 @@ class _Task:
         self._piece = piece
         self._path, self._name = piece.path.rstrip("/"), piece.name.rstrip("/")
         self._below = sum(len(parent) + 1 for parent in piece.parents) + 1
-        self._runs = iter(piece.names or sorted(orchestrator_root.runs_in(self._path)))
+        self._runs = iter(piece.names or sorted(runs_root.runs_in(self._path)))
         self._found: deque[Finding] = deque()
         """Of the last run; at first, of none."""
         if not piece.names:
-            self._found += _not_followed(self._name, orchestrator_root.linked_run_folders(self._path))
+            self._found += _not_followed(self._name, runs_root.linked_run_folders(self._path))
 
     def findings(self) -> Iterator[Finding]:
         """What there is of its runs, in the order of their names."""

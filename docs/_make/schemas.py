@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from batchpersist.compare.document import Comparison
-from batchpersist.figures.schema import Metrics
+from batchpersist.metrics.schema import Metrics
 
 
 def metrics() -> str:

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model import stringify
 from support.audits import audit, short
 from support.drift import DRIFTS, TASKS, Tree, a_run, expected
+from support.model import stringify
 
 from batchpersist.audit import AuditOptions
 from batchpersist.errors import RootMissingError, SourceMissingError, UsageError

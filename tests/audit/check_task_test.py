@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
-from model import stringify
 from support.audits import audit, short
 from support.drift import Tree
+from support.model import stringify
 
 from batchpersist.models import Keys
 

@@ -10,8 +10,8 @@ from support.drift import Tree, a_run
 
 from batchpersist.audit import RunStatus
 from batchpersist.audit.comparison import UNREADABLE, RunTexts, compare_texts
-from batchpersist.layout import Layout
-from batchpersist.runs.jsontext import encode
+from batchpersist.contract.json_text import encode
+from batchpersist.paths import Layout
 
 RUN = encode(a_run("mail", 1))
 LONGER = encode(a_run("mail", 1, more=1))

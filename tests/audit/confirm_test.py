@@ -7,13 +7,13 @@ import threading
 import time
 
 import pytest
-from model import stringify
 from support.audits import audit, short
 from support.drift import TASKS, Tree, a_run
+from support.model import stringify
 
 from batchpersist.audit import FindingKind, confirm, tasks
-from batchpersist.layout import Layout
-from batchpersist.locking.locks import TaskLock
+from batchpersist.locks.task_lock import TaskLock
+from batchpersist.paths import Layout
 
 
 def test_a_run_that_is_being_written_is_not_a_difference(tree: Tree) -> None:

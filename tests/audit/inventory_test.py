@@ -8,11 +8,11 @@ import shutil
 import pytest
 from support.audits import audit, short
 from support.drift import Tree
-from temporaries_test import left_by
+from temp_files_test import left_by
 
-from batchpersist.files.opening import WrongFileTypeError
-from batchpersist.layout import Layout
-from batchpersist.locking.locks import TaskLock
+from batchpersist.locks.task_lock import TaskLock
+from batchpersist.paths import Layout
+from batchpersist.storage.safe_open import WrongFileTypeError
 
 
 def test_temporaries_and_locks_of_live_processes_are_not_findings(tree: Tree) -> None:

@@ -12,12 +12,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
-from engine import tree
-from model import stringify
-from scans import put
+from support.engine import tree
+from support.model import stringify
+from support.scans import put
 
 from batchpersist.cli.main import cli
-from batchpersist.runs.orchestrator_root import KEPT_BESIDE_SNAPSHOT, SECRETS
+from batchpersist.contract.runs_root import KEPT_BESIDE_SNAPSHOT, SECRETS
 
 SOURCE = Path(__file__).parents[2] / "fixtures" / "orchestrator-root" / "source"
 RUNS, OUT = Path(".runs"), Path("out")

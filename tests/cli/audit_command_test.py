@@ -13,10 +13,10 @@ from click.testing import CliRunner, Result
 from support.drift import Tree, a_run
 
 from batchpersist.audit import FindingKind
-from batchpersist.cli.audit_words import MEANING
+from batchpersist.cli.audit import MEANING
 from batchpersist.cli.main import cli
-from batchpersist.layout import Layout
-from batchpersist.locking.batchlock import BatchLock
+from batchpersist.locks.batch_lock import BatchLock
+from batchpersist.paths import Layout
 
 
 @pytest.fixture

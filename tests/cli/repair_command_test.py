@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from model import stringify
 from support.drift import Tree, a_run
+from support.model import stringify
 
 from batchpersist.audit import Finding, FindingKind, Severity
 from batchpersist.cli.main import cli
-from batchpersist.cli.repair_words import _NO_FIX
-from batchpersist.layout import Layout
-from batchpersist.locking.batchlock import BatchLock
-from batchpersist.locking.locks import TaskLock
+from batchpersist.cli.repair import _NO_FIX
+from batchpersist.locks.batch_lock import BatchLock
+from batchpersist.locks.task_lock import TaskLock
+from batchpersist.paths import Layout
 from batchpersist.repair import RepairOptions, fix_for
 
 

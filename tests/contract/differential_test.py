@@ -11,19 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from javascript import NODE, Answers
-from model import Run, js_number, persist
+from support.javascript import NODE, Answers
+from support.model import Run, js_number, persist
 from worlds import Task, Worlds
 
-from batchpersist.batch import run_batch
+from batchpersist.batch.run import run_batch
+from batchpersist.contract import entry_order, json_text
 from batchpersist.models import Durability
 from batchpersist.options import BatchOptions, LockPolicy
-from batchpersist.runs import jsontext
-from batchpersist.settling.coordinator import PersistenceCoordinator
-from batchpersist.settling.events import EventBus
-from batchpersist.settling.manifest import RunManifestWriter
-from batchpersist.snapshots import merge
-from batchpersist.snapshots.snapshot import TaskStateStore
+from batchpersist.persist.coordinator import EventBus, PersistenceCoordinator
+from batchpersist.persist.manifests import RunManifestWriter
+from batchpersist.snapshots.store import TaskStateStore
 
 TASKS = 50
 """Of one world."""
@@ -231,9 +229,9 @@ def test_what_the_orchestrator_has_written_is_unchanged(orchestrator: Record, tm
 
 
 BROKEN: dict[str, tuple[object, str, object]] = {
-    "numbers and names": (jsontext, "spell_as_javascript", lambda text: text),
-    "order": (merge, "_comparable", list),
-    "search": (merge, "_place", bisect_right),
+    "numbers and names": (json_text, "spell_as_javascript", lambda text: text),
+    "order": (entry_order, "_comparable", list),
+    "search": (entry_order, "_place", bisect_right),
 }
 
 

@@ -20,13 +20,14 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
-from contenders import dead_pid
+from support.contenders import dead_pid
 
-from batchpersist.locking import lockfile, lockowner
-from batchpersist.locking.lockowner import CLEARED_WHEN_OLD, OwnerState
-from batchpersist.locking.stalelock import clear_stale, is_old, owner_state
-from batchpersist.moments import utc_text
+from batchpersist.contract import lock_record
+from batchpersist.contract.lock_record import CLEARED_WHEN_OLD, OwnerState
+from batchpersist.locks import lock_file
+from batchpersist.locks.stale_locks import clear_stale, is_old, owner_state
 from batchpersist.processes import process_start
+from batchpersist.timestamps import utc_text
 
 STALE = 300.0
 JUDGES = Path(__file__).with_name("lock_judges.mjs")
@@ -163,8 +164,8 @@ def strict_state(content: bytes) -> OwnerState:
         record = msgspec.json.decode(content, type=Strict)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return OwnerState.UNKNOWN
-    return lockowner.state_of_owner(
-        lockowner.Owner(token="t", pid=record.pid, host=record.host, acquired_at=record.acquired_at)
+    return lock_record.state_of_owner(
+        lock_record.Owner(token="t", pid=record.pid, host=record.host, acquired_at=record.acquired_at)
     )
 
 
@@ -209,7 +210,7 @@ def judge(folder: Path, count: int, live_pid: int, package: Path) -> Judged:
         shutil.copy2(path, theirs)
     old, states, strictly = set(), {}, {}
     for path in ours.iterdir():
-        seen = lockfile.look(str(path))
+        seen = lock_file.look(str(path))
         assert seen is not None
         assert seen.content is not None
         if is_old(seen, STALE):

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import orchestrator
 import pytest
+from support import orchestrator
 
 LOCK = json.loads((orchestrator.PINNED / "package-lock.json").read_bytes())
 DEPENDENCIES = {name: entry for name, entry in LOCK["packages"].items() if name}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from batchpersist.contract.identifiers import check_run_id, check_task_id
 from batchpersist.errors import UnsafeIdentifierError
-from batchpersist.runs.identifiers import check_run_id, check_task_id
 
 PROGRAM = Path(__file__).with_name("safe_ids.mjs")
 PIECES = (

@@ -10,9 +10,9 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[1]))  # the suite's helpers
 
-from jsonspelling import Number, spell, spell_string
+from support.json_spelling import Number, spell, spell_string
 
-from batchpersist.runs.jsontext import lay_out
+from batchpersist.contract.json_text import lay_out
 
 Value = object
 """As ``jsonspelling.spell`` takes it: an object is a tuple of pairs, whose names may repeat."""

@@ -14,11 +14,11 @@ from typing import Any
 
 def in_place() -> None:
     """Writes files under their final names, as the orchestrator does manifests."""
-    from batchpersist.files import atomic
+    from batchpersist.storage import atomic_write
 
     def stage(
         target: str, chunks: Iterable[bytes], _group: Any, *, mode: int | None = None
-    ) -> atomic.StagedFile:
+    ) -> atomic_write.StagedFile:
         data = b"".join(chunks)
         fd = os.open(target, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, mode or 0o666)
         try:
@@ -26,57 +26,57 @@ def in_place() -> None:
             status = os.fstat(fd)
         finally:
             os.close(fd)
-        return atomic.StagedFile(target, target, status)
+        return atomic_write.StagedFile(target, target, status)
 
-    publish, discard = atomic.StagedFile.publish, atomic.StagedFile.discard
+    publish, discard = atomic_write.StagedFile.publish, atomic_write.StagedFile.discard
 
-    def publish_others(self: atomic.StagedFile, group: Any) -> None:
+    def publish_others(self: atomic_write.StagedFile, group: Any) -> None:
         if self.temporary != self.target:
             publish(self, group)
 
-    def discard_others(self: atomic.StagedFile) -> None:
+    def discard_others(self: atomic_write.StagedFile) -> None:
         if self.temporary != self.target:
             discard(self)
 
-    _everywhere("stage", atomic.stage, stage)
-    atomic.StagedFile.publish = publish_others  # type: ignore[method-assign]
-    atomic.StagedFile.discard = discard_others  # type: ignore[method-assign]
+    _everywhere("stage", atomic_write.stage, stage)
+    atomic_write.StagedFile.publish = publish_others  # type: ignore[method-assign]
+    atomic_write.StagedFile.discard = discard_others  # type: ignore[method-assign]
 
 
 def forgetful() -> None:
     """Swallows every error of the system while it renames, and reports the run as persisted."""
-    from batchpersist.files import atomic
+    from batchpersist.storage import atomic_write
 
-    publish = atomic.StagedFile.publish
+    publish = atomic_write.StagedFile.publish
 
-    def swallow(self: atomic.StagedFile, group: Any) -> None:
+    def swallow(self: atomic_write.StagedFile, group: Any) -> None:
         try:
             publish(self, group)
         except OSError:
             self.discard()
 
-    atomic.StagedFile.publish = swallow  # type: ignore[method-assign]
+    atomic_write.StagedFile.publish = swallow  # type: ignore[method-assign]
 
 
 def lockless() -> None:
     """Takes no lock and does not look whether the snapshot is still the one it has merged with."""
-    from batchpersist.locking import locks
-    from batchpersist.snapshots import baseline
+    from batchpersist.locks import task_lock
+    from batchpersist.snapshots import base_file
 
-    def enter(self: locks.TaskLock) -> locks.TaskLock:
+    def enter(self: task_lock.TaskLock) -> task_lock.TaskLock:
         time.sleep(0.05)  # so that others are sure to come in between
         return self
 
-    locks.TaskLock.__enter__ = enter  # type: ignore[method-assign]
-    locks.TaskLock.__exit__ = lambda self, *_: None  # type: ignore[method-assign]
-    baseline.Baseline.is_current = lambda self: True  # type: ignore[method-assign]
+    task_lock.TaskLock.__enter__ = enter  # type: ignore[method-assign]
+    task_lock.TaskLock.__exit__ = lambda self, *_: None  # type: ignore[method-assign]
+    base_file.Baseline.is_current = lambda self: True  # type: ignore[method-assign]
 
 
 def breaks_locks() -> None:
     """Takes every lock for stale, whoever holds it."""
-    from batchpersist.locking import stalelock
+    from batchpersist.locks import stale_locks
 
-    stalelock.is_stale = lambda seen, stale_seconds: True
+    stale_locks.is_stale = lambda seen, stale_seconds: True
 
 
 def _everywhere(name: str, before: object, after: object) -> None:
@@ -95,7 +95,7 @@ VARIANTS: dict[str, Callable[[], None]] = {
 
 if __name__ == "__main__":
     import batchpersist.cli.run
-    import batchpersist.settling.settle  # noqa: F401
+    import batchpersist.persist.worker  # noqa: F401
     from batchpersist.cli.main import main
 
     VARIANTS[sys.argv.pop(1)]()

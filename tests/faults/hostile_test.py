@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from model import Run, stringify
+from support.model import Run, stringify
 from world import tree
 
 from batchpersist.cli.main import cli
@@ -345,7 +345,7 @@ FAITHFUL = {
 
 @pytest.mark.parametrize("text", FAITHFUL.values(), ids=FAITHFUL.keys())
 def test_odd_but_valid_runs_are_kept_as_they_are(place: Place, text: str) -> None:
-    from jsonspelling import reference
+    from support.json_spelling import reference
 
     assert place.batch(text.encode()).code == 0
     assert place.manifest.read_bytes() == reference(text).encode()

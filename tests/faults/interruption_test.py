@@ -21,10 +21,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from engine import run
+from support.engine import run
 
-from batchpersist.layout import Layout
-from batchpersist.locking.batchlock import BatchLock
+from batchpersist.locks.batch_lock import BatchLock
+from batchpersist.paths import Layout
 
 LONG = 60.0
 """Seconds after which a command has not heard the signal."""

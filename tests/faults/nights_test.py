@@ -27,13 +27,14 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from model import Run, persist, read_snapshot, record, stringify
+from support.model import Run, persist, read_snapshot, record, stringify
 
-from batchpersist.batch import BatchReport, run_batch
+from batchpersist.batch.run import run_batch
 from batchpersist.events import Event, Progress
+from batchpersist.metrics.batch_report import BatchReport
 from batchpersist.models import Durability
 from batchpersist.options import BatchOptions, LockPolicy
-from batchpersist.planning import shards
+from batchpersist.plan import sharding
 
 SOURCES = ("a.jsonl", "b.json", "c.ndjson", "d.jsonl.gz")
 TASKS = ("hot", "Task b", "täsk")
@@ -389,8 +390,8 @@ def run_nights(folder: Path, *, full: bool = False, shrink: bool = True) -> None
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     """So that a batch of some runs has several shards, and a task of some runs is hot."""
-    monkeypatch.setattr(shards, "SHARD_RUNS", 3)
-    monkeypatch.setattr(shards, "HOT_SHARDS", 2)
+    monkeypatch.setattr(sharding, "SHARD_RUNS", 3)
+    monkeypatch.setattr(sharding, "HOT_SHARDS", 2)
 
 
 def test_nights(full: bool, tmp_path: Path) -> None:

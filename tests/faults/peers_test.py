@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from contenders import dead_pid
-from model import Run, persist, stringify
+from support.contenders import dead_pid
+from support.model import Run, persist, stringify
 
 HERE = Path(__file__).parent
 ORCHESTRATOR = HERE.with_name("orchestrator.mjs")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from crashstates import Disk, File, Tree, read_tree
-from model import Run, persist, stringify
+from support.model import Run, persist, stringify
 from syscalls import Call, read_trace, record
 from world import journaled as journaled_lines
 

@@ -11,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from model import Run, stringify
 from peers_test import ORCHESTRATOR, report_of
 from support.drift import Tree, a_run, left_over
+from support.model import Run, stringify
 
 from batchpersist.audit import AuditOptions, Finding, Severity, audit_root
 from batchpersist.audit import run as audit_run

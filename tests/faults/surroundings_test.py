@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from engine import run
+from support.engine import run
 
 Tally = Callable[[str, int], None]
 Tool = Callable[[str], str]

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from engine import run
+from support.engine import run
 
 Tally = Callable[[str, int], None]
 Tool = Callable[[str], str]

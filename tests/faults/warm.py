@@ -124,7 +124,7 @@ if __name__ == "__main__":
     import pyarrow.parquet  # noqa: F401
 
     import batchpersist.cli.run
-    import batchpersist.settling.settle  # noqa: F401
+    import batchpersist.persist.worker  # noqa: F401
     from batchpersist.cli.main import main
 
     if sys.argv[1:]:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from faultpoints import Answer
-from model import Run, persist, stringify
+from support.model import Run, persist, stringify
 
 HOT, OLD, LEGACY = "hot", "old", "legacy"
 

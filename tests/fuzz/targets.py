@@ -18,19 +18,19 @@ from unittest import mock
 
 sys.path.append(str(Path(__file__).parents[1]))  # the suite's helpers
 
-from jsonspelling import TOKEN, reference
-from model import js_number
+from support.json_spelling import TOKEN, reference
+from support.model import js_number
 
+from batchpersist.contract.identifiers import JAVASCRIPT_WHITESPACE
+from batchpersist.contract.json_text import BYTE_ORDER_MARK, MAX_DEPTH, canonical, nest
+from batchpersist.contract.lock_record import OwnerState, parse, state_of
+from batchpersist.contract.run_parser import RunReader
 from batchpersist.errors import InvalidRunError, SnapshotError
-from batchpersist.files import blocks
-from batchpersist.files.blocks import MemoryBytes
-from batchpersist.locking.lockowner import OwnerState, parse, state_of
 from batchpersist.models import DEFAULT_KEYS
-from batchpersist.runs.identifiers import JAVASCRIPT_WHITESPACE
-from batchpersist.runs.jsontext import BYTE_ORDER_MARK, MAX_DEPTH, canonical, nest
-from batchpersist.runs.runreader import RunReader
 from batchpersist.snapshots.history import read_history
-from batchpersist.sources import jsonfile, ndjson
+from batchpersist.sources import readers
+from batchpersist.storage import block_reader
+from batchpersist.storage.block_reader import MemoryBytes
 
 sys.setrecursionlimit(10_000)  # for the slow side
 
@@ -112,7 +112,9 @@ def lines(data: bytes) -> None:
         offset += len(line) + 1
     with _file(data) as path:
         bounds = [0, *[min(cut, len(data)) for cut in cuts], len(data)]
-        pieces = [piece for start, stop in pairwise(bounds) for piece in ndjson.documents(path, start, stop)]
+        pieces = [
+            piece for start, stop in pairwise(bounds) for piece in readers.line_documents(path, start, stop)
+        ]
     found = [(offset, text) for _, offset, text in pieces if text]
     assert found == [(offset, text) for offset, text in expected if text]
 
@@ -122,7 +124,7 @@ def json_list(data: bytes) -> None:
     valid = strict(data.removeprefix(BYTE_ORDER_MARK))
     with _file(data) as path:
         try:
-            documents = list(jsonfile.documents(path))
+            documents = list(readers.json_documents(path))
         except InvalidRunError:
             assert valid is None or _has_surrogates(data)
             return
@@ -142,9 +144,9 @@ def snapshot(data: bytes) -> None:
     """A snapshot is refused, or its entries are those that Python finds, in canonical text."""
     valid = strict(data, around=2)
     expected = _entries(valid[0]) if valid is not None else None
-    for block in (blocks.BLOCK, 7):
+    for block in (block_reader.BLOCK, 7):
         try:
-            with mock.patch.object(blocks, "BLOCK", block):
+            with mock.patch.object(block_reader, "BLOCK", block):
                 history = read_history(MemoryBytes(data), "t", DEFAULT_KEYS)
         except SnapshotError:
             assert expected is None

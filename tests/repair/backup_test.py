@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from model import stringify
 from support.drift import Tree, a_run
+from support.model import stringify
 from support.repairs import kept, options, repair
 
 from batchpersist.audit import Finding

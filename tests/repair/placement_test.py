@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from model import stringify
 from support.drift import Tree, a_run, left_over
+from support.model import stringify
 from support.repairs import kept, repair
 
 from batchpersist.audit import FindingKind

@@ -6,8 +6,8 @@ import shutil
 from typing import Any
 
 import pytest
-from model import stringify
 from support.drift import Tree, a_run
+from support.model import stringify
 from support.repairs import kept, repair
 
 from batchpersist.audit import FindingKind

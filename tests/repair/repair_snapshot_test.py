@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model import record, stringify
 from support.drift import Tree, a_run, parsed
+from support.model import record, stringify
 from support.repairs import kept, repair
 
 from batchpersist.repair.backup import Backup

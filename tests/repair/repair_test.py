@@ -10,15 +10,15 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from model import stringify
 from support.audits import kill_one_worker
 from support.drift import DRIFTS, TASKS, Tree, a_run, left_over, parsable_runs, parsed
+from support.model import stringify
 from support.repairs import files, kept, options, repair, tree_layout
 
 from batchpersist.audit import FindingKind
 from batchpersist.errors import BatchLockedError, RootMissingError
-from batchpersist.locking.batchlock import BatchLock
-from batchpersist.locking.locks import TaskLock
+from batchpersist.locks.batch_lock import BatchLock
+from batchpersist.locks.task_lock import TaskLock
 from batchpersist.models import Keys
 from batchpersist.options import LockPolicy
 from batchpersist.repair import Fix, Prefer, repair_root

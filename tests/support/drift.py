@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contenders import dead_pid
-from model import Run, persist, stringify
+from support.contenders import dead_pid
+from support.model import Run, persist, stringify
 
-from batchpersist.files import temporaries
-from batchpersist.locking.lockowner import this_process
-from batchpersist.runs.identifiers import check_run_id, check_task_id
+from batchpersist.contract.identifiers import check_run_id, check_task_id
+from batchpersist.contract.lock_record import this_process
+from batchpersist.storage import temp_files
 
 TASKS = ("billing", "mail", "search")
 Found = set[tuple[str, str, str]]
@@ -171,7 +171,7 @@ def plant_temporary(tree: Tree, task: str, at: int, byte: int) -> None:
     targets = [tree.snapshot(task), *manifests, tree.out / "metrics.json"]
     target = targets[at % len(targets)]
     if target.parent.is_dir():
-        name = f"{target.name}.tmp-{temporaries._place()}{DEAD:06x}abcdef{byte % 16:x}"
+        name = f"{target.name}.tmp-{temp_files._place()}{DEAD:06x}abcdef{byte % 16:x}"
         (target.parent / name).write_text("half of it")
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 from support.drift import Tree
 
 from batchpersist.audit import AuditOptions
-from batchpersist.layout import Layout
 from batchpersist.models import Durability
+from batchpersist.paths import Layout
 from batchpersist.repair import Prefer, RepairOptions, RepairReport, repair_root
 
 

@@ -1,0 +1,172 @@
+"""A dry run: what a batch would do, without writing anything."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+from ..cache import load_cache
+from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
+from ..errors import ItemError
+from ..events import Progress
+from ..exit_codes import ExitCode
+from ..index.scan import scan_sources
+from ..models import Shard
+from ..options import BatchOptions, PersistOptions
+from ..persist import ExistingPairs, find_existing
+from ..plan import Plan, make_job, make_plan, mark_twins
+from ..records.preparation import (
+    check_places,
+    layout_of,
+    memory_bound,
+    own_paths,
+    persist_options,
+    reads_cache,
+)
+from ..records.root_record import check_keys
+from ..sources import discover
+from ..workers import Call, Supervisor, WorkerPool
+
+
+@dataclass(frozen=True, repr=False)
+class Preview:
+    """What a batch would find and do."""
+
+    discovered: int
+    invalid: int
+    filtered: int
+    other_shards: int
+    superseded: int
+    selected: int
+    tasks: int
+    shards: int
+    bytes: int
+    """Of the selected runs' payloads."""
+    new: int
+    """Runs of which neither manifest nor snapshot entry stands."""
+    changed: int
+    """Runs of which one is missing or differs."""
+    unchanged: int
+    unreadable: int
+    """Runs whose payload or snapshot cannot be read: a batch would fail them."""
+    incomplete: int
+    """Run folders of the orchestrator without a summary; not among the discovered ones."""
+    unknown_suffixes: dict[str, int]
+    """Files of folders that a batch would not read: how many have which suffix."""
+    interrupted: bool
+
+    def __repr__(self) -> str:
+        found = ", ".join(f"{name}={value}" for name, value in self.as_dict().items() if value)
+        return f"Preview({found})"
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing to do, nor for other shards."""
+        return not (self.selected or self.other_shards)
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """3 where there is something that could not be used or compared, else 0."""
+        return ExitCode.SOME_FAILED if self.invalid or self.unreadable else ExitCode.SUCCESS
+
+    def as_dict(self) -> dict[str, Any]:
+        """The figures by name, for JSON."""
+        return asdict(self)
+
+
+def preview_batch(
+    sources: Sequence[str],
+    options: BatchOptions,
+    *,
+    on_event: OnEvent = ignore_event,
+    should_stop: ShouldStop = never_stop,
+) -> Preview:
+    """Scan ``sources``, plan, and compare with what stands below the roots; writes nothing there.
+
+    Takes no lock: beside a batch or the orchestrator the answer is of the moment. Raises
+    SourceMissingError and UsageError.
+    """
+    check_places(options, sources)
+    layout = layout_of(options)
+    check_keys(layout, options.keys)
+    context = RunContext(on_event, should_stop)
+    with (
+        closing(WorkerPool(options.workers, options.pool_runs)) as crew,
+        tempfile.TemporaryDirectory() as spool,
+    ):
+        cache = load_cache(layout, options.keys) if reads_cache(options) else None
+        index = scan_sources(
+            discover(sources, alive=context.check),
+            crew,
+            options.keys,
+            spool,
+            context,
+            cache=cache,
+            memory=memory_bound(options),
+        )
+        rows, workers = index.take_table(), crew.parallelism(index.rows)
+        planned = partial(
+            make_plan,
+            rows,
+            options.selection,
+            workers=workers,
+            partition=options.partition,
+            memory=memory_bound(options),
+            mark=partial(mark_twins, layout=layout, own=own_paths(options)),
+        )
+        plan = planned(split_tasks=options.commit == "task")
+        # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
+        whole = planned(split_tasks=False)
+        counts: Counter[ExistingPairs] = Counter()
+        persisting = persist_options(options, spool)
+        look_ups = (_LookUp(whole, persisting, shard) for shard in whole.shards)
+        for found in Supervisor(crew, look_ups, context):
+            counts += found
+            on_event(Progress("compare", counts.total(), plan.selected, counts[ExistingPairs.UNREADABLE]))
+    return Preview(
+        discovered=index.totals.discovered,
+        invalid=len(index.rejects) + len(plan.refused),
+        filtered=plan.filtered,
+        other_shards=plan.other_shards,
+        superseded=plan.superseded,
+        selected=plan.selected,
+        tasks=plan.tasks,
+        shards=len(plan.shards),
+        bytes=plan.size,
+        new=counts[ExistingPairs.NEW],
+        changed=counts[ExistingPairs.CHANGED],
+        unchanged=counts[ExistingPairs.UNCHANGED],
+        unreadable=counts[ExistingPairs.UNREADABLE],
+        incomplete=index.totals.incomplete,
+        unknown_suffixes=index.totals.unknown_suffixes,
+        interrupted=should_stop(),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _LookUp(Call[Counter[ExistingPairs]]):
+    """Has a worker compare a shard."""
+
+    plan: Plan
+    options: PersistOptions
+    shard: Shard
+
+    def __str__(self) -> str:
+        return f"the comparison of shard {self.shard.number}"
+
+    @property
+    def runs(self) -> int:
+        return int(self.plan.rows.num_rows)
+
+    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[Counter[ExistingPairs]]:
+        return crew.submit(self.runs, find_existing, make_job(self.plan.rows, self.shard), self.options)
+
+    def give_up(self, error: ItemError) -> Counter[ExistingPairs]:
+        rows = self.plan.rows.slice(self.shard.start, self.shard.stop - self.shard.start)
+        return Counter({ExistingPairs.UNREADABLE: rows["superseded"].to_pylist().count(False)})

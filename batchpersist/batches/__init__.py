@@ -1,1 +1,0 @@
-"""A batch as its folder knows it: begun, journaled, continued, ended."""

@@ -1,0 +1,170 @@
+"""Options about sources, keys, selection, roots and reports.
+
+They are of click's type for paths so that shells complete them; what stands there is looked at later.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import astuple
+from typing import Any
+
+import click
+
+from ..models import DEFAULT_KEYS, Keys
+from ..options import Selection
+from ..paths import Layout
+from ..records.root_record import root_keys
+from ..sources import STANDARD_INPUT
+from .output import say
+from .sections import section
+from .types import Moment, Output
+
+_source_option = section("What is read")
+
+
+def _announce_terminal(
+    context: click.Context, _parameter: click.Parameter, sources: tuple[str, ...]
+) -> tuple[str, ...]:
+    """A command that reads what somebody types would seem to hang."""
+    if STANDARD_INPUT in sources and not context.resilient_parsing and sys.stdin and sys.stdin.isatty():
+        say("Reading runs from this terminal, a JSON object a line; Ctrl-D ends them.", err=True)
+    return sources
+
+
+SOURCES = (
+    click.argument(
+        "sources",
+        nargs=-1,
+        required=True,
+        type=click.Path(),
+        metavar="SOURCES...",
+        callback=_announce_terminal,
+    ),
+)
+
+SOURCES_OR_ROOT = (
+    click.argument(
+        "sources", nargs=-1, type=click.Path(), metavar="[SOURCES]...", callback=_announce_terminal
+    ),
+)
+"""For a command that finds sources of its own where none are named."""
+
+SOURCES_OR_NONE = (click.argument("sources", nargs=-1, metavar="[SOURCES]...", callback=_announce_terminal),)
+
+KEYS = (
+    _source_option(
+        "--task-key",
+        metavar="NAME",
+        show_default="as the root was written, else taskId",
+        help="The runs' name for the task's id.",
+    ),
+    _source_option(
+        "--run-key",
+        metavar="NAME",
+        show_default="as the root was written, else runId",
+        help="The runs' name for their own id.",
+    ),
+    _source_option(
+        "--time-key",
+        metavar="NAME",
+        show_default="as the root was written, else timestamp",
+        help="The runs' name for the completion time.",
+    ),
+)
+
+TASKS = (
+    _source_option(
+        "--task", "tasks", multiple=True, metavar="GLOB", help="Only tasks that match; repeatable."
+    ),
+)
+
+_TIMES = (
+    "An ISO date or time (UTC where it has no zone), 7d, 12h, '2 days ago', yesterday, today or now; days are"
+    " those of UTC. A run whose own time cannot be read is invalid then."
+)
+
+SELECTION = (
+    *TASKS,
+    _source_option("--since", type=Moment(), help=f"Only runs completed at this time or later. {_TIMES}"),
+    _source_option(
+        "--until",
+        type=Moment(at_end=True),
+        help="Only runs completed before this time; a day counts to its end. As for --since.",
+    ),
+    _source_option(
+        "--limit", type=click.IntRange(min=0), metavar="N", help="Only the first N runs that match."
+    ),
+)
+
+
+EMPTY = (
+    _source_option(
+        "--fail-if-empty", is_flag=True, help="Exit with code 3 where no run is found or selected."
+    ),
+)
+
+
+def keys_of(given: Mapping[str, Any]) -> Keys:
+    """The library's keys from a command's options, as click parsed them.
+
+    What is not given is as the root remembers it. Raises UsageError where it cannot be read.
+    """
+    runs_dir = given.get("runs_dir")
+    known = DEFAULT_KEYS if runs_dir is None else root_keys(Layout("", os.path.abspath(runs_dir)))
+    names = zip((given["task_key"], given["run_key"], given["time_key"]), astuple(known), strict=True)
+    return Keys(*(default if name is None else name for name, default in names))
+
+
+def selection_of(given: Mapping[str, Any]) -> Selection:
+    """The library's selection, likewise."""
+    return Selection(given["tasks"], given["since"], given["until"], given["limit"])
+
+
+_place_option = section("Where it goes")
+
+RUNS_DIR = (
+    _place_option(
+        "--runs-dir",
+        type=click.Path(),
+        metavar="DIR",
+        default=".runs",
+        show_default=True,
+        help="Root of the run manifests and task locks.",
+    ),
+)
+
+ROOTS = (
+    _place_option(
+        "--out-dir",
+        type=click.Path(),
+        metavar="DIR",
+        default="out",
+        show_default=True,
+        help="Root of the task snapshots.",
+    ),
+    *RUNS_DIR,
+)
+
+REPORTS = (
+    _place_option(
+        "--metrics",
+        type=Output(),
+        metavar="FILE",
+        help="Where the metrics go.  [default: OUT_DIR/metrics.json]",
+    ),
+    _place_option(
+        "--outcomes",
+        type=Output(),
+        metavar="FILE",
+        help="Also save the outcome table, a row a run: FILE.csv or FILE.parquet.",
+    ),
+    _place_option(
+        "--prometheus-textfile",
+        type=Output(),
+        metavar="FILE.prom",
+        help="Also leave the figures for node_exporter's textfile collector ([prometheus]).",
+    ),
+)

@@ -1,0 +1,87 @@
+"""The summary of a finished batch: what happened, what failed, what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from ..batch.dry_run import Preview
+from ..errors import MissingKeyError
+from ..metrics.schema import Cause, Metrics
+from ..models import failure_type, place_of
+from ..report.outcome_text import incomplete, nothing_found, number, outcome, skipped, what_next, work_done
+from ..report.wording import size
+
+SHOWN_CAUSES = 5
+
+
+def summary_lines(metrics: Metrics, metrics_path: str) -> Iterator[str]:
+    """Lines for a person; the last one says it all."""
+    yield from _causes(metrics.errors, metrics.errors_omitted)
+    counts, timing = metrics.counts, metrics.timing
+    lacking = [cause for cause in metrics.errors if cause.type == failure_type(MissingKeyError)]
+    if counts.discovered and sum(cause.count for cause in lacking) == counts.discovered:
+        yield other_keys(counts.discovered, lacking[0].samples[0].detail)
+    tasks = len(metrics.tasks) + metrics.tasks_omitted
+    yield (
+        f"{work_done(counts)} of {number(tasks, 'task')} in {timing.wall_seconds:.1f} s "
+        f"({timing.runs_per_second:,.0f} runs/s); details in {metrics_path}"
+    )
+    yield from _left_out(metrics.passed_over.incomplete, metrics.unknown_suffixes)
+    causes = {cause.type for cause in metrics.errors}
+    yield f"{outcome(counts, metrics.state)} {what_next(counts, metrics.state, causes)}"
+
+
+def figures_of(metrics: Metrics, *names: str) -> dict[str, Any]:
+    """Some fields of the metrics, as ``--json`` prints them."""
+    return {name: msgspec.to_builtins(getattr(metrics, name)) for name in names}
+
+
+def preview_lines(preview: Preview) -> Iterator[str]:
+    """A dry run in words."""
+    yield (
+        f"{number(preview.selected, 'run')} of {number(preview.tasks, 'task')} "
+        f"({size(preview.bytes)}) in {number(preview.shards, 'shard')}; "
+        f"of {preview.discovered:,} found, {preview.invalid:,} invalid, {preview.filtered:,} filtered out, "
+        f"{preview.superseded:,} superseded by a later line"
+        + (f", {preview.other_shards:,} left to other shards" if preview.other_shards else "")
+    )
+    yield from _left_out(preview.incomplete, preview.unknown_suffixes)
+    unreadable = f", {preview.unreadable:,} that cannot be read" if preview.unreadable else ""
+    opening = "Interrupted dry run" if preview.interrupted else "Dry run"
+    found = f"{preview.new:,} new, {preview.changed:,} changed, {preview.unchanged:,} unchanged{unreadable}"
+    nothing = "" if preview.interrupted else nothing_found(preview.discovered, preview.filtered)
+    yield f"{opening}: {found}. Nothing was written. {nothing}".rstrip()
+
+
+def _left_out(run_folders: int, suffixes: Mapping[str, int]) -> Iterator[str]:
+    """No line where nothing was left out."""
+    yield from filter(None, (incomplete(run_folders), skipped(suffixes)))
+
+
+def _causes(errors: Sequence[Cause], omitted: int) -> Iterator[str]:
+    """The most frequent causes of failure, each with one example."""
+    for cause in errors[:SHOWN_CAUSES]:
+        sample = cause.samples[0]
+        run = f" ({sample.task_id}/{sample.run_id})" if sample.task_id else ""
+        detail = f": {sample.detail}" if sample.detail else ""
+        place = place_of(sample.source, sample.line)
+        yield f"{cause.count:,} x {cause.stage}: {cause.message}, e.g. {place}{run}{detail}"
+    further = len(errors[SHOWN_CAUSES:]) + omitted
+    if further:
+        yield f"... and {number(further, 'more cause')}"
+
+
+def other_keys(count: int, options: str) -> str:
+    """Where all of the input lacks a key; ``options``: what would read an example, if that is known."""
+    options = options or "--task-key, --run-key and --time-key say what the keys are called there"
+    return f"{number(count, 'document')} found, and each lacks a key. {options}."
+
+
+def span(seconds: float) -> str:
+    """A time span as a person would say it: no more exact than it helps."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,18 @@
+"""What the orchestrator prescribes: JSON text, ids, the order of entries, lock records, its own layout.
+
+Pure functions, each compared with the published package by tests/contract. ``runs_root`` alone
+looks at folders. Its modules are its public names.
+"""
+
+__all__ = [
+    "entry_order",
+    "identifiers",
+    "javascript_spelling",
+    "json_text",
+    "lock_record",
+    "run_parser",
+    "run_texts",
+    "runs_root",
+    "snapshot_length",
+    "snapshot_text",
+]

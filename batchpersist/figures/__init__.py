@@ -1,1 +1,0 @@
-"""From outcomes to counts, timings and metrics.json."""

@@ -1,1 +1,0 @@
-"""Files that appear whole, are durable, and are recognised again."""

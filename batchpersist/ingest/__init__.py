@@ -1,1 +1,0 @@
-"""From sources to an index: one row a run, no payloads."""

@@ -1,1 +1,0 @@
-"""The task lock that is shared with the orchestrator, and the batch's own."""

@@ -1,0 +1,151 @@
+"""A lock file: created whole, read without following links, removed only by its owner.
+
+The path that the functions take is that of a task's lock or of its gate; nothing here waits or retries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from ..contract.lock_record import LONGEST_RECORD, Owner, parse
+from ..storage.safe_open import NotRegularFileError, open_regular
+from ..storage.temp_files import temporary_beside
+
+_CREATE = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
+"""What link(2) says where the file system cannot link (EXDEV: our folder is mounted from elsewhere)."""
+
+
+class Seen(NamedTuple):
+    """What stood at a path at one moment; equal only for the same file left untouched."""
+
+    device: int
+    inode: int
+    mtime_ns: int
+    content: bytes | None
+    """None: no regular file (a symbolic link, a folder, a pipe), hence nothing we would touch."""
+
+    def carries(self, token: str) -> bool:
+        owner = parse(self.content) if self.content is not None else None
+        return owner is not None and owner.token == token
+
+
+_NO_FILE = Seen(0, 0, 0, None)
+
+
+def look(path: str) -> Seen | None:
+    """What stands at ``path``, links not followed; None: nothing. Raises OSError where it cannot be read."""
+    try:
+        fd, info = open_regular(path)
+    except FileNotFoundError:
+        return None
+    except NotRegularFileError:
+        return _NO_FILE
+    try:
+        content = os.read(fd, LONGEST_RECORD + 1)
+    finally:
+        os.close(fd)
+    return Seen(info.st_dev, info.st_ino, info.st_mtime_ns, content)
+
+
+@contextlib.contextmanager
+def staged(folder: str, owner: Owner) -> Iterator[str]:
+    """The path of a complete file with the owner's record, below ``folder`` (made where missing), to be
+    linked into place within the block; removed at its end. Raises OSError and then leaves nothing."""
+    path = temporary_beside(os.path.join(folder, "owner"))
+    record = owner.encode()
+    try:
+        _create(path, record)
+    except FileNotFoundError:
+        os.makedirs(folder, exist_ok=True)
+        _create(path, record)
+    try:
+        yield path
+    finally:
+        os.unlink(path)
+
+
+def place(source: str, owner: Owner, path: str) -> bool:
+    """Make ``path`` the owner's, whole from its first moment: a hard link to ``source``. False: it exists.
+
+    Where links are not supported it is created and then written: exclusive all the same, but empty
+    for a moment. Raises OSError for all else, and then nothing of ours stands there.
+    """
+    try:
+        os.link(source, path)
+    except FileExistsError:
+        return _is_same(source, path)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+    else:
+        return True
+    try:
+        _create(path, owner.encode())
+    except FileExistsError:
+        return False
+    return True
+
+
+def _is_same(source: str, path: str) -> bool:
+    """Whether the link is there after all: on NFS a request is made again when its answer was lost."""
+    try:
+        return os.path.samestat(os.lstat(source), os.lstat(path))
+    except OSError:
+        return False
+
+
+def _create(path: str, content: bytes) -> None:
+    fd = os.open(path, _CREATE, 0o666)
+    try:
+        try:
+            if os.write(fd, content) != len(content):  # the disk was full within these few bytes
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+        finally:
+            os.close(fd)
+    except BaseException:
+        os.unlink(path)
+        raise
+
+
+def remove(path: str, token: str) -> bool:
+    """Remove ``path`` if it still carries ``token``; False: it is gone or another's, and left alone."""
+    seen = look(path)
+    if seen is None or not seen.carries(token):
+        return False
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def refresh(path: str, token: str) -> bool:
+    """Set the mtime of ``path`` to now if it still carries ``token``; False: it does not."""
+    seen = look(path)
+    if seen is None or not seen.carries(token):
+        return False
+    os.utime(path, follow_symlinks=False)
+    return True
+
+
+def holder(path: str) -> str:
+    """Who holds the lock file ``path`` and since when, in words for a message. Never raises."""
+    try:
+        seen = look(path)
+    except OSError as error:
+        return f"someone whose record cannot be read ({error.strerror})"
+    if seen is None:
+        return "nobody any more"
+    if seen.content is None:
+        return "something that is no lock file (a link or a folder)"
+    owner = parse(seen.content)
+    if owner is None:
+        return "someone who left no owner record"
+    who = f"{owner.pid or 'an unknown process'}@{owner.host or 'an unknown host'}"
+    return f"{who} since {owner.acquired_at or 'an unknown time'}"

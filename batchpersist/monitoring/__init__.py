@@ -1,1 +1,0 @@
-"""What a batch leaves for the monitoring (docs/report.md)."""

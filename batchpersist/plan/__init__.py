@@ -1,0 +1,24 @@
+"""The plan: which runs are persisted, in which order, and which worker does which rows.
+
+``make_plan`` is a pure function of the index; ``make_job`` packs a shard of the plan for its
+worker.
+"""
+
+from .id_collisions import mark_twins, refuse_places_of_runs
+from .planner import Plan, make_plan
+from .shard_job import QUARANTINED, ShardJob, ShardRows, make_job
+from .sharding import SHARD_BYTES, SHARD_RUNS, SHARD_TASKS
+
+__all__ = [
+    "Plan",
+    "QUARANTINED",
+    "SHARD_BYTES",
+    "SHARD_RUNS",
+    "SHARD_TASKS",
+    "ShardJob",
+    "ShardRows",
+    "make_job",
+    "make_plan",
+    "mark_twins",
+    "refuse_places_of_runs",
+]

@@ -1,0 +1,183 @@
+"""Ids that cannot have their folder: another id has it where case is folded, or a file of the batch.
+
+The second of two such ids is refused, and so is one in whose place the metrics go (docs/formats.md).
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..contract.identifiers import LOCK_SUFFIXES, folded
+from ..errors import UnsafeIdentifierError, UsageError, failure_of
+from ..paths import OWN_FOLDER, Layout
+from ..sources import Reject, decoded
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+OwnPlaces = dict[str, dict[str, str]]
+"""Folded task id -> folded run id ("": whatever the run is) -> the path that is there."""
+
+
+def own_places(layout: Layout, paths: Iterable[str]) -> OwnPlaces:
+    """Which tasks and runs the paths are in the way of, whether or not the file system folds case."""
+    places: OwnPlaces = {}
+    for path in paths:
+        ids = _ids_at(layout, path)
+        if ids is not None:
+            places.setdefault(ids[0], {})[ids[1]] = path
+    return places
+
+
+def own_path_at(task_id: str, run_id: str, places: OwnPlaces) -> str | None:
+    """The path that the ids' own place is; None where there is none."""
+    of_task = places.get(folded(task_id), {})
+    return of_task.get("", of_task.get(folded(run_id)))
+
+
+def refuse_places_of_runs(layout: Layout, paths: Iterable[str]) -> None:
+    """Raise UsageError for a path where a snapshot, a manifest or a lock has its place, whatever the task,
+    and for one in the own folder of any root."""
+    for path in paths:
+        match [root and _names_below(root, path) for root in (layout.out_dir, layout.runs_dir)]:
+            case ([_, "runs.json" | "state.json"], _) | (_, [_, _, "manifest.json"]):
+                is_refused = True
+            case (_, [name]):
+                is_refused = name.endswith(LOCK_SUFFIXES)
+            case _:
+                is_refused = OWN_FOLDER in folded(os.path.realpath(os.path.dirname(path))).split(os.sep)
+        if is_refused:
+            raise UsageError(
+                f"runs have their own files there, which would be lost; name another file: {path}"
+            )
+
+
+def _ids_at(layout: Layout, path: str) -> tuple[str, str] | None:
+    """The folded ids of the task, or run, that has its folder at a path."""
+    match _names_below(layout.out_dir, path):
+        case [task_id]:
+            return task_id, ""
+    match _names_below(layout.runs_dir, path):
+        case [task_id]:
+            return task_id, ""
+        case [task_id, run_id]:
+            return task_id, run_id
+    return None
+
+
+def _names_below(root: str, path: str) -> list[str]:
+    """Folded names of the folders from a root to a path; none where it is not below the root."""
+    folder, name = os.path.split(os.path.abspath(path))
+    path = os.path.join(os.path.realpath(folder), name)
+    names = os.path.relpath(folded(path), folded(os.path.realpath(root))).split(os.sep)
+    return [] if names[0] in (os.pardir, os.curdir) else names
+
+
+TWIN = "twin"
+"""Column: where ids are refused, the cause (of ``_CAUSES``), and what has their place: an id or a path."""
+
+_FOLDED = "id differs from another only in what the file system does not keep apart: case, or Unicode's form"
+_CAUSES = {
+    "task": f"task {_FOLDED}",
+    "run": f"run {_FOLDED}",
+    "own": "its ids have their place where the batch writes a file of its own; name another for that",
+}
+
+
+def folds_case(path: str) -> bool:
+    """Whether ``path``, which exists, is found under its name in other letters as well."""
+    folder, name = os.path.split(path)
+    if name == name.swapcase():
+        return False
+    try:
+        return os.path.samestat(os.lstat(path), os.lstat(os.path.join(folder, name.swapcase())))
+    except FileNotFoundError:
+        return False
+
+
+def _folding_of(layout: Layout) -> Callable[[str], str] | None:
+    """How the roots' file systems compare names, if not byte for byte: as any of them does.
+
+    Nothing is written: a root is judged by batchpersist's own folder in it, or by its own name. Those of
+    macOS take the forms of a letter for one, whether or not they fold case.
+    """
+    if folds_case(layout.own_dir) or folds_case(layout.out_dir):
+        return folded
+    return partial(unicodedata.normalize, "NFC") if sys.platform == "darwin" else None
+
+
+def mark_twins(rows: pa.Table, layout: Layout, own: Iterable[str] = ()) -> pa.Table:
+    """The rows of an index, with the column ``TWIN`` where ids may be refused.
+
+    Of several ids that such a file system takes for one, the one that has its folder already may stay,
+    else the first in the rows. ``own``: paths that the batch itself writes to. Nothing is written.
+    Raises OSError.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    fold = _folding_of(layout)
+    places = own_places(layout, own)
+    if fold is None and places.keys().isdisjoint(map(folded, pc.unique(rows["task_id"]).to_pylist())):
+        return rows
+    tasks = _Ids([*_names(layout.out_dir), *_names(layout.runs_dir)], fold or folded)
+    runs: dict[str, _Ids] = {}
+    marks: list[tuple[str, str] | None] = []
+    keys = zip(rows["task_id"].cast("string").to_pylist(), rows["run_id"].to_pylist(), strict=True)
+    for task_id, run_id in keys:
+        path = own_path_at(task_id, run_id, places)
+        if path is not None or fold is None:
+            marks.append(("own", path) if path is not None else None)
+            continue
+        if task_id not in runs:
+            runs[task_id] = _Ids(_names(layout.task_runs_dir(task_id)), fold)
+        twin = tasks.twin(task_id)
+        other = twin or runs[task_id].twin(run_id)
+        marks.append(("task" if twin else "run", other) if other else None)
+    kinds = [mark and mark[0] for mark in marks], [mark and mark[1] for mark in marks]
+    values = [pa.array(kind, pa.string()) for kind in kinds]
+    return rows.append_column(TWIN, pa.StructArray.from_arrays(values, ["cause", "other"]))
+
+
+def take_twins(rows: pa.Table) -> tuple[pa.Table, list[Reject]]:
+    """The rows without those that are marked, which become rejects."""
+    import pyarrow.compute as pc
+
+    if TWIN not in rows.column_names:
+        return rows, []
+    marked = pc.is_valid(pc.struct_field(rows[TWIN], "cause"))
+    refused = rows.filter(marked).select(["origin", "file", "line", TWIN]).to_pylist()
+    rejects = [
+        Reject(decoded(row["origin"], row["file"]).name, row["line"], failure_of(_error(row[TWIN])))
+        for row in refused
+    ]
+    return rows.filter(pc.invert(marked)).drop_columns(TWIN), rejects
+
+
+def _error(twin: dict[str, str]) -> UnsafeIdentifierError:
+    return UnsafeIdentifierError(_CAUSES[twin["cause"]], ascii(twin["other"]))
+
+
+class _Ids:
+    """Ids seen so far."""
+
+    def __init__(self, names: Iterable[str], fold: Callable[[str], str]) -> None:
+        self._fold = fold
+        self._first = {fold(name): name for name in names}
+
+    def twin(self, name: str) -> str | None:
+        """An earlier id that is the same file name."""
+        first = self._first.setdefault(self._fold(name), name)
+        return first if first != name else None
+
+
+def _names(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []

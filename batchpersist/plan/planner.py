@@ -1,0 +1,186 @@
+"""Makes a plan: which runs are persisted, in which order, and by which worker.
+
+A pure function of the index. Rows are brought together by task (source order is kept
+within a task, so that the snapshot's history is as if recorded one by one) and cut into
+shards, each a contiguous range of rows. Two shards never commit the same task: a batch
+does not contend with itself.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ..arrow_tables import adopt, columns_of, compact, whole
+from ..memory_limit import UNBOUNDED, MemoryBound, give_back
+from ..models import Shard
+from ..options import Partition, Selection
+from ..sources import Reject
+from .id_collisions import take_twins
+from .selection import of_tasks, select, timeless_rejects
+from .sharding import KNOWN_SHARDS, SHARD_RUNS, TaskRows, bounds, cut, shard_runs
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_ROWS_AT_ONCE = 1 << 17
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Rows in the order of settling (the index's columns, ``row`` and ``superseded``) and their shards."""
+
+    rows: pa.Table
+    shards: list[Shard]
+    """Largest first."""
+    filtered: int
+    other_shards: int
+    """Rows of tasks that are other shards' (``Partition``), whether selected or not."""
+    refused: list[Reject]
+    """What is in no row: its ids would be confused with others, or its time cannot be read."""
+    superseded: int
+    tasks: int
+    size: int
+    """Payload bytes of all rows."""
+
+    def task_of(self, row: int) -> str:
+        return str(self.rows["task_id"][row].as_py())
+
+    def task_stop(self, row: int) -> int:
+        """The row behind the last one of a row's task."""
+        task_id, stop = self.task_of(row), row + 1
+        while stop < self.rows.num_rows and self.task_of(stop) == task_id:
+            stop += 1
+        return stop
+
+    @property
+    def selected(self) -> int:
+        return int(self.rows.num_rows) - self.superseded
+
+
+def make_plan(
+    index: pa.Table | Callable[[], pa.Table],
+    selection: Selection,
+    *,
+    workers: int,
+    partition: Partition | None = None,
+    mark: Callable[[pa.Table], pa.Table] = lambda rows: rows,
+    split_tasks: bool = True,
+    most_runs: int = SHARD_RUNS,
+    wanted: Callable[[pa.Table], pa.Array] | None = None,
+    memory: MemoryBound = UNBOUNDED,
+) -> Plan:
+    """Select from the index, mark what a later row supersedes, and cut into shards.
+
+    ``index``: from a function that keeps no reference, it is not held twice while it is sorted.
+    ``wanted``: of each of its rows, whether it can be selected at all; None: all can.
+    ``partition``: the share of the tasks to settle; what all shares select together is what is
+    selected without one. ``mark``: ``casefolding.mark_twins`` for the roots. ``split_tasks=False`` keeps a
+    hot task in one shard (a commit for each run has to be made in order, by one worker); ``most_runs``: of
+    a shard, unless one task has more. ``memory``: UsageError where a task has more than fits.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    rows = index() if callable(index) else index
+    del index
+    found = rows.num_rows
+    rows = rows.append_column("row", adopt(array("i", range(found)), pa.int32()))
+    others = 0 if partition is None else found - _owned(rows, partition).num_rows
+    if wanted is not None:
+        rows = rows.filter(wanted(rows))
+    rows, timeless = select(rows, selection)
+    rows = mark(rows)
+    if partition is not None:
+        rows, timeless = _owned(rows, partition), _owned(timeless, partition)
+    rows, refused = take_twins(rows)
+    refused += timeless_rejects(timeless)
+    order, tasks = _by_task(rows)
+    columns = columns_of(rows)
+    del rows
+    rows = _mark_superseded(_taken(columns, order), tasks)
+    times = _times(rows)
+    most = bounds(shard_runs(rows.num_rows // times, workers, most_runs), times, memory)
+    largest = max(tasks, key=lambda task: task.runs, default=None)
+    if largest is not None:
+        memory.check_task(rows["task_id"][largest.start].as_py(), largest.runs, rows.nbytes)
+    shards = sorted(cut(tasks, most, split_tasks), key=lambda shard: -shard.size)
+    superseded = pc.sum(rows["superseded"]).as_py() or 0
+    return Plan(
+        rows=rows,
+        shards=[shard._replace(number=number) for number, shard in enumerate(shards)],
+        filtered=found - others - rows.num_rows - len(refused),
+        refused=refused,
+        other_shards=others,
+        superseded=superseded,
+        tasks=len(tasks),
+        size=sum(task.size for task in tasks),
+    )
+
+
+def _times(rows: pa.Table) -> int:
+    """How many times as large the shards are to be."""
+    known = rows.num_rows - rows["known"].null_count if "known" in rows.column_names else 0
+    return KNOWN_SHARDS if known > 0.9 * rows.num_rows else 1
+
+
+def _owned(rows: pa.Table, partition: Partition) -> pa.Table:
+    return of_tasks(rows, partition.owns)
+
+
+def _mark_superseded(rows: pa.Table, tasks: Sequence[TaskRows]) -> pa.Table:
+    """Add the column ``superseded``: True where the same task and run come again later.
+
+    Some tasks at a time: grouping all rows at once would take more memory than they do.
+    """
+    import pyarrow as pa
+
+    marks, start = [pa.array([], pa.bool_())], 0
+    for task in tasks:
+        if task.stop - start >= _ROWS_AT_ONCE or task.stop == rows.num_rows:
+            marks.append(_superseded(rows.slice(start, task.stop - start)))
+            start = task.stop
+    return rows.append_column("superseded", pa.concat_arrays(marks))
+
+
+def _superseded(rows: pa.Table) -> pa.Array:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = adopt(array("i", range(rows.num_rows)), pa.int32())
+    keys = {"task": whole(rows["task_id"]).indices, "run": rows["run_id"]}
+    numbered = pa.table({**keys, "number": numbers})
+    last = numbered.group_by(["task", "run"], use_threads=False).aggregate([("number", "max")])["number_max"]
+    if len(last) == rows.num_rows:
+        return pa.repeat(False, rows.num_rows)
+    return pc.invert(pc.is_in(numbers, value_set=last))
+
+
+def _by_task(rows: pa.Table) -> tuple[pa.Array, list[TaskRows]]:
+    """The order that brings tasks together (as they first appear), stably; and where each lies then."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    codes = compact(whole(rows["task_id"])).indices
+    order = pc.array_sort_indices(codes)
+    sizes = pa.table({"code": codes.take(order), "length": rows["length"].take(order)})
+    totals = sizes.group_by("code", use_threads=False).aggregate([("length", "count"), ("length", "sum")])
+    tasks, start, before = [], 0, 0
+    figures = zip(totals["length_count"].to_pylist(), totals["length_sum"].to_pylist(), strict=True)
+    for number, (runs, size) in enumerate(figures):
+        tasks.append(TaskRows(number, start, start + runs, before, size))
+        start, before = start + runs, before + size
+    return order, tasks
+
+
+def _taken(columns: dict[str, pa.ChunkedArray], order: pa.Array) -> pa.Table:
+    """A table of the columns in another order; they are let go of one by one."""
+    import pyarrow as pa
+
+    taken = {}
+    for name in list(columns):
+        taken[name] = columns.pop(name).take(order)
+        give_back()
+    return pa.table(taken)

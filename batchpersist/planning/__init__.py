@@ -1,1 +1,0 @@
-"""Which worker settles what: rows cut into shards, and what travels of them."""

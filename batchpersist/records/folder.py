@@ -1,0 +1,222 @@
+"""The folder of a batch: its record, tables and figures, and which batch ``latest`` is (docs/batches.md).
+
+``<runs-dir>/.batchpersist/batches/<batch-id>/`` is there from a batch's start. Only the batch
+that holds the batch lock writes in it; anybody may read it, also while the batch is running.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import msgspec
+
+from ..contract.json_text import encode
+from ..errors import BatchMissingError
+from ..models import Durability, RetryOf
+from ..paths import Layout
+from ..storage import atomic_write
+
+State = Literal["running", "finished", "stopped", "timed_out", "interrupted", "failed"]
+LATEST = "latest"
+
+
+class BatchRecord(msgspec.Struct, kw_only=True):
+    """``batch.json``: what a batch is, and how far it came. ``running`` may also mean that it was killed."""
+
+    schema_version: Literal[2] = 2
+    """Of the record and of the journal beside it; those of other versions are not read."""
+    batch_id: str
+    sequence: int = 0
+    """Orders the batches of a root, whatever their clocks said: new at the start and at the end of each."""
+    state: State
+    job: str
+    """Equal for the same work: the same command again continues a batch that did not finish."""
+    parts: int = 1
+    """How often it was begun or continued."""
+    pid: int
+    host: str
+    started_at: str
+    finished_at: str | None = None
+    exit_code: int | None = None
+    """None while it runs, and where a signal or an error ended it."""
+    retry_of: RetryOf | None = None
+    """What of an earlier batch it tried again."""
+    version: str
+    cwd: str
+    boot: str | None = None
+    """Where a part of it synced nothing: the boot with which what is journaled ends."""
+    shard: str = ""
+    """Its share of the tasks (``Layout.shard``); empty: all of them."""
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class BatchFolder:
+    """The folder of one batch."""
+
+    path: str
+
+    @property
+    def batch_id(self) -> str:
+        return os.path.basename(self.path)
+
+    @property
+    def record(self) -> str:
+        return os.path.join(self.path, "batch.json")
+
+    @property
+    def has_record(self) -> bool:
+        return os.path.isfile(self.record)
+
+    @property
+    def journal(self) -> str:
+        return os.path.join(self.path, "journal.jsonl")
+
+    @property
+    def spool(self) -> str:
+        """Folder for what the batch needs only while it runs."""
+        return os.path.join(self.path, "spool")
+
+    @property
+    def beats(self) -> str:
+        """Folder of the workers' heartbeats."""
+        return os.path.join(self.spool, "beats")
+
+    @property
+    def calls(self) -> str:
+        """Folder in which the workers of a cluster mark what they have begun (``scheduling.remote``)."""
+        return os.path.join(self.spool, "calls")
+
+    @property
+    def outcomes(self) -> str:
+        """The outcome table (docs/metrics.md), as Parquet."""
+        return os.path.join(self.path, "outcomes.parquet")
+
+    @property
+    def progress(self) -> str:
+        """How far the batch is (``progressfile``); gone when it has come to an end."""
+        return os.path.join(self.path, "progress.json")
+
+    @property
+    def metrics(self) -> str:
+        return os.path.join(self.path, "metrics.json")
+
+    @property
+    def rejects(self) -> str:
+        """Every invalid line, as Parquet: source, line, type, message, detail."""
+        return os.path.join(self.path, "rejects.parquet")
+
+    @property
+    def shards(self) -> str:
+        """Who settled what, and when, as Parquet."""
+        return os.path.join(self.path, "shards.parquet")
+
+    def write_record(self, record: BatchRecord, durability: Durability = Durability.NONE) -> None:
+        """Replace ``batch.json``, whole or not at all; raises OSError."""
+        # Names of files that are not UTF-8 are lone surrogates here, which msgspec does not write or read.
+        text = encode(msgspec.to_builtins(record))
+        atomic_write.write(self.record, text + b"\n", durability)
+
+    def read_record(self) -> BatchRecord:
+        """Raises OSError, and BatchMissingError where the file is none of this version's."""
+        path = self.record
+        try:
+            with open(path, "rb") as file:
+                return msgspec.convert(json.load(file), BatchRecord)
+        except (ValueError, RecursionError) as error:
+            raise BatchMissingError(f"not the record of a batch: {path}: {error}") from None
+
+
+def batch_name(batch_id: str) -> str:
+    """What a person calls a batch."""
+    return f"batch {batch_id}"
+
+
+def list_batches(layout: Layout) -> list[BatchFolder]:
+    """All batches of a root that left a record, oldest first. Raises OSError.
+
+    Their sequence numbers order them: an id has the time of a clock, which may have been wrong. A batch
+    whose record cannot be read comes first.
+    """
+    try:
+        names = os.listdir(layout.batches)
+    except FileNotFoundError:
+        return []
+    folders = [BatchFolder(os.path.join(layout.batches, name)) for name in sorted(names)]
+    folders = [folder for folder in folders if not os.path.islink(folder.path) and folder.has_record]
+    return sorted(folders, key=_sequence)
+
+
+def next_sequence(layout: Layout) -> int:
+    """A sequence number that is above those of all batches of a root. Raises OSError."""
+    return 1 + max(map(_sequence, list_batches(layout)), default=0)
+
+
+def _sequence(folder: BatchFolder) -> int:
+    record = read_if_any(folder)
+    return record.sequence if record is not None else 0
+
+
+def read_if_any(folder: BatchFolder) -> BatchRecord | None:
+    """A batch's record; None where it cannot be read."""
+    try:
+        return folder.read_record()
+    except (OSError, BatchMissingError):
+        return None
+
+
+def reports_of_batches(layout: Layout) -> set[str]:
+    """Absolute paths of the files that the batches of a root were told to write for themselves.
+
+    Those of which the record cannot be read are left out.
+    """
+    try:
+        records = list(filter(None, map(read_if_any, list_batches(layout))))
+    except OSError:
+        return set()
+    return {
+        os.path.normpath(os.path.join(record.cwd, path))
+        for record in records
+        for path in map(record.config.get, ("metrics", "outcomes", "prometheus_textfile"))
+        if isinstance(path, str)
+    }
+
+
+def find_batch(layout: Layout, name: str = LATEST) -> BatchFolder:
+    """The latest batch, or the one whose id begins with ``name``.
+
+    Raises BatchMissingError where there is none, or more than one, RootMissingError; OSError.
+    """
+    layout.check_runs_dir()
+    batches = list_batches(layout)
+    if name == LATEST:
+        if not batches:
+            raise BatchMissingError(f"no batch has worked on {layout.runs_dir} yet")
+        return batches[-1]
+    found = [batch for batch in batches if batch.batch_id.startswith(name)]
+    if len(found) != 1:
+        many = "more than one batch is" if found else "there is no batch"
+        raise BatchMissingError(f"{many} named {name} in {layout.batches}")
+    return found[0]
+
+
+def drop_oldest(layout: Layout, keep: int, needed: Collection[str]) -> None:
+    """Remove all but the ``keep`` latest batches of this shard, if it is one; what cannot be removed stays.
+
+    So do those that are ``needed``. Those of others are left alone: they may be at work.
+    """
+    own = [batch for batch in list_batches(layout) if shard_of(batch) == layout.shard]
+    for batch in own[:-keep]:
+        if batch.batch_id not in needed:
+            shutil.rmtree(batch.path, ignore_errors=True)
+
+
+def shard_of(folder: BatchFolder) -> str:
+    """The share of the tasks that a batch works on; of one that cannot be told: all of them."""
+    record = read_if_any(folder)
+    return record.shard if record is not None else ""

@@ -1,1 +1,0 @@
-"""What a completed run is: its ids, its JSON text, its place."""

@@ -1,1 +1,0 @@
-"""Who settles what, where, and what happens when a worker dies."""

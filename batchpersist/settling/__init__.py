@@ -1,1 +1,0 @@
-"""The pair: snapshot and manifest, started together and both awaited."""

@@ -1,0 +1,14 @@
+"""Files on disk: written whole, made durable, opened safely, told apart by fingerprints.
+
+Nothing here knows what the files hold. Its modules are its public names.
+"""
+
+__all__ = [
+    "atomic_write",
+    "block_reader",
+    "fingerprint",
+    "fsync",
+    "result_files",
+    "safe_open",
+    "temp_files",
+]

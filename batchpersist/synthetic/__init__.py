@@ -1,1 +1,0 @@
-"""Made-up completed runs, to try and measure with."""

@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from batchpersist.contract.lock_record import this_process
+from batchpersist.locks import lock_file
+from batchpersist.locks.task_lock import Keepalive
+
+SHORT = 0.2
+LONG = 3600.0
+
+
+def lock_at(path: Path) -> str:
+    """An old lock file of this process; returns its token."""
+    owner = this_process("task", SHORT)
+    path.write_bytes(owner.encode())
+    os.utime(path, (1000, 1000))
+    return owner.token
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError("it never came true")
+
+
+def fresh(path: Path) -> bool:
+    return path.stat().st_mtime > 1000
+
+
+@pytest.fixture
+def threads() -> Callable[[], int]:
+    """Counts the keepalive threads that the test started; earlier ones may still be waiting."""
+    before = set(threading.enumerate())
+    return lambda: sum(
+        thread.name == "batchpersist-keepalive" for thread in set(threading.enumerate()) - before
+    )
+
+
+def test_all_held_files_are_refreshed_again_and_again_by_one_thread(
+    tmp_path: Path, threads: Callable[[], int]
+) -> None:
+    keepalive = Keepalive()
+    paths = [tmp_path / str(number) for number in range(5)]
+    tokens = [lock_at(path) for path in paths]
+    for token, path in zip(tokens, paths, strict=True):
+        keepalive.add(token, str(path), SHORT)
+    assert threads() == 1
+    for _ in range(2):
+        eventually(lambda: all(fresh(path) for path in paths))
+        for path in paths:
+            os.utime(path, (1000, 1000))
+    for token in tokens:
+        keepalive.drop(token)
+
+
+def test_a_short_lease_is_kept_beside_a_long_one(tmp_path: Path) -> None:
+    keepalive = Keepalive()
+    long, short = lock_at(tmp_path / "long"), lock_at(tmp_path / "short")
+    keepalive.add(long, str(tmp_path / "long"), LONG)
+    keepalive.add(short, str(tmp_path / "short"), SHORT)
+    eventually(lambda: fresh(tmp_path / "short"))
+    keepalive.drop(long)
+    keepalive.drop(short)
+
+
+def test_the_thread_ends_with_nothing_to_do_and_comes_back(
+    tmp_path: Path, threads: Callable[[], int]
+) -> None:
+    keepalive = Keepalive()
+    for _ in range(2):
+        token = lock_at(tmp_path / "lock")
+        keepalive.add(token, str(tmp_path / "lock"), SHORT)
+        eventually(lambda: fresh(tmp_path / "lock"))
+        keepalive.drop(token)
+        eventually(lambda: threads() == 0)
+
+
+def test_taking_and_dropping_a_lock_does_not_start_another_thread(
+    tmp_path: Path, threads: Callable[[], int]
+) -> None:
+    keepalive = Keepalive()
+    for number in range(100):
+        keepalive.add(str(number), str(tmp_path / "lock"), LONG)
+        keepalive.drop(str(number))
+    assert threads() == 1
+
+
+def test_another_s_file_is_not_refreshed_and_no_longer_looked_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: Callable[[], int]
+) -> None:
+    looks = []
+    refresh = lock_file.refresh
+    monkeypatch.setattr(lock_file, "refresh", lambda path, token: looks.append(path) or refresh(path, token))
+    keepalive = Keepalive()
+    lock_at(tmp_path / "lock")
+    keepalive.add("a token that was lost", str(tmp_path / "lock"), SHORT)
+    eventually(lambda: threads() == 0)
+    assert looks == [str(tmp_path / "lock")]
+    assert not fresh(tmp_path / "lock")
+
+
+def test_a_refresh_that_fails_is_logged_and_tried_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    keepalive = Keepalive()
+    with caplog.at_level(logging.WARNING):
+        keepalive.add("token", str(tmp_path / "file" / "lock"), SHORT)
+        eventually(lambda: len(caplog.records) >= 2)
+    keepalive.drop("token")
+    assert "could not refresh lock file" in caplog.text
+
+
+def in_forked_child(action: Callable[[], bool]) -> bool:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # from 3.12: forking beside a thread is the point
+        pid = os.fork()
+    if pid == 0:
+        code = 2
+        try:
+            code = 0 if action() else 1
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+
+
+def test_a_forked_child_keeps_its_own_locks_only(tmp_path: Path) -> None:
+    keepalive = Keepalive()
+    parents = lock_at(tmp_path / "parent's")
+    keepalive.add(parents, str(tmp_path / "parent's"), LONG)
+
+    def child() -> bool:
+        token = lock_at(tmp_path / "child's")
+        keepalive.add(token, str(tmp_path / "child's"), SHORT)
+        eventually(lambda: fresh(tmp_path / "child's"))
+        return not fresh(tmp_path / "parent's")
+
+    assert in_forked_child(child)
+    keepalive.drop(parents)
+
+
+def test_a_child_forked_in_the_midst_of_a_change_does_not_hang(tmp_path: Path) -> None:
+    keepalive = Keepalive()
+    inside, go_on = threading.Event(), threading.Event()
+
+    def busy() -> None:
+        with keepalive._changed:
+            inside.set()
+            go_on.wait()
+
+    thread = threading.Thread(target=busy)
+    thread.start()
+    inside.wait()
+    token = lock_at(tmp_path / "lock")
+
+    def child() -> bool:
+        keepalive.add(token, str(tmp_path / "lock"), SHORT)
+        keepalive.drop(token)
+        return True
+
+    try:
+        assert in_forked_child(child)
+    finally:
+        go_on.set()
+        thread.join()
