@@ -64,9 +64,10 @@ CONTENTS = {
         "docs/sources",
         "docs/batches",
         "docs/formats",
+        "docs/glossary",
     ],
     "Explanation": [
-        "docs/walkthrough",
+        "docs/architecture",
         "docs/reliability",
         "docs/performance",
         "docs/decisions/README",

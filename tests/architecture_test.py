@@ -1,4 +1,4 @@
-"""The architecture as data, held against what the modules really import."""
+"""The architecture: levels, packages and their public names, held against what the modules really import."""
 
 from __future__ import annotations
 
@@ -12,58 +12,85 @@ from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).resolve().parent.parent / "batchpersist"
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "batchpersist"
 
 LEVELS = (
-    # 0 the plain data, what can go wrong, and small things that all may use
-    "__init__ allocators columns context errors events exit_codes extras foreign_text layout limits memory "
-    "models moments options phaseclock processes",
-    # 1 ids and text, files, locks
-    "runs files locking",
-    # 2 what is read, what is to be done with it, what stands
-    "sources ingest planning snapshots synthetic monitoring",
-    # 3 the pair: both writes together, one by one or a shard of them
-    "settling",
-    # 4 many shards: who does the work, and what became of it
-    "scheduling batches figures caching scanning",
-    # 5 the whole job, and what is done beside it
-    "unsettled settlement batch preview operations audit repair compare report",
+    # 0 plain data, options, errors, and small things that all may use
+    "__init__ arrow_tables context errors events exit_codes foreign_text memory_limit models options paths "
+    "processes profiling system_limits timestamps",
+    # 1 what the orchestrator prescribes, and files
+    "contract storage",
+    # 2 what is read, locked and kept
+    "locks plan records snapshots sources synthetic",
+    # 3 a shard of pairs
+    "persist",
+    # 4 who does the work, and what became of it
+    "cache index metrics workers",
+    # 5 whole jobs
+    "audit batch compare repair report",
     # 6 the command
     "cli __main__",
 )
-LEVEL = {room: level for level, rooms in enumerate(LEVELS) for room in rooms.split()}
-"""A room is a folder of the package, or a module that stands beside the folders."""
+LEVEL = {package: level for level, packages in enumerate(LEVELS) for package in packages.split()}
+"""Of each package, and of each module beside the packages."""
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     return module.partition(".")[0]
 
 
 def level_of(module: str) -> int:
-    return LEVEL[room_of(module)]
+    return LEVEL[package_of(module)]
 
 
 def name_of(path: Path) -> str:
-    """``batchpersist/sources/walk.py`` -> ``sources.walk``; a package's own module has the package's name."""
+    """``batchpersist/sources/walk.py`` -> ``sources.walk``; an ``__init__`` has its package's name."""
     parts = path.relative_to(PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" and len(parts) > 1 else parts)
 
 
-TREES = {name_of(path): ast.parse(path.read_bytes()) for path in sorted(PACKAGE.rglob("*.py"))}
-FOLDERS = {name_of(path): path.relative_to(PACKAGE).parent.parts for path in PACKAGE.rglob("*.py")}
+PATHS = {name_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+TREES = {name: ast.parse(path.read_bytes()) for name, path in PATHS.items()}
+PACKAGES = {name for name, path in PATHS.items() if path.name == "__init__.py" and name != "__init__"}
+
+
+def imported_names(module: str) -> Iterator[tuple[str, str]]:
+    """Each name that a module imports from this package: the module that it names, and the name."""
+    folder = PATHS[module].relative_to(PACKAGE).parent.parts
+    for node in ast.walk(TREES[module]):
+        if isinstance(node, ast.ImportFrom) and node.level:
+            above = folder[: len(folder) - node.level + 1]
+            base = ".".join([*above, *([node.module] if node.module else [])])
+            for name in node.names:
+                yield base or "__init__", name.name
 
 
 def own_imports(module: str) -> set[str]:
-    """Modules of this package that a module imports, anywhere in it and for whatever reason."""
+    """The modules of this package that a module imports, anywhere in it and for whatever reason."""
     found = set()
-    for node in ast.walk(TREES[module]):
-        if isinstance(node, ast.ImportFrom) and node.level:
-            folder = FOLDERS[module][: len(FOLDERS[module]) - node.level + 1]
-            base = ".".join([*folder, *([node.module] if node.module else [])])
-            for name in node.names:
-                inner = f"{base}.{name.name}" if base else name.name
-                found.add(inner if inner in TREES else base or "__init__")
+    for base, name in imported_names(module):
+        inner = name if base == "__init__" else f"{base}.{name}"
+        found.add(inner if inner in TREES else base)
     return found
+
+
+def public_names(package: str) -> set[str]:
+    """What a package's ``__init__`` offers to others: ``__all__``."""
+    for node in TREES[package].body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
+            return set(ast.literal_eval(node.value))
+    return set()
+
+
+def past_the_public_names(module: str) -> Iterator[str]:
+    """Imports of a module from other packages that these do not offer."""
+    for base, name in imported_names(module):
+        package, _, inner = base.partition(".")
+        if package in PACKAGES and package != package_of(module):
+            offered = inner if inner else name
+            if offered not in public_names(package) or name.startswith("_"):
+                yield f"{module} imports {name} from {base}"
 
 
 def roots_imported(tree: ast.AST) -> set[str]:
@@ -86,30 +113,52 @@ def at_import(tree: ast.Module) -> Iterator[ast.stmt]:
             yield node
 
 
-def test_the_table_names_every_room_and_no_other() -> None:
-    assert sorted(LEVEL) == sorted(set(map(room_of, TREES)))
-    assert sum(len(rooms.split()) for rooms in LEVELS) == len(LEVEL), "a room stands on two levels"
+def test_table_names_each_package_once() -> None:
+    assert sorted(LEVEL) == sorted(set(map(package_of, TREES)))
+    assert sum(len(packages.split()) for packages in LEVELS) == len(LEVEL), "a package is on two levels"
 
 
-def test_the_walkthrough_shows_the_same_table() -> None:
-    text = (PACKAGE.parent / "docs" / "walkthrough.md").read_text("utf-8")
-    rows = re.findall(r"^\| (\d) \| (`.+) \| .+ \|$", text, re.MULTILINE)
+PAGE = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+
+
+def test_architecture_page_shows_the_same_table() -> None:
+    rows = re.findall(r"^\| (\d) \| (`.+) \| .+ \|$", PAGE, re.MULTILINE)
     shown = {
         name.rstrip("/"): int(level) for level, names in rows for name in re.findall(r"`([^`]+)`", names)
     }
-    assert shown == {room: level for room, level in LEVEL.items() if room not in {"__init__", "__main__"}}
+    assert shown == {name: level for name, level in LEVEL.items() if name not in {"__init__", "__main__"}}
 
 
-def test_the_walkthrough_passes_through_every_room() -> None:
-    text = (PACKAGE.parent / "docs" / "walkthrough.md").read_text("utf-8").partition("## The rooms")[0]
-    passed = {room_of(word.replace("/", ".")) for word in re.findall(r"`([\w./]+)`", text)}
-    assert sorted(LEVEL.keys() - passed - {"__init__", "__main__"}) == []
+def test_architecture_page_names_modules_that_exist() -> None:
+    named = set(re.findall(r"`(\w+/\w+)`", PAGE))
+    assert len(named) > 40
+    assert sorted(name for name in named if name.replace("/", ".") not in TREES) == []
 
 
-def test_every_room_says_what_it_is_for() -> None:
-    packages = [name for name in TREES if (PACKAGE / name.replace(".", "/") / "__init__.py").exists()]
-    assert packages
-    assert [name for name in packages if not ast.get_docstring(TREES[name])] == []
+def test_each_package_says_what_it_is_for() -> None:
+    assert PACKAGES
+    assert sorted(name for name in PACKAGES if len(ast.get_docstring(TREES[name]) or "") < 80) == []
+
+
+def test_packages_import_public_names_of_others_only() -> None:
+    assert [problem for module in TREES for problem in past_the_public_names(module)] == []
+
+
+def test_public_names_exist_and_are_used() -> None:
+    used: dict[str, set[str]] = {}
+    for module in TREES:
+        for base, name in imported_names(module):
+            package, _, inner = base.partition(".")
+            if package != package_of(module):
+                used.setdefault(package, set()).add(inner if inner else name)
+    homes = ast.unparse(TREES["__init__"])
+    unused = {
+        f"{package}.{name}"
+        for package in PACKAGES - {"cli"}
+        for name in public_names(package) - used.get(package, set())
+        if f"'{name}'" not in homes and f"'{package}.{name}'" not in homes
+    }
+    assert sorted(unused) == []
 
 
 def test_imports_go_downwards_or_sideways() -> None:
@@ -122,41 +171,29 @@ def test_imports_go_downwards_or_sideways() -> None:
     assert upwards == []
 
 
-def test_there_are_no_circles() -> None:
-    TopologicalSorter({module: own_imports(module) for module in TREES}).prepare()
-
-
-def test_there_are_no_circles_of_rooms() -> None:
-    graph: dict[str, set[str]] = {}
-    for module in TREES:
-        rooms = set(map(room_of, own_imports(module))) - {room_of(module), "__init__"}
-        graph.setdefault(room_of(module), set()).update(rooms)
+def test_modules_do_not_import_in_a_circle() -> None:
+    graph = {module: own_imports(module) - ({package_of(module)} & PACKAGES) for module in TREES}
     TopologicalSorter(graph).prepare()
 
 
-@pytest.mark.parametrize("package", ["audit", "repair"])
-def test_a_leaf_package_is_imported_through_its_face_alone(package: str) -> None:
-    past_it = [
-        f"{module} imports {imported}"
-        for module in TREES
-        if room_of(module) != package
-        for imported in own_imports(module)
-        if imported.startswith(f"{package}.")
-    ]
-    assert past_it == []
+def test_packages_do_not_import_in_a_circle() -> None:
+    graph: dict[str, set[str]] = {}
+    for module in TREES:
+        packages = set(map(package_of, own_imports(module))) - {package_of(module), "__init__"}
+        graph.setdefault(package_of(module), set()).update(packages)
+    TopologicalSorter(graph).prepare()
 
 
-def test_this_file_sees_imports_of_every_form() -> None:
-    assert {"errors", "runs.jsontext"} <= own_imports("runs.runreader")
-    assert {"locking.lockfile", "locking.lockowner"} <= own_imports("locking.locks")  # from . import lockfile
-    assert {"errors", "sources.pieces"} <= own_imports("sources.walk")  # from ..errors, from .pieces
-    assert {"__init__", "settling.journal"} <= own_imports(
-        "batches.batchsession"
-    )  # from . import __version__
+def test_this_file_sees_imports_of_each_form() -> None:
+    assert {"errors", "contract.json_text"} <= own_imports("contract.run_parser")
+    assert {"errors", "sources.scan_tasks"} <= own_imports("sources.walk")
+    assert {"locks.lock_file"} <= own_imports("locks.task_lock")
+    assert {"__init__"} <= own_imports("batch.session")  # from .. import __version__
+    assert "prohibited" not in public_names("locks")
 
 
 @pytest.mark.parametrize("package", ["click", "tqdm"])
-def test_the_terminal_s_packages_are_the_command_s_alone(package: str) -> None:
+def test_packages_of_the_terminal_are_for_the_command_alone(package: str) -> None:
     users = {module for module, tree in TREES.items() if package in roots_imported(tree)}
     assert users
     assert {module for module in users if level_of(module) != LEVEL["cli"]} == set()
@@ -189,31 +226,12 @@ def test_only_the_command_prints_exits_or_reads_the_environment() -> None:
     [
         ("cli.main", {"pyarrow", "tqdm", "multiprocessing", "concurrent", "filelock", "msgspec"}),
         ("cli.run", {"pyarrow", "tqdm"}),
-        ("batch", {"pyarrow", "tqdm", "click"}),
-        ("settling.settle", {"pyarrow", "tqdm", "click", "multiprocessing"}),
-        ("ingest.scan", {"pyarrow", "tqdm", "click", "multiprocessing"}),
+        ("batch.run", {"pyarrow", "tqdm", "click"}),
+        ("persist.worker", {"pyarrow", "tqdm", "click", "multiprocessing"}),
+        ("index.scan_worker", {"pyarrow", "tqdm", "click", "multiprocessing"}),
     ],
 )
-def test_what_starts_fast_imports_little(module: str, unwanted: set[str]) -> None:
+def test_fast_starts_import_little(module: str, unwanted: set[str]) -> None:
     program = f"import sys, batchpersist.{module}; print(*{{name.partition('.')[0] for name in sys.modules}})"
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert unwanted & set(result.stdout.split()) == set()
-
-
-def test_errors_are_matched_by_class_and_not_by_name() -> None:
-    kinds = {
-        node.name
-        for tree in TREES.values()
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and node.name.endswith(("Error", "Errors"))
-    }
-    assert "TaskStateLockError" in kinds
-    named = [
-        f"{module}:{node.lineno}: {ast.unparse(node)}"
-        for module, tree in TREES.items()
-        if module != "__init__"
-        for node in ast.walk(tree)
-        if (isinstance(node, ast.Constant) and node.value in kinds)
-        or (isinstance(node, ast.Attribute) and node.attr == "__name__" and ast.unparse(node.value) in kinds)
-    ]
-    assert named == []

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from ..arrow_tables import adopt, columns_of, index_schema, where, whole
 from ..memory_limit import UNBOUNDED, MemoryBound
-from ..sources import OTHER_SUFFIXES, Reject, ScannedPart
+from ..sources import OTHER_SUFFIXES, Reject, ScannedPart, ScanTotals
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,26 +57,6 @@ def _stacked(column: pa.ChunkedArray) -> pa.Array:
 _ROWS_AT_ONCE = 1 << 16
 
 _NAMED_SUFFIXES = 20
-
-
-@dataclass
-class ScanTotals:
-    """What a scan came across, apart from the runs themselves."""
-
-    discovered: int = 0
-    """Runs found, the invalid ones included."""
-    other_events: int = 0
-    other_manifests: int = 0
-    ignored_files: int = 0
-    incomplete: int = 0
-    unknown_suffixes: dict[str, int] = field(default_factory=dict)
-    """Of ``ignored_files``: how many have which suffix. A few suffixes; the others are counted as one."""
-    bytes_read: int = 0
-    """Those of sources that were taken from the cache included."""
-    other_rejects: int = 0
-    """Of ``discovered``: invalid ones that are not wanted."""
-    cached_sources: int = 0
-    """Files that were not read, but taken from the cache."""
 
 
 @dataclass

@@ -18,8 +18,7 @@ from .timing import Phases, build_timing
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ..index.builder import ScanTotals
-    from ..sources import Reject
+    from ..sources import Reject, ScanTotals
 
 
 @dataclass(frozen=True)

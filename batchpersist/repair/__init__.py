@@ -5,7 +5,7 @@ worker repair each task: first its invalid manifests, then its snapshot, then th
 missing. What that brings to light is repaired in further rounds. A dry run says what would be done.
 """
 
-from .fixes import Fix, Prefer, RepairOptions, RepairReport, fix_for
+from .fixes import Fix, Prefer, RepairOptions, RepairReport
 from .run import repair_root
 
-__all__ = ["Fix", "Prefer", "RepairOptions", "RepairReport", "fix_for", "repair_root"]
+__all__ = ["Fix", "Prefer", "RepairOptions", "RepairReport", "repair_root"]

@@ -11,11 +11,23 @@ from .formats import OTHER_SUFFIXES
 from .location import SourceFile, decoded, encoded_piece, source_names
 from .object_store import fetch, is_remote
 from .readers import read_piece
-from .scan_tasks import FOLDERS, PART_BYTES, Part, Piece, Pieces, Reject, ScannedPart, Tally, range_part
+from .scan_tasks import (
+    FOLDERS,
+    PART_BYTES,
+    Part,
+    Piece,
+    Pieces,
+    Reject,
+    ScannedPart,
+    ScanTotals,
+    Tally,
+    range_part,
+)
 from .staging import Copy, copy_lines, ensure_copy, is_copy, is_spooled, place
 from .tables import refusal
 
 __all__ = [
+    "ScanTotals",
     "Copy",
     "FOLDERS",
     "OTHER_SUFFIXES",

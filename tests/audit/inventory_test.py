@@ -8,7 +8,7 @@ import shutil
 import pytest
 from support.audits import audit, short
 from support.drift import Tree
-from temp_files_test import left_by
+from support.leftovers import left_by
 
 from batchpersist.locks.task_lock import TaskLock
 from batchpersist.paths import Layout

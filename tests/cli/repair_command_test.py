@@ -20,7 +20,8 @@ from batchpersist.cli.repair import _NO_FIX
 from batchpersist.locks.batch_lock import BatchLock
 from batchpersist.locks.task_lock import TaskLock
 from batchpersist.paths import Layout
-from batchpersist.repair import RepairOptions, fix_for
+from batchpersist.repair import RepairOptions
+from batchpersist.repair.fixes import fix_for
 
 
 @pytest.fixture

@@ -19,13 +19,13 @@ from support.outcomes import BAD, PROPERTY, Row, batches, bring_home, plan_rows,
 from support.schema_fields import fields_of
 
 from batchpersist.errors import TotalsError
-from batchpersist.index.builder import ScanTotals
 from batchpersist.metrics import aggregate
 from batchpersist.metrics.build import BatchInfo, build_metrics, stable
 from batchpersist.metrics.outcome_table import OutcomeBuilder
 from batchpersist.metrics.schema import Counts, Percentiles, metrics_text
 from batchpersist.metrics.timing import Phases, percentiles
 from batchpersist.models import Failure, Shard, Side, Work
+from batchpersist.sources import ScanTotals
 from batchpersist.sources.scan_tasks import Reject
 from batchpersist.storage.result_files import write_output
 

@@ -134,11 +134,9 @@ def test_every_sync_is_counted(
     tmp_path: Path, options: PersistOptions, monkeypatch: pytest.MonkeyPatch, commit: str, durability: str
 ) -> None:
     made: list[int] = []
-    fsync, syncfs = os.fsync, durability_module.syncfs.syncfs
+    fsync, syncfs = os.fsync, durability_module.syncfs
     monkeypatch.setattr(os, "fsync", lambda fd: (made.append(fd), fsync(fd))[1])
-    monkeypatch.setattr(
-        durability_module.syncfs, "syncfs", lambda fd, name: (made.append(fd), syncfs(fd, name))[1]
-    )
+    monkeypatch.setattr(durability_module, "syncfs", lambda fd, name: (made.append(fd), syncfs(fd, name))[1])
     outcome = settle_all(tmp_path, RUNS * 5, options, commit=commit, durability=durability)
     assert outcome.syncs == len(made)
     assert bool(made) is (durability is not Durability.NONE)

@@ -14,7 +14,6 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from batchpersist.planning.copies import missing_copies
 from support.engine import file_columns
 from support.scans import lines, put, run
 
@@ -25,6 +24,7 @@ from batchpersist.sources.discovery import discover
 from batchpersist.sources.location import SourceFile
 from batchpersist.sources.scan_tasks import IDENTITY_BYTES, Format
 from batchpersist.sources.staging import copy_lines, ensure_copy, place
+from batchpersist.workers.retry_policy import missing_copies
 
 TEXT = lines(*(run(f"r{number}") for number in range(2000)))
 

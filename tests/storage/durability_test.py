@@ -17,11 +17,11 @@ MANY = FEW_FILES + 1
 def syncs(monkeypatch):
     """The syncs as they happen: ("fsync", path) and ("syncfs", root), and still done for real."""
     calls = []
-    fsync, real_syncfs = os.fsync, fsync.syncfs
+    real_fsync, real_syncfs = os.fsync, fsync.syncfs
 
     def record_fsync(fd):
         calls.append(("fsync", os.readlink(f"/proc/self/fd/{fd}")))
-        fsync(fd)
+        real_fsync(fd)
 
     def record_syncfs(fd, name):
         calls.append(("syncfs", name))

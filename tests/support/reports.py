@@ -9,7 +9,6 @@ from pathlib import Path
 
 from support.outcomes import Row, bring_home, plan_rows
 
-from batchpersist.index.builder import ScanTotals
 from batchpersist.metrics.build import BatchInfo, build_metrics
 from batchpersist.metrics.outcome_table import OutcomeBuilder
 from batchpersist.metrics.schema import metrics_text
@@ -23,6 +22,7 @@ from batchpersist.records.preparation import config_of
 from batchpersist.report.build import build_document
 from batchpersist.report.document import BatchDocument
 from batchpersist.report.inputs import BatchInputs, find_inputs
+from batchpersist.sources import ScanTotals
 from batchpersist.sources.scan_tasks import Reject
 
 BEGIN = datetime(2026, 1, 31, 4, 5, 6, 789_000, timezone.utc)
