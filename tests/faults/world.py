@@ -204,8 +204,8 @@ def journaled(lines: Iterable[bytes]) -> set[tuple[str, str]]:
             entry = json.loads(line)
         except ValueError:
             continue
-        for task_id, _, runs in entry.get("tasks", []):
-            for run_id, _, *states, _ in runs:
+        for task_id, runs in entry.get("tasks", []):
+            for run_id, *states in runs:
                 stand = sides.setdefault((task_id, run_id), set())
                 stand |= {side for side, state in enumerate(states) if state in (1, 2)}
     return {key for key, stand in sides.items() if stand == {0, 1}}

@@ -230,7 +230,12 @@ def messages(source: Path, caplog: pytest.LogCaptureFixture, **more: Any) -> set
     with caplog.at_level(logging.DEBUG, "batchpersist"):
         night(source, **more)
     folder = f"{source.parent}/"
-    return {record.getMessage().replace(folder, "") for record in caplog.records}
+    loggers = ("batchpersist.caching", "batchpersist.settling")
+    return {
+        record.getMessage().replace(folder, "")
+        for record in caplog.records
+        if record.name.startswith(loggers)
+    }
 
 
 def test_the_log_says_why_something_is_not_taken_from_the_cache(
