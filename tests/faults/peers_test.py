@@ -214,7 +214,7 @@ def test_both_sides_record_into_the_same_tasks(
         for run in [*place.arrivals, *told.sent]:
             manifest = place.runs / run["taskId"] / run["runId"] / "manifest.json"
             assert manifest.read_text("utf-8") == stringify(run)
-        began, ended = told.metrics.started_at, told.metrics.finished_at
+        began, ended = told.metrics["started_at"], told.metrics["finished_at"]
         meanwhile = [
             when for report in told.reports for _, _, when in report["recorded"] if began < when < ended
         ]
