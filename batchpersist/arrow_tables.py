@@ -25,7 +25,7 @@ KEY_GLUE = "\n"
 
 
 @cache
-def index_schema() -> pa.Schema:
+def run_schema() -> pa.Schema:
     """The runs that a scan finds, in source order: a row a run. No column has nulls."""
     import pyarrow as pa
 
@@ -39,6 +39,35 @@ def index_schema() -> pa.Schema:
             ("offset", pa.int64()),  # of the run's text in its file, or in the copy of that: bytes
             ("length", pa.int64()),  # bytes
             ("line", pa.int64()),  # or row, from 1
+        ]
+    )
+
+
+@cache
+def index_schema() -> pa.Schema:
+    """The index of a batch: all runs of its sources, scanned or taken from the cache, in source order."""
+    import pyarrow as pa
+
+    # The number of the row in the cache; null if it was scanned.
+    return run_schema().append(pa.field("known", pa.int32()))
+
+
+@cache
+def plan_schema() -> pa.Schema:
+    """The runs that a batch persists, in the order of its plan: tasks together."""
+    import pyarrow as pa
+
+    fingerprint = pa.dictionary(pa.int32(), pa.binary(16))  # ``files.fingerprint``
+    return pa.schema(
+        [
+            *index_schema(),
+            ("row", pa.int32()),  # the number of the row in the index
+            ("superseded", pa.bool_()),  # the same run comes again later
+            # Of a file that the cache knows to hold the run; null: nothing is known (``caching.outputs``).
+            ("manifest_fingerprint", fingerprint),
+            ("snapshot_fingerprint", fingerprint),
+            # Its worker did not survive an earlier part of the batch: it is not retried. Null means False.
+            ("quarantined", pa.bool_()),
         ]
     )
 
@@ -242,6 +271,14 @@ def whole(column: pa.ChunkedArray) -> pa.Array:
 def columns_of(table: pa.Table) -> dict[str, pa.ChunkedArray]:
     """The columns by name: whoever takes them one by one can let go of them so, too."""
     return dict(zip(table.column_names, table.columns, strict=True))
+
+
+def with_columns(rows: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
+    """The table with other values in columns that it has; ArrowInvalid if their types differ."""
+    for name, values in columns.items():
+        number = rows.schema.get_field_index(name)
+        rows = rows.set_column(number, rows.schema.field(number), values)
+    return rows
 
 
 def run_keys(rows: pa.Table) -> pa.Array:

@@ -4,33 +4,75 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from support import engine
+from support.engine import Run
 from support.outcomes import Row, plan_rows
 from support.reports import failing_rows, leave_batch
 from support.scans import lines, put, run, scan_parts
 
-from batchpersist.arrow_tables import index_schema, outcome_schema, reject_schema, shard_schema
+from batchpersist.arrow_tables import (
+    KEY_GLUE,
+    index_schema,
+    outcome_schema,
+    plan_schema,
+    reject_schema,
+    run_schema,
+    shard_schema,
+    with_columns,
+)
+from batchpersist.batch.resume import SettledBefore
 from batchpersist.batch.run import run_batch
+from batchpersist.cache.outputs import with_fingerprints
 from batchpersist.index.builder import IndexBuilder
 from batchpersist.metrics.outcome_table import OutcomeBuilder, read_outcomes
 from batchpersist.models import DEFAULT_KEYS, Failure
 from batchpersist.options import BatchOptions
 from batchpersist.records.folder import BatchFolder
 from batchpersist.sources.discovery import discover
-from batchpersist.sources.scan_tasks import Reject
+from batchpersist.sources.scan_tasks import Part, Reject
 
+FAILURE = Failure("WorkerDiedError", "worker died", "")
 REJECT = Reject("a.jsonl", 3, Failure("InvalidRunError", "not JSON", "byte 3"))
 FORMS = {"full": (failing_rows(), [REJECT]), "empty": ([], [])}
 
 
 @pytest.mark.parametrize("data", [b"", lines(run("a"), run("b"))])
 def test_an_index_has_the_columns_of_its_schema(tmp_path: Path, data: bytes) -> None:
-    index = IndexBuilder()
-    parts = discover([str(put(tmp_path / "in" / "a.jsonl", data))])
-    for scanned in scan_parts(parts, DEFAULT_KEYS, str(tmp_path)):
-        index.add(scanned)
-    assert index.take_table().schema.equals(index_schema())
+    parts = list(discover([str(put(tmp_path / "in" / "a.jsonl", data))]))
+    scanned = index_of(IndexBuilder(), tmp_path, parts)
+    assert scanned.schema.equals(index_schema())
+    builder = IndexBuilder(known=scanned.select(run_schema().names))
+    builder.add_known(0, scanned.num_rows)
+    both = index_of(builder, tmp_path, parts)
+    assert both.schema.equals(index_schema())
+    assert both["known"].null_count == scanned.num_rows == both.num_rows / 2
+
+
+def index_of(builder: IndexBuilder, spool: Path, parts: list[Part]) -> pa.Table:
+    for scanned in scan_parts(parts, DEFAULT_KEYS, str(spool)):
+        builder.add(scanned)
+    return builder.take_table()
+
+
+@pytest.mark.parametrize("runs", [[], [engine.run("t", 1), engine.run("t", 2)]])
+def test_a_plan_has_the_columns_of_its_schema_whatever_is_known(tmp_path: Path, runs: list[Run]) -> None:
+    rows = engine.plan_of(tmp_path / "a.jsonl", runs).rows
+    assert rows.schema.equals(plan_schema())
+    before = SettledBefore({}, {KEY_GLUE.join(("t", "run-1", runs[0]["timestamp"])): FAILURE} if runs else {})
+    marked = before.mark_quarantined(rows)
+    assert marked.schema.equals(plan_schema())
+    assert marked["quarantined"].to_pylist() == [True, False][: len(runs)]
+    numbers = pa.array(range(len(runs)), pa.int32())
+    prints = pa.array([bytes([row] * 16) for row in range(len(runs))], pa.binary(16))
+    known = with_fingerprints(
+        with_columns(marked, {"known": numbers}),
+        pa.table({"manifest_fingerprint": prints, "snapshot_fingerprint": prints}),
+    )
+    assert known.schema.equals(plan_schema())
+    assert known["snapshot_fingerprint"].to_pylist() == prints.to_pylist()
 
 
 @pytest.mark.parametrize("rows", [[], [Row("t", "a")]])

@@ -14,6 +14,7 @@ import pytest
 from support.engine import file_columns
 
 from batchpersist import BatchOptions, UsageError, run_batch
+from batchpersist.arrow_tables import index_schema
 from batchpersist.memory_limit import BASE, INDEX_TIMES, SMALLEST, TEXT_TIMES, MemoryBound, parse_size
 from batchpersist.options import Selection
 from batchpersist.plan.planner import make_plan
@@ -84,9 +85,11 @@ def index_of(tasks: list[str], length: int) -> pa.Table:
         **file_columns(*[SourceFile("/s", "s", Format.LINES)] * len(tasks)),
         "offset": numbers,
         "line": numbers,
+        "length": pa.array([length] * len(tasks)),
+        "known": pa.nulls(len(tasks), pa.int32()),
     }
-    lengths = pa.array([length] * len(tasks))
-    return pa.table({"task_id": pa.array(tasks).dictionary_encode(), **ids, **places, "length": lengths})
+    columns = {"task_id": pa.array(tasks).dictionary_encode(), **ids, **places}
+    return pa.table(columns, schema=index_schema())
 
 
 def test_a_task_with_more_runs_than_can_be_merged_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

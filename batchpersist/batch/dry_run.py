@@ -20,7 +20,7 @@ from ..index.scan import scan_sources
 from ..models import Shard
 from ..options import BatchOptions, PersistOptions
 from ..persist import ExistingPairs, find_existing
-from ..plan import Plan, make_job, make_plan, mark_twins
+from ..plan import Plan, make_job, make_plan, refuse_ids
 from ..records.preparation import (
     check_places,
     layout_of,
@@ -118,7 +118,7 @@ def preview_batch(
             workers=workers,
             partition=options.partition,
             memory=memory_bound(options),
-            mark=partial(mark_twins, layout=layout, own=own_paths(options)),
+            refuse=partial(refuse_ids, layout=layout, own=own_paths(options)),
         )
         plan = planned(split_tasks=options.commit == "task")
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.

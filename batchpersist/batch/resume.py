@@ -11,9 +11,8 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..arrow_tables import KEY_GLUE, adopt, run_keys, whole
+from ..arrow_tables import KEY_GLUE, adopt, run_keys, whole, with_columns
 from ..models import Failure, Side
-from ..plan import QUARANTINED
 from ..records.journal import QuarantineEntry, ShardEntry, read_journal
 
 if TYPE_CHECKING:
@@ -58,7 +57,7 @@ class SettledBefore:
     """By key and timestamp: the runs that killed their workers, but not other versions of them."""
 
     def mark_quarantined(self, rows: pa.Table) -> pa.Table:
-        """A plan's rows, with a column that tells the workers which of them not to try again."""
+        """A plan's rows, with those marked that the workers do not retry."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -66,7 +65,7 @@ class SettledBefore:
             return rows
         versions = pc.binary_join_element_wise(run_keys(rows), whole(rows["timestamp"]), KEY_GLUE)
         marked = pc.is_in(versions, value_set=pa.array(self.quarantined, pa.string()))
-        return rows.append_column(QUARANTINED, marked)
+        return with_columns(rows, {"quarantined": marked})
 
     def states(self, rows: pa.Table) -> dict[str, pa.Array]:
         """By side: how each row had settled (``Side`` values), NOT_ATTEMPTED where nothing says so."""

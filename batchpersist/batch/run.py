@@ -15,7 +15,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
-from ..cache import CacheSession, OutputRecorder, likely_rows, without_numbers
+from ..cache import CacheSession, OutputRecorder, likely_rows
 from ..context import Deadline, OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..errors import UsageError
 from ..events import BatchResumed, BatchStarted, Event, Progress
@@ -32,7 +32,7 @@ from ..metrics.timing import Phases, Stopwatch
 from ..metrics.write import check_writable, write_folder, write_monitoring, write_reports
 from ..options import BatchOptions
 from ..paths import Layout
-from ..plan import SHARD_RUNS, Plan, make_plan, mark_twins
+from ..plan import SHARD_RUNS, Plan, make_plan, refuse_ids
 from ..records.preparation import check_places, layout_of, memory_bound, own_paths, reads_cache, textfile_path
 from ..records.progress_file import ProgressFile
 from ..records.root_record import check_keys, remember
@@ -222,7 +222,7 @@ class _Batch:
             options.selection,
             workers=self._crew.parallelism(index.rows),
             partition=options.partition,
-            mark=partial(mark_twins, layout=self._layout, own=own_paths(options)),
+            refuse=partial(refuse_ids, layout=self._layout, own=own_paths(options)),
             split_tasks=options.commit == "task",
             most_runs=SHARD_RUNS if options.failure_policy.limit is None else WATCHED_SHARD_RUNS,
             wanted=(lambda rows: unsettled.narrow(index, rows, self._on_event)) if unsettled else None,
@@ -235,7 +235,7 @@ class _Batch:
             settled = self._session.settled
             self._on_event(BatchResumed(self._session.batch_id, settled.count(plan.rows), plan.selected))
             plan = replace(plan, rows=settled.mark_quarantined(plan.rows))
-        return replace(plan, rows=without_numbers(plan.rows))
+        return plan
 
     def _indexed(self, index: IndexBuilder) -> pa.Table:
         rows = index.take_table()

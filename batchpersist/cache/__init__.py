@@ -3,7 +3,7 @@
 A batch without it, or with one that it cannot read, does the same work and writes the same files.
 """
 
-from .outputs import OutputRecorder, without_numbers
+from .outputs import OutputRecorder
 from .sources import UNKNOWN, CachedSources, SourceRecorder, each_identity
 from .store import Cache, CacheSession, likely_rows, load_cache
 
@@ -17,5 +17,4 @@ __all__ = [
     "each_identity",
     "likely_rows",
     "load_cache",
-    "without_numbers",
 ]

@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..arrow_tables import adopt, adopt_pieces, encoded, memory, where, whole
+from ..arrow_tables import adopt, adopt_pieces, encoded, memory, where, whole, with_columns
 from ..models import ShardOutcome, Side, Work
 from ..storage.fingerprint import FINGERPRINT_BYTES, NO_FINGERPRINT
 
@@ -26,20 +26,13 @@ _ROWS = 1 << 16
 def with_fingerprints(rows: pa.Table, fingerprints: pa.Table) -> pa.Table:
     """A plan's rows with what is known of their outputs; ``rows.known`` numbers them in ``fingerprints``.
 
-    The fingerprints themselves are not copied: they become the dictionaries of the new columns.
+    The fingerprints themselves are not copied: they become the dictionaries of the columns.
     """
     import pyarrow as pa
 
     known = whole(rows["known"])
-    for name in _COLUMNS:
-        column = pa.DictionaryArray.from_arrays(known, whole(fingerprints[name]))
-        rows = rows.append_column(name, column)
-    return rows
-
-
-def without_numbers(rows: pa.Table) -> pa.Table:
-    """A plan's rows as the workers need them."""
-    return rows.drop_columns("known") if "known" in rows.column_names else rows
+    columns = {name: pa.DictionaryArray.from_arrays(known, whole(fingerprints[name])) for name in _COLUMNS}
+    return with_columns(rows, columns)
 
 
 class OutputRecorder:

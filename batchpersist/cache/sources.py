@@ -10,7 +10,7 @@ from struct import Struct
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..arrow_tables import adopt, memory, whole
-from ..sources import Pieces, Tally
+from ..sources import PieceCounts, Pieces
 from ..storage.fingerprint import NO_FINGERPRINT, what_changed
 
 if TYPE_CHECKING:
@@ -160,28 +160,28 @@ class SourceRecorder:
     def __len__(self) -> int:
         return self._entries
 
-    def add(self, identity: Identity, tally: Tally, first_row: int) -> None:
+    def add(self, identity: Identity, counts: PieceCounts, first_row: int) -> None:
         """Record what a file held, or its first range. One with a reject is left out, to be read again."""
         is_cacheable = _fingerprint(identity) != NO_FINGERPRINT
-        self._open = is_cacheable and tally.lasting and not tally.rejects
+        self._open = is_cacheable and counts.lasting and not counts.rejects
         if self._open:
             self._make_room()
-            entry = (*identity, first_row, *_counts(tally))
+            entry = (*identity, first_row, *_counts(counts))
             for column, value in zip(self._columns, entry, strict=True):
                 column.append(value)
             self._entries += 1
 
-    def extend(self, tally: Tally) -> None:
+    def extend(self, counts: PieceCounts) -> None:
         """Record what a further range of the last file held; with a reject, the whole file is left out."""
         if not self._open:
             return
-        if tally.rejects:
+        if counts.rejects:
             self._open = False
             self._entries -= 1
             for column in self._columns:
                 column.pop()
             return
-        for column, count in zip(self._columns[4:], _counts(tally), strict=True):
+        for column, count in zip(self._columns[4:], _counts(counts), strict=True):
             column[-1] += count
 
     def add_cached(self, files: CachedFiles, first_row: int) -> None:
@@ -207,8 +207,8 @@ class SourceRecorder:
         self._take(pa.record_batch(columns, names=CachedFiles._fields))
 
 
-def _counts(tally: Tally) -> tuple[int, int, int, int]:
-    return tally.runs, tally.other_events, tally.other_manifests, tally.bytes_read
+def _counts(counts: PieceCounts) -> tuple[int, int, int, int]:
+    return counts.runs, counts.other_events, counts.other_manifests, counts.bytes_read
 
 
 def _empty() -> list[array[int]]:

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import __version__
-from ..arrow_tables import compact, whole
+from ..arrow_tables import compact, run_schema, whole
 from ..models import Durability, Keys
 from ..options import BatchOptions
 from ..paths import Layout
@@ -153,10 +153,8 @@ class CacheSession:
         self.scanned.flush()
         self._end_table()
         if self._writer is not None:
-            if "known" in index.column_names:
-                self._known = whole(index["known"])
-                index = index.drop_columns("known")
-            self._write(_pruned(index).to_batches())
+            self._known = whole(index["known"])
+            self._write(_pruned(index.select(run_schema().names)).to_batches())
             self._end_table()
 
     def inform(self, plan: Plan) -> Plan:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..arrow_tables import adopt, columns_of, index_schema, where, whole
+from ..arrow_tables import adopt, columns_of, run_schema, where, whole
 from ..memory_limit import UNBOUNDED, MemoryBound
 from ..sources import OTHER_SUFFIXES, Reject, ScannedPart, ScanTotals
 
@@ -117,7 +117,7 @@ class IndexBuilder:
         """Small pieces of the heap become a large one of Arrow's: else the heap would stay as large."""
         import pyarrow as pa
 
-        joined = pa.Table.from_batches(self._pending, schema=index_schema()).combine_chunks()
+        joined = pa.Table.from_batches(self._pending, schema=run_schema()).combine_chunks()
         self._scanned += joined.to_batches()
         self._pending.clear()
         self._pending_rows = 0
@@ -152,23 +152,20 @@ class IndexBuilder:
         self.memory.check_index(self.rows, self._size)
 
     def take_table(self) -> pa.Table:
-        """All rows, in one piece; the builder keeps none of them.
-
-        Where some were known, the column ``known`` has their numbers, and null for the others.
-        """
+        """All rows, in one piece; the builder keeps none of them."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
         self._join_pending()
         known, self.known = self.known, None
-        scanned = pa.Table.from_batches(self._scanned, schema=index_schema())
+        scanned = pa.Table.from_batches(self._scanned, schema=run_schema())
         self._scanned.clear()
         columns = columns_of(scanned if known is None else pa.concat_tables([_indexed(known), scanned]))
         before = None if known is None else known.num_rows
         del known, scanned  # their memory is needed
         table = in_one_piece(columns)
         if before is None:
-            return table
+            return table.append_column("known", pa.nulls(table.num_rows, pa.int32()))
         order, self._order = self._order, array("i")
         numbers = adopt(order, pa.int32())
         if order != array("i", range(table.num_rows)):
@@ -188,4 +185,4 @@ def _counted_from(rows: pa.RecordBatch, before: int) -> pa.RecordBatch:
 
 
 def _indexed(known: pa.Table) -> pa.Table:
-    return known.select(index_schema().names)
+    return known.select(run_schema().names)

@@ -18,7 +18,7 @@ from ..errors import ItemError, ScanStoppedError, WorkerDiedError, failure_of
 from ..events import Progress, RunFailed
 from ..memory_limit import UNBOUNDED, MemoryBound
 from ..models import Keys
-from ..sources import Part, Pieces, Reject, ScannedPart, Tally, is_spooled
+from ..sources import Part, PieceCounts, Pieces, Reject, ScannedPart, is_spooled
 from ..workers import Call, SerialExecutor, Supervisor, WorkerPool
 from .builder import IndexBuilder
 from .scan_worker import scan_part
@@ -146,7 +146,7 @@ class ScanCall(Call[ScannedPart]):
         died = failure_of(WorkerDiedError("worker died while reading"))
         rejects = [Reject(piece.name, 0, died) for piece in self.part.pieces]
         return ScannedPart(
-            rejects=[*self.part.rejects, *rejects], tallies=[Tally(0, 1, 0, 0, 0)] * len(rejects)
+            rejects=[*self.part.rejects, *rejects], piece_counts=[PieceCounts(0, 1, 0, 0, 0)] * len(rejects)
         )
 
 
@@ -183,12 +183,12 @@ def _nothing_scanned(part: Part) -> ScannedPart:
 
 def _record_scanned(recorder: SourceRecorder, first_row: int, part: Part, scanned: ScannedPart) -> None:
     if part.ranged and (not part.starts_file or any(is_spooled(piece.format) for piece in part.pieces)):
-        for tally in scanned.tallies:
-            recorder.extend(tally)
+        for counts in scanned.piece_counts:
+            recorder.extend(counts)
         return
-    for identity, tally in zip(each_identity(part.pieces.identities), scanned.tallies, strict=False):
-        recorder.add(identity, tally, first_row)
-        first_row += tally.runs
+    for identity, counts in zip(each_identity(part.pieces.identities), scanned.piece_counts, strict=False):
+        recorder.add(identity, counts, first_row)
+        first_row += counts.runs
 
 
 def _add_known(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..arrow_tables import adopt, index_schema
+from ..arrow_tables import adopt, run_schema
 from ..contract.run_parser import RunReader
 from ..errors import InvalidRunError, ItemError, failure_of
 from ..models import Failure, Keys
@@ -21,10 +21,10 @@ from ..sources import (
     Copy,
     Part,
     Piece,
+    PieceCounts,
     Pieces,
     Reject,
     ScannedPart,
-    Tally,
     copy_lines,
     encoded_piece,
     fetch,
@@ -95,7 +95,7 @@ class RowColumns:
                 pa.DictionaryArray.from_arrays(adopt(self._file, pa.int32()), files),
                 *(adopt(column, pa.int64()) for column in (self._offsets, self._lengths, self._lines)),
             ],
-            schema=index_schema(),
+            schema=run_schema(),
         )
 
 
@@ -161,10 +161,10 @@ class _Scan:
         """Read a piece; of one that has a long copy come its lines, which have yet to be read."""
         before, self._lasting = self._counts(), True
         long = self._take(piece)
-        tally = Tally(*map(sub, self._counts(), before))._replace(lasting=self._lasting)
+        counts = PieceCounts(*map(sub, self._counts(), before))._replace(lasting=self._lasting)
         if long is not None and long.failure is not None:  # it is told with the last of the lines
-            tally = tally._replace(rejects=1)
-        self.scanned.tallies.append(tally)
+            counts = counts._replace(rejects=1)
+        self.scanned.piece_counts.append(counts)
         return long
 
     def _take(self, piece: Piece) -> Copy | None:
@@ -223,7 +223,7 @@ class _Scan:
             self._rows.add(found[0], offset, len(text), line)
 
     def _counts(self) -> tuple[int, ...]:
-        """Those of a ``Tally``, of all pieces so far."""
+        """Those of a ``PieceCounts``, of all pieces so far."""
         scanned = self.scanned
         others = (scanned.other_events, scanned.other_manifests, scanned.bytes_read)
         return len(self._rows), len(scanned.rejects), *others

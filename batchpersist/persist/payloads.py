@@ -108,7 +108,7 @@ class RunTexts:
         self._rows = rows
         self._pulse = pulse
         self._start = start
-        self._quarantined = rows.quarantined()
+        self._quarantined = rows.quarantined
         self._ahead: dict[int, bytes | Exception] = {}
 
     def beat(self, row: int) -> None:

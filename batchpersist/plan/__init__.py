@@ -4,14 +4,13 @@
 worker.
 """
 
-from .id_collisions import mark_twins, refuse_places_of_runs
+from .id_collisions import refuse_ids, refuse_places_of_runs
 from .planner import Plan, make_plan
-from .shard_job import QUARANTINED, ShardJob, ShardRows, make_job
+from .shard_job import ShardJob, ShardRows, make_job
 from .sharding import SHARD_BYTES, SHARD_RUNS, SHARD_TASKS
 
 __all__ = [
     "Plan",
-    "QUARANTINED",
     "SHARD_BYTES",
     "SHARD_RUNS",
     "SHARD_TASKS",
@@ -19,6 +18,6 @@ __all__ = [
     "ShardRows",
     "make_job",
     "make_plan",
-    "mark_twins",
+    "refuse_ids",
     "refuse_places_of_runs",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -78,9 +78,6 @@ def _names_below(root: str, path: str) -> list[str]:
     return [] if names[0] in (os.pardir, os.curdir) else names
 
 
-TWIN = "twin"
-"""Column: where ids are refused, the cause (of ``_CAUSES``), and what has their place: an id or a path."""
-
 _FOLDED = "id differs from another only in what the file system does not keep apart: case, or Unicode's form"
 _CAUSES = {
     "task": f"task {_FOLDED}",
@@ -111,8 +108,10 @@ def _folding_of(layout: Layout) -> Callable[[str], str] | None:
     return partial(unicodedata.normalize, "NFC") if sys.platform == "darwin" else None
 
 
-def mark_twins(rows: pa.Table, layout: Layout, own: Iterable[str] = ()) -> pa.Table:
-    """The rows of an index, with the column ``TWIN`` where ids may be refused.
+def refuse_ids(
+    rows: pa.Table, layout: Layout, own: Iterable[str] = ()
+) -> tuple[pa.Table, list[tuple[str, Reject]]]:
+    """The rows of an index whose ids may be persisted; and the others, each with its task, as rejects.
 
     Of several ids that such a file system takes for one, the one that has its folder already may stay,
     else the first in the rows. ``own``: paths that the batch itself writes to. Nothing is written.
@@ -124,43 +123,39 @@ def mark_twins(rows: pa.Table, layout: Layout, own: Iterable[str] = ()) -> pa.Ta
     fold = _folding_of(layout)
     places = own_places(layout, own)
     if fold is None and places.keys().isdisjoint(map(folded, pc.unique(rows["task_id"]).to_pylist())):
-        return rows
+        return rows, []
     tasks = _Ids([*_names(layout.out_dir), *_names(layout.runs_dir)], fold or folded)
     runs: dict[str, _Ids] = {}
-    marks: list[tuple[str, str] | None] = []
+    errors: dict[int, UnsafeIdentifierError] = {}
     keys = zip(rows["task_id"].cast("string").to_pylist(), rows["run_id"].to_pylist(), strict=True)
-    for task_id, run_id in keys:
+    for number, (task_id, run_id) in enumerate(keys):
         path = own_path_at(task_id, run_id, places)
+        if path is not None:
+            errors[number] = _error("own", path)
         if path is not None or fold is None:
-            marks.append(("own", path) if path is not None else None)
             continue
         if task_id not in runs:
             runs[task_id] = _Ids(_names(layout.task_runs_dir(task_id)), fold)
         twin = tasks.twin(task_id)
         other = twin or runs[task_id].twin(run_id)
-        marks.append(("task" if twin else "run", other) if other else None)
-    kinds = [mark and mark[0] for mark in marks], [mark and mark[1] for mark in marks]
-    values = [pa.array(kind, pa.string()) for kind in kinds]
-    return rows.append_column(TWIN, pa.StructArray.from_arrays(values, ["cause", "other"]))
+        if other:
+            errors[number] = _error("task" if twin else "run", other)
+    kept = pa.array([number not in errors for number in range(rows.num_rows)], pa.bool_())
+    return (rows.filter(kept) if errors else rows), _rejects(rows, errors)
 
 
-def take_twins(rows: pa.Table) -> tuple[pa.Table, list[Reject]]:
-    """The rows without those that are marked, which become rejects."""
-    import pyarrow.compute as pc
+def _rejects(rows: pa.Table, errors: Mapping[int, UnsafeIdentifierError]) -> list[tuple[str, Reject]]:
+    import pyarrow as pa
 
-    if TWIN not in rows.column_names:
-        return rows, []
-    marked = pc.is_valid(pc.struct_field(rows[TWIN], "cause"))
-    refused = rows.filter(marked).select(["origin", "file", "line", TWIN]).to_pylist()
-    rejects = [
-        Reject(decoded(row["origin"], row["file"]).name, row["line"], failure_of(_error(row[TWIN])))
-        for row in refused
+    refused = rows.select(["task_id", "origin", "file", "line"]).take(pa.array(errors, pa.int64()))
+    return [
+        (row["task_id"], Reject(decoded(row["origin"], row["file"]).name, row["line"], failure_of(error)))
+        for row, error in zip(refused.to_pylist(), errors.values(), strict=True)
     ]
-    return rows.filter(pc.invert(marked)).drop_columns(TWIN), rejects
 
 
-def _error(twin: dict[str, str]) -> UnsafeIdentifierError:
-    return UnsafeIdentifierError(_CAUSES[twin["cause"]], ascii(twin["other"]))
+def _error(cause: str, other: str) -> UnsafeIdentifierError:
+    return UnsafeIdentifierError(_CAUSES[cause], ascii(other))
 
 
 class _Ids:

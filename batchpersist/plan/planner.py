@@ -13,12 +13,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..arrow_tables import adopt, columns_of, compact, whole
+from ..arrow_tables import adopt, columns_of, compact, plan_schema, whole
 from ..memory_limit import UNBOUNDED, MemoryBound, give_back
 from ..models import Shard
 from ..options import Partition, Selection
 from ..sources import Reject
-from .id_collisions import take_twins
 from .selection import of_tasks, select, timeless_rejects
 from .sharding import KNOWN_SHARDS, SHARD_RUNS, TaskRows, bounds, cut, shard_runs
 
@@ -30,7 +29,7 @@ _ROWS_AT_ONCE = 1 << 17
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows in the order of settling (the index's columns, ``row`` and ``superseded``) and their shards."""
+    """Rows in the order of settling (``columns.plan_schema``), and their shards."""
 
     rows: pa.Table
     shards: list[Shard]
@@ -66,7 +65,7 @@ def make_plan(
     *,
     workers: int,
     partition: Partition | None = None,
-    mark: Callable[[pa.Table], pa.Table] = lambda rows: rows,
+    refuse: Callable[[pa.Table], tuple[pa.Table, list[tuple[str, Reject]]]] = lambda rows: (rows, []),
     split_tasks: bool = True,
     most_runs: int = SHARD_RUNS,
     wanted: Callable[[pa.Table], pa.Array] | None = None,
@@ -77,7 +76,7 @@ def make_plan(
     ``index``: from a function that keeps no reference, it is not held twice while it is sorted.
     ``wanted``: of each of its rows, whether it can be selected at all; None: all can.
     ``partition``: the share of the tasks to settle; what all shares select together is what is
-    selected without one. ``mark``: ``casefolding.mark_twins`` for the roots. ``split_tasks=False`` keeps a
+    selected without one. ``refuse``: ``casefolding.refuse_ids`` for the roots. ``split_tasks=False`` keeps a
     hot task in one shard (a commit for each run has to be made in order, by one worker); ``most_runs``: of
     a shard, unless one task has more. ``memory``: UsageError where a task has more than fits.
     """
@@ -92,10 +91,10 @@ def make_plan(
     if wanted is not None:
         rows = rows.filter(wanted(rows))
     rows, timeless = select(rows, selection)
-    rows = mark(rows)
+    rows, collisions = refuse(rows)
     if partition is not None:
         rows, timeless = _owned(rows, partition), _owned(timeless, partition)
-    rows, refused = take_twins(rows)
+    refused = [reject for task_id, reject in collisions if partition is None or partition.owns(task_id)]
     refused += timeless_rejects(timeless)
     order, tasks = _by_task(rows)
     columns = columns_of(rows)
@@ -109,7 +108,7 @@ def make_plan(
     shards = sorted(cut(tasks, most, split_tasks), key=lambda shard: -shard.size)
     superseded = pc.sum(rows["superseded"]).as_py() or 0
     return Plan(
-        rows=rows,
+        rows=_completed(rows),
         shards=[shard._replace(number=number) for number, shard in enumerate(shards)],
         filtered=found - others - rows.num_rows - len(refused),
         refused=refused,
@@ -122,7 +121,7 @@ def make_plan(
 
 def _times(rows: pa.Table) -> int:
     """How many times as large the shards are to be."""
-    known = rows.num_rows - rows["known"].null_count if "known" in rows.column_names else 0
+    known = rows.num_rows - rows["known"].null_count
     return KNOWN_SHARDS if known > 0.9 * rows.num_rows else 1
 
 
@@ -156,6 +155,16 @@ def _superseded(rows: pa.Table) -> pa.Array:
     if len(last) == rows.num_rows:
         return pa.repeat(False, rows.num_rows)
     return pc.invert(pc.is_in(numbers, value_set=last))
+
+
+def _completed(rows: pa.Table) -> pa.Table:
+    """With the columns that are filled in later, null."""
+    import pyarrow as pa
+
+    schema = plan_schema()
+    later = ("manifest_fingerprint", "snapshot_fingerprint", "quarantined")
+    columns = {name: pa.nulls(rows.num_rows, schema.field(name).type) for name in later}
+    return pa.table({**columns_of(rows), **columns}, schema=schema)
 
 
 def _by_task(rows: pa.Table) -> tuple[pa.Array, list[TaskRows]]:

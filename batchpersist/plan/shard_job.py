@@ -21,19 +21,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _REPEATED = ("task_id", "origin", "file")
-_FINGERPRINTS = ("manifest_fingerprint", "snapshot_fingerprint")
-
-QUARANTINED = "quarantined"
-"""Column: its worker did not survive the run before; it is not to be tried again."""
-
-_WANTED = (
-    *("task_id", "run_id", "timestamp", "origin", "file", "offset", "length", "superseded"),
-    *(*_FINGERPRINTS, QUARANTINED),
-)
-"""What a worker has to know of a row."""
-
-_UNWANTED = {Work.SNAPSHOT: "manifest_fingerprint", Work.MANIFEST: "snapshot_fingerprint"}
-"""What is the other side's: a hot task's snapshot shard is large enough to be waited for."""
+_WANTED = ("task_id", "run_id", "timestamp", "origin", "file", "offset", "length", "superseded")
+"""What a worker has to know of every row."""
 
 
 class ShardJob(NamedTuple):
@@ -41,21 +30,30 @@ class ShardJob(NamedTuple):
 
     shard: Shard
     stream: bytes
-    sweep: bool = False
+    manifests: bytes
+    """The fingerprint of each row's manifest, one after the other; empty if none is known, or needed."""
+    snapshots: bytes
+    """The same of the snapshots."""
+    quarantined: frozenset[int]
+    """Rows whose worker did not survive the run before: they are not retried."""
+    sweep: bool
     """A process died with this in hand: what it left is to be removed."""
 
     def refs(self) -> ShardRows:
         """The shard's rows, in plan order."""
         import pyarrow as pa
 
-        return ShardRows(pa.ipc.open_stream(self.stream).read_all())
+        table = pa.ipc.open_stream(self.stream).read_all()
+        return ShardRows(table, self.manifests, self.snapshots, self.quarantined)
 
 
 class ShardRows:
     """Rows of a plan, in columns: in plan order, by number."""
 
-    def __init__(self, table: pa.Table) -> None:
-        self._table = table
+    def __init__(
+        self, table: pa.Table, manifests: bytes, snapshots: bytes, quarantined: frozenset[int]
+    ) -> None:
+        """As in ``ShardJob``; ``table``: the columns ``_WANTED``."""
         self.run_ids: list[str] = table["run_id"].to_pylist()
         self.timestamps: list[str] = table["timestamp"].to_pylist()
         self._task_ids, self._task = _repeated(whole(table["task_id"]))
@@ -64,7 +62,8 @@ class ShardRows:
         self._files: dict[tuple[int, int], SourceFile] = {}
         self._offsets, self._lengths = (memory(whole(table[name]), "q") for name in ("offset", "length"))
         self._superseded = memory(whole(table["superseded"]).cast("int8"), "b")
-        self._manifests, self._snapshots = (_fingerprints(table, name) for name in _FINGERPRINTS)
+        self._manifests, self._snapshots = manifests, snapshots
+        self.quarantined = quarantined
 
     def __len__(self) -> int:
         return len(self.run_ids)
@@ -114,30 +113,23 @@ class ShardRows:
         """
         return self._snapshots[rows.start * FINGERPRINT_BYTES : rows.stop * FINGERPRINT_BYTES]
 
-    def quarantined(self) -> frozenset[int]:
-        if QUARANTINED not in self._table.column_names:
-            return frozenset()
-        return frozenset(row for row, marked in enumerate(self._table[QUARANTINED].to_pylist()) if marked)
-
 
 def make_job(rows: pa.Table, shard: Shard, *, sweep: bool = False) -> ShardJob:
     """Cut a shard's rows out of the plan's."""
     import pyarrow as pa
 
     part = rows.slice(shard.start, shard.stop - shard.start)
-    unwanted = _UNWANTED.get(shard.work)
-    part = part.select([name for name in _WANTED if name in part.column_names and name != unwanted])
+    wanted = part.select(_WANTED)
     for name in _REPEATED:  # the plan's dictionaries name every task and file of the batch
-        part = part.set_column(part.schema.get_field_index(name), name, compact(whole(part[name])))
-    for name in _FINGERPRINTS:
-        if name in part.column_names:
-            kind = pa.binary(FINGERPRINT_BYTES)
-            column = part[name].cast(kind).fill_null(pa.scalar(NO_FINGERPRINT, kind))
-            part = part.set_column(part.schema.get_field_index(name), name, column)
+        wanted = wanted.set_column(_WANTED.index(name), name, compact(whole(part[name])))
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, part.schema) as writer:
-        writer.write_table(part.combine_chunks())
-    return ShardJob(shard, sink.getvalue().to_pybytes(), sweep)
+    with pa.ipc.new_stream(sink, wanted.schema) as writer:
+        writer.write_table(wanted.combine_chunks())
+    # The other side's are left out: a hot task's snapshot shard is large enough to be waited for.
+    manifests = b"" if shard.work is Work.SNAPSHOT else _fingerprints(part["manifest_fingerprint"])
+    snapshots = b"" if shard.work is Work.MANIFEST else _fingerprints(part["snapshot_fingerprint"])
+    stream = sink.getvalue().to_pybytes()
+    return ShardJob(shard, stream, manifests, snapshots, _marked(part["quarantined"]), sweep)
 
 
 def _repeated(column: pa.DictionaryArray) -> tuple[list[Any], memoryview[int]]:
@@ -145,8 +137,19 @@ def _repeated(column: pa.DictionaryArray) -> tuple[list[Any], memoryview[int]]:
     return column.dictionary.to_pylist(), memory(column.indices, "i")
 
 
-def _fingerprints(table: pa.Table, name: str) -> bytes:
-    """All of a column, one after the other; empty where there is none."""
-    if name not in table.column_names:
+def _fingerprints(column: pa.ChunkedArray) -> bytes:
+    """All of a column, NO_FINGERPRINT for null; empty where there are none at all."""
+    import pyarrow as pa
+
+    if column.null_count == len(column):
         return b""
-    return memory(whole(table[name]), "B", FINGERPRINT_BYTES).tobytes()
+    kind = pa.binary(FINGERPRINT_BYTES)
+    known = whole(column.cast(kind).fill_null(pa.scalar(NO_FINGERPRINT, kind)))
+    return memory(known, "B", FINGERPRINT_BYTES).tobytes()
+
+
+def _marked(column: pa.ChunkedArray) -> frozenset[int]:
+    """The rows where a column is True."""
+    if column.null_count == len(column):
+        return frozenset()
+    return frozenset(row for row, marked in enumerate(column.to_pylist()) if marked)

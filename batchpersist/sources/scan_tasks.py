@@ -185,7 +185,7 @@ def range_part(number: int, piece: Piece, rejects: tuple[Reject, ...] = ()) -> P
     return Part(number, Pieces.of([piece]), ranged=True, starts_file=not piece.start, rejects=rejects)
 
 
-class Tally(NamedTuple):
+class PieceCounts(NamedTuple):
     """What one piece of a part holds."""
 
     runs: int
@@ -202,7 +202,7 @@ class ScannedPart:
     """What a part holds."""
 
     rows: pa.RecordBatch | None = None
-    """Of the index (``columns.index_schema``), in source order; None where there are none.
+    """Of the index (``columns.run_schema``), in source order; None where there are none.
 
     ``length`` is the document's: where an event wraps the run, the event's. ``line`` counts from 1, in a
     ranged part from the range's first line."""
@@ -221,7 +221,7 @@ class ScannedPart:
     unknown_suffixes: dict[str, int] = field(default_factory=dict)
     bytes_read: int = 0
     """Of the sources, as stored (compressed, where they are)."""
-    tallies: list[Tally] = field(default_factory=list)
+    piece_counts: list[PieceCounts] = field(default_factory=list)
     """Of each piece, in order."""
 
     more: list[Part] = field(default_factory=list)

@@ -19,9 +19,9 @@ from batchpersist.sources.scan_tasks import (
     Format,
     Part,
     Piece,
+    PieceCounts,
     Pieces,
     Reject,
-    Tally,
 )
 
 
@@ -38,7 +38,7 @@ def known(names: str) -> CachedSources:
     tables: list[pa.RecordBatch] = []
     recorder = SourceRecorder(tables.append)
     for row, identity in enumerate(each_identity(part(names).pieces.identities)):
-        recorder.add(identity, Tally(1, 0, 0, 0, 100), row)
+        recorder.add(identity, PieceCounts(1, 0, 0, 0, 100), row)
     recorder.flush()
     return CachedSources(pa.Table.from_batches(tables))
 

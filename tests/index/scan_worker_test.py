@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.scans import lines, put, rows_of, run, scan, text
 
-from batchpersist.arrow_tables import index_schema
+from batchpersist.arrow_tables import run_schema
 from batchpersist.index import scan_worker as scanning_part
 from batchpersist.index.scan_worker import scan_part
 from batchpersist.models import DEFAULT_KEYS, Keys
@@ -27,7 +27,7 @@ def test_columns_say_where_each_run_is(tmp_path: Path) -> None:
     other = put(tmp_path / "in" / "b.json", text(run("c")))
     (part,) = discover([str(tmp_path / "in")])
     scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
-    columns = {name: [row[name] for row in rows_of(scanned)] for name in index_schema().names}
+    columns = {name: [row[name] for row in rows_of(scanned)] for name in run_schema().names}
     assert columns["task_id"] == ["t", "other", "t"]
     assert columns["run_id"] == ["a", "b", "c"]
     assert columns["timestamp"] == ["2025-01-01T00:00:00.000Z"] * 3
@@ -129,10 +129,10 @@ def test_counts_of_what_was_passed_over_come_with_the_part(tmp_path: Path) -> No
         put(tmp_path / "in" / name, b"")
     (part,) = discover([str(tmp_path / "in")])
     scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
-    assert (scanned.ignored_files, scanned.other_manifests, scanned.tallies) == (1, 0, [])
+    assert (scanned.ignored_files, scanned.other_manifests, scanned.piece_counts) == (1, 0, [])
     (inside,) = scanned.more
     scanned = scan_part(inside, DEFAULT_KEYS, str(tmp_path))
-    counts = (scanned.ignored_files, scanned.other_manifests, scanned.tallies, scanned.more)
+    counts = (scanned.ignored_files, scanned.other_manifests, scanned.piece_counts, scanned.more)
     assert counts == (0, 1, [], [])
 
 

@@ -18,7 +18,7 @@ from batchpersist.metrics.batch_report import BatchReport
 from batchpersist.options import BatchOptions
 from batchpersist.paths import Layout
 from batchpersist.plan import id_collisions
-from batchpersist.plan.id_collisions import folds_case, mark_twins, take_twins
+from batchpersist.plan.id_collisions import folds_case, refuse_ids
 
 
 @pytest.fixture
@@ -48,10 +48,10 @@ def refused(folder: Path, ids: list[tuple[str, str]], *standing: str) -> dict[tu
     for path in standing:
         (folder / path).mkdir(parents=True, exist_ok=True)
     runs = [run(task, 1, runId=number) for task, number in ids]
-    rows, rejects = take_twins(mark_twins(write_source(folder / "s.jsonl", runs), layout))
+    rows, rejects = refuse_ids(write_source(folder / "s.jsonl", runs), layout)
     assert rows.num_rows + len(rejects) == len(ids)
-    assert "twin" not in rows.column_names
-    return {ids[reject.line - 1]: reject.failure.detail for reject in rejects}
+    assert [task_id for task_id, _ in rejects] == [ids[reject.line - 1][0] for _, reject in rejects]
+    return {ids[reject.line - 1]: reject.failure.detail for _, reject in rejects}
 
 
 def test_nothing_is_refused_where_case_counts(tmp_path: Path) -> None:

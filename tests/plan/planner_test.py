@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.engine import file_columns
 
+from batchpersist.arrow_tables import index_schema
 from batchpersist.models import Work
 from batchpersist.options import Selection
 from batchpersist.plan.planner import Plan, make_plan
@@ -31,7 +32,9 @@ def index_of(runs: list[tuple[str, str, str, int]]) -> pa.Table:
             "offset": pa.array(range(len(runs)), pa.int64()),
             "length": pa.array(lengths, pa.int64()),
             "line": pa.array(range(1, len(runs) + 1), pa.int64()),
-        }
+            "known": pa.nulls(len(runs), pa.int32()),
+        },
+        schema=index_schema(),
     )
 
 

@@ -380,7 +380,7 @@ def test_an_object_that_is_gone_when_it_is_read_is_one_invalid_input(bucket: Buc
     assert (reject.source, reject.line) == (first.name, 0)
     assert reject.failure.message == "the object cannot be read"
     assert scanned.runs == 7
-    assert [(tally.runs, tally.rejects) for tally in scanned.tallies] == [(0, 1), (6, 0), (1, 0)]
+    assert [(counts.runs, counts.rejects) for counts in scanned.piece_counts] == [(0, 1), (6, 0), (1, 0)]
     assert not [path for path in Path().glob("spool-*") if not path.stat().st_size]
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from batchpersist.arrow_tables import index_schema
 from batchpersist.models import ShardOutcome, Side
 from batchpersist.options import Selection
 from batchpersist.plan.planner import Plan, make_plan
@@ -67,7 +68,9 @@ def write_source(path: Path, runs: Sequence[Run]) -> pa.Table:
             "offset": pa.array(offsets, pa.int64()),
             "length": pa.array([len(line) - 1 for line in lines], pa.int64()),
             "line": pa.array(range(1, len(runs) + 1), pa.int64()),
-        }
+            "known": pa.nulls(len(runs), pa.int32()),
+        },
+        schema=index_schema(),
     )
 
 
