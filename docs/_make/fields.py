@@ -10,7 +10,7 @@ import schemas
 
 _HEAD = """# Fields of metrics.json
 
-<!-- Made by docs/make.py from batchpersist/figures/schema.py. -->
+<!-- Made by docs/make.py from batchpersist/metrics/schema.py. -->
 
 [metrics.md](../metrics.md) says what they mean together. The JSON Schema is shipped with the package as
 `metrics.schema.json`. A *moment* is UTC in ISO 8601, *seconds* are a decimal number.
