@@ -42,7 +42,7 @@ _HOMES = {
     "MeasurementError": "errors",
     "Metrics": "metrics.schema",
     "PairResult": "persist.coordinator",
-    "Partition": "options",
+    "Partition": "partition",
     "PersistenceCoordinator": "persist.coordinator",
     "Preview": "batch.dry_run",
     "Progress": "events",

@@ -46,9 +46,9 @@ from .models import Side as Side
 from .options import BatchOptions as BatchOptions
 from .options import FailurePolicy as FailurePolicy
 from .options import LockPolicy as LockPolicy
-from .options import Partition as Partition
 from .options import RetryPolicy as RetryPolicy
 from .options import Selection as Selection
+from .partition import Partition as Partition
 from .persist.coordinator import EventBus as EventBus
 from .persist.coordinator import PairResult as PairResult
 from .persist.coordinator import PersistenceCoordinator as PersistenceCoordinator

@@ -5,21 +5,16 @@ What a batch needs the file system for is checked where it begins (``batches.pre
 
 from __future__ import annotations
 
-import math
 import os
-import re
-import types
 from collections.abc import Iterator
-from contextlib import suppress
-from dataclasses import MISSING, Field, dataclass, field, fields
-from enum import Enum
-from functools import cache
-from hashlib import blake2b
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Literal
 
 from .errors import UsageError
 from .memory_limit import MemoryBound
 from .models import DEFAULT_KEYS, Durability, Keys, RetryOf
+from .option_checks import Options
+from .partition import Partition
 from .paths import Layout
 from .timestamps import instant, period
 
@@ -33,80 +28,6 @@ NO_LIMIT = "none"
 
 OUTCOME_SUFFIXES = ("", ".parquet", ".csv")
 """Of the outcome table's file; without one it is Parquet."""
-
-_FORM = re.compile(r"([1-9][0-9]*)/([1-9][0-9]*)")
-_NAME = re.compile(r"([1-9][0-9]*)-of-([1-9][0-9]*)")
-
-
-class Options:
-    """Base of the option classes, all of them frozen dataclasses.
-
-    Their ``repr`` shows what differs from the defaults. Values are checked against the annotations when
-    an object is made. A path object will do for text, a list for a tuple, a value for its enum.
-    """
-
-    def __post_init__(self) -> None:
-        """Raises UsageError for a value of another type, and for a number that is not finite."""
-        kind: Any = type(self)
-        for name, hint in _hints(kind).items():
-            value = _converted(getattr(self, name), hint)
-            if not _fits(value, hint):
-                raise UsageError(f"{name} must be {_words(hint)}, not {value!r}")
-            object.__setattr__(self, name, value)
-
-    def __repr__(self) -> str:
-        own: Any = self  # what derives from this is a dataclass
-        values = ((each, getattr(self, each.name)) for each in fields(own))
-        shown = [f"{each.name}={value!r}" for each, value in values if value != _default(each)]
-        return f"{type(self).__name__}({', '.join(shown)})"
-
-
-@cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _default(option: Field[Any]) -> Any:
-    return option.default if option.default_factory is MISSING else option.default_factory()
-
-
-def _converted(value: Any, hint: Any) -> Any:
-    if isinstance(value, os.PathLike) and str in (hint, *get_args(hint)):
-        return os.fspath(value)
-    if isinstance(value, list) and get_origin(hint) is tuple:
-        return tuple(value)
-    if isinstance(value, str) and isinstance(hint, type) and issubclass(hint, Enum):
-        with suppress(ValueError):
-            return hint(value)
-    return value
-
-
-def _fits(value: Any, hint: Any) -> bool:
-    origin, args = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_fits(value, each) for each in args)
-    if origin is Literal:
-        return value in args
-    if origin is not None:  # a tuple or a sequence, of one type
-        of_kind = isinstance(value, origin) and not isinstance(value, str)
-        return of_kind and all(_fits(each, args[0]) for each in value)
-    if hint is float:
-        return isinstance(value, float | int) and not isinstance(value, bool) and math.isfinite(value)
-    return isinstance(value, hint) and not (hint is int and isinstance(value, bool))
-
-
-def _words(hint: Any) -> str:
-    args = get_args(hint)
-    if get_origin(hint) in (Union, types.UnionType):
-        return " or ".join(map(_words, args))
-    if get_origin(hint) is Literal:
-        return " or ".join(map(repr, args))
-    if args:
-        return f"a sequence, each {_words(args[0])}"
-    if isinstance(hint, type) and issubclass(hint, Enum):
-        return " or ".join(repr(each.value) for each in hint)
-    plain = {int: "a whole number", float: "a finite number", str: "text", bool: "True or False"}
-    return "None" if hint is type(None) else plain.get(hint, f"of the type {hint.__name__}")
 
 
 @dataclass(frozen=True, repr=False)
@@ -207,47 +128,6 @@ class Selection(Options):
                     raise UsageError(f"{name}: {error}") from None
         if self.since is not None and self.until is not None and instant(self.since) > instant(self.until):
             raise UsageError(f"since ({self.since}) is later than until ({self.until}): no run can match")
-
-
-@dataclass(frozen=True, repr=False)
-class Partition(Options):
-    """The tasks of shard ``number`` (from 1) ``of`` so many; over all numbers, each task is in one."""
-
-    number: int
-    of: int
-
-    def __post_init__(self) -> None:
-        """Raises UsageError where there is no such shard."""
-        super().__post_init__()
-        if not 1 <= self.number <= self.of:
-            raise UsageError(f"there is no shard {self.number} of {self.of}: they count from 1")
-
-    @classmethod
-    def parse(cls, text: str) -> Partition:
-        """From ``K/N``; raises UsageError on anything else."""
-        found = _FORM.fullmatch(text)
-        if found is None:
-            raise UsageError(f"expected a shard such as 3/8, the third of eight, not {text!r}")
-        return cls(int(found[1]), int(found[2]))
-
-    def owns(self, task_id: str) -> bool:
-        """The same on every machine, in every process and version: it must not change."""
-        digest = blake2b(task_id.encode(), digest_size=8).digest()
-        return int.from_bytes(digest, "big") % self.of == self.number - 1
-
-    @property
-    def name(self) -> str:
-        """As a part of a file's name."""
-        return f"{self.number}-of-{self.of}"
-
-    def __str__(self) -> str:
-        return f"{self.number}/{self.of}"
-
-
-def shards_in(name: str) -> int:
-    """How many shards there are where one has this ``Partition.name``; 0 where it is none."""
-    found = _NAME.fullmatch(name)
-    return int(found[2]) if found else 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,14 +23,14 @@ from batchpersist.arrow_tables import (
     shard_schema,
     with_columns,
 )
-from batchpersist.batch.resume import SettledBefore
+from batchpersist.batch.resume import JournaledRuns
 from batchpersist.batch.run import run_batch
 from batchpersist.cache.outputs import with_fingerprints
 from batchpersist.index.builder import IndexBuilder
 from batchpersist.metrics.outcome_table import OutcomeBuilder, read_outcomes
 from batchpersist.models import DEFAULT_KEYS, Failure
 from batchpersist.options import BatchOptions
-from batchpersist.records.folder import BatchFolder
+from batchpersist.records.batch_folder import BatchFolder
 from batchpersist.sources.discovery import discover
 from batchpersist.sources.scan_tasks import Part, Reject
 
@@ -61,7 +61,7 @@ def index_of(builder: IndexBuilder, spool: Path, parts: list[Part]) -> pa.Table:
 def test_a_plan_has_the_columns_of_its_schema_whatever_is_known(tmp_path: Path, runs: list[Run]) -> None:
     rows = engine.plan_of(tmp_path / "a.jsonl", runs).rows
     assert rows.schema.equals(plan_schema())
-    before = SettledBefore({}, {KEY_GLUE.join(("t", "run-1", runs[0]["timestamp"])): FAILURE} if runs else {})
+    before = JournaledRuns({}, {KEY_GLUE.join(("t", "run-1", runs[0]["timestamp"])): FAILURE} if runs else {})
     marked = before.mark_quarantined(rows)
     assert marked.schema.equals(plan_schema())
     assert marked["quarantined"].to_pylist() == [True, False][: len(runs)]

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchpersist.errors import UsageError
-from batchpersist.options import Partition, shards_in
+from batchpersist.partition import Partition, shards_in
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(1, 50))
@@ -27,7 +27,7 @@ def test_which_one_never_changes() -> None:
 
 
 def test_it_is_the_same_in_other_processes() -> None:
-    program = "from batchpersist.options import Partition; print(Partition(2, 3).owns('task'))"
+    program = "from batchpersist.partition import Partition; print(Partition(2, 3).owns('task'))"
     told = {
         subprocess.run(
             [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True

@@ -13,7 +13,7 @@ from ..contract.runs_root import NOT_TASKS
 from ..errors import UnsafeIdentifierError
 from ..locks import is_stale_lock
 from ..paths import OWN_FOLDER, Layout
-from ..records.folder import reports_of_batches
+from ..records.batch_folder import reports_of_batches
 from ..storage.safe_open import WrongFileTypeError, list_folder
 from ..storage.temp_files import is_orphan, is_temporary
 from .models import AuditOptions, Finding, FindingKind

@@ -13,7 +13,8 @@ from typing import Generic, NamedTuple, TypeVar
 from ..errors import UsageError
 from ..exit_codes import ExitCode
 from ..models import DEFAULT_KEYS, Keys
-from ..options import NODE_LIMIT, POOL_RUNS, LockPolicy, Options, check_limit
+from ..option_checks import Options
+from ..options import NODE_LIMIT, POOL_RUNS, LockPolicy, check_limit
 from ..paths import Layout, check_roots
 
 PAUSE_SECONDS = 2.0

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Losses:
+class FailureCounter:
     """Counts by the failure policy, and reports each run that failed for good."""
 
     def __init__(self, policy: FailurePolicy, on_event: OnEvent) -> None:
@@ -70,7 +70,7 @@ class Losses:
         return len(self._told) > before
 
 
-class Execution:
+class ShardExecution:
     """Has a plan's shards settled by a crew; each is journaled before it is counted or reported."""
 
     def __init__(
@@ -79,7 +79,7 @@ class Execution:
         options: BatchOptions,
         crew: WorkerPool,
         session: BatchSession,
-        losses: Losses,
+        losses: FailureCounter,
         context: RunContext,
     ) -> None:
         """``context`` is asked before each shard and each round of retries whether to stop."""

@@ -21,7 +21,7 @@ from ..index.scan import rejected
 from ..metrics.outcome_table import read_outcomes
 from ..models import RetryOf
 from ..paths import Layout
-from ..records.folder import BatchFolder
+from ..records.batch_folder import BatchFolder
 from ..sources import Reject, source_names
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _COLUMNS = ["task_id", "run_id", "source", "line", "status", "snapshot", "manife
 _UNFINISHED = ("running", "failed")
 
 
-class Unsettled:
+class FailedRuns:
     """The runs and the invalid input of a batch that are to be tried again."""
 
     def __init__(self, layout: Layout, retry: RetryOf) -> None:

@@ -48,7 +48,7 @@ class _SideEntries:
 
 
 @dataclass(frozen=True)
-class SettledBefore:
+class JournaledRuns:
     """The runs of a journal."""
 
     sides: dict[str, pa.Table]
@@ -97,7 +97,7 @@ class SettledBefore:
         return int(self.both(rows).true_count)
 
 
-def settled_before(journal: str) -> SettledBefore:
+def read_journaled_runs(journal: str) -> JournaledRuns:
     """Read a journal; one that is missing names no runs. Raises OSError."""
     sides = {side: _SideEntries() for side in _SIDES}
     quarantined: dict[str, Failure] = {}
@@ -107,7 +107,7 @@ def settled_before(journal: str) -> SettledBefore:
             quarantined[KEY_GLUE.join(version)] = entry.failure
         else:
             _add_shard(sides, entry)
-    return SettledBefore({side: entries.table() for side, entries in sides.items()}, quarantined)
+    return JournaledRuns({side: entries.table() for side, entries in sides.items()}, quarantined)
 
 
 def _add_shard(sides: dict[str, _SideEntries], entry: ShardEntry) -> None:

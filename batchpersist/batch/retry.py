@@ -13,12 +13,13 @@ from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..errors import BatchMissingError, UsageError
 from ..metrics.batch_report import BatchReport
 from ..models import Keys, RetryKind, RetryOf
-from ..options import BatchOptions, Partition, Selection
+from ..options import BatchOptions, Selection
+from ..partition import Partition
 from ..paths import Layout
-from ..records.folder import BatchRecord, find_batch
+from ..records.batch_folder import BatchRecord, find_batch
 from ..sources import STANDARD_INPUT, is_remote, is_there
 from ..storage.atomic_write import working_folder
-from .failed_runs import Unsettled
+from .failed_runs import FailedRuns
 from .run import run_batch
 
 DEFAULT_KINDS: tuple[RetryKind, ...] = ("failed", "locked")
@@ -82,8 +83,8 @@ def plan_retry(
         retry,
         sources=[source for source in sources if is_there(source, RunContext(should_stop=should_stop).check)],
         options=_options(record, options, retry),
-        items=len(Unsettled(layout, retry)),
-        invalid=0 if "invalid" in chosen else len(Unsettled(layout, replace(retry, only=("invalid",)))),
+        items=len(FailedRuns(layout, retry)),
+        invalid=0 if "invalid" in chosen else len(FailedRuns(layout, replace(retry, only=("invalid",)))),
     )
 
 

@@ -23,25 +23,23 @@ from ..index.builder import IndexBuilder
 from ..index.scan import rejected, scan_sources
 from ..locks import BatchLock
 from ..memory_limit import give_back
-from ..metrics.batch_report import BatchReport
-from ..metrics.build import BatchInfo, build_metrics
+from ..metrics.batch_report import BatchReport, check_writable, write_folder, write_monitoring, write_reports
+from ..metrics.build import BatchInfo, Phases, Stopwatch, build_metrics
 from ..metrics.outcome_table import OutcomeBuilder
 from ..metrics.prometheus import check_textfile
 from ..metrics.schema import State, metrics_text
-from ..metrics.timing import Phases, Stopwatch
-from ..metrics.write import check_writable, write_folder, write_monitoring, write_reports
 from ..options import BatchOptions
 from ..paths import Layout
 from ..plan import SHARD_RUNS, Plan, make_plan, refuse_ids
+from ..records.batch_folder import ProgressFile
 from ..records.preparation import check_places, layout_of, memory_bound, own_paths, reads_cache, textfile_path
-from ..records.progress_file import ProgressFile
 from ..records.root_record import check_keys, remember
 from ..sources import Part, Reject, discover
 from ..storage.atomic_write import make_root, refuse_links_in
 from ..storage.fsync import warn_of_refusal
 from ..workers import WorkerPool
-from .execution import Execution, Losses
-from .failed_runs import Unsettled
+from .execution import FailureCounter, ShardExecution
+from .failed_runs import FailedRuns
 from .session import BatchSession
 
 if TYPE_CHECKING:
@@ -126,8 +124,8 @@ class _Batch:
         self._layout = layout
         self._session = session
         self._cache = cache
-        self._unsettled = Unsettled(layout, options.retry_of) if options.retry_of else None
-        self._losses = Losses(options.failure_policy, self._on_event)
+        self._unsettled = FailedRuns(layout, options.retry_of) if options.retry_of else None
+        self._losses = FailureCounter(options.failure_policy, self._on_event)
 
     def run(self, parts: Iterator[Part]) -> BatchReport:
         clock = Stopwatch()
@@ -150,7 +148,7 @@ class _Batch:
         if plan.rows.num_rows:
             remember(self._layout, self._options.keys)
         outcomes, outputs = OutcomeBuilder(plan.rows), OutputRecorder(plan.rows)
-        settlement = Execution(
+        settlement = ShardExecution(
             self._layout,
             self._options,
             self._crew,

@@ -20,15 +20,15 @@ from ..errors import WorkerDiedError
 from ..models import Durability, Failure, ShardOutcome
 from ..options import BatchOptions
 from ..paths import Layout
-from ..records.folder import (
+from ..records.batch_folder import (
     BatchFolder,
     BatchRecord,
     State,
     batch_name,
     drop_oldest,
+    find_record,
     list_batches,
     next_sequence,
-    read_if_any,
 )
 from ..records.journal import Journal, QuarantineEntry, encode_entry
 from ..records.preparation import config_of
@@ -37,7 +37,7 @@ from ..storage.atomic_write import working_folder
 from ..storage.fingerprint import boot_id
 from ..storage.temp_files import sweep
 from ..timestamps import moment_of, utc_text
-from .resume import settled_before
+from .resume import read_journaled_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -53,7 +53,7 @@ def clear_dead_batches(layout: Layout) -> bool:
     """
     dead = False
     for folder in list_batches(layout):
-        record = read_if_any(folder)
+        record = find_record(folder)
         if record is not None and record.state == "running" and layout.shard in ("", record.shard):
             dead = True
             shutil.rmtree(folder.spool, ignore_errors=True)
@@ -121,7 +121,7 @@ class BatchSession:
         # A part that was killed before it said that it ran has left its spool.
         shutil.rmtree(self.folder.spool, ignore_errors=True)
         os.makedirs(self.folder.beats, exist_ok=True)
-        self.settled = settled_before(self.folder.journal) if self.continues else None
+        self.settled = read_journaled_runs(self.folder.journal) if self.continues else None
         # From now on the journal may hold what ends with the boot: no older form of this must outlive that.
         self.folder.write_record(self.record, Durability.FILE if self.continues else Durability.NONE)
         self._journal = Journal(self.folder.journal, self._options.durability)
@@ -173,7 +173,7 @@ class BatchSession:
 def _unfinished(layout: Layout, job: str) -> BatchRecord | None:
     """The latest batch of the same work, if it did not finish and its journal can be believed."""
     for folder in reversed(list_batches(layout)):
-        record = read_if_any(folder)
+        record = find_record(folder)
         if record is not None and record.job == job:
             believed = record.boot is None or record.boot == boot_id() != ""
             return record if record.state != "finished" and believed else None

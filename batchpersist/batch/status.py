@@ -12,8 +12,16 @@ from ..errors import SourceMissingError, UsageError
 from ..locks import holder_of
 from ..metrics.schema import Counts, Timing, read_metrics
 from ..paths import Layout
-from ..records.folder import BatchFolder, BatchRecord, State, batch_name, list_batches, read_if_any
-from ..records.progress_file import ProgressRecord, read_progress
+from ..records.batch_folder import (
+    BatchFolder,
+    BatchRecord,
+    ProgressRecord,
+    State,
+    batch_name,
+    find_record,
+    list_batches,
+    read_progress,
+)
 from ..timestamps import moment_of
 
 CLOCK_SKEW = timedelta(minutes=2)
@@ -54,7 +62,7 @@ def batch_statuses(layout: Layout) -> list[BatchStatus]:
     """
     layout.check_runs_dir()
     # First the records: a batch that begins after them is not among them.
-    found = [(folder, read_if_any(folder)) for folder in list_batches(layout)]
+    found = [(folder, find_record(folder)) for folder in list_batches(layout)]
     return [_status(folder, record, layout) for folder, record in found if record is not None]
 
 
@@ -67,7 +75,7 @@ def status_of(layout: Layout, folder: BatchFolder) -> BatchStatus:
 def _status(folder: BatchFolder, record: BatchRecord, layout: Layout) -> BatchStatus:
     state: State | Literal["killed"] = record.state
     if state == "running" and not _holds_its_lock(record, layout):
-        again = read_if_any(folder)  # it may have ended between the looks at its record and at the lock
+        again = find_record(folder)  # it may have ended between the looks at its record and at the lock
         record = again or record
         state = record.state if record.state != "running" else "killed"
     unfinished = state in ("running", "killed")

@@ -10,7 +10,7 @@ from click.shell_completion import get_completion_class
 
 from ..foreign_text import printable
 from ..paths import Layout
-from ..records.folder import LATEST, list_batches
+from ..records.batch_folder import LATEST, list_batches
 from .output import write_document
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..exit_codes import ExitCode
-from ..metrics.merge_partitions import check_parts, merge_parts, read_part, worst
+from ..metrics.merge_partitions import check_partitions, merge_partitions, read_partition, worst
 from ..metrics.schema import metrics_text
 from .output import emit, say, write_document
 from .sections import Sectioned
@@ -27,8 +27,8 @@ def command(parts: tuple[str, ...], output: str, partial: bool, as_json: bool) -
 
     The exit code is that of the worst shard, and 3 at least where shards are missing.
     """
-    found = check_parts(map(read_part, parts), partial=partial)
-    merged = merge_parts(found)
+    found = check_partitions(map(read_partition, parts), partial=partial)
+    merged = merge_partitions(found)
     write_document((metrics_text(merged),), output)
     code = worst(part.exit_code for part in found)
     missing = found[0].shard.of - len(found)

@@ -8,7 +8,7 @@ import os
 import click
 
 from ..paths import Layout
-from ..records.folder import LATEST
+from ..records.batch_folder import LATEST
 from ..report.formats import FORMATS, format_of, render
 from ..report.inputs import BatchInputs, find_inputs
 from ..storage.result_files import STANDARD_OUTPUT, is_stream

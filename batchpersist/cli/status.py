@@ -13,7 +13,7 @@ import msgspec
 
 from ..batch.status import BatchStatus, batch_statuses, status_of
 from ..paths import Layout
-from ..records.folder import find_batch
+from ..records.batch_folder import find_batch
 from ..report.outcome_text import IN_THE_FUTURE, work_done
 from ..report.wording import duration
 from . import batch_options, source_options

@@ -10,7 +10,8 @@ import click
 
 from ..errors import UsageError
 from ..memory_limit import parse_size
-from ..options import FailurePolicy, Partition
+from ..options import FailurePolicy
+from ..partition import Partition
 from ..storage.result_files import STANDARD_OUTPUT
 from ..timestamps import period, span
 

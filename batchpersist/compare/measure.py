@@ -16,8 +16,8 @@ from msgspec.structs import asdict
 
 from ..context import RunContext
 from ..errors import ComparisonStoppedError, MeasurementError
+from ..metrics.build import seconds
 from ..metrics.schema import Metrics
-from ..metrics.timing import seconds
 from ..options import BatchOptions
 from . import supervisor
 

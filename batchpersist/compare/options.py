@@ -8,7 +8,8 @@ from typing import Any, Literal, NamedTuple, get_args
 
 from ..errors import UsageError
 from ..models import DEFAULT_KEYS, Durability, Keys
-from ..options import BatchOptions, LockPolicy, Options, Selection
+from ..option_checks import Options
+from ..options import BatchOptions, LockPolicy, Selection
 from ..records.preparation import WORK, config_of
 
 Mode = Literal["sequential", "paired", "parallel", "grouped"]

@@ -19,7 +19,7 @@ from ..context import Deadline, OnEvent, RunContext, ShouldStop, ignore_event, n
 from ..errors import ComparisonStoppedError, MeasurementError, UsageError
 from ..events import Progress
 from ..exit_codes import ExitCode
-from ..metrics.timing import seconds
+from ..metrics.build import seconds
 from ..options import POOL_RUNS
 from ..paths import Layout
 from ..records.preparation import check_places

@@ -20,7 +20,7 @@ from ..context import Deadline, RunContext
 from ..errors import BatchLockedError
 from ..events import BatchWaiting
 from ..models import Durability
-from ..options import shards_in
+from ..partition import shards_in
 from ..paths import LOCK_SUFFIX, Layout
 from ..storage import atomic_write
 from ..storage.safe_open import open_regular

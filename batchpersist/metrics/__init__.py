@@ -4,13 +4,10 @@ Its modules are its public names.
 """
 
 __all__ = [
-    "aggregate",
     "batch_report",
     "build",
     "merge_partitions",
     "outcome_table",
     "prometheus",
     "schema",
-    "timing",
-    "write",
 ]

@@ -1,16 +1,36 @@
-"""What a batch returns to its caller."""
+"""What a batch returns to its caller, and the files that it writes: metrics, outcome table, monitoring."""
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import asdict
+
+from ..arrow_tables import compact, reject_schema, shard_schema, whole
+from ..context import ShouldStop
+from ..errors import UsageError, failure_of
 from ..exit_codes import ExitCode
-from ..models import Failure
+from ..foreign_text import encodable, encodable_document
+from ..models import Durability, Failure
+from ..options import BatchOptions
+from ..paths import Layout
+from ..records.batch_folder import BatchFolder
+from ..records.preparation import layout_of, metrics_path, outcomes_path, textfile_path
+from ..storage import atomic_write
+from ..storage.result_files import check_output, write_output
+from ..timestamps import moment_of
+from .outcome_table import ShardRow
+from .prometheus import Figures, write_textfile
 from .schema import Metrics, State
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+    from ..sources import Reject
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,3 +67,166 @@ class BatchReport:
             for name in ("selected", "persisted", "unchanged", "failed", "invalid")
         )
         return f"BatchReport({self.metrics.batch_id}: {self.state}, {figures}, exit_code={self.exit_code})"
+
+
+_ROWS_AT_ONCE = 1 << 15
+
+
+def check_writable(options: BatchOptions) -> None:
+    """Raise OSError where the reports could not be written: before the work, not after it.
+
+    Their folders are made; nothing else is left behind.
+    """
+    for path in filter(None, (metrics_path(options), outcomes_path(options))):
+        check_output(path, options.durability)
+
+
+def write_reports(
+    options: BatchOptions, metrics: bytes, outcomes: pa.Table, should_stop: ShouldStop
+) -> list[Failure]:
+    """Write both; one that cannot be written does not stop the other, and is reported in the result.
+
+    ``metrics``: as text. ``should_stop`` ends the wait for whoever reads a pipe.
+    """
+    writes = [partial(write_output, metrics_path(options), (metrics,), should_stop)]
+    path = outcomes_path(options)
+    if path is not None:
+        chunks = _csv(outcomes) if path.endswith(".csv") else _parquet(outcomes)
+        writes.append(partial(write_output, path, chunks, should_stop))
+    return _failures(writes)
+
+
+def write_monitoring(options: BatchOptions, report: BatchReport, should_stop: ShouldStop) -> list[Failure]:
+    """Leave the figures for the monitoring, where asked for; why that was not possible, if so."""
+    path = textfile_path(options)
+    if path is None:
+        return []
+    success = report.state == "finished" and report.exit_code == 0
+    figures = figures_of(layout_of(options), report.metrics, success=success)
+    figures.durations.add(report.outcomes)
+    return _failures([partial(write_textfile, path, figures, should_stop)])
+
+
+def figures_of(layout: Layout, metrics: Metrics, *, success: bool) -> Figures:
+    """What the monitoring is given of the metrics; the runs' durations are not in them."""
+    return Figures(
+        root={"runs_dir": encodable(layout.runs_dir), "shard": layout.shard},
+        started=moment_of(metrics.started_at).timestamp(),
+        finished=moment_of(metrics.finished_at).timestamp(),
+        seconds=metrics.timing.wall_seconds,
+        success=success,
+        counts=asdict(metrics.counts),
+        bytes=asdict(metrics.bytes),
+    )
+
+
+def write_folder(
+    folder: BatchFolder,
+    metrics: bytes,
+    outcomes: pa.Table,
+    rejects: Sequence[Reject],
+    shards: Sequence[ShardRow],
+) -> list[Failure]:
+    """Leave in the batch's folder what its report needs; the first failure ends it, and is told."""
+    import pyarrow as pa
+
+    rows = [
+        encodable_document({"source": name, "line": line, **failure._asdict()})
+        for name, line, failure in rejects
+    ]
+    tables = {
+        folder.outcomes: outcomes,
+        folder.rejects: pa.Table.from_pylist(rows, schema=reject_schema()),
+        folder.shards: pa.Table.from_pylist([shard._asdict() for shard in shards], schema=shard_schema()),
+    }
+    writes = [partial(atomic_write.write, folder.metrics, metrics, Durability.NONE)]
+    writes += [partial(write_table, table, path, Durability.NONE) for path, table in tables.items()]
+    return next(filter(None, (_failures([write]) for write in writes)), [])
+
+
+def write_table(table: pa.Table, path: str, durability: Durability) -> None:
+    """Write a table as Parquet (zstd), whole or not at all; raises OSError."""
+    atomic_write.write_chunks(path, _parquet(table), durability)
+
+
+def _parquet(table: pa.Table) -> Iterator[bytes]:
+    """A table as a Parquet file, some rows at a time: at a million of them it is not held twice."""
+    import pyarrow.parquet as pq
+
+    sink = _Pieces()
+    # Of columns of which each row has its own value a dictionary would be made in vain.
+    repeated = [name for name in table.column_names if _repeats(table[name])]
+    with pq.ParquetWriter(sink, table.schema, compression="zstd", use_dictionary=repeated) as writer:
+        for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+            writer.write_table(_of_its_own(table.slice(start, _ROWS_AT_ONCE)))
+            yield sink.taken()
+    yield sink.taken()
+
+
+def _csv(table: pa.Table) -> Iterator[bytes]:
+    """A table as CSV with a header, some rows at a time; null is an empty field, not quoted."""
+    import pyarrow as pa
+    from pyarrow import csv
+
+    plain = pa.schema(
+        [
+            (field.name, field.type.value_type if pa.types.is_dictionary(field.type) else field.type)
+            for field in table.schema
+        ]
+    )
+    sink = _Pieces()
+    with csv.CSVWriter(sink, plain) as writer:
+        for start in range(0, table.num_rows, _ROWS_AT_ONCE):
+            writer.write_table(table.slice(start, _ROWS_AT_ONCE).cast(plain))
+            yield sink.taken()
+    yield sink.taken()
+
+
+def _repeats(column: pa.ChunkedArray) -> bool:
+    """Whether a column has a dictionary, of fewer values than rows."""
+    import pyarrow as pa
+
+    if not pa.types.is_dictionary(column.type) or not column.num_chunks:
+        return False
+    first = column.chunk(0)
+    return 2 * len(first.dictionary) <= len(first)
+
+
+def _of_its_own(rows: pa.Table) -> pa.Table:
+    """Some rows of a table, without what its dictionaries have for others."""
+    import pyarrow as pa
+
+    repeated = pa.dictionary(pa.int32(), pa.string())
+    for number, field in enumerate(rows.schema):
+        column = rows.column(number)
+        if field.type == repeated and len(column.chunk(0).dictionary) > rows.num_rows:
+            rows = rows.set_column(number, field, compact(whole(column)))
+    return rows
+
+
+class _Pieces(io.RawIOBase):
+    """A file to be written to, that gives away what it was given."""
+
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._pieces.append(bytes(data))
+        return len(self._pieces[-1])
+
+    def taken(self) -> bytes:
+        pieces, self._pieces = self._pieces, []
+        return b"".join(pieces)
+
+
+def _failures(writes: Iterable[Callable[[], None]]) -> list[Failure]:
+    failures = []
+    for write in writes:
+        try:
+            write()
+        except (OSError, UsageError) as error:
+            failures.append(failure_of(error))
+    return failures

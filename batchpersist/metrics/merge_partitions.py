@@ -16,10 +16,11 @@ from msgspec.structs import replace
 
 from ..errors import UsageError
 from ..exit_codes import ExitCode
-from ..options import Partition
+from ..partition import Partition
 from ..paths import Layout
-from ..records.folder import BatchFolder
+from ..records.batch_folder import BatchFolder
 from ..records.preparation import WORK
+from .build import SIDES, percentiles, rate, seconds
 from .outcome_table import read_outcomes
 from .schema import (
     MAX_ERRORS,
@@ -38,7 +39,6 @@ from .schema import (
     WorkerPhases,
     read_metrics,
 )
-from .timing import SIDES, percentiles, rate, seconds
 
 _CODES: dict[State, ExitCode] = {
     "finished": ExitCode.SUCCESS,
@@ -50,7 +50,7 @@ _CODES: dict[State, ExitCode] = {
 
 
 @dataclass(frozen=True)
-class ShardPart:
+class PartitionMetrics:
     """What one shard did."""
 
     path: str
@@ -64,16 +64,16 @@ class ShardPart:
         return worst([_CODES[self.metrics.state], ExitCode.SOME_FAILED if failures else ExitCode.SUCCESS])
 
 
-def read_part(path: str) -> ShardPart:
+def read_partition(path: str) -> PartitionMetrics:
     """Raises SourceMissingError, OSError, and UsageError where the file is not the metrics of a shard."""
     metrics = read_metrics(path)
     shard = metrics.config.get("shard")
     if not isinstance(shard, str):
         raise UsageError(f"{path}: these metrics are not a shard's: their batch had no --shard")
-    return ShardPart(path, Partition.parse(shard), metrics)
+    return PartitionMetrics(path, Partition.parse(shard), metrics)
 
 
-def check_parts(parts: Iterable[ShardPart], *, partial: bool) -> list[ShardPart]:
+def check_partitions(parts: Iterable[PartitionMetrics], *, partial: bool) -> list[PartitionMetrics]:
     """The parts by their numbers. Raises UsageError where they are not those of one batch.
 
     ``partial``: some may be missing.
@@ -93,7 +93,7 @@ def check_parts(parts: Iterable[ShardPart], *, partial: bool) -> list[ShardPart]
     return parts
 
 
-def _check_numbers(parts: Sequence[ShardPart], *, partial: bool) -> None:
+def _check_numbers(parts: Sequence[PartitionMetrics], *, partial: bool) -> None:
     paths: dict[int, list[str]] = defaultdict(list)
     for part in parts:
         paths[part.shard.number].append(part.path)
@@ -111,7 +111,7 @@ def worst(codes: Iterable[ExitCode]) -> ExitCode:
     return max(codes, key=(ExitCode.SUCCESS, ExitCode.SOME_FAILED, *_CODES.values()).index)
 
 
-def worst_state(parts: Iterable[ShardPart]) -> State:
+def worst_state(parts: Iterable[PartitionMetrics]) -> State:
     """That of the whole, if its shards ended so."""
     return max((part.metrics.state for part in parts), key=list(_CODES).index)
 
@@ -122,7 +122,7 @@ _SLOWEST = ("wall_seconds", "scan", "plan", "settle", "pool_start")
 _IN_ALL = ("pair_seconds", "sum_if_sequential", "syncs", "retried_runs", "cached_sources")
 
 
-def merge_parts(parts: Sequence[ShardPart]) -> Metrics:
+def merge_partitions(parts: Sequence[PartitionMetrics]) -> Metrics:
     """The metrics of shards that belong together (``shardparts.check_parts``), in the form of one batch's.
 
     Percentiles come from the outcome tables in the batches' folders; if one is missing, only the
@@ -158,14 +158,14 @@ def merge_parts(parts: Sequence[ShardPart]) -> Metrics:
     )
 
 
-def _batch_id(parts: Sequence[ShardPart]) -> str:
+def _batch_id(parts: Sequence[PartitionMetrics]) -> str:
     """Of the form of any batch's; the same for the same parts."""
     ids = sorted(part.metrics.batch_id for part in parts)
     digest = blake2b("\n".join(ids).encode(), digest_size=3).hexdigest()
     return f"{ids[0].partition('-')[0]}-{digest}"
 
 
-def _config(parts: Sequence[ShardPart]) -> dict[str, Any]:
+def _config(parts: Sequence[PartitionMetrics]) -> dict[str, Any]:
     """Null for what the shards did not have in common."""
     configs = [part.metrics.config for part in parts]
     return {
@@ -174,7 +174,7 @@ def _config(parts: Sequence[ShardPart]) -> dict[str, Any]:
     }
 
 
-def _counts(parts: Sequence[ShardPart], invalid: int) -> Counts:
+def _counts(parts: Sequence[PartitionMetrics], invalid: int) -> Counts:
     """``invalid``: invalid lines, as far as they are listed."""
     found = [part.metrics.counts for part in parts]
     added = _by_field(sum, found)
@@ -196,7 +196,7 @@ def _by_field(merge: Callable[[Iterable[Any]], Any], documents: Sequence[P]) -> 
     )
 
 
-def _timing(parts: Sequence[ShardPart], counts: Counts) -> Timing:
+def _timing(parts: Sequence[PartitionMetrics], counts: Counts) -> Timing:
     timings = [part.metrics.timing for part in parts]
     merged = {name: max(getattr(timing, name) for timing in timings) for name in _SLOWEST}
     merged |= {name: sum(getattr(timing, name) for timing in timings) for name in _IN_ALL}
@@ -217,7 +217,7 @@ def _rounded_sum(values: Iterable[float]) -> float:
     return seconds(sum(values))
 
 
-def _percentiles(parts: Sequence[ShardPart]) -> list[Percentiles]:
+def _percentiles(parts: Sequence[PartitionMetrics]) -> list[Percentiles]:
     """Of each of ``SIDES``."""
     import pyarrow as pa
 
@@ -234,7 +234,7 @@ def _unknown(of_parts: Iterable[Percentiles]) -> Percentiles:
     return Percentiles(p50=None, p90=None, p99=None, max=largest)
 
 
-def _attempted(part: ShardPart) -> Any:
+def _attempted(part: PartitionMetrics) -> Any:
     """The seconds of a shard's attempted runs, from its batch's folder; None where that is gone."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -250,7 +250,7 @@ def _attempted(part: ShardPart) -> Any:
     return table if table.num_rows == part.metrics.counts.attempted else None
 
 
-def _errors(parts: Sequence[ShardPart]) -> tuple[list[Cause], int]:
+def _errors(parts: Sequence[PartitionMetrics]) -> tuple[list[Cause], int]:
     """The groups of all shards in the order of one batch's; and how many are not listed, at most."""
     groups: dict[tuple[str, str, str], Cause] = {}
     for part in parts:
@@ -270,7 +270,7 @@ def _merged(group: Cause, error: Cause) -> Cause:
     return replace(group, count=group.count + error.count, samples=samples)
 
 
-def _tasks(parts: Sequence[ShardPart]) -> tuple[list[Task], int]:
+def _tasks(parts: Sequence[PartitionMetrics]) -> tuple[list[Task], int]:
     tasks = [task for part in parts for task in part.metrics.tasks]
     _check_once(task.task_id for task in tasks)
     tasks.sort(key=lambda task: (not task.failed, -task.runs, task.task_id))

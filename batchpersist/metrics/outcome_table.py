@@ -77,7 +77,7 @@ class ShardRow(NamedTuple):
 
 
 @dataclass
-class SettleTotals:
+class ShardTotals:
     """What shards tell apart from their rows."""
 
     commit_seconds: dict[str, float] = field(default_factory=dict)
@@ -106,7 +106,7 @@ class OutcomeBuilder:
 
     def __init__(self, rows: pa.Table) -> None:
         runs = rows.num_rows
-        self.totals = SettleTotals()
+        self.totals = ShardTotals()
         self._rows = rows.select(_OF_PLAN)  # the rest of a plan is not kept alive
         self._snapshot = SideColumns(runs)
         self._manifest = SideColumns(runs)

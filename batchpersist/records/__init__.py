@@ -5,9 +5,8 @@ public names.
 """
 
 __all__ = [
-    "folder",
+    "batch_folder",
     "journal",
     "preparation",
-    "progress_file",
     "root_record",
 ]

@@ -11,7 +11,8 @@ from typing import Any
 
 from ..errors import UsageError
 from ..memory_limit import MemoryBound
-from ..options import BatchOptions, Partition, PersistOptions
+from ..options import BatchOptions, PersistOptions
+from ..partition import Partition
 from ..paths import Layout, check_roots
 from ..plan import refuse_places_of_runs
 from ..sources import is_read_from

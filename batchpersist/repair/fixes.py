@@ -9,7 +9,8 @@ from typing import Literal
 from ..audit import AuditOptions, Finding, FindingCounter, FindingKind, Severity
 from ..exit_codes import ExitCode
 from ..models import Durability, Failure
-from ..options import LockPolicy, Options
+from ..option_checks import Options
+from ..options import LockPolicy
 
 Prefer = Literal["manifest", "snapshot", "summary"]
 

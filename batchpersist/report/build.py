@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..arrow_tables import read_parquet
 from ..batch.status import BatchStatus
 from ..metrics import prometheus
-from ..metrics.aggregate import by_cause, by_task, count
+from ..metrics.build import by_cause, by_task, count
 from ..metrics.outcome_table import ShardRow, iter_outcomes, read_outcomes
 from ..metrics.schema import Counts, Metrics, State, Task
 from .document import BatchDocument, FailedRun, Latency, Level, SideFailure, Verdict

@@ -12,9 +12,9 @@ import msgspec
 from ..compare.document import Comparison
 from ..errors import UsageError
 from ..foreign_text import encodable_document, printable
+from ..metrics.batch_report import figures_of
 from ..metrics.outcome_table import iter_outcomes
 from ..metrics.prometheus import COLUMNS, expose
-from ..metrics.write import figures_of
 from ..paths import Layout
 from .build import build_document, went_well
 from .document import BatchDocument

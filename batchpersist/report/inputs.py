@@ -15,7 +15,7 @@ from ..compare.document import Comparison
 from ..errors import BatchMissingError, UsageError
 from ..metrics.schema import Metrics, read_metrics
 from ..paths import Layout
-from ..records.folder import LATEST, BatchFolder, find_batch
+from ..records.batch_folder import LATEST, BatchFolder, find_batch
 
 
 @dataclass

@@ -29,11 +29,18 @@ from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
 from batchpersist.locks.batch_lock import BatchLock
 from batchpersist.metrics.batch_report import BatchReport
 from batchpersist.metrics.build import stable
-from batchpersist.metrics.merge_partitions import ShardPart, check_parts, merge_parts, read_part, worst
+from batchpersist.metrics.merge_partitions import (
+    PartitionMetrics,
+    check_partitions,
+    merge_partitions,
+    read_partition,
+    worst,
+)
 from batchpersist.metrics.schema import Percentiles
-from batchpersist.options import BatchOptions, FailurePolicy, Partition, Selection
+from batchpersist.options import BatchOptions, FailurePolicy, Selection
+from batchpersist.partition import Partition
 from batchpersist.paths import Layout
-from batchpersist.records.folder import BatchFolder, batch_name, list_batches
+from batchpersist.records.batch_folder import BatchFolder, batch_name, list_batches
 from batchpersist.records.preparation import layout_of
 
 N = 3
@@ -65,8 +72,8 @@ def shards(root: Path, source: Path, **more: Any) -> list[BatchReport]:
     return [run_batch([str(source)], options(root, number, **more)) for number in range(1, N + 1)]
 
 
-def parts_of(root: Path) -> list[ShardPart]:
-    return [read_part(str(root / "out" / f"metrics-{n}-of-{N}.json")) for n in range(1, N + 1)]
+def parts_of(root: Path) -> list[PartitionMetrics]:
+    return [read_partition(str(root / "out" / f"metrics-{n}-of-{N}.json")) for n in range(1, N + 1)]
 
 
 def persisted(root: Path) -> dict[str, bytes]:
@@ -91,7 +98,7 @@ def test_together_they_write_what_one_batch_writes(tmp_path: Path, source: Path)
 def test_the_merged_metrics_are_those_of_one_batch(tmp_path: Path, source: Path) -> None:
     whole = run_batch([str(source)], options(tmp_path / "whole")).metrics
     shards(tmp_path / "shards", source)
-    merged = merge_parts(check_parts(parts_of(tmp_path / "shards"), partial=False))
+    merged = merge_partitions(check_partitions(parts_of(tmp_path / "shards"), partial=False))
     Draft202012Validator(SCHEMA).validate(msgspec.to_builtins(merged))
     expected, found = stable(whole), stable(merged)
     for varying in ("config", "bytes"):
@@ -105,7 +112,7 @@ def test_the_merged_metrics_are_those_of_one_batch(tmp_path: Path, source: Path)
 
 def test_percentiles_are_those_of_all_runs(tmp_path: Path, source: Path) -> None:
     reports = shards(tmp_path, source)
-    merged = merge_parts(parts_of(tmp_path)).timing
+    merged = merge_partitions(parts_of(tmp_path)).timing
     for side in ("snapshot", "manifest", "pair"):
         seconds = sorted(
             value
@@ -121,7 +128,7 @@ def test_percentiles_are_those_of_all_runs(tmp_path: Path, source: Path) -> None
         assert getattr(merged, side).p50 == round(seconds[len(seconds) // 2], 6)
     folder = list_batches(layout_of(options(tmp_path)))[1]
     os.unlink(folder.outcomes)
-    without = merge_parts(parts_of(tmp_path)).timing
+    without = merge_partitions(parts_of(tmp_path)).timing
     assert without.pair == Percentiles(p50=None, p90=None, p99=None, max=merged.pair.max)
 
 
@@ -288,17 +295,17 @@ def test_a_gate_that_is_stuck_is_not_waited_for_for_ever(
 
 
 @pytest.fixture
-def merge(tmp_path: Path, source: Path) -> Callable[..., list[ShardPart]]:
+def merge(tmp_path: Path, source: Path) -> Callable[..., list[PartitionMetrics]]:
     """Parts that a change was made to before they are checked."""
     shards(tmp_path, source)
 
-    def merge(*numbers: int, partial: bool = False, **changes: Any) -> list[ShardPart]:
+    def merge(*numbers: int, partial: bool = False, **changes: Any) -> list[PartitionMetrics]:
         for number in numbers:
             path = tmp_path / "out" / f"metrics-{number}-of-{N}.json"
             metrics = json.loads(path.read_text())
             metrics["config"].update(changes)
             path.write_text(json.dumps(metrics))
-        return check_parts(parts_of(tmp_path), partial=partial)
+        return check_partitions(parts_of(tmp_path), partial=partial)
 
     return merge
 
@@ -319,14 +326,14 @@ def merge(tmp_path: Path, source: Path) -> Callable[..., list[ShardPart]]:
     ],
 )
 def test_parts_of_different_batches_are_refused(
-    merge: Callable[..., list[ShardPart]], changes: dict[str, Any], complaint: str
+    merge: Callable[..., list[PartitionMetrics]], changes: dict[str, Any], complaint: str
 ) -> None:
     with pytest.raises(UsageError, match=complaint):
         merge(2, **changes)
 
 
-def test_other_options_may_differ(merge: Callable[..., list[ShardPart]]) -> None:
-    merged = merge_parts(merge(2, workers=17, retries=3))
+def test_other_options_may_differ(merge: Callable[..., list[PartitionMetrics]]) -> None:
+    merged = merge_partitions(merge(2, workers=17, retries=3))
     assert merged.config["workers"] is None
     assert merged.config["durability"] == "batch"
 
@@ -335,8 +342,8 @@ def test_missing_shards_are_told_or_left_out(tmp_path: Path, source: Path) -> No
     shards(tmp_path, source)
     parts = [part for part in parts_of(tmp_path) if part.shard.number != 2]
     with pytest.raises(UsageError, match=r"shards are missing of 3: 2 \(--partial"):
-        check_parts(parts, partial=False)
-    merged = merge_parts(check_parts(parts, partial=True))
+        check_partitions(parts, partial=False)
+    merged = merge_partitions(check_partitions(parts, partial=True))
     Draft202012Validator(SCHEMA).validate(msgspec.to_builtins(merged))
     missing = parts_of(tmp_path)[1].metrics.counts
     assert merged.counts.other_shards == missing.selected + missing.superseded
@@ -351,7 +358,7 @@ def test_a_task_in_two_parts_is_refused(tmp_path: Path, source: Path) -> None:
     metrics["tasks"].append(msgspec.to_builtins(task))
     path.write_text(json.dumps(metrics))
     with pytest.raises(UsageError, match=f"two of them settled the task {task.task_id}"):
-        merge_parts(parts_of(tmp_path))
+        merge_partitions(parts_of(tmp_path))
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "\xff", '{"schema_version": 2}'])
@@ -359,15 +366,15 @@ def test_what_is_no_metrics(tmp_path: Path, text: str) -> None:
     path = tmp_path / "m.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError, match=r"m\.json: not the metrics of a batch"):
-        read_part(str(path))
+        read_partition(str(path))
     with pytest.raises(SourceMissingError):
-        read_part(str(tmp_path / "none.json"))
+        read_partition(str(tmp_path / "none.json"))
 
 
 def test_a_source_whose_name_is_no_text_stops_no_merge(tmp_path: Path, source: Path) -> None:
     path = source.rename(os.fsdecode(os.fsencode(tmp_path) + b"/\xff.jsonl"))
     shards(tmp_path, path)
-    merged = merge_parts(check_parts(parts_of(tmp_path), partial=False))
+    merged = merge_partitions(check_partitions(parts_of(tmp_path), partial=False))
     assert merged.config["sources"] == [str(path)]
 
 
@@ -384,7 +391,7 @@ def test_what_different_shards_met_is_added_or_not(tmp_path: Path, source: Path)
         metrics["counts"]["invalid"] += 1
         metrics["counts"]["discovered"] += 1
         path.write_text(json.dumps(metrics))
-    merged = merge_parts(parts_of(tmp_path))
+    merged = merge_partitions(parts_of(tmp_path))
     assert merged.counts.invalid == 4
     assert {error.message: error.count for error in merged.errors}["[EIO]"] == 2
 
@@ -407,7 +414,7 @@ def test_a_shard_that_ended_early_makes_the_whole_so(
     path = tmp_path / "out" / "metrics-2-of-3.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "state": state}))
     parts = parts_of(tmp_path)
-    assert merge_parts(parts).state == state
+    assert merge_partitions(parts).state == state
     assert [part.exit_code for part in parts] == [3, code, 3]
 
 

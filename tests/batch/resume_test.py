@@ -27,7 +27,7 @@ from batchpersist.metrics.schema import read_metrics
 from batchpersist.models import Durability, Failure
 from batchpersist.options import BatchOptions, FailurePolicy, Selection
 from batchpersist.paths import Layout
-from batchpersist.records.folder import BatchFolder, find_batch, list_batches
+from batchpersist.records.batch_folder import BatchFolder, find_batch, list_batches
 from batchpersist.records.journal import QuarantineEntry, ShardEntry, encode_entry, read_journal
 from batchpersist.records.preparation import layout_of
 

@@ -24,9 +24,10 @@ from batchpersist.events import BatchResumed, Event
 from batchpersist.locks.task_lock import TaskLock
 from batchpersist.metrics.batch_report import BatchReport
 from batchpersist.models import Failure, RetryOf
-from batchpersist.options import BatchOptions, FailurePolicy, LockPolicy, Partition, RetryPolicy
+from batchpersist.options import BatchOptions, FailurePolicy, LockPolicy, RetryPolicy
+from batchpersist.partition import Partition
 from batchpersist.paths import Layout
-from batchpersist.records.folder import find_batch
+from batchpersist.records.batch_folder import find_batch
 from batchpersist.records.journal import QuarantineEntry, encode_entry
 
 ROOT = Layout("out", ".runs")

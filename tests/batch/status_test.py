@@ -29,8 +29,7 @@ from batchpersist.events import Progress
 from batchpersist.locks.batch_lock import BatchLock, holder_of
 from batchpersist.options import BatchOptions, Selection
 from batchpersist.paths import Layout
-from batchpersist.records.folder import BatchRecord, find_batch
-from batchpersist.records.progress_file import ProgressFile, read_progress
+from batchpersist.records.batch_folder import BatchRecord, ProgressFile, find_batch, read_progress
 from batchpersist.report.outcome_text import IN_THE_FUTURE
 
 ROOT = Layout("out", ".runs")

@@ -21,7 +21,7 @@ from batchpersist.cli.main import cli
 from batchpersist.exit_codes import ExitCode
 from batchpersist.locks.batch_lock import BatchLock
 from batchpersist.paths import Layout
-from batchpersist.records.folder import find_batch
+from batchpersist.records.batch_folder import find_batch
 
 
 @pytest.fixture(autouse=True)

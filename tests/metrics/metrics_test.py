@@ -19,11 +19,10 @@ from support.outcomes import BAD, PROPERTY, Row, batches, bring_home, plan_rows,
 from support.schema_fields import fields_of
 
 from batchpersist.errors import TotalsError
-from batchpersist.metrics import aggregate
-from batchpersist.metrics.build import BatchInfo, build_metrics, stable
+from batchpersist.metrics import build
+from batchpersist.metrics.build import BatchInfo, Phases, build_metrics, percentiles, stable
 from batchpersist.metrics.outcome_table import OutcomeBuilder
 from batchpersist.metrics.schema import Counts, Percentiles, metrics_text
-from batchpersist.metrics.timing import Phases, percentiles
 from batchpersist.models import Failure, Shard, Side, Work
 from batchpersist.sources import ScanTotals
 from batchpersist.sources.scan_tasks import Reject
@@ -211,7 +210,7 @@ def test_a_task_tells_how_long_its_commits_took():
 
 
 def test_too_many_tasks_leave_those_that_failed_and_the_largest(monkeypatch):
-    monkeypatch.setattr(aggregate, "MAX_TASKS", 3)
+    monkeypatch.setattr(build, "MAX_TASKS", 3)
     sizes = {"a": 1, "b": 3, "c": 2, "d": 3, "e": 1}
     rows = [Row(task, f"{task}{number}") for task, size in sizes.items() for number in range(size)]
     rows[-1] = replace(rows[-1], manifest=Side.FAILED, manifest_failure=Failure("OSError", "[EIO]", ""))
@@ -275,7 +274,7 @@ def test_groups_of_equal_count_stand_by_type_message_and_stage():
 
 
 def test_too_many_kinds_of_errors_leave_the_most_frequent(monkeypatch):
-    monkeypatch.setattr(aggregate, "MAX_ERRORS", 2)
+    monkeypatch.setattr(build, "MAX_ERRORS", 2)
     names = ["b", "d", "a", "c", "d"]
     rejects = [Reject("s", line, Failure("InvalidRunError", name, "")) for line, name in enumerate(names, 1)]
     metrics = metrics_of([], [], rejects=rejects)

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from support.outcomes import PROPERTY, Row, batches, bring_home, plan_rows, settled_rows
 
+from batchpersist.metrics.batch_report import write_table
 from batchpersist.metrics.outcome_table import OutcomeBuilder, Status, status_of
-from batchpersist.metrics.write import write_table
 from batchpersist.models import Durability, Failure, Shard, Side, Work
 
 THREE = [Row("t", "a"), Row("t", "b"), Row("u", "c")]

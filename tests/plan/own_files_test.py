@@ -15,7 +15,7 @@ from batchpersist.errors import UsageError
 from batchpersist.events import Event, Progress, RunFailed
 from batchpersist.metrics.schema import Metrics
 from batchpersist.models import Durability
-from batchpersist.options import Partition
+from batchpersist.partition import Partition
 from batchpersist.paths import Layout
 from batchpersist.plan.id_collisions import own_path_at, own_places
 from batchpersist.records.preparation import check_places

@@ -25,9 +25,8 @@ from batchpersist.events import Progress
 from batchpersist.locks.batch_lock import BatchLock
 from batchpersist.models import Durability, Failure, Side, Work
 from batchpersist.paths import Layout
-from batchpersist.records.folder import BatchFolder, batch_name
+from batchpersist.records.batch_folder import BatchFolder, ProgressFile, batch_name
 from batchpersist.records.journal import Journal, ShardEntry, encode_entry
-from batchpersist.records.progress_file import ProgressFile
 from batchpersist.report import build
 from batchpersist.report.document import BatchDocument
 from batchpersist.report.formats import FORMATS

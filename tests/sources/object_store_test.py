@@ -41,7 +41,7 @@ from batchpersist.errors import (
 from batchpersist.index import scan_worker
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.options import BatchOptions
-from batchpersist.records.folder import list_batches
+from batchpersist.records.batch_folder import list_batches
 from batchpersist.records.preparation import layout_of
 from batchpersist.sources import object_store
 from batchpersist.sources.discovery import discover, unfold

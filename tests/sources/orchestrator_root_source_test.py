@@ -20,9 +20,10 @@ from support.scans import lines, put, run, scan, text
 from batchpersist.batch.run import run_batch
 from batchpersist.cli.main import cli
 from batchpersist.contract.runs_root import NOT_TASKS, SECRETS
-from batchpersist.metrics.merge_partitions import merge_parts, read_part
+from batchpersist.metrics.merge_partitions import merge_partitions, read_partition
 from batchpersist.metrics.schema import PassedOver
-from batchpersist.options import BatchOptions, FailurePolicy, Partition
+from batchpersist.options import BatchOptions, FailurePolicy
+from batchpersist.partition import Partition
 from batchpersist.sources import walk as walking
 from batchpersist.sources.scan_tasks import Piece
 from batchpersist.sources.walk import Finding, folder, walk
@@ -348,7 +349,9 @@ def test_an_interrupted_batch_of_a_root_is_resumed(root: Path) -> None:
 def test_shards_of_a_root_do_together_what_one_batch_does(root: Path) -> None:
     for number in (1, 2):
         run_batch([".runs"], options(partition=Partition(number, 2)))
-    merged = merge_parts([read_part(str(path)) for path in Path("elsewhere/out").glob("metrics*.json")])
+    merged = merge_partitions(
+        [read_partition(str(path)) for path in Path("elsewhere/out").glob("metrics*.json")]
+    )
     assert (merged.counts.persisted, merged.passed_over.incomplete) == (4, 1)
     run_batch([".runs"], options("whole"))
     assert snapshots("elsewhere") == snapshots("whole")

@@ -17,7 +17,8 @@ from click.testing import CliRunner, Result
 from support.engine import run
 
 from batchpersist.cli.main import cli
-from batchpersist.options import BatchOptions, Partition
+from batchpersist.options import BatchOptions
+from batchpersist.partition import Partition
 from batchpersist.records.preparation import metrics_path, outcomes_path, textfile_path
 from batchpersist.storage.result_files import (
     ReaderMissingError,

@@ -9,15 +9,14 @@ from pathlib import Path
 
 from support.outcomes import Row, bring_home, plan_rows
 
-from batchpersist.metrics.build import BatchInfo, build_metrics
+from batchpersist.metrics.batch_report import write_folder
+from batchpersist.metrics.build import BatchInfo, Phases, build_metrics
 from batchpersist.metrics.outcome_table import OutcomeBuilder
 from batchpersist.metrics.schema import metrics_text
-from batchpersist.metrics.timing import Phases
-from batchpersist.metrics.write import write_folder
 from batchpersist.models import Failure, Shard, Side, Work
 from batchpersist.options import BatchOptions
 from batchpersist.paths import Layout
-from batchpersist.records.folder import BatchFolder, BatchRecord, State
+from batchpersist.records.batch_folder import BatchFolder, BatchRecord, State
 from batchpersist.records.preparation import config_of
 from batchpersist.report.build import build_document
 from batchpersist.report.document import BatchDocument

@@ -1,4 +1,4 @@
-"""The folder of a batch: its record, tables and figures, and which batch ``latest`` is (docs/batches.md).
+"""The folder of a batch: its record, tables, figures and progress, and which batch is the latest.
 
 ``<runs-dir>/.batchpersist/batches/<batch-id>/`` is there from a batch's start. Only the batch
 that holds the batch lock writes in it; anybody may read it, also while the batch is running.
@@ -7,8 +7,10 @@ that holds the batch lock writes in it; anybody may read it, also while the batc
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
+import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -17,6 +19,7 @@ import msgspec
 
 from ..contract.json_text import encode
 from ..errors import BatchMissingError
+from ..events import Progress
 from ..models import Durability, RetryOf
 from ..paths import Layout
 from ..storage import atomic_write
@@ -99,7 +102,7 @@ class BatchFolder:
 
     @property
     def progress(self) -> str:
-        """How far the batch is (``progressfile``); gone when it has come to an end."""
+        """How far the batch is; gone when it has ended."""
         return os.path.join(self.path, "progress.json")
 
     @property
@@ -158,11 +161,11 @@ def next_sequence(layout: Layout) -> int:
 
 
 def _sequence(folder: BatchFolder) -> int:
-    record = read_if_any(folder)
+    record = find_record(folder)
     return record.sequence if record is not None else 0
 
 
-def read_if_any(folder: BatchFolder) -> BatchRecord | None:
+def find_record(folder: BatchFolder) -> BatchRecord | None:
     """A batch's record; None where it cannot be read."""
     try:
         return folder.read_record()
@@ -176,7 +179,7 @@ def reports_of_batches(layout: Layout) -> set[str]:
     Those of which the record cannot be read are left out.
     """
     try:
-        records = list(filter(None, map(read_if_any, list_batches(layout))))
+        records = list(filter(None, map(find_record, list_batches(layout))))
     except OSError:
         return set()
     return {
@@ -218,5 +221,84 @@ def drop_oldest(layout: Layout, keep: int, needed: Collection[str]) -> None:
 
 def shard_of(folder: BatchFolder) -> str:
     """The share of the tasks that a batch works on; of one that cannot be told: all of them."""
-    record = read_if_any(folder)
+    record = find_record(folder)
     return record.shard if record is not None else ""
+
+
+WRITE_SECONDS = 1.0
+"""Between two states of the file: nobody who reads it sees more, and it costs next to nothing."""
+
+SOONEST_RATE = 0.2
+"""Seconds of a phase before which its rate says nothing."""
+
+_log = logging.getLogger(__name__)
+
+
+class ProgressRecord(msgspec.Struct, kw_only=True):
+    """``progress.json``: the latest news of a batch. Moments are seconds since the epoch."""
+
+    phase: Literal["scan", "compare", "settle"]
+    done: int
+    """Runs of this phase."""
+    total: int | None
+    """None while it is not known."""
+    failed: int
+    """Runs that failed or were invalid so far."""
+    resumed: int = 0
+    """Of ``done``: those that an earlier part of the batch had settled."""
+    phase_started_at: float
+    updated_at: float
+
+    @property
+    def runs_per_second(self) -> float:
+        """Of this phase, by the clock of the batch; 0 where it is too early to tell."""
+        seconds = self.updated_at - self.phase_started_at
+        return (self.done - self.resumed) / seconds if seconds >= SOONEST_RATE else 0.0
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Of this phase, if it goes on as it did; None where that cannot be told."""
+        rate = self.runs_per_second
+        return (self.total - self.done) / rate if self.total is not None and rate else None
+
+
+class ProgressFile:
+    """Keeps a batch's ``progress.json``, from its start on; for one thread.
+
+    Each state is whole, at most one a second is written, and none is synced. What cannot be written
+    is left, with a warning the first time: the batch goes on without.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._phase = ""
+        self._started = self._latest = time.time()
+        self._next = 0.0
+        self._warned = False
+
+    def note(self, event: Progress) -> None:
+        """Write the news, unless the last ones are not a second old; a new phase is always news."""
+        moment = time.monotonic()
+        if event.phase != self._phase:  # it began when there was no more to tell of the one before
+            self._phase, self._started = event.phase, self._latest
+            self._next = moment
+        self._latest = now = time.time()
+        if moment < self._next:
+            return
+        self._next = moment + WRITE_SECONDS
+        record = ProgressRecord(**event._asdict(), phase_started_at=self._started, updated_at=now)
+        try:
+            atomic_write.write(self._path, msgspec.json.encode(record), Durability.NONE)
+        except OSError as error:
+            if not self._warned:
+                _log.warning("how far the batch is cannot be told: %s", error)
+            self._warned = True
+
+
+def read_progress(path: str) -> ProgressRecord | None:
+    """None where there is none, or it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            return msgspec.json.decode(file.read(), type=ProgressRecord)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
