@@ -8,19 +8,24 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import asdict, dataclass
+from enum import Enum
 from functools import partial
 from typing import Any
 
 from ..cache import load_cache
 from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
+from ..contract.javascript_spelling import are_alike
+from ..contract.json_text import holds, nest
+from ..contract.snapshot_text import ENTRY_LEVELS
 from ..errors import ItemError
 from ..events import Progress
 from ..exit_codes import ExitCode
 from ..index.scan import scan_sources
 from ..models import Shard
 from ..options import BatchOptions, PersistOptions
-from ..persist import ExistingPairs, find_existing
-from ..plan import Plan, make_job, make_plan, refuse_ids
+from ..paths import Layout
+from ..persist import PayloadReader
+from ..plan import Plan, ShardJob, ShardRows, make_job, make_plan, refuse_ids
 from ..records.preparation import (
     check_places,
     layout_of,
@@ -30,8 +35,20 @@ from ..records.preparation import (
     reads_cache,
 )
 from ..records.root_record import check_keys
+from ..snapshots import Baseline, History
 from ..sources import discover
 from ..workers import Call, Supervisor, WorkerPool
+
+
+class PairState(str, Enum):
+    """What a batch would find of a run, snapshot entry and manifest taken together."""
+
+    NEW = "new"
+    CHANGED = "changed"
+    """One of the two is missing, or differs."""
+    UNCHANGED = "unchanged"
+    UNREADABLE = "unreadable"
+    """The run's payload, its manifest or its task's snapshot cannot be read."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -49,7 +66,7 @@ class Preview:
     bytes: int
     """Of the selected runs' payloads."""
     new: int
-    """Runs of which neither manifest nor snapshot entry stands."""
+    """Runs of which neither manifest nor snapshot entry exists."""
     changed: int
     """Runs of which one is missing or differs."""
     unchanged: int
@@ -87,7 +104,7 @@ def preview_batch(
     on_event: OnEvent = ignore_event,
     should_stop: ShouldStop = never_stop,
 ) -> Preview:
-    """Scan ``sources``, plan, and compare with what stands below the roots; writes nothing there.
+    """Scan ``sources``, plan, and compare with the files below the roots; writes nothing there.
 
     Takes no lock: beside a batch or the orchestrator the answer is of the moment. Raises
     SourceMissingError and UsageError.
@@ -123,12 +140,12 @@ def preview_batch(
         plan = planned(split_tasks=options.commit == "task")
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
         whole = planned(split_tasks=False)
-        counts: Counter[ExistingPairs] = Counter()
+        counts: Counter[PairState] = Counter()
         persisting = persist_options(options, spool)
-        look_ups = (_LookUp(whole, persisting, shard) for shard in whole.shards)
-        for found in Supervisor(crew, look_ups, context):
+        comparisons = (_Comparison(whole, persisting, shard) for shard in whole.shards)
+        for found in Supervisor(crew, comparisons, context):
             counts += found
-            on_event(Progress("compare", counts.total(), plan.selected, counts[ExistingPairs.UNREADABLE]))
+            on_event(Progress("compare", counts.total(), plan.selected, counts[PairState.UNREADABLE]))
     return Preview(
         discovered=index.totals.discovered,
         invalid=len(index.rejects) + len(plan.refused),
@@ -139,10 +156,10 @@ def preview_batch(
         tasks=plan.tasks,
         shards=len(plan.shards),
         bytes=plan.size,
-        new=counts[ExistingPairs.NEW],
-        changed=counts[ExistingPairs.CHANGED],
-        unchanged=counts[ExistingPairs.UNCHANGED],
-        unreadable=counts[ExistingPairs.UNREADABLE],
+        new=counts[PairState.NEW],
+        changed=counts[PairState.CHANGED],
+        unchanged=counts[PairState.UNCHANGED],
+        unreadable=counts[PairState.UNREADABLE],
         incomplete=index.totals.incomplete,
         unknown_suffixes=index.totals.unknown_suffixes,
         interrupted=should_stop(),
@@ -150,7 +167,7 @@ def preview_batch(
 
 
 @dataclass(frozen=True, eq=False)
-class _LookUp(Call[Counter[ExistingPairs]]):
+class _Comparison(Call[Counter[PairState]]):
     """Has a worker compare a shard."""
 
     plan: Plan
@@ -164,9 +181,60 @@ class _LookUp(Call[Counter[ExistingPairs]]):
     def runs(self) -> int:
         return int(self.plan.rows.num_rows)
 
-    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[Counter[ExistingPairs]]:
-        return crew.submit(self.runs, find_existing, make_job(self.plan.rows, self.shard), self.options)
+    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[Counter[PairState]]:
+        return crew.submit(self.runs, compare_shard, make_job(self.plan.rows, self.shard), self.options)
 
-    def give_up(self, error: ItemError) -> Counter[ExistingPairs]:
+    def give_up(self, error: ItemError) -> Counter[PairState]:
         rows = self.plan.rows.slice(self.shard.start, self.shard.stop - self.shard.start)
-        return Counter({ExistingPairs.UNREADABLE: rows["superseded"].to_pylist().count(False)})
+        return Counter({PairState.UNREADABLE: rows["superseded"].to_pylist().count(False)})
+
+
+def compare_shard(job: ShardJob, options: PersistOptions) -> Counter[PairState]:
+    """What a worker does: count a shard's runs by state, without the superseded ones. Writes nothing."""
+    counts: Counter[PairState] = Counter()
+    with PayloadReader(options.keys, options.spool) as reader:
+        refs = job.refs()
+        for task_id, span in refs.tasks(range(len(refs))):
+            rows = [row for row in span if not refs.superseded(row)]
+            counts.update(_compare_task(task_id, rows, refs, reader, options))
+    return counts
+
+
+def _compare_task(
+    task_id: str, rows: Sequence[int], refs: ShardRows, reader: PayloadReader, options: PersistOptions
+) -> Counter[PairState]:
+    layout = options.layout
+    with closing(Baseline()) as baseline:
+        try:
+            history = baseline.load(layout, task_id, options.keys)
+        except (ItemError, OSError):
+            return Counter({PairState.UNREADABLE: len(rows)})
+        entries = {run_id: entry for entry, (run_id, _) in enumerate(history.keys)}
+        found = ((row, entries.get(refs.run_ids[row])) for row in rows)
+        return Counter(_compare_run(refs, row, entry, history, reader, layout) for row, entry in found)
+
+
+def _compare_run(
+    refs: ShardRows, row: int, entry: int | None, history: History, reader: PayloadReader, layout: Layout
+) -> PairState:
+    keys = refs.keys(row)
+    try:
+        text = reader.text(keys, *refs.place(row))
+        manifest = _read(layout.manifest(keys.task_id, keys.run_id))
+    except (ItemError, OSError):
+        return PairState.UNREADABLE
+    if entry is None and manifest is None:
+        return PairState.NEW
+    if entry is None or manifest is None:
+        return PairState.CHANGED
+    same = are_alike(history.text(entry), nest(text, ENTRY_LEVELS)) and holds(manifest, text)
+    return PairState.UNCHANGED if same else PairState.CHANGED
+
+
+def _read(path: str) -> bytes | None:
+    """None where there is no file."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None

@@ -4,16 +4,13 @@
 exceptions.
 """
 
-from .existing import ExistingPairs, find_existing
 from .liveness import Liveness
 from .payloads import PayloadReader
 from .worker import empty_outcome, persist_shard
 
 __all__ = [
-    "ExistingPairs",
     "Liveness",
     "PayloadReader",
     "empty_outcome",
-    "find_existing",
     "persist_shard",
 ]
