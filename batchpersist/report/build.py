@@ -15,7 +15,7 @@ from ..metrics.schema import Counts, Metrics, State, Task
 from .document import BatchDocument, FailedRun, Latency, Level, SideFailure, Verdict
 from .inputs import BatchInputs
 from .outcome_text import DO_THE_REST, IN_THE_FUTURE, incomplete, number, outcome, skipped, what_next
-from .shard_times import Journaled, journaled, rows_of, throughput, workers
+from .shard_times import JournalProgress, read_progress, shard_rows, throughput, workers
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -76,7 +76,7 @@ SLOWEST = 15
 """Tasks that are listed for their time."""
 
 
-def from_metrics(metrics: Metrics) -> BatchDocument:
+def document_from_metrics(metrics: Metrics) -> BatchDocument:
     """The document without what only tables know."""
     document = BatchDocument(
         batch_id=metrics.batch_id,
@@ -98,11 +98,11 @@ def from_metrics(metrics: Metrics) -> BatchDocument:
             *filter(None, (incomplete(metrics.passed_over.incomplete), skipped(metrics.unknown_suffixes)))
         ],
     )
-    give_tasks(document, metrics.tasks, metrics.tasks_omitted)
+    add_tasks(document, metrics.tasks, metrics.tasks_omitted)
     return document
 
 
-def give_tasks(document: BatchDocument, tasks: Sequence[Task], omitted: int) -> None:
+def add_tasks(document: BatchDocument, tasks: Sequence[Task], omitted: int) -> None:
     """Those whose snapshots took longest, the slowest first."""
     timed = [task for task in tasks if task.timing.commit_seconds is not None]
     document.slowest_tasks = sorted(timed, key=_commit_seconds, reverse=True)[:SLOWEST]
@@ -113,7 +113,7 @@ def _commit_seconds(task: Task) -> float:
     return task.timing.commit_seconds or 0.0
 
 
-def went_well(metrics: Metrics) -> bool:
+def is_success(metrics: Metrics) -> bool:
     """Whether the batch ended with exit code 0, as far as its metrics tell."""
     return metrics.state == "finished" and not metrics.has_failures
 
@@ -128,12 +128,12 @@ def verdict(counts: Counts, state: State, causes: Collection[str] = ()) -> Verdi
     return Verdict(level, outcome(counts, state), what_next(counts, state, causes))
 
 
-def from_table(path: str) -> BatchDocument:
+def document_from_table(path: str) -> BatchDocument:
     """Raises UsageError where the file is no outcome table, OSError."""
     table = read_outcomes(path)
     counts = count(table, discovered=table.num_rows, invalid=0, filtered=0)
     errors, errors_omitted = by_cause(table, [])
-    tasks, tasks_omitted = by_task(table, _commit_seconds_alone(table))
+    tasks, tasks_omitted = by_task(table, _longest_commits(table))
     document = BatchDocument(
         batch_id=None,
         state="unknown",
@@ -143,11 +143,11 @@ def from_table(path: str) -> BatchDocument:
         errors_omitted=errors_omitted,
         notes=["Only the outcome table is there: invalid lines, and how the batch ended, it does not tell."],
     )
-    give_tasks(document, tasks, tasks_omitted)
+    add_tasks(document, tasks, tasks_omitted)
     return document
 
 
-def _commit_seconds_alone(table: pa.Table) -> dict[str, float]:
+def _longest_commits(table: pa.Table) -> dict[str, float]:
     """By task: of the commit that took longest."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -165,9 +165,9 @@ _OPENINGS = {
 }
 
 
-def from_journal(status: BatchStatus) -> BatchDocument:
+def document_from_journal(status: BatchStatus) -> BatchDocument:
     """Raises OSError."""
-    record, so_far = status.record, journaled(status.folder.journal)
+    record, so_far = status.record, read_progress(status.folder.journal)
     return BatchDocument(
         batch_id=record.batch_id,
         state=status.state,
@@ -183,7 +183,7 @@ def from_journal(status: BatchStatus) -> BatchDocument:
     )
 
 
-def _verdict(status: BatchStatus, so_far: Journaled) -> Verdict:
+def _verdict(status: BatchStatus, so_far: JournalProgress) -> Verdict:
     failed = f" ({so_far.failed:,} of them failed)" if so_far.failed else ""
     settled = f"{number(so_far.settled, 'run')} settled{failed}"
     if status.state == "running":
@@ -208,32 +208,32 @@ _COLUMNS = tuple(dict.fromkeys((*prometheus.COLUMNS, *COLUMNS, "shard")))
 
 def build_document(inputs: BatchInputs) -> BatchDocument:
     """Raises UsageError where a file is not what its name says, OSError."""
-    document = _opened(inputs)
+    document = _start_document(inputs)
     if inputs.status is not None and inputs.layout is not None:
         document.exit_code, document.host = inputs.status.record.exit_code, inputs.status.record.host
         document.runs_dir = inputs.layout.runs_dir
         if inputs.status.starts_in_the_future:
             document.notes.append(IN_THE_FUTURE)
     if inputs.outcomes is not None:
-        _look_into(document, inputs, inputs.outcomes)
+        _add_tables(document, inputs, inputs.outcomes)
     return document
 
 
-def _opened(inputs: BatchInputs) -> BatchDocument:
+def _start_document(inputs: BatchInputs) -> BatchDocument:
     if inputs.metrics is not None:
-        document = from_metrics(inputs.metrics)
+        document = document_from_metrics(inputs.metrics)
         if inputs.note is not None:
             document.notes.append(inputs.note)
         return document
     if inputs.status is not None:
-        return from_journal(inputs.status)
+        return document_from_journal(inputs.status)
     assert inputs.outcomes is not None
-    return from_table(inputs.outcomes)
+    return document_from_table(inputs.outcomes)
 
 
-def _look_into(document: BatchDocument, inputs: BatchInputs, outcomes: str) -> None:
+def _add_tables(document: BatchDocument, inputs: BatchInputs, outcomes: str) -> None:
     """What only the tables know: how long runs took, which ones failed, who did what and when."""
-    shards = rows_of(read_parquet(inputs.shards)) if inputs.shards else []
+    shards = shard_rows(read_parquet(inputs.shards)) if inputs.shards else []
     distribution, failed, split = prometheus.Distribution(BOUNDS), FailedRuns(), _SplitTasks(shards)
     for piece in iter_outcomes(outcomes, _COLUMNS):
         for taker in (distribution, failed, split):

@@ -16,7 +16,7 @@ from ..metrics.batch_report import figures_of
 from ..metrics.outcome_table import iter_outcomes
 from ..metrics.prometheus import COLUMNS, expose
 from ..paths import Layout
-from .build import build_document, went_well
+from .build import build_document, is_success
 from .document import BatchDocument
 from .html import render_batch_page, render_comparison_page
 from .inputs import BatchInputs
@@ -34,7 +34,7 @@ def render_prometheus(inputs: BatchInputs) -> str:
     figures = figures_of(
         replace(layout, runs_dir=printable(layout.runs_dir)),  # it may be printed
         metrics,
-        success=went_well(metrics),
+        success=is_success(metrics),
     )
     if inputs.outcomes is not None:
         for piece in iter_outcomes(inputs.outcomes, COLUMNS):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Journaled(NamedTuple):
+class JournalProgress(NamedTuple):
     """How far a batch came that has not told its end."""
 
     shards: list[ShardRow]
@@ -27,13 +27,13 @@ class Journaled(NamedTuple):
         return sum(shard.runs for shard in self.shards if shard.work != "snapshot")
 
 
-def rows_of(table: pa.Table) -> list[ShardRow]:
+def shard_rows(table: pa.Table) -> list[ShardRow]:
     """The rows of ``shards.parquet``."""
     columns = [table[name].to_pylist() for name in ShardRow._fields]
     return [ShardRow(*values) for values in zip(*columns, strict=True)]
 
 
-def journaled(path: str) -> Journaled:
+def read_progress(path: str) -> JournalProgress:
     """What a batch's journal tells; nothing where there is none yet. Raises OSError."""
     shards: list[ShardRow] = []
     unchanged = failed = 0
@@ -46,7 +46,7 @@ def journaled(path: str) -> Journaled:
                 failed += entry.failed
     except FileNotFoundError:
         pass
-    return Journaled(shards, unchanged, failed)
+    return JournalProgress(shards, unchanged, failed)
 
 
 BINS = 60

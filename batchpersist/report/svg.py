@@ -89,10 +89,10 @@ def _svg(name: str, draw: Draw, width: int, height: int, margins: Margins, label
         drawing.patch.set_visible(False)
         written = io.StringIO()
         canvas.print_svg(written, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    return _adapted(written.getvalue(), label)
+    return _adapt_to_page(written.getvalue(), label)
 
 
-def _adapted(svg: str, label: str) -> str:
+def _adapt_to_page(svg: str, label: str) -> str:
     """As part of a page: no names of its own but those it refers to, the page's colours and fonts."""
     root = ElementTree.fromstring(svg)
     for parent in list(root.iter()):
@@ -105,14 +105,14 @@ def _adapted(svg: str, label: str) -> str:
         for key in list(element.attrib):
             value = element.attrib.pop(key)
             if key != "id" or value in referred:
-                element.set(key.rpartition("}")[2], _in_page(value))
+                element.set(key.rpartition("}")[2], _adapt_value(value))
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
     root.attrib |= {"role": "img", "aria-label": label}
     return ElementTree.tostring(root, "unicode")
 
 
-def _in_page(value: str) -> str:
+def _adapt_value(value: str) -> str:
     value = re.sub(r"font: ([\w. ]*?)([\d.]+px) [^;]*", r"font-size: \2", value)
     value = re.sub(r"font-family: [^;]*;?", "", value)
     return re.sub(r"#0000([0-9a-f]{2})", lambda found: f"var(--{_NAMES[int(found[1], 16) - 1]})", value)

@@ -54,11 +54,11 @@ WIDTH = 100
 
 def render_text(document: BatchDocument) -> str:
     """Foreign text (ids, messages, paths) has no control characters left."""
-    return "\n".join(_lines(document)) + "\n"
+    return "\n".join(_batch_lines(document)) + "\n"
 
 
-def _lines(document: BatchDocument) -> Iterator[str]:
-    yield from _heading(document)
+def _batch_lines(document: BatchDocument) -> Iterator[str]:
+    yield from _batch_heading(document)
     if document.counts:
         yield from _counts(document, document.counts)
     if document.timing:
@@ -80,7 +80,7 @@ def _lines(document: BatchDocument) -> Iterator[str]:
         yield from ("", f"Note: {note}")
 
 
-def _heading(document: BatchDocument) -> Iterator[str]:
+def _batch_heading(document: BatchDocument) -> Iterator[str]:
     code = "" if document.exit_code is None else f", exit code {document.exit_code}"
     state = "" if document.state == "unknown" else f": {document.state.replace('_', ' ')}{code}"
     yield f"Batch {printable(document.batch_id or 'without a name')}{state}"
@@ -133,7 +133,7 @@ def _timing(timing: Timing) -> Iterator[str]:
     yield from grid(
         [head, *((name, *(duration(getattr(side, key)) for key in head[1:])) for name, side in sides)]
     )
-    yield from _phases(timing)
+    yield from _phase_line(timing)
     saved = timing.sum_if_sequential - timing.pair_seconds
     if timing.sum_if_sequential:
         yield (
@@ -142,7 +142,7 @@ def _timing(timing: Timing) -> Iterator[str]:
         )
 
 
-def _phases(timing: Timing) -> Iterator[str]:
+def _phase_line(timing: Timing) -> Iterator[str]:
     """What the workers did most of the time, in a line."""
     worked = timing.phases.total
     longest = sorted(asdict(timing.phases).items(), key=lambda phase: -phase[1])

@@ -20,7 +20,7 @@ def render_comparison(comparison: Comparison) -> str:
 
     Foreign text (names, paths, lines of files) has no control characters left.
     """
-    return "\n".join(_lines(comparison)) + "\n"
+    return "\n".join(_comparison_lines(comparison)) + "\n"
 
 
 def recommended(comparison: Comparison) -> str:
@@ -42,19 +42,19 @@ def _about(seconds: float) -> str:
     return f"{float(f'{seconds:.2g}'):g} s"
 
 
-def _lines(comparison: Comparison) -> Iterator[str]:
-    yield from _heading(comparison)
+def _comparison_lines(comparison: Comparison) -> Iterator[str]:
+    yield from _comparison_heading(comparison)
     for answer in comparison.questions:
         yield ""
-        yield from _answer(answer)
+        yield from _answer_lines(answer)
     for question in comparison.unanswered:
         yield from ("", f"{QUESTIONS[question.question]} Not measured: {printable(question.reason)}.")
     yield ""
-    yield from _failures(comparison)
+    yield from _failure_lines(comparison)
     yield f"Recommended: {recommended(comparison)}"
 
 
-def _heading(comparison: Comparison) -> Iterator[str]:
+def _comparison_heading(comparison: Comparison) -> Iterator[str]:
     host, config, history = comparison.host, comparison.config, comparison.history
     yield f"Comparison of {moment(comparison.started_at)}, batchpersist {printable(comparison.version)}"
     places = map(printable, (host.file_system, f"Python {host.python}", host.platform))
@@ -69,7 +69,7 @@ def _heading(comparison: Comparison) -> Iterator[str]:
         )
 
 
-def _answer(answer: Answer) -> Iterator[str]:
+def _answer_lines(answer: Answer) -> Iterator[str]:
     sample, rounds = answer.sample, answer.rounds
     yield (
         f"{QUESTIONS[answer.question]} {number(sample.runs, 'run')} of {number(sample.tasks, 'task')} "
@@ -78,17 +78,17 @@ def _answer(answer: Answer) -> Iterator[str]:
     )
     for what, reason in (("Not all runs", sample.reason), ("Fewer rounds", rounds.reason)):
         yield from [f"{what}: {printable(reason)}."] if reason else []
-    yield from grid(list(_variants(answer.variants)))
+    yield from grid(list(_variant_rows(answer.variants)))
     yield "Where the time went, in seconds of all workers:"
-    yield from grid(list(_phases(answer.variants)))
+    yield from grid(list(_phase_rows(answer.variants)))
     if answer.question == "mode":
         yield "What starting both sides of a pair together saved:"
-        yield from grid(list(_pairs(answer.variants)))
-    yield from _proof(answer.proof)
+        yield from grid(list(_pair_rows(answer.variants)))
+    yield from _proof_lines(answer.proof)
     yield f"Answer: {printable(answer.answer)}"
 
 
-def _variants(variants: list[Variant]) -> Iterator[tuple[str, ...]]:
+def _variant_rows(variants: list[Variant]) -> Iterator[tuple[str, ...]]:
     yield ("variant", "median", "min", "max", "runs/s", "speed-up", "95% interval", "CPU", "written", "syncs")
     for variant in variants:
         times = (variant.median, variant.min, variant.max)
@@ -110,13 +110,13 @@ def interval(variant: Variant) -> str:
     return "-" if gain.low is None or gain.high is None else f"{gain.low:.2f}-{gain.high:.2f}"
 
 
-def _phases(variants: list[Variant]) -> Iterator[tuple[str, ...]]:
+def _phase_rows(variants: list[Variant]) -> Iterator[tuple[str, ...]]:
     yield ("variant", *(phase.replace("_", " ") for phase in PHASES))
     for variant in variants:
         yield (printable(variant.name), *(f"{variant.phases.get(phase, 0.0):.3f}" for phase in PHASES))
 
 
-def _pairs(variants: list[Variant]) -> Iterator[tuple[str, ...]]:
+def _pair_rows(variants: list[Variant]) -> Iterator[tuple[str, ...]]:
     yield ("variant", "together", "in turn", "saved")
     for variant in variants:
         together, in_turn = variant.pair_seconds, variant.sum_if_sequential
@@ -124,7 +124,7 @@ def _pairs(variants: list[Variant]) -> Iterator[tuple[str, ...]]:
         yield printable(variant.name), duration(together), duration(in_turn), saved
 
 
-def _failures(comparison: Comparison) -> Iterator[str]:
+def _failure_lines(comparison: Comparison) -> Iterator[str]:
     for answer in comparison.questions:
         counts = [variant.counts for variant in answer.variants]
         failed, invalid = ({getattr(each, name) for each in counts} for name in ("failed", "invalid"))
@@ -137,7 +137,7 @@ def _failures(comparison: Comparison) -> Iterator[str]:
             return
 
 
-def _proof(proof: Proof) -> Iterator[str]:
+def _proof_lines(proof: Proof) -> Iterator[str]:
     if proof.equal:
         trees = f"{number(proof.trees, 'tree')} of {number(proof.files, 'file')} each"
         yield f"Proof: {trees} are equal, byte for byte ({printable(proof.digest)})."
