@@ -18,7 +18,7 @@ PACKAGE = ROOT / "batchpersist"
 LEVELS = (
     # 0 plain data, options, errors, and small things that all may use
     "__init__ arrow_tables context errors events exit_codes foreign_text memory_limit models options paths "
-    "option_checks partition processes profiling system_limits timestamps",
+    "option_checks partition processes profiling system_limits timestamps wording",
     # 1 what the orchestrator prescribes, and files
     "contract storage",
     # 2 what is read, locked and kept

@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,37 @@ def test_whatever_python_holds_can_be_encoded(text: str) -> None:
     assert json.loads(json.dumps(document, ensure_ascii=False).encode()) == {
         encodable(text): [encodable(text), [encodable(text), 1, None]]
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("größer 検証 🚀", "größer 検証 🚀"),
+        ("a\tb\nc\x1b[2J\x00", r"a\tb\nc\x1b[2J\x00"),
+        ("\u202egpj.exe\u2066", r"\u202egpj.exe\u2066"),
+        ("\ud800\ufffe\U000e0041", r"\ud800\ufffe\U000e0041"),
+        ("\u200d \u200c", "\u200d \u200c"),  # joiners: words and emoji are spelt with them
+    ],
+)
+def test_controls_are_escaped(text: str, shown: str) -> None:
+    assert printable(text) == shown
+
+
+@given(st.text())
+def test_no_control_is_left_and_plain_text_is_unchanged(text: str) -> None:
+    shown = printable(text)
+    assert [letter for letter in shown if unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"}] == []
+    assert unicodedata.bidirectional(shown[:1] or "a") not in {
+        "RLO",
+        "LRO",
+        "RLE",
+        "LRE",
+        "RLI",
+        "LRI",
+        "FSI",
+    }
+    if text.isascii() and text.isprintable():
+        assert shown == text
 
 
 @pytest.fixture

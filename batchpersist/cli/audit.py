@@ -23,7 +23,8 @@ from ..audit import (
 from ..context import ShouldStop
 from ..foreign_text import printable
 from ..locks import holder_of
-from ..report.outcome_text import number, skipped
+from ..report.outcome_text import skipped
+from ..wording import number
 from . import batch_options, source_options
 from .batch_command import UNATTENDED, Job, conduct
 from .batch_options import POOL_THRESHOLD

@@ -17,7 +17,7 @@ from ..foreign_text import encodable_document
 from ..metrics.schema import metrics_text
 from ..models import Durability
 from ..options import LockPolicy
-from ..report.terminal_comparison import render_comparison
+from ..report.terminal import render_comparison
 from ..storage.result_files import ReaderMissingError, check_output
 from ..workers import usable_cpus
 from . import batch_options, source_options

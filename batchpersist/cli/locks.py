@@ -9,7 +9,7 @@ import click
 
 from ..locks import LockState, held_locks, list_locks, unlock
 from ..paths import Layout
-from ..report.outcome_text import number
+from ..wording import number
 from . import batch_options, source_options
 from .completion import complete_locked_task
 from .output import emit, print_table, say

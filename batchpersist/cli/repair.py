@@ -14,7 +14,7 @@ from ..foreign_text import printable
 from ..models import Durability
 from ..options import LockPolicy
 from ..repair import Fix, Prefer, RepairOptions, RepairReport, repair_root
-from ..report.outcome_text import number
+from ..wording import number
 from . import batch_options, source_options
 from .audit import MEANING, NOTHING_THERE, PAUSE, audit_options, sample_lines, show_finding
 from .batch_command import UNATTENDED, Job, conduct

@@ -15,7 +15,7 @@ from ..exit_codes import ExitCode
 from ..models import RetryKind
 from ..options import BatchOptions
 from ..records.preparation import metrics_path
-from ..report.outcome_text import number
+from ..wording import number
 from . import batch_options, source_options
 from .batch_command import Job, conduct
 from .batch_options import SETTLING, settling_options

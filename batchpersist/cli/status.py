@@ -15,7 +15,7 @@ from ..batch.status import BatchStatus, batch_statuses, status_of
 from ..paths import Layout
 from ..records.batch_folder import find_batch
 from ..report.outcome_text import IN_THE_FUTURE, work_done
-from ..report.wording import duration
+from ..wording import duration
 from . import batch_options, source_options
 from .completion import complete_batch
 from .output import emit, print_table, say

@@ -11,8 +11,8 @@ from ..batch.dry_run import Preview
 from ..errors import MissingKeyError
 from ..metrics.schema import Cause, Metrics
 from ..models import failure_type, place_of
-from ..report.outcome_text import incomplete, nothing_found, number, outcome, skipped, what_next, work_done
-from ..report.wording import size
+from ..report.outcome_text import incomplete, nothing_found, outcome, skipped, what_next, work_done
+from ..wording import number, size
 
 SHOWN_CAUSES = 5
 

@@ -12,8 +12,9 @@ from ..batch.validate import Validation, validate_sources
 from ..errors import MissingKeyError
 from ..foreign_text import printable
 from ..models import place_of
-from ..report.outcome_text import nothing_found, number, skipped
+from ..report.outcome_text import nothing_found, skipped
 from ..sources import Reject
+from ..wording import number
 from . import batch_options, source_options
 from .batch_command import UNATTENDED, Job, conduct
 from .batch_options import POOL_THRESHOLD

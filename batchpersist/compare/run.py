@@ -26,6 +26,7 @@ from ..records.preparation import check_places
 from ..records.root_record import check_keys
 from ..sources import STANDARD_INPUT, discover, standard_input_blocks
 from ..timestamps import utc_text
+from ..wording import rough_duration
 from ..workers import usable_cpus
 from . import document
 from .measure import Measurement, measure
@@ -39,7 +40,7 @@ from .options import (
     questions_of,
     turns,
 )
-from .sampling import FIRST, Cost, Sample, Survey, choose_sample, duration, likely_seconds, survey
+from .sampling import FIRST, Cost, Sample, Survey, choose_sample, likely_seconds, survey
 from .scratch import copy_histories, history_size, place_beside, remove, scratch_folder
 from .statistics import MIN_ROUNDS, answer, recommend, speedup
 from .trees import Proof
@@ -179,7 +180,7 @@ class _Bench:
         except ComparisonStoppedError:
             if self.context.should_stop():
                 raise
-            limit = duration(self.options.max_time_seconds)
+            limit = rough_duration(self.options.max_time_seconds)
             raise MeasurementError(f"{limit} are too short to scan the sources: allow more time") from None
         if not found.rows:
             raise UsageError("no run in the sources matches: there is nothing to compare")
@@ -249,7 +250,7 @@ class _Asking:
             sample = self._choose(share, POOL_RUNS if workers else FIRST)
             proof, reason = self._measure(sample)
         except _OutOfTimeError:
-            limit = duration(self._options.max_time_seconds)
+            limit = rough_duration(self._options.max_time_seconds)
             raise _OutOfTimeError(f"not one round of all its variants fitted into {limit}") from None
         plan = self._found.plan(sample.rows)
         variants = figures(self._measured, self._options.seed)
@@ -321,7 +322,10 @@ class _Asking:
             self.trials[variant].append((sample.rows, median(each.wall for each in rounds)))
         if len(rounds) == self._options.rounds:
             return proof, None
-        return proof, f"more of them would not have fitted into {duration(self._options.max_time_seconds)}"
+        return (
+            proof,
+            f"more of them would not have fitted into {rough_duration(self._options.max_time_seconds)}",
+        )
 
     def _do(self, variant: Variant, sample: Sample, number: int, proof: Proof) -> Measurement:
         tree = self._place(variant.name)

@@ -16,6 +16,7 @@ from ..index.scan import scan_sources
 from ..paths import Layout
 from ..plan import Plan, make_plan
 from ..sources import discover
+from ..wording import rough_duration
 from ..workers import WorkerPool
 from .options import CompareOptions, Variant
 from .scratch import history_size
@@ -119,7 +120,7 @@ def choose_sample(
 
 def _reason(costs: Mapping[Variant, Cost], available: int, fitting: int) -> str:
     slowest = max(costs, key=lambda variant: costs[variant].seconds(available))
-    whole = duration(costs[slowest].seconds(available))
+    whole = rough_duration(costs[slowest].seconds(available))
     return f"{slowest.name} would take up to {whole} for all {available:,} runs in each round"
 
 
@@ -153,14 +154,6 @@ def likely_seconds(trials: Sequence[tuple[int, float]], written: Sequence[int], 
     each_byte = min(max(0.0, each_byte), 1 / SLOWEST, yz / yy)
     each_row = max(0.0, (xz - each_byte * xy) / xx)
     return start + each_row * (rows - fewest) + each_byte * (written[rows - 1] - least)
-
-
-def duration(seconds: float) -> str:
-    """In the unit that a person would choose."""
-    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}" if seconds < 10 * size else f"{seconds / size:,.0f} {unit}"
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
 
 
 class Survey:

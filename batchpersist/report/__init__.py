@@ -8,6 +8,5 @@ __all__ = [
     "formats",
     "inputs",
     "outcome_text",
-    "terminal_comparison",
-    "wording",
+    "terminal",
 ]

@@ -12,10 +12,11 @@ from ..metrics import prometheus
 from ..metrics.build import by_cause, by_task, count
 from ..metrics.outcome_table import ShardRow, iter_outcomes, read_outcomes
 from ..metrics.schema import Counts, Metrics, State, Task
+from ..wording import number
 from .document import BatchDocument, FailedRun, Latency, Level, SideFailure, Verdict
 from .inputs import BatchInputs
-from .outcome_text import DO_THE_REST, IN_THE_FUTURE, incomplete, number, outcome, skipped, what_next
-from .shard_times import JournalProgress, read_progress, shard_rows, throughput, workers
+from .outcome_text import DO_THE_REST, IN_THE_FUTURE, incomplete, outcome, skipped, what_next
+from .timeline import JournalProgress, read_progress, shard_rows, throughput, workers
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -21,8 +21,7 @@ from .document import BatchDocument
 from .html import render_batch_page, render_comparison_page
 from .inputs import BatchInputs
 from .junit import render_junit
-from .terminal import render_text
-from .terminal_comparison import render_comparison
+from .terminal import render_comparison, render_text
 
 
 def render_prometheus(inputs: BatchInputs) -> str:

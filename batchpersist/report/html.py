@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
-from .. import __version__
+from .. import __version__, wording
 from ..compare.document import PHASES, Comparison
 from ..errors import require
 from ..foreign_text import printable
-from . import terminal_comparison, wording
+from . import terminal
 from .document import BatchDocument
 from .outcome_text import work_done
 
@@ -53,8 +53,8 @@ def render_comparison_page(comparison: Comparison) -> str:
         for answer in comparison.questions
     ]
     words = {
-        "questions": terminal_comparison.QUESTIONS,
-        "recommended": terminal_comparison.recommended(comparison),
+        "questions": terminal.QUESTIONS,
+        "recommended": terminal.recommended(comparison),
     }
     return _page("comparison.html", comparison=comparison, drawn=drawn, **words)
 
@@ -88,7 +88,7 @@ def _environment() -> Environment:
     environment.filters |= {
         "count": wording.count,
         "duration": wording.duration,
-        "interval": terminal_comparison.interval,
+        "interval": terminal.interval,
         "moment": wording.moment,
         "size": wording.size,
     }

@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from ..metrics.schema import Counts, State
 from ..models import failure_type
 from ..snapshots import NotASnapshotError, OtherTaskError
+from ..wording import number
 
 IN_THE_FUTURE = "The recorded start lies in the future: the clock was wrong then, or is wrong now."
 
@@ -106,8 +107,3 @@ def skipped(suffixes: Mapping[str, int]) -> str:
     files = sum(suffixes.values())
     kind = "an unknown suffix" if files == 1 else "unknown suffixes"
     return f"Skipped {number(files, 'file')} with {kind}: {listed}."
-
-
-def number(count: int, noun: str) -> str:
-    """``1 run``, ``2,000 runs``."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

@@ -14,7 +14,7 @@ from support.schema_fields import fields_of, leaves
 
 from batchpersist.compare.document import Comparison
 from batchpersist.compare.statistics import answer, recommend
-from batchpersist.report.terminal_comparison import render_comparison
+from batchpersist.report.terminal import render_comparison
 
 SCHEMA = json.loads((resources.files("batchpersist") / "compare.schema.json").read_text())
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "compare.json"

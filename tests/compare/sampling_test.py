@@ -17,7 +17,6 @@ from batchpersist.compare.sampling import (
     Cost,
     Sample,
     choose_sample,
-    duration,
     likely_seconds,
 )
 
@@ -152,21 +151,6 @@ def test_noise_in_a_trial_is_not_taken_for_bytes_that_nobody_writes_so_slowly() 
     cost.learn(1, 1.0)
     cost.learn(400, 30.0)  # the disk was busy
     assert cost.seconds(20_000) < 29 * 50 + written_bytes[-1] / SLOWEST + 2
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.25, "0.2 s"),
-        (12.4, "12 s"),
-        (130, "2.2 min"),
-        (3_000, "50 min"),
-        (8_000, "2.2 h"),
-        (200_000, "2.3 days"),
-    ],
-)
-def test_durations_in_the_unit_that_a_person_would_choose(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
 
 
 def test_fewer_rounds_are_preferred_to_fewer_runs() -> None:

@@ -23,7 +23,7 @@ from batchpersist.models import Failure
 from batchpersist.report.charts import draw_throughput, draw_workers
 from batchpersist.report.document import BatchDocument, FailedRun, SideFailure, Verdict
 from batchpersist.report.html import render_batch_page, render_comparison_page
-from batchpersist.report.shard_times import throughput, workers
+from batchpersist.report.timeline import throughput, workers
 from batchpersist.sources.scan_tasks import Reject
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "compare.json"

@@ -1,4 +1,4 @@
-"""Figures, sizes and durations in words."""
+"""Figures, sizes, durations and moments in words."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ _UNITS = ("B", "kB", "MB", "GB", "TB")
 
 
 def count(value: float) -> str:
-    """With a comma between thousands."""
+    """``2,000``: with a comma between thousands."""
     return f"{value:,.0f}"
 
 
+def number(count: int, noun: str) -> str:
+    """``1 run``, ``2,000 runs``."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def duration(seconds: float | None) -> str:
-    """Seconds with the unit that makes them short; ``-`` for None."""
+    """A measured time, to three digits or whole seconds; ``-`` for None."""
     if seconds is None:
         return "-"
     if seconds < 0.001:
@@ -25,6 +30,14 @@ def duration(seconds: float | None) -> str:
     return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"
 
 
+def rough_duration(seconds: float) -> str:
+    """An estimate or a limit: two digits, in the largest unit of which there are two at least."""
+    for unit, length in (("days", 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= 2 * length:
+            return f"{float(f'{seconds / length:.2g}'):,g} {unit}"
+    return f"{float(f'{seconds:.2g}'):g} s"
+
+
 def size(count: float) -> str:
     """Bytes with the unit that makes them short."""
     unit = 0
@@ -34,7 +47,7 @@ def size(count: float) -> str:
 
 
 def share(part: float, whole: float) -> str:
-    """A percentage; never 0% or 100% of what is not nothing or all."""
+    """A percentage: 0% is said of nothing only, and 100% of all only."""
     if not whole or not part:
         return "0%"
     percent = 100 * part / whole
@@ -46,5 +59,5 @@ def share(part: float, whole: float) -> str:
 
 
 def moment(text: str | None) -> str:
-    """``2026-01-31T04:05:06.789Z`` without what a person does not need."""
+    """``2026-01-31T04:05:06.789Z`` as ``2026-01-31 04:05:06 UTC``; "" for None."""
     return "" if text is None else f"{text[:10]} {text[11:19]} UTC"

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchpersist.metrics.outcome_table import ShardRow
-from batchpersist.report import shard_times
-from batchpersist.report.shard_times import BINS, throughput, workers
+from batchpersist.report import timeline
+from batchpersist.report.timeline import BINS, throughput, workers
 
 _moments = st.integers(0, 400).map(lambda step: 1e9 + step / 8)
 
@@ -70,7 +70,7 @@ def test_workers_did_what_their_shards_say(rows: list[ShardRow]) -> None:
 
 
 def test_the_busiest_are_listed_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shard_times, "LANES", 2)
+    monkeypatch.setattr(timeline, "LANES", 2)
     found = workers([ShardRow(n, "pair", n, 10.0, 10.0 + n, 1) for n in range(1, 6)])
     assert found is not None
     assert ([worker.pid for worker in found.listed], found.omitted) == ([4, 5], 3)

@@ -1,4 +1,4 @@
-"""The shards of a batch: who persisted what and when."""
+"""When the shards of a batch were persisted, and by whom."""
 
 from __future__ import annotations
 
