@@ -32,6 +32,8 @@ from ..storage.fsync import SyncGroup, open_group
 from ..storage.safe_open import NotRegularFileError, open_regular
 from .payloads import RunTexts
 
+_log = logging.getLogger(__name__)
+
 
 class RunManifestWriter:
     """Writes the manifests below one runs-dir; nobody ever reads half of one.
@@ -93,6 +95,8 @@ class TaskManifests:
             same, mode = _compare(target, text)
             if same and not self._force:
                 return None
+            if mode is not None:
+                _log.debug("%s is written again: %s", target, "forced" if same else "it is not this run")
         return stage(target, (text,), group, mode=mode)
 
 
@@ -109,9 +113,6 @@ def _compare(path: str, text: bytes) -> tuple[bool, int | None]:
         return same, stat.S_IMODE(status.st_mode)
     finally:
         os.close(fd)
-
-
-_log = logging.getLogger(__name__)
 
 
 class ManifestSide:

@@ -14,6 +14,7 @@ from ..errors import WorkersCannotStartError, failure_of
 from ..options import POOL_RUNS
 from ..system_limits import no_thread
 from .process_pool import DRAIN_SECONDS, NO_THREADS, PoolContext, await_end, process_pool, start_fork_server
+from .worker_log import call_with_log, forward_log, is_log_wanted
 
 T = TypeVar("T")
 
@@ -124,6 +125,11 @@ class WorkerPool:
                 _log.debug("no pool so far: %d workers, %d of %d runs", self.workers, runs, self._pool_runs)
                 self._is_reported = True
             return self._serial.submit(call, *args)
+        if is_log_wanted():
+            return forward_log(self._submit_or_raise(call_with_log, call, *args))
+        return self._submit_or_raise(call, *args)
+
+    def _submit_or_raise(self, call: Callable[..., T], *args: Any) -> Future[T]:
         future = self._submit_to_pool(call, *args)
         if future is None:
             self._broken = True
