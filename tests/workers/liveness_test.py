@@ -154,7 +154,7 @@ def test_the_command_kills_what_hangs(tmp_path: Path) -> None:
     (tmp_path / "b.jsonl").write_text("".join(json.dumps(run("bad", n)) + "\n" for n in range(3)))
     program = """
 import os
-from batchpersist.planning import plan
+from batchpersist import plan
 real = plan.make_plan
 def make_plan(*given, **more):
     os.unlink("b.jsonl"); os.mkfifo("b.jsonl")

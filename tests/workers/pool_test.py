@@ -139,10 +139,9 @@ def test_a_worker_that_a_broken_pool_has_overlooked_does_not_keep_the_crew_waiti
 PRELOADED = """
 import sys
 from contextlib import closing
-from batchpersist.scheduling import crew as crews
-from batchpersist.workers.pool import Crew
-with closing(Crew(2, pool_runs=0)) as crew:
-    modules = crew.submit(0, eval, "list(__import__('sys').modules)").result()
+from batchpersist.workers.pool import WorkerPool
+with closing(WorkerPool(2, pool_runs=0)) as pool:
+    modules = pool.submit(0, eval, "list(__import__('sys').modules)").result()
 print(sorted({"batchpersist.index.scan_worker", "batchpersist.persist.worker"} & set(modules)))
 """
 
