@@ -19,11 +19,11 @@ from ..persist import PayloadReader
 from ..plan import ShardRows
 from ..snapshots import Baseline, History
 from ..storage.safe_open import WrongFileTypeError, list_folder
-from .comparison import UNREADABLE, RunTexts, compare_texts
+from .check_run import UNREADABLE, RunTexts, compare_texts
 from .inventory import check_other_file
 from .models import AuditOptions, Finding, FindingKind, RunStatus
 from .run_files import RunFiles, finding_of
-from .snapshots import Snapshot
+from .task_snapshot import Snapshot
 
 _TASK_FILES = {"runs.json", *KEPT_BESIDE_SNAPSHOT}
 

@@ -96,21 +96,21 @@ class Audit:
         self._inventory = take_inventory(options)
         self._whole_tasks = whole_tasks
         self._spool = tempfile.TemporaryDirectory()
-        self.crew = WorkerPool(options.workers, options.pool_runs)
+        self.pool = WorkerPool(options.workers, options.pool_runs)
         self.expected_runs: int | None = self._inventory.runs or None
         """About how many runs there are; None where that is not known."""
         self.unknown_suffixes: dict[str, int] = {}
 
     def close(self) -> None:
         """End the workers and remove the copies of sources."""
-        self.crew.close()
+        self.pool.close()
         self._spool.cleanup()
 
     def results(self) -> Iterator[TaskResult]:
         """First what was found in the roots themselves and the sources, then every task, confirmed."""
         plan, invalid = self._scan() if self._has_sources else (None, [])
         yield TaskResult(TaskSlice(""), findings=self._inventory.findings + invalid)
-        workers = 1 if self._whole_tasks else self.crew.parallelism(self.expected_runs or 0)
+        workers = 1 if self._whole_tasks else self.pool.parallelism(self.expected_runs or 0)
         tasks = AuditTasks(self._inventory, plan, workers)
         unconfirmed = Unconfirmed(self._options)
         for result in self._check(tasks.jobs()):
@@ -125,11 +125,11 @@ class Audit:
     def _scan(self) -> tuple[Plan, list[Finding]]:
         """The plan of the sources' runs, and a finding for each invalid input."""
         keys, spool = self._options.keys, self._spool.name
-        index = scan_sources(self._parts, self.crew, keys, spool, self._context)
+        index = scan_sources(self._parts, self.pool, keys, spool, self._context)
         invalid = list(_invalid_inputs(index))
         self.unknown_suffixes = dict(index.totals.unknown_suffixes)
         selection = Selection(self._options.tasks)
-        plan = make_plan(index.take_table(), selection, workers=self.crew.workers, split_tasks=False)
+        plan = make_plan(index.take_table(), selection, workers=self.pool.workers, split_tasks=False)
         self.expected_runs = max(self._inventory.runs, plan.selected)
         return plan, invalid
 
@@ -146,7 +146,7 @@ class Audit:
         """Have the workers do the jobs; results come in the order of the jobs."""
         runs = self.expected_runs or 0
         calls = (_CheckCall(job, self._options, self._all_statuses, self._spool.name, runs) for job in jobs)
-        for results in Supervisor(self.crew, calls, self._context, in_order=True):
+        for results in Supervisor(self.pool, calls, self._context, in_order=True):
             yield from results
 
 
@@ -167,8 +167,8 @@ class _CheckCall(Call[list[TaskResult]]):
     def runs(self) -> int:
         return self.expected_runs
 
-    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[list[TaskResult]]:
-        return crew.submit(self.runs, check_tasks, self.job, self.options, self.all_statuses, self.spool)
+    def submit(self, pool: WorkerPool, *, sweep: bool) -> Future[list[TaskResult]]:
+        return pool.submit(self.runs, check_tasks, self.job, self.options, self.all_statuses, self.spool)
 
     def give_up(self, error: ItemError) -> list[TaskResult]:
         return [_unchecked(task, self.options) for task in self.job.slices]

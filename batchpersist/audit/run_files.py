@@ -19,7 +19,7 @@ from ..contract.runs_root import (
 from ..errors import InvalidRunError, ItemError, MissingKeyError, UnsafeIdentifierError
 from ..paths import Layout
 from ..storage.safe_open import WrongFileTypeError, list_folder, read_file
-from .comparison import UNREADABLE
+from .check_run import UNREADABLE
 from .inventory import check_other_file, unsafe_name
 from .models import Finding, FindingKind
 

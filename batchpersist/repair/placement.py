@@ -34,7 +34,7 @@ def stage_manifest(layout: Layout, task_id: str, run_id: str, text: bytes, group
 
 
 def publish_new(staged: StagedFile, group: SyncGroup) -> bool:
-    """Put a file in place unless one exists there: whoever wrote that may know better. Raises OSError."""
+    """Put a file in place unless another process has written one there meanwhile. Raises OSError."""
     try:
         os.link(staged.temporary, staged.target)
     except FileExistsError:

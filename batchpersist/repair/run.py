@@ -99,7 +99,7 @@ class _Repair:
         with closing(Audit(options, self._context, whole_tasks=True)) as audit:
             repairs = self._repairs(audit, with_roots)
             # Not this repair's context: once that is stopping, the audit ends, and what it found is repaired.
-            for outcome in Supervisor(audit.crew, repairs, RunContext(), in_order=True):
+            for outcome in Supervisor(audit.pool, repairs, RunContext(), in_order=True):
                 tasks |= outcome.tasks_to_check
                 self._take(outcome)
         return tasks
@@ -149,7 +149,7 @@ class _Repair:
             self._has_begun = True
 
     def _repair_roots(self, findings: Iterable[Finding]) -> Iterator[Finding]:
-        """Repair what is in no task's folder, and locks; returns what is left."""
+        """Repair what is in no task's folder, and locks; yields what remains."""
         for finding in findings:
             if finding.kind is FindingKind.ORPHANED_TEMPORARY:
                 sweep(os.path.dirname(finding.path))
@@ -184,8 +184,8 @@ class _RepairCall(Call[TaskOutcome]):
     def runs(self) -> int:
         return self.expected_runs
 
-    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[TaskOutcome]:
-        return crew.submit(self.runs, repair_task, self.task_id, self.findings, self.options, self.backup)
+    def submit(self, pool: WorkerPool, *, sweep: bool) -> Future[TaskOutcome]:
+        return pool.submit(self.runs, repair_task, self.task_id, self.findings, self.options, self.backup)
 
     def give_up(self, error: ItemError) -> TaskOutcome:
         return TaskOutcome(self.task_id, self.findings, [failure_of(error)])

@@ -52,7 +52,7 @@ class TaskOutcome:
 
 
 def repair_task(task_id: str, findings: list[Finding], options: RepairOptions, backup: Backup) -> TaskOutcome:
-    """Fix what can be fixed of the findings of one task, and check what is left of them.
+    """Fix what can be fixed of the findings of one task, and check the task again.
 
     Nothing is raised for what fails: it is a failure in the outcome, and the rest is done. May be
     repeated, by any process, after it was interrupted anywhere.

@@ -1,4 +1,4 @@
-"""The comparison of a run's texts on its sides: source, run summary, snapshot and manifest."""
+"""The check of one run: its texts in source, run summary, snapshot and manifest compared."""
 
 from __future__ import annotations
 

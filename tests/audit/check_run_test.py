@@ -1,4 +1,4 @@
-"""The comparison of a run's texts: its status, its findings, and what the log says of them."""
+"""The check of one run: its status, its findings, and the first difference in the log."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from support.audits import audit
 from support.drift import Tree, a_run
 
 from batchpersist.audit import RunStatus
-from batchpersist.audit.comparison import UNREADABLE, RunTexts, compare_texts
+from batchpersist.audit.check_run import UNREADABLE, RunTexts, compare_texts
 from batchpersist.contract.json_text import encode
 from batchpersist.paths import Layout
 
