@@ -1,7 +1,8 @@
-"""Persists pairs: snapshot and manifest of each run, started together, both settled.
+"""Persists pairs: snapshot and manifest of each run start together, and both settle.
 
-``persist_shard`` is what a worker does. Failures of a run are data in its outcome, never
-exceptions.
+``persist_shard`` is what a worker does with its share of a plan. A failure of a run is data in the
+outcome, never an exception. ``Liveness`` shows the parent which workers hang, and at which run. For programs
+that complete runs themselves there is ``coordinator``.
 """
 
 from .liveness import Liveness

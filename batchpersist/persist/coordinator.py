@@ -19,7 +19,7 @@ RUN_COMPLETED = "run:completed"
 
 Handler = Callable[[Any], object]
 
-_log = logging.getLogger("batchpersist.persist.coordinator")
+_log = logging.getLogger(__name__)
 
 
 class EventBus:
@@ -34,9 +34,9 @@ class EventBus:
         self._handlers: dict[str, dict[object, Handler]] = {}
 
     def subscribe(self, name: str, handler: Handler) -> Callable[[], None]:
-        """Call ``handler(payload)`` at every ``emit(name, payload)``; returns what ends that.
+        """Call ``handler(payload)`` at every ``emit(name, payload)``; returns what unsubscribes it.
 
-        A handler that subscribes twice is called twice. Ending it is idempotent.
+        A handler that subscribes twice is called twice. Unsubscribing is idempotent.
         """
         subscription = object()
         with self._lock:
@@ -49,7 +49,7 @@ class EventBus:
         return unsubscribe
 
     def emit(self, name: str, payload: Any) -> None:
-        """Call the handlers; the exception of one is logged, and does not stop the others."""
+        """Call the handlers of an event; an exception of one is logged, and does not stop the others."""
         with self._lock:
             handlers = list(self._handlers.get(name, {}).values())
         for handler in handlers:
@@ -64,7 +64,7 @@ def _call(name: str, handler: Handler, payload: Any) -> None:
 
 
 OnError = Callable[[Exception, Any], object]
-"""Called with what went wrong and the summary that it happened to."""
+"""Called with the error of one side and the run's summary."""
 
 
 class StateStore(Protocol):
@@ -81,18 +81,18 @@ class ManifestWriter(Protocol):
 
 @dataclass(frozen=True)
 class PairResult:
-    """How both sides of a run's pair settled."""
+    """How the two sides of a run's pair settled."""
 
     snapshot: Settled[Any]
     manifest: Settled[Any]
 
 
 class PersistenceCoordinator:
-    """Persists completed runs, one pair at a time for each thread that hands one over.
+    """Persists completed runs; each thread that hands one over persists its pair.
 
-    ``on_error(error, summary)`` hears of at most one failure a run, the manifest's before the
-    snapshot's; without it they are logged. ``pair``: "concurrent", or "sequential" for the
-    snapshot first and then the manifest. Raises UsageError for another ``pair``.
+    ``on_error(error, summary)`` hears of at most one failure a run, the manifest's before the snapshot's;
+    without it failures are logged. ``pair``: "concurrent", or "sequential" for the snapshot first, then the
+    manifest. Raises UsageError for another ``pair``.
     """
 
     def __init__(
@@ -122,10 +122,10 @@ class PersistenceCoordinator:
                 self._unsubscribe = self._event_bus.subscribe(RUN_COMPLETED, self.handle_run_completed)
 
     def stop(self) -> None:
-        """Hear no more events, and wait for the runs that other threads are handling. Idempotent.
+        """Handle no more events, and wait for the runs that other threads are handling. Idempotent.
 
-        Called while handling a run (by ``on_error``, say) it does not wait. An event whose
-        emit had begun before may still be handled.
+        Called while handling a run (by ``on_error``, say) it does not wait. An event whose ``emit`` began
+        before may still be handled.
         """
         with self._changed:
             unsubscribe, self._unsubscribe = self._unsubscribe, None
@@ -135,11 +135,10 @@ class PersistenceCoordinator:
                 self._changed.wait_for(lambda: not self._in_flight)
 
     def handle_run_completed(self, summary: Any) -> PairResult:
-        """Persist the run's pair; both sides are settled when this returns.
+        """Persist the run's pair; returns once both sides have settled.
 
-        ``summary`` is whatever the store and the writer take. Raises nothing, not even what
-        ``on_error`` raises, apart from KeyboardInterrupt and the like once both sides have
-        ended. Usable from several threads at once.
+        ``summary`` is what the store and the writer take. Raises nothing, not even what ``on_error`` raises,
+        except KeyboardInterrupt and its like, once both sides have ended. Usable from several threads.
         """
         with self._handling():
             snapshot, manifest = settle_pair(
@@ -188,7 +187,7 @@ class PersistenceCoordinator:
 
 
 def _name(summary: Any) -> str:
-    """What a log calls the run."""
+    """The run's name in the log."""
     if isinstance(summary, dict):
         return f"task {summary.get('taskId')!r} run {summary.get('runId')!r}"
     return "a run given as text"

@@ -30,7 +30,7 @@ from ..storage.fingerprint import (
 )
 from ..storage.fsync import SyncGroup, open_group
 from ..storage.safe_open import NotRegularFileError, open_regular
-from .payloads import RunTexts
+from .payloads import ShardTexts
 
 _log = logging.getLogger(__name__)
 
@@ -38,9 +38,9 @@ _log = logging.getLogger(__name__)
 class RunManifestWriter:
     """Writes the manifests below one runs-dir; nobody ever reads half of one.
 
-    Usable from several threads and processes at once: of two that write the same run the
-    later rename wins. ``keys`` are the names of the run's key fields, ``durability`` is that
-    of ``write``, and ``force`` writes even what stands already.
+    Usable from several threads and processes at once: of two that write the same run, the later rename wins.
+    ``keys`` are the names of the run's key fields; ``durability`` is that of a manifest once ``write`` has
+    returned; ``force`` writes even what is unchanged.
     """
 
     def __init__(
@@ -57,11 +57,11 @@ class RunManifestWriter:
         self._force = force
 
     def write(self, summary: Summary) -> Side:
-        """Write a run's whole manifest; PERSISTED, or UNCHANGED where what stands holds it.
+        """Write a run's whole manifest; returns PERSISTED, or UNCHANGED where the existing one holds the run.
 
-        When it returns PERSISTED, the manifest is as durable as was asked for; UNCHANGED
-        says nothing about when the older one reached the disk. Raises InvalidRunError for
-        what is no completed run, and OSError; until the rename an older manifest stays whole.
+        On PERSISTED the manifest is as durable as was asked for; UNCHANGED says nothing about when the
+        existing one reached the disk. Raises InvalidRunError for what is not a completed run, and OSError;
+        until the rename an older manifest stays whole.
         """
         keys, text = read_summary(summary, self._reader)
         with open_group(self._durability, [self._layout.runs_dir], files=1) as group:
@@ -76,18 +76,18 @@ class TaskManifests:
     """The manifests of one task, to be staged one by one."""
 
     def __init__(self, layout: Layout, task_id: str, force: bool) -> None:
-        """The id must have been checked. Raises OSError where the task's folder is a symbolic link."""
+        """``task_id`` must be checked already. Raises OSError where the task's folder is a symbolic link."""
         refuse_link(layout.task_runs_dir(task_id))
         self._layout = layout
         self._task_id = task_id
         self._force = force
 
     def stage(self, run_id: str, text: bytes, group: SyncGroup) -> StagedFile | None:
-        """Write ``text``, canonical already, beside the manifest; None where that holds it.
+        """Write the canonical ``text`` to a file beside the manifest; None where that holds it already.
 
-        The id must have been checked. An older manifest's permission bits are kept; a
-        symbolic link in its place will be replaced, never followed; one in the place of the
-        run's folder is refused. Raises OSError, also for a manifest that cannot be read.
+        ``run_id`` must be checked already. An older manifest's permission bits are kept. A symbolic link in
+        its place will be replaced, never followed; one in the place of the run's folder is refused. Raises
+        OSError, also for a manifest that cannot be read.
         """
         target = self._layout.manifest(self._task_id, run_id)
         mode = None
@@ -108,8 +108,7 @@ def _compare(path: str, text: bytes) -> tuple[bool, int | None]:
         return False, None
     try:
         # The orchestrator may have rounded its numbers, which makes them hardly longer.
-        is_similar = status.st_size <= 2 * len(text)
-        same = is_similar and holds(b"".join(read_blocks(FileBytes(fd))), text)
+        same = status.st_size <= 2 * len(text) and holds(b"".join(read_blocks(FileBytes(fd))), text)
         return same, stat.S_IMODE(status.st_mode)
     finally:
         os.close(fd)
@@ -124,7 +123,7 @@ class ManifestSide:
         self,
         rows: range,
         refs: ShardRows,
-        texts: RunTexts,
+        texts: ShardTexts,
         options: PersistOptions,
         outcome: ShardOutcome,
     ) -> None:
@@ -139,7 +138,7 @@ class ManifestSide:
         self._tasks = {task: self._pending(task, span) for task, span in refs.tasks(rows)}
 
     def _pending(self, task_id: str, rows: range) -> list[int]:
-        """The rows whose manifest is not the very file that is known to hold the run's text."""
+        """The rows whose manifest is not the very file that the cache knows to hold the run's text."""
         refs, path, unchanged, pending = self._refs, self._layout.manifest, Side.UNCHANGED, []
         logs = _log.isEnabledFor(logging.DEBUG)
         for row, known in zip(rows, refs.manifest_fingerprints(rows), strict=True):
@@ -216,7 +215,7 @@ class ManifestSide:
         self._staged.clear()
         self._published.clear()
         for row in self.pending:
-            if self._outcome.manifest[row] != Side.FAILED:  # what is unchanged was to be synced as well
+            if self._outcome.manifest[row] != Side.FAILED:  # the sync was for unchanged files as well
                 self._fail(row, error)
 
     def close(self) -> None:
@@ -226,9 +225,9 @@ class ManifestSide:
                     self._keep_fingerprint(row, found.packed())
 
     def _keep_fingerprint_of_unchanged(self, row: int, clock: int) -> None:
-        """Taken after the comparison: whatever changed the file in between is not older than ``clock``."""
+        """It is taken after the comparison: a change of the file in between is not older than ``clock``."""
         if self._takes_fingerprints:
-            with suppress(OSError):  # its folder cannot be read any more
+            with suppress(OSError):  # the folder can no longer be read
                 if found := Fingerprint.at(self._path(row)):
                     self._keep_fingerprint(row, found.packed_for_cache(clock))
 
@@ -245,5 +244,5 @@ class ManifestSide:
 
 
 def _log_change(path: str, known: bytes) -> None:
-    """Say why a manifest is not taken from the cache."""
+    """Log why a manifest is not taken from the cache."""
     _log.debug("%s is compared, not taken from the cache: %s", path, what_changed(known, packed_at(path)))

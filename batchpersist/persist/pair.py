@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Settled(Generic[T]):
-    """How one call ended: with a value, or with an exception where ``error`` is not None."""
+    """How one side ended: with a value, or with an error where ``error`` is not None."""
 
     value: T | None
     error: Exception | None
@@ -23,7 +23,7 @@ class Settled(Generic[T]):
 
 
 def settle_one(call: Callable[[], T]) -> Settled[T]:
-    """Make the call and time it. What is no Exception (KeyboardInterrupt ...) passes through."""
+    """Make the call and time it. An Exception becomes data; KeyboardInterrupt and its like are raised."""
     begun = perf_counter()
     try:
         value = call()
@@ -35,16 +35,15 @@ def settle_one(call: Callable[[], T]) -> Settled[T]:
 def settle_pair(
     snapshot: Callable[[], S], manifest: Callable[[], M], *, concurrent: bool = True
 ) -> tuple[Settled[S], Settled[M]]:
-    """Settle both: at once, the manifest in the calling thread, or one after the other.
+    """Settle both sides at the same time, the manifest's in the calling thread, or one after the other.
 
-    Takes max(snapshot, manifest) instead of their sum, as far as both wait for the disk. An
-    Exception of either is data. Anything else, such as KeyboardInterrupt, is let through
-    once both have ended. Where no thread is to be had (a process at its limit, or ending),
-    one after the other.
+    As far as both wait for the disk, that takes the longer of both times instead of their sum. An Exception
+    of either side is data. Anything else, such as KeyboardInterrupt, is raised once both have ended. Where
+    no thread can be started (a process at its limit, or at its end), one side follows the other.
     """
     if concurrent:
-        # A new thread each time: 50 us dearer than a pool's, but a pool has a size, and pairs
-        # that wait for it would not start together, nested ones never; and a fork breaks it.
+        # A new thread each time: 50 us dearer than a pool's. But a pool has a size: pairs that wait for it
+        # do not start together, and nested ones wait for each other without end. A fork breaks it, too.
         thread = _SnapshotThread(snapshot)
         try:
             thread.start()
@@ -77,8 +76,11 @@ class _SnapshotThread(threading.Thread, Generic[S]):
             self._done.set()
 
     def wait(self) -> None:
-        """Until the call has ended. Not by ``join``: where a signal's handler raises out of one, Python
-        3.10 to 3.12 take the thread for ended, and the interpreter would not wait for it either."""
+        """Wait until the call has ended.
+
+        Not by ``join``: where a signal handler raises out of it, Python 3.10 to 3.12 take the thread for
+        ended, and the interpreter does not wait for it at its exit either.
+        """
         self._done.wait()
 
     def settled(self) -> Settled[S]:

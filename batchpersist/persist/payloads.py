@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 
@@ -14,7 +14,7 @@ from ..models import Keys, RunKeys
 from ..plan import ShardRows
 from ..profiling import PARSE, READ, current
 from ..sources import SourceFile, ensure_copy, place
-from .liveness import Heartbeat
+from .liveness import SILENT, Heartbeat
 
 OPEN_FILES = 32
 """Descriptors kept open: a task's runs often lie in many nightly files, visited in turn."""
@@ -23,24 +23,24 @@ OPEN_FILES = 32
 class PayloadReader:
     """Reads payloads by their place; for one thread. A context manager that closes its files."""
 
-    def __init__(self, keys: Keys, spool_dir: str, alive: Callable[[], None] = lambda: None) -> None:
-        """``spool_dir``: where the copies are of files that cannot be read by position. ``alive`` is
-        called again and again while such a copy is made."""
+    def __init__(self, keys: Keys, spool_dir: str, heartbeat: Heartbeat = SILENT) -> None:
+        """``spool_dir``: the folder for copies of files that cannot be read by position. ``heartbeat`` beats
+        again and again while such a copy is made."""
         self._keys = keys
-        self._alive = alive
+        self._heartbeat = heartbeat
         self._spool_dir = spool_dir
         self._read_run = RunReader(keys).read_canonical
         self._open: OrderedDict[str, int] = OrderedDict()
-        """By the source's path, also where it is the copy that is open."""
+        """Descriptors by the path of the source, also where the copy is what is open."""
         self._uncopied: dict[str, Exception] = {}
-        """By path: why no copy could be made. What fails for one run is not tried for each of the others."""
+        """Why no copy could be made, by path: what fails for one run is not tried for each of the others."""
 
     def text(self, keys: RunKeys, file: SourceFile, offset: int, length: int) -> bytes:
-        """The canonical text (docs/formats.md) of the run of these keys, whose bytes are at that place.
+        """The canonical text (docs/formats.md) of the run with these keys, whose bytes are at this place.
 
-        Where the file's copy is missing it is made first. Raises
-        SourceChangedError where the bytes are no longer the run that was scanned, InvalidRunError where
-        they are no run at all, OSError and SourceUnreadableError where they cannot be read.
+        A copy of the file that is missing is made first. Raises SourceChangedError where the bytes are no
+        longer the run that was scanned, InvalidRunError where they are not a run at all, OSError and
+        SourceUnreadableError where they cannot be read.
         """
         clock = current()
         before = clock.turn(READ)
@@ -63,7 +63,7 @@ class PayloadReader:
                     raise SourceChangedError("the source became shorter after it was scanned", path)
                 data += more
         except OSError as error:
-            error.filename = path  # a read knows its descriptor only
+            error.filename = path  # the system names no file for a descriptor
             raise
         return data
 
@@ -81,7 +81,7 @@ class PayloadReader:
     def _copy(self, file: SourceFile) -> None:
         if file.path not in self._uncopied:
             try:
-                return ensure_copy(file, self._keys, self._spool_dir, self._alive)
+                return ensure_copy(file, self._keys, self._spool_dir, self._heartbeat.repeat)
             except (OSError, ItemError) as error:
                 self._uncopied[file.path] = error
         raise self._uncopied[file.path].with_traceback(None)
@@ -99,24 +99,24 @@ class PayloadReader:
         self.close()
 
 
-class RunTexts:
+class ShardTexts:
     """The canonical texts of a shard's runs by row."""
 
-    def __init__(self, reader: PayloadReader, rows: ShardRows, pulse: Heartbeat, start: int) -> None:
-        """``pulse`` beats for each row before it is read; ``start``: the first row's number in the plan."""
+    def __init__(self, reader: PayloadReader, rows: ShardRows, heartbeat: Heartbeat, start: int) -> None:
+        """``heartbeat`` beats before each row is read; ``start``: the first row's number in the plan."""
         self._reader = reader
         self._rows = rows
-        self._pulse = pulse
+        self._heartbeat = heartbeat
         self._start = start
         self._quarantined = rows.quarantined
         self._ahead: dict[int, bytes | Exception] = {}
 
     def beat(self, row: int) -> None:
-        """Begin with a row."""
-        self._pulse.beat(self._start + row)
+        """Say that work on this row begins."""
+        self._heartbeat.beat(self._start + row)
 
     def text(self, row: int) -> bytes:
-        """Raises ItemError or OSError. Callable from several threads for rows that are read ahead."""
+        """The text of a row. Raises ItemError, OSError. Several threads may ask for rows read ahead."""
         ahead = self._ahead.get(row)
         if ahead is None:
             return self._read(row)
@@ -126,7 +126,7 @@ class RunTexts:
 
     @contextmanager
     def read_ahead(self, rows: Iterable[int]) -> Iterator[None]:
-        """Keep the texts of these rows, or what reading them raised, in memory for the time being."""
+        """Keep the texts of these rows in memory, or the errors of reading them, until the context ends."""
         try:
             for row in rows:
                 try:

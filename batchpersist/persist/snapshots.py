@@ -17,31 +17,31 @@ from ..profiling import LOCK_WAIT, SNAPSHOT, in_phase
 from ..snapshots import StagedSnapshot
 from ..storage.fingerprint import FINGERPRINT_BYTES, NO_FINGERPRINT, file_clock, packed_at, what_changed
 from ..storage.fsync import SyncGroup
-from .payloads import RunTexts
+from .payloads import ShardTexts
 
 _log = logging.getLogger(__name__)
 
-_NOT_SURE = (Side.NOT_ATTEMPTED, Side.PERSISTED)
+_UNSYNCED = (Side.NOT_ATTEMPTED, Side.PERSISTED)
 
 
 @dataclass
 class _Task:
-    """A task's rows of the group, and how far they are. The pending ones are the ``Runs`` of its commit."""
+    """A task's rows of the group, and their progress. The pending ones are the ``Runs`` of its commit."""
 
     task_id: str
     rows: range
-    texts: RunTexts
+    texts: ShardTexts
     pending: Sequence[int]
     known: bytes
-    """The snapshot's packed fingerprint, if it is known to hold the rows that are not pending."""
+    """The packed fingerprint of the snapshot that is known to hold the rows that are not pending."""
     superseding: bool
-    """A run is there more than once: recording the rows again need not give the same order."""
+    """A run comes more than once: recording the rows again need not give the same order."""
     staged: StagedSnapshot | None = None
     clock: int = 0
-    """``file_clock()`` before it was read."""
+    """``file_clock()`` before the snapshot was read."""
     seconds: float = 0.0
     locked: TaskStateLockError | None = None
-    """Why it could not be published yet."""
+    """Why the snapshot could not be published yet."""
     run_ids: Sequence[str] = ()
     timestamps: Sequence[str] = ()
 
@@ -58,7 +58,7 @@ class SnapshotSide:
         self,
         rows: range,
         refs: ShardRows,
-        texts: RunTexts,
+        texts: ShardTexts,
         options: PersistOptions,
         outcome: ShardOutcome,
     ) -> None:
@@ -68,13 +68,13 @@ class SnapshotSide:
         self._layout = options.layout
         self._outcome = outcome
         self._commits: dict[str, Commit] = {}
-        self._tasks = [self._look_at(*task) for task in refs.tasks(rows)]
+        self._tasks = [self._make_task(*task) for task in refs.tasks(rows)]
 
-    def _look_at(self, task_id: str, rows: range) -> _Task:
-        """An entry exists where the snapshot is the very one that is known to hold it.
+    def _make_task(self, task_id: str, rows: range) -> _Task:
+        """A row is pending unless the snapshot is the very file that the cache knows to hold its entry.
 
-        Recording it once more changes nothing then, before, between or after the others:
-        unless the run is among them itself, with another text.
+        Recording such a row again changes nothing, before, between or after the others, unless its run is
+        among these itself, with another text (``superseding``).
         """
         superseding = self._refs.has_superseded(rows)
         known, size = self._refs.snapshot_fingerprints(rows), FINGERPRINT_BYTES
@@ -112,10 +112,10 @@ class SnapshotSide:
             task.seconds += perf_counter() - begun
 
     def publish(self, sync: SyncGroup) -> None:
-        """Each round tries for every lock once: no task waits for the lock of another one."""
+        """Try for all locks once a round, so that no task waits for the lock of another one."""
         waiting = self._tasks
         for delay in (0.0, *self._options.lock_policy.delays()):
-            if waiting and delay:  # sleeping for no time at all still gives the processor away
+            if waiting and delay:  # sleep(0) would still yield the processor
                 with in_phase(LOCK_WAIT):
                     time.sleep(delay)
             waiting = [task for task in waiting if not self._publish(task)]
@@ -128,7 +128,7 @@ class SnapshotSide:
                 sync.standing(self._layout.snapshot(task.task_id), self._layout.out_dir)
 
     def _publish(self, task: _Task) -> bool:
-        """False where it is to be tried again, as the task is locked."""
+        """False where the task is locked: to be tried again."""
         begun = perf_counter()
         if task.staged is not None:
             try:
@@ -141,17 +141,17 @@ class SnapshotSide:
             task.staged.discard()
         task.seconds += perf_counter() - begun
         if task.task_id not in self._commits:
-            self._settle(task)
+            self._note_success(task)
         return True
 
     def abandon(self, error: Exception) -> None:
         for task in self._tasks:
-            unsure: tuple[Side, ...] = _NOT_SURE
+            unsynced: tuple[Side, ...] = _UNSYNCED
             if task.staged is not None:
-                unsure = (*_NOT_SURE, Side.UNCHANGED)  # in a file that was to be synced as well
+                unsynced = (*_UNSYNCED, Side.UNCHANGED)  # the sync was for their file as well
                 task.staged.discard()
                 task.staged = None
-            pending = [row for row in task.rows if self._outcome.snapshot[row] in unsure]
+            pending = [row for row in task.rows if self._outcome.snapshot[row] in unsynced]
             if pending:
                 self._fail(task, error, pending)
 
@@ -163,7 +163,7 @@ class SnapshotSide:
             self._outcome.commits.append(commit)
 
     def _fingerprint(self, task: _Task) -> bytes:
-        """The snapshot's, where it is sure to hold all of the task's rows and to be regular."""
+        """The snapshot's fingerprint, where it certainly holds all of the task's rows and is regular."""
         staged = task.staged
         if staged is None:
             return task.known
@@ -171,13 +171,13 @@ class SnapshotSide:
             return NO_FINGERPRINT
         base = staged.base
         if task.known != NO_FINGERPRINT and (base is None or base.packed() != task.known):
-            return NO_FINGERPRINT  # changed since: what it was merged with may lack the known entries
+            return NO_FINGERPRINT  # it has changed: the history that was merged may lack the known entries
         if staged.published is None:
             return base.packed_for_cache(task.clock) if base else NO_FINGERPRINT
         found = staged.published.fingerprint()
         return found.packed() if found else NO_FINGERPRINT
 
-    def _settle(self, task: _Task) -> None:
+    def _note_success(self, task: _Task) -> None:
         staged, rows = task.staged, slice(task.rows.start, task.rows.stop)
         self._outcome.snapshot[rows] = array("b", [Side.UNCHANGED]) * len(task.rows)
         self._outcome.snapshot_seconds[rows] = array("d", [task.seconds]) * len(task.rows)
@@ -190,7 +190,7 @@ class SnapshotSide:
         self._commit(task, Side.PERSISTED if size else Side.UNCHANGED, size)
 
     def _fail(self, task: _Task, error: Exception, rows: Sequence[int] | None = None) -> None:
-        """A task has one snapshot: where its commit fails, it fails for all of its rows."""
+        """A task has one snapshot: a commit that fails, fails for all of the task's rows."""
         side = Side.LOCKED if isinstance(error, TaskStateLockError) else Side.FAILED
         failure = failure_of(error)
         for row in task.rows if rows is None else rows:
@@ -204,7 +204,7 @@ class SnapshotSide:
 
 
 def _log_changes(path: str, known: bytes, found: bytes) -> None:
-    """Say why entries of a snapshot are not taken from the cache: each reason once."""
+    """Log why entries of a snapshot are not taken from the cache: each reason once."""
     each = {known[at : at + FINGERPRINT_BYTES] for at in range(0, len(known), FINGERPRINT_BYTES)} - {found}
     for reason in sorted({what_changed(one, found) for one in each or {NO_FINGERPRINT}}):
         _log.debug("%s is compared, not taken from the cache: %s", path, reason)

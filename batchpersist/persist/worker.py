@@ -1,14 +1,12 @@
 """What a worker does with a shard: persists its pairs in groups, and returns the outcome as data.
 
-The two sides of its pairs, the snapshots (``snapshotside``) and the manifests (``manifestside``), start
-together and are both awaited to the end, whatever the other does (docs/formats.md, "Settling a pair").
-Both are written in the same two steps, so that one sync of the file system serves a whole group: *stage*
-writes every temporary file, *publish* renames them. Before that each side finds out which of its rows are
-known to be unchanged, and leaves them alone; after it, it takes stamps by which the next batch will know.
-What fails is data in the outcome, row by row, and stops nothing else.
+The two sides of a group, its snapshots and its manifests, start together and both settle (docs/formats.md,
+"Settling a pair"). Each writes in the same two steps, so that one sync of the file system serves the whole
+group: *stage* writes all temporary files, *publish* renames them. A side first finds out which of its rows
+are known to be unchanged, and leaves them alone; at the end it takes the fingerprints by which the next batch
+will know. What fails is data in the outcome, row by row, and stops nothing else.
 
-A shard is settled in groups: all of it at once (the group commit), or run by run for
-comparison.
+A group is the whole shard (the group commit) or, for comparison, one run.
 """
 
 from __future__ import annotations
@@ -16,8 +14,8 @@ from __future__ import annotations
 import os
 import time
 from array import array
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from operator import add
 from typing import Protocol
 
@@ -30,10 +28,10 @@ from ..records.journal import shard_entry
 from ..storage.fingerprint import FINGERPRINT_BYTES
 from ..storage.fsync import SyncGroup, open_group
 from ..storage.temp_files import sweep
-from .liveness import heartbeat
+from .liveness import open_heartbeat
 from .manifests import ManifestSide
 from .pair import settle_one, settle_pair
-from .payloads import PayloadReader, RunTexts
+from .payloads import PayloadReader, ShardTexts
 from .snapshots import SnapshotSide
 
 
@@ -42,7 +40,7 @@ class PairSide(Protocol):
 
     @property
     def phase(self) -> str:
-        """What its time is counted as (``phaseclock``)."""
+        """What its time is counted as (``profiling``)."""
 
     @property
     def pending(self) -> Sequence[int]:
@@ -53,16 +51,33 @@ class PairSide(Protocol):
         """How many it will write at most."""
 
     def stage(self, sync: SyncGroup) -> None:
-        """Write every temporary file."""
+        """Write all temporary files."""
 
     def publish(self, sync: SyncGroup) -> None:
         """Rename them."""
 
     def close(self) -> None:
-        """Everything has settled."""
+        """Complete the outcome: both sides have settled."""
 
     def abandon(self, error: Exception) -> None:
         """Fail every row that is not unchanged: its group was not synced, or its step broke off."""
+
+
+@dataclass
+class _Step:
+    """A step of one side, on a clock of its own, as ``settle_pair`` calls it."""
+
+    side: PairSide
+    sync: SyncGroup
+    publishes: bool
+    clock: PhaseClock = field(default_factory=PhaseClock)
+
+    def __call__(self) -> None:
+        with running(self.clock, self.side.phase):
+            if self.publishes:
+                self.side.publish(self.sync)
+            else:
+                self.side.stage(self.sync)
 
 
 class PairGroup:
@@ -73,7 +88,7 @@ class PairGroup:
         work: Work,
         rows: range,
         refs: ShardRows,
-        texts: RunTexts,
+        texts: ShardTexts,
         options: PersistOptions,
         outcome: ShardOutcome,
     ) -> None:
@@ -82,7 +97,7 @@ class PairGroup:
         self._options = options
         self._outcome = outcome
         self._saved_seconds = 0.0
-        """By the two sides' working at once."""
+        """What the two sides save by working at the same time."""
         self._sides: list[PairSide] = []
         if work is not Work.MANIFEST:
             self._sides.append(SnapshotSide(rows, refs, texts, options, outcome))
@@ -90,46 +105,54 @@ class PairGroup:
             self._sides.append(ManifestSide(rows, refs, texts, options, outcome))
 
     def settle(self) -> None:
+        """Write both sides, as durably as the options say. Raises MemoryError only."""
         begun = time.perf_counter()
-        options = self._options
-        files = max(side.files for side in self._sides)
-        roots = (options.out_dir, options.runs_dir)
         with self._texts.read_ahead(self._shared_rows()):
-            try:
-                with open_group(options.durability, roots, files=files) as sync:
-                    self._step(lambda side: side.stage(sync))
-                    if self._synced(sync.sync_data):
-                        self._step(lambda side: side.publish(sync))
-                        self._synced(sync.sync_names)
-            except OSError as error:  # a root could not be opened for its sync
-                self._abandon(error)
+            self._write()
         for side in self._sides:
             with in_phase(side.phase):
                 side.close()
         self._note_seconds(time.perf_counter() - begun)
 
     def _shared_rows(self) -> Sequence[int]:
-        """The rows whose texts both sides ask for, from two threads. One side alone asks once, and the
-        texts of a hot task do not fit into memory."""
+        """The rows whose texts both sides ask for, from two threads. One side alone asks for each text once,
+        and the texts of a hot task do not fit into memory."""
         if len(self._sides) == 1:
             return ()
         return sorted(set().union(*(side.pending for side in self._sides)))
 
-    def _step(self, step: Callable[[PairSide], None]) -> None:
-        """One step of every side, all at once; a side that breaks off fails what it had left."""
+    def _write(self) -> None:
+        roots, files = (
+            (self._options.out_dir, self._options.runs_dir),
+            max(side.files for side in self._sides),
+        )
+        is_open = False
+        try:
+            with open_group(self._options.durability, roots, files=files) as sync:
+                is_open = True
+                self._run_step(sync, publishes=False)
+                sync.sync_data()
+                self._run_step(sync, publishes=True)
+                sync.sync_names()
+        except OSError as error:  # a root cannot be opened for its sync, or a sync has failed
+            # Nobody knows what a failed sync left on the disk: the whole group has failed.
+            self._outcome.sync_failed |= is_open
+            self._abandon(error)
+
+    def _run_step(self, sync: SyncGroup, *, publishes: bool) -> None:
+        """Run one step of all sides at the same time; a side that breaks off fails its remaining rows."""
         begun = time.perf_counter()
         self._texts.beat(self._rows.start)
-        clocks = [PhaseClock() for _ in self._sides]
-        steps = [partial(_clocked, *each, step) for each in zip(clocks, self._sides, strict=True)]
+        steps = [_Step(side, sync, publishes) for side in self._sides]
         concurrent = len(steps) == 2 and all(side.files for side in self._sides)
         with in_phase(NO_PHASE):
             settled = settle_pair(*steps) if concurrent else tuple(map(settle_one, steps))
-        for clock, side, result in zip(clocks, self._sides, settled, strict=True):
-            current().add(clock)
+        for step, result in zip(steps, settled, strict=True):
+            current().add(step.clock)
             if result.error is not None:
-                side.abandon(result.error)
+                step.side.abandon(result.error)
         if any(isinstance(result.error, MemoryError) for result in settled):
-            # Whose fault it is shows when fewer runs are tried at once (``scheduling.supervisor``).
+            # The supervisor tries fewer runs at once, and so finds the one that needs too much.
             self._abandon(MemoryError())
             raise MemoryError
         in_turn = sum(result.seconds for result in settled)
@@ -139,45 +162,30 @@ class PairGroup:
         for side in self._sides:
             side.abandon(error)
 
-    def _synced(self, barrier: Callable[[], None]) -> bool:
-        """A sync that failed says nothing about what reached the disk: the group has failed."""
-        try:
-            barrier()
-        except OSError as error:
-            self._abandon(error)
-            self._outcome.sync_failed = True
-            return False
-        return True
-
     def _note_seconds(self, seconds: float) -> None:
         self._outcome.pair_wall += seconds
         self._outcome.sum_if_sequential += seconds + self._saved_seconds
-        both = add if self._options.pair == "sequential" else max
+        of_pair = add if self._options.pair == "sequential" else max
         outcome, rows = self._outcome, slice(self._rows.start, self._rows.stop)
-        pairs = map(both, outcome.snapshot_seconds[rows], outcome.manifest_seconds[rows])
+        pairs = map(of_pair, outcome.snapshot_seconds[rows], outcome.manifest_seconds[rows])
         outcome.pair_seconds[rows] = array("d", pairs)
 
 
-def _clocked(clock: PhaseClock, side: PairSide, step: Callable[[PairSide], None]) -> None:
-    with running(clock, side.phase):
-        step(side)
-
-
 def persist_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
-    """Persist a shard's runs; returns how each side of each settled.
+    """Persist a shard's runs; returns how each side of each run ended.
 
-    Nothing is raised for a run that fails: its failure stands in the outcome. MemoryError: the shard
-    as a whole needs more than there is; nothing is left behind then. When it returns, what is PERSISTED
-    is as durable as ``options.durability`` says. Safe to call in several processes at once for shards
-    of one plan, and beside a live orchestrator.
+    A run that fails raises nothing: its failure is in the outcome. Raises MemoryError where the shard as a
+    whole needs more than there is; it leaves no temporary files then. On return, what is PERSISTED is as
+    durable as ``options.durability`` says. Several processes may persist shards of one plan at the same time,
+    also beside a live orchestrator.
     """
     try:
-        return _settle_shard(job, options)
-    finally:  # however it ends: who rests is not taken for hanging
-        heartbeat(options.beats).rest()
+        return _persist_groups(job, options)
+    finally:  # however it ends: an idle worker does not hang
+        open_heartbeat(options.beats).rest()
 
 
-def _settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
+def _persist_groups(job: ShardJob, options: PersistOptions) -> ShardOutcome:
     refs = job.refs()
     outcome = empty_outcome(job.shard)
     if options.take_fingerprints:
@@ -185,12 +193,12 @@ def _settle_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
     started, cpu, clock = time.time(), time.process_time(), PhaseClock()
     if job.sweep or options.sweep:
         _sweep(refs, options.layout)
-    pulse = heartbeat(options.beats)
-    with running(clock, OTHER), PayloadReader(options.keys, options.spool, pulse.repeat) as reader:
-        texts = RunTexts(reader, refs, pulse, job.shard.start)
+    heartbeat = open_heartbeat(options.beats)
+    with running(clock, OTHER), PayloadReader(options.keys, options.spool, heartbeat) as reader:
+        texts = ShardTexts(reader, refs, heartbeat, job.shard.start)
         for work, rows in _groups(job.shard.work, len(refs), options):
             PairGroup(work, rows, refs, texts, options, outcome).settle()
-    if job.sweep:  # a process that was killed a moment ago may not have been dead before
+    if job.sweep:  # again: a process that was killed a moment ago may still have been writing before
         _sweep(refs, options.layout)
     outcome.started, outcome.finished = started, time.time()
     outcome.cpu_seconds = time.process_time() - cpu
@@ -210,7 +218,7 @@ def _sweep(refs: ShardRows, layout: Layout) -> None:
 
 
 def empty_outcome(shard: Shard) -> ShardOutcome:
-    """Of a shard whose runs have all yet to be attempted."""
+    """The outcome of a shard none of whose runs has been attempted yet."""
     runs = shard.stop - shard.start
     return ShardOutcome(
         shard=shard,

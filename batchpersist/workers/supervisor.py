@@ -329,6 +329,6 @@ class Supervisor(Generic[R]):
         return works, self._liveness.last_rows(pids) if self._liveness else set()
 
     def _death(self, attempt: _Attempt[R]) -> WorkerDiedError:
-        if self._liveness is not None and self._liveness.timed_out(attempt.call.rows):
+        if self._liveness is not None and self._liveness.has_timed_out(attempt.call.rows):
             return WorkerDiedError("run timed out")
         return WorkerDiedError("worker died", "out of memory" if attempt.out_of_memory else "")

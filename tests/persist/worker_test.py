@@ -40,7 +40,7 @@ def options(tmp_path: Path) -> PersistOptions:
     )
 
 
-def settle_all(
+def persist_all(
     tmp_path: Path, runs: list[Run], options: PersistOptions, work: Work = Work.PAIR, **changed: Any
 ) -> ShardOutcome:
     """All runs in one shard; rows are in plan order: by task."""
@@ -63,28 +63,28 @@ def written(tmp_path: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("commit", ["task", "run"])
 @pytest.mark.parametrize("pair", ["concurrent", "sequential"])
 @pytest.mark.parametrize("durability", list(Durability))
-def test_every_way_of_settling_gives_the_same_files(
+def test_each_commit_pair_and_durability_gives_the_same_files(
     tmp_path: Path, options: PersistOptions, commit: str, pair: str, durability: Durability
 ) -> None:
     how = {"commit": commit, "pair": pair, "durability": durability}
-    outcome = settle_all(tmp_path, RUNS, options, **how)
+    outcome = persist_all(tmp_path, RUNS, options, **how)
     assert written(tmp_path) == EXPECTED
     assert snapshot_sides(outcome) == manifest_sides(outcome) == [PERSISTED] * 4
     assert outcome.snapshot_failures == outcome.manifest_failures == {}
     assert list(outcome.manifest_bytes) == [len(text(item)) for item in (RUNS[0], RUNS[2], RUNS[1], RUNS[3])]
 
-    again = settle_all(tmp_path, RUNS, options, **how)
+    again = persist_all(tmp_path, RUNS, options, **how)
     assert snapshot_sides(again) == manifest_sides(again) == [UNCHANGED] * 4
     assert sum(again.manifest_bytes) == sum(commit.size for commit in again.commits) == 0
     assert written(tmp_path) == EXPECTED
 
 
-def test_who_gives_a_shard_back_is_at_rest(
+def test_a_worker_that_returns_a_shard_is_idle(
     tmp_path: Path, options: PersistOptions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is idle then, and not to be taken for a worker that hangs."""
+    """Nobody takes it for one that hangs."""
 
-    def run_out_of_memory(*_given: object) -> None:
+    def run_out_of_memory(*_args: object) -> None:
         assert list(read_beats(str(tmp_path), [os.getpid()]))
         raise MemoryError
 
@@ -95,20 +95,20 @@ def test_who_gives_a_shard_back_is_at_rest(
     assert not list(read_beats(str(tmp_path), [os.getpid()]))
 
 
-def test_what_stands_is_written_again_where_forced(tmp_path: Path, options: PersistOptions) -> None:
-    settle_all(tmp_path, RUNS, options)
+def test_force_writes_unchanged_runs_again(tmp_path: Path, options: PersistOptions) -> None:
+    persist_all(tmp_path, RUNS, options)
     before = {name: (tmp_path / name).stat().st_ino for name in EXPECTED}
-    outcome = settle_all(tmp_path, RUNS, options, force=True)
+    outcome = persist_all(tmp_path, RUNS, options, force=True)
     assert snapshot_sides(outcome) == manifest_sides(outcome) == [PERSISTED] * 4
     assert all((tmp_path / name).stat().st_ino != inode for name, inode in before.items())
     assert written(tmp_path) == EXPECTED
 
 
 @pytest.mark.parametrize("work", [Work.SNAPSHOT, Work.MANIFEST])
-def test_a_shard_of_a_split_task_settles_one_side_only(
+def test_a_shard_of_a_split_task_writes_one_side_only(
     tmp_path: Path, options: PersistOptions, work: Work
 ) -> None:
-    outcome = settle_all(tmp_path, RUNS, options, work)
+    outcome = persist_all(tmp_path, RUNS, options, work)
     sides = {Work.SNAPSHOT: snapshot_sides(outcome), Work.MANIFEST: manifest_sides(outcome)}
     assert sides.pop(work) == [PERSISTED] * 4
     assert sides.popitem()[1] == [Side.NOT_ATTEMPTED] * 4
@@ -116,8 +116,8 @@ def test_a_shard_of_a_split_task_settles_one_side_only(
     assert written(tmp_path) == {name: data for name, data in EXPECTED.items() if name.startswith(folder)}
 
 
-def test_a_commit_for_each_task_with_its_figures(tmp_path: Path, options: PersistOptions) -> None:
-    outcome = settle_all(tmp_path, RUNS, options)
+def test_each_task_has_one_commit_with_its_figures(tmp_path: Path, options: PersistOptions) -> None:
+    outcome = persist_all(tmp_path, RUNS, options)
     found = {commit.task_id: (commit.runs, commit.side, commit.size) for commit in outcome.commits}
     sizes = {task: len(EXPECTED[f"out/{task}/runs.json"]) for task in "ab"}
     assert found == {task: (2, PERSISTED, sizes[task]) for task in "ab"}
@@ -137,14 +137,14 @@ def test_every_sync_is_counted(
     fsync, syncfs = os.fsync, durability_module.syncfs
     monkeypatch.setattr(os, "fsync", lambda fd: (made.append(fd), fsync(fd))[1])
     monkeypatch.setattr(durability_module, "syncfs", lambda fd, name: (made.append(fd), syncfs(fd, name))[1])
-    outcome = settle_all(tmp_path, RUNS * 5, options, commit=commit, durability=durability)
+    outcome = persist_all(tmp_path, RUNS * 5, options, commit=commit, durability=durability)
     assert outcome.syncs == len(made)
     assert bool(made) is (durability is not Durability.NONE)
 
 
-def test_the_phases_are_told_apart(tmp_path: Path, options: PersistOptions) -> None:
+def test_each_phase_is_counted_by_itself(tmp_path: Path, options: PersistOptions) -> None:
     begun = time.perf_counter()
-    outcome = settle_all(tmp_path, RUNS, options, durability=Durability.FILE)
+    outcome = persist_all(tmp_path, RUNS, options, durability=Durability.FILE)
     seconds = time.perf_counter() - begun
     assert set(outcome.phases) == set(PHASES)
     assert all(value > 0 for value in outcome.phases.values())
@@ -155,13 +155,13 @@ def test_the_phases_are_told_apart(tmp_path: Path, options: PersistOptions) -> N
 def test_waiting_for_a_lock_is_a_phase(tmp_path: Path, options: PersistOptions, pair: str) -> None:
     lock = LockPolicy(attempts=2, first_delay_seconds=0.3)
     with TaskLock(Layout(options.out_dir, options.runs_dir), "a"):
-        outcome = settle_all(tmp_path, RUNS[:1], options, lock_policy=lock, pair=pair)
+        outcome = persist_all(tmp_path, RUNS[:1], options, lock_policy=lock, pair=pair)
     assert snapshot_sides(outcome) == [Side.LOCKED]
     assert outcome.phases["lock_wait"] >= 0.3
 
 
-def test_a_commit_for_each_run_where_asked(tmp_path: Path, options: PersistOptions) -> None:
-    outcome = settle_all(tmp_path, RUNS, options, commit="run")
+def test_commit_run_commits_each_run(tmp_path: Path, options: PersistOptions) -> None:
+    outcome = persist_all(tmp_path, RUNS, options, commit="run")
     assert [(commit.task_id, commit.runs) for commit in outcome.commits] == [
         ("a", 1),
         ("a", 1),
@@ -175,7 +175,7 @@ def test_the_later_of_two_equal_runs_wins_and_has_the_manifest(
     tmp_path: Path, options: PersistOptions, commit: str
 ) -> None:
     runs = [run("a", 1, build="old"), run("a", 2), run("a", 1, build="new")]
-    outcome = settle_all(tmp_path, runs, options, commit=commit)
+    outcome = persist_all(tmp_path, runs, options, commit=commit)
     assert written(tmp_path) == {
         "out/a/runs.json": snapshot_text("a", [runs[2], runs[1]]),
         "runs/a/run-1/manifest.json": text(runs[2]),
@@ -189,7 +189,7 @@ def test_a_snapshot_that_cannot_be_read_fails_alone_and_is_left_as_it_is(
 ) -> None:
     (tmp_path / "out/a").mkdir(parents=True)
     (tmp_path / "out/a/runs.json").write_bytes(b"{torn")
-    outcome = settle_all(tmp_path, RUNS, options)
+    outcome = persist_all(tmp_path, RUNS, options)
     assert snapshot_sides(outcome) == [FAILED, FAILED, PERSISTED, PERSISTED]
     assert manifest_sides(outcome) == [PERSISTED] * 4
     assert outcome.snapshot_failures.keys() == {0, 1}
@@ -210,7 +210,7 @@ def test_a_locked_task_skips_its_snapshot_only(tmp_path: Path, options: PersistO
         "stale_ms": 300000,
     }
     (tmp_path / "runs/a.lock").write_text(json.dumps(owner))
-    outcome = settle_all(tmp_path, RUNS, options)
+    outcome = persist_all(tmp_path, RUNS, options)
     assert snapshot_sides(outcome) == [Side.LOCKED, Side.LOCKED, PERSISTED, PERSISTED]
     assert manifest_sides(outcome) == [PERSISTED] * 4
     assert outcome.snapshot_failures[1].type == "TaskStateLockError"
@@ -234,7 +234,7 @@ def test_locked_tasks_are_waited_for_together_and_the_free_ones_not_at_all(
 
     monkeypatch.setattr("batchpersist.persist.snapshots.time.sleep", sleep)
     runs = [run("a", 1), run("b", 2), run("c", 3)]
-    outcome = settle_all(tmp_path, runs, options, lock_policy=LockPolicy())
+    outcome = persist_all(tmp_path, runs, options, lock_policy=LockPolicy())
     assert snapshot_sides(outcome) == [Side.LOCKED, PERSISTED, PERSISTED]
     assert slept == [0.1, 0.2, 0.4, 0.8]
 
@@ -242,7 +242,7 @@ def test_locked_tasks_are_waited_for_together_and_the_free_ones_not_at_all(
 def test_a_manifest_that_cannot_be_written_fails_alone(tmp_path: Path, options: PersistOptions) -> None:
     (tmp_path / "runs/a").mkdir(parents=True)
     (tmp_path / "runs/a/run-1").write_text("a file where a folder should be")
-    outcome = settle_all(tmp_path, RUNS, options)
+    outcome = persist_all(tmp_path, RUNS, options)
     assert manifest_sides(outcome) == [FAILED, PERSISTED, PERSISTED, PERSISTED]
     assert snapshot_sides(outcome) == [PERSISTED] * 4
     assert outcome.manifest_failures[0].message == "[EEXIST] File exists"
@@ -300,7 +300,7 @@ def test_a_group_whose_sync_failed_has_failed(
     tmp_path: Path, options: PersistOptions, barrier: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(worker, "open_group", lambda *_args, **_kw: BrokenSync(barrier))
-    outcome = settle_all(tmp_path, RUNS, options)
+    outcome = persist_all(tmp_path, RUNS, options)
     assert snapshot_sides(outcome) == manifest_sides(outcome) == [FAILED] * 4
     failures = [*outcome.snapshot_failures.values(), *outcome.manifest_failures.values()]
     assert {failure.message for failure in failures} == {"[EIO] Input/output error"}
@@ -316,7 +316,7 @@ def test_a_defect_in_one_side_fails_what_it_had_left_and_spares_the_other(
         raise ZeroDivisionError("a defect")
 
     monkeypatch.setattr(worker.ManifestSide, "stage", broken)
-    outcome = settle_all(tmp_path, RUNS, options)
+    outcome = persist_all(tmp_path, RUNS, options)
     assert manifest_sides(outcome) == [FAILED] * 4
     assert outcome.manifest_failures[0].type == "ZeroDivisionError"
     assert snapshot_sides(outcome) == [PERSISTED] * 4

@@ -21,7 +21,7 @@ from support.engine import run
 
 from batchpersist.models import Shard, ShardOutcome, Side, Work
 from batchpersist.paths import Layout
-from batchpersist.persist.liveness import Beat, Heartbeat, Liveness, heartbeat, read_beats
+from batchpersist.persist.liveness import Beat, Heartbeat, Liveness, open_heartbeat, read_beats
 from batchpersist.persist.worker import empty_outcome
 from batchpersist.plan.shard_job import ShardJob
 from batchpersist.workers.pool import WorkerPool
@@ -33,13 +33,13 @@ def settle_with_beats(job: ShardJob, folder: str, log: str, bad: dict[str, str])
     Path(log, f"{time.monotonic_ns()}").write_text(str(job.shard.stop - job.shard.start))
     outcome = empty_outcome(job.shard)
     for row, run_id in enumerate(job.refs().run_ids):
-        heartbeat(folder).beat(job.shard.start + row)
+        open_heartbeat(folder).beat(job.shard.start + row)
         if bad.get(run_id) == "hangs":
             time.sleep(600)
         if bad.get(run_id) == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         outcome.snapshot[row] = outcome.manifest[row] = Side.PERSISTED
-    heartbeat(folder).rest()
+    open_heartbeat(folder).rest()
     return outcome
 
 
@@ -70,11 +70,11 @@ def settle_a_few(job: ShardJob, folder: str, most: int) -> ShardOutcome:
         raise MemoryError
     outcome = empty_outcome(job.shard)
     for row, run_id in enumerate(job.refs().run_ids):
-        heartbeat(folder).beat(job.shard.start + row)
+        open_heartbeat(folder).beat(job.shard.start + row)
         if run_id == "run-8":
             time.sleep(20)
         outcome.snapshot[row] = outcome.manifest[row] = Side.PERSISTED
-    heartbeat(folder).rest()
+    open_heartbeat(folder).rest()
     return outcome
 
 
