@@ -1,17 +1,19 @@
-"""The folder that a comparison works in, and the copies of histories that it holds."""
+"""The scratch folder of a comparison: where it lies, and that it is removed whatever happens."""
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import shutil
-import stat
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from ..errors import UsageError
 from ..locks import KernelLock, Timeout
-from ..paths import Layout
+from ..storage.fsync import nearest_folder
+
+_log = logging.getLogger(__name__)
 
 PREFIX = ".batchpersist-compare-"
 """With a dot in front: no source that is a folder reads what is in it."""
@@ -23,11 +25,11 @@ _LOCK = "lock"
 def scratch_folder(parent: str, *, keep: bool = False) -> Iterator[str]:
     """A new folder below ``parent``, removed at the end, also when an exception passes through.
 
-    What a comparison that was killed left there is removed first: the lock on its folder has ended
-    with it. ``keep``: the folder stays, and is never taken for such a one. Raises OSError where it
-    cannot be made.
+    Folders that killed comparisons left there are removed first: nobody holds the locks on them. ``keep``:
+    the folder stays, and its lock goes, so that no later comparison removes it. Raises OSError where
+    it cannot be made.
     """
-    _sweep(parent)
+    _remove_abandoned(parent)
     folder = os.path.join(parent, PREFIX + secrets.token_hex(4))
     os.mkdir(folder, 0o700)
     lock = KernelLock(os.path.join(folder, _LOCK))
@@ -56,98 +58,43 @@ def remove(folder: str) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _sweep(parent: str) -> None:
+def _remove_abandoned(parent: str) -> None:
     with os.scandir(parent) as entries:
         left = [entry.path for entry in entries if entry.name.startswith(PREFIX)]
     for folder in left:
         path = os.path.join(folder, _LOCK)
-        if not os.path.isfile(path):  # kept by its owner's wish, or made this very moment
+        if not os.path.isfile(path):  # kept on request, or created a moment ago
             continue
         try:
             with KernelLock(path, timeout=0):
+                _log.debug("%s: removed, since the comparison that made it was killed", folder)
                 remove(folder)
-        except (Timeout, OSError):
-            continue
+        except (Timeout, OSError) as error:
+            _log.debug("%s: not removed: %s", folder, error)
 
 
-def place_beside(runs_dir: str) -> str:
-    """The folder above a runs-dir (where a link leads, if it is one), or the nearest one above that is there.
+def default_parent(runs_dir: str) -> str:
+    """The folder above a runs-dir (above its target, if it is a link), or the nearest existing one above.
 
-    Raises UsageError where the runs-dir is a file system of its own: beside it is another one.
+    Raises UsageError where the runs-dir is a mount point: the folder above is on another file system,
+    and the comparison would measure that.
     """
     runs_dir = os.path.realpath(runs_dir)
-    parent = os.path.dirname(runs_dir)
-    while not os.path.isdir(parent):
-        parent = os.path.dirname(parent)
+    parent = nearest_folder(os.path.dirname(runs_dir))
     if os.path.isdir(runs_dir) and os.stat(runs_dir).st_dev != os.stat(parent).st_dev:
         raise UsageError(f"{runs_dir} is a file system of its own: name a folder on it with --scratch")
     return parent
 
 
-_NOWHERE = "a-link-in-the-real-root"
-"""A link is copied as a link, which the engine refuses as well; but never as one into the real root."""
+def file_system(path: str) -> str:
+    """The kind of file system that a path is on, e.g. ``ext4``; ``unknown`` where the system does not say."""
+    import psutil
 
-
-def copy_histories(real: Layout, copy: Layout, tasks: Iterable[str], runs: Iterable[tuple[str, str]]) -> None:
-    """Copy the snapshots and legacy states of tasks, and the manifests of runs ``(task_id, run_id)``.
-
-    Files and folders keep their permission bits. Nothing is opened for writing in the real root, and no
-    lock taken: snapshots are replaced as a whole, so that what is read is one. Raises OSError, also
-    where one cannot be read.
-    """
-    made: dict[str, str] = {}
-    for task_id in tasks:
-        if _make_folder(real.task_dir(task_id), copy.task_dir(task_id), made):
-            _copy(real.snapshot(task_id), copy.snapshot(task_id))
-            _copy(real.legacy_state(task_id), copy.legacy_state(task_id))
-    for task_id, run_id in runs:
-        of_task = _make_folder(real.task_runs_dir(task_id), copy.task_runs_dir(task_id), made)
-        if of_task and _make_folder(real.run_dir(task_id, run_id), copy.run_dir(task_id, run_id), made):
-            _copy(real.manifest(task_id, run_id), copy.manifest(task_id, run_id))
-    for target, path in reversed(made.items()):  # last, since some may not be written to
-        shutil.copymode(path, target)
-
-
-def history_size(real: Layout, task_id: str) -> int:
-    """Bytes of what a task's first commit builds on."""
-    for path in (real.snapshot(task_id), real.legacy_state(task_id)):
-        try:
-            return os.lstat(path).st_size
-        except OSError:
-            continue
-    return 0
-
-
-def _make_folder(path: str, target: str, made: dict[str, str]) -> bool:
-    """Make a folder like ``path``, and note it in ``made``; False where that is none, or a link."""
-    if target in made:
-        return True
-    found = _mode(path)
-    if found is not None and not os.path.lexists(target):
-        os.makedirs(os.path.dirname(target), exist_ok=True)
-        if stat.S_ISLNK(found):
-            os.symlink(_NOWHERE, target)
-        elif stat.S_ISDIR(found):
-            os.mkdir(target)
-            made[target] = path
-    return target in made
-
-
-def _copy(path: str, target: str) -> None:
-    found = _mode(path)
-    if found is None or os.path.lexists(target):
-        return
-    if stat.S_ISLNK(found):
-        os.symlink(_NOWHERE, target)
-    elif stat.S_ISREG(found):
-        try:
-            shutil.copy2(path, target)
-        except OSError as error:  # it may be either's fault, and is told with the name of the first only
-            raise OSError(error.errno, error.strerror, f"{path} -> {target}") from error
-
-
-def _mode(path: str) -> int | None:
-    try:
-        return os.lstat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+    path = os.path.join(os.path.realpath(path), "")
+    found = ("", "unknown")
+    with suppress(OSError, psutil.Error):
+        for mounted in psutil.disk_partitions(all=True):
+            point = os.path.join(mounted.mountpoint, "")
+            if path.startswith(point) and len(point) >= len(found[0]):
+                found = (point, mounted.fstype)
+    return found[1]

@@ -8,7 +8,6 @@ import pytest
 from support import documents
 
 from batchpersist.compare.document import PHASES, Answer, Proof, Rounds, Sample, Speedup, Variant
-from batchpersist.compare.run import file_system
 from batchpersist.compare.statistics import answer, recommend
 
 NOISE = (1.0, 1.02, 0.99, 1.01, 0.98)
@@ -162,8 +161,3 @@ def test_another_mode_is_recommended_with_the_options_that_choose_it(mode: str, 
     variants = [variant("grouped", 1, 60), variant(mode, 1, 2, noise=OTHER)]
     found = recommend([answered("mode", variants, runs=100)], 100, None)
     assert found.command == f"batchpersist run SOURCES{options}"
-
-
-def test_where_it_was_measured() -> None:
-    assert file_system(".") not in ("", "unknown")
-    assert file_system("/proc/self") == "proc"

@@ -12,7 +12,7 @@ import pytest
 from support import documents
 from support.engine import run
 
-from batchpersist.compare import run as comparing
+from batchpersist.compare import experiment
 from batchpersist.compare.measure import Measurement
 from batchpersist.compare.options import CompareOptions
 from batchpersist.compare.run import compare_batches
@@ -72,8 +72,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> str:
 def compare(
     source: str, world: World, monkeypatch: pytest.MonkeyPatch, folder: Path, **options: Any
 ) -> dict[str, Any]:
-    monkeypatch.setattr(comparing, "measure", world.measure)
-    monkeypatch.setattr(comparing, "perf_counter", world.clock)
+    monkeypatch.setattr(experiment, "measure", world.measure)
+    monkeypatch.setattr(experiment, "perf_counter", world.clock)
     monkeypatch.setattr("batchpersist.context.monotonic", world.clock)
     roots = {"out_dir": str(folder / "out"), "runs_dir": str(folder / "runs")}
     return compare_batches([source], CompareOptions(**roots, **options)).document
@@ -141,7 +141,7 @@ def test_an_interruption_is_not_taken_for_the_end_of_the_time(
     source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     world = World(1e-3, 3e-8)
-    monkeypatch.setattr(comparing, "measure", world.measure)
+    monkeypatch.setattr(experiment, "measure", world.measure)
     with pytest.raises(ComparisonStoppedError):
         compare_batches(
             [source],

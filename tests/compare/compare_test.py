@@ -20,7 +20,7 @@ from jsonschema import Draft202012Validator
 from support.engine import run, tree
 
 from batchpersist.cli.main import cli
-from batchpersist.compare import run as comparing
+from batchpersist.compare import experiment
 from batchpersist.compare.measure import Measurement, measure
 from batchpersist.compare.options import CompareOptions
 from batchpersist.compare.run import compare_batches
@@ -80,7 +80,7 @@ def stand_already(folder: Path) -> None:
 def test_exit_0_with_both_answers_and_the_command_to_use(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(comparing, "POOL_RUNS", 20)
+    monkeypatch.setattr(experiment, "POOL_RUNS", 20)
     result = invoke(str(FIXTURES / "many-tasks" / "source"), *QUICK, "-j", "1,2", "-o", "new/compare.json")
     assert result.exit_code == 0, result.output
     document = json.loads(Path("new/compare.json").read_bytes())
@@ -184,7 +184,7 @@ def test_exit_5_when_a_way_writes_something_else(monkeypatch: pytest.MonkeyPatch
         (root / "runs" / "task-0.lock").touch()
 
     grouped = tampering(spoil, lambda options: options.commit == "task")
-    monkeypatch.setattr(comparing, "measure", grouped)
+    monkeypatch.setattr(experiment, "measure", grouped)
     result = invoke("runs.jsonl", *QUICK, "--modes", "sequential,grouped", "-j1", "-o", "c.json", "-q")
     assert result.exit_code == 5
     assert result.stdout == ""
@@ -210,7 +210,7 @@ def test_a_way_that_is_not_the_same_every_time_is_found(monkeypatch: pytest.Monk
         return [call.pair for call in calls].count("sequential") == 2 and options.pair == "sequential"
 
     chmod = tampering(lambda root: (root / "out" / "task-0" / "runs.json").chmod(0o600), second_time)
-    monkeypatch.setattr(comparing, "measure", chmod)
+    monkeypatch.setattr(experiment, "measure", chmod)
     found = compare_batches(["runs.jsonl"], CompareOptions(**{**vars(ONE), "rounds": 2}))
     assert found.exit_code == 5
     (difference,) = only_answer(found.document)["proof"]["differences"]
@@ -374,14 +374,14 @@ def test_a_source_that_changes_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch
     def shorten(_root: Path) -> None:
         Path("runs.jsonl").write_text("\n".join(Path("runs.jsonl").read_text().splitlines()[:-1]))
 
-    monkeypatch.setattr(comparing, "measure", tampering(shorten, lambda _options: True))
+    monkeypatch.setattr(experiment, "measure", tampering(shorten, lambda _options: True))
     with pytest.raises(MeasurementError, match="the sources were changed"):
         compare_batches(["runs.jsonl"], ONE)
 
 
 def test_a_source_that_grows_meanwhile_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
     grow = tampering(lambda _root: add_line(json.dumps(run("late", 99))), lambda _options: True)
-    monkeypatch.setattr(comparing, "measure", grow)
+    monkeypatch.setattr(experiment, "measure", grow)
     found = compare_batches(["runs.jsonl"], ONE)
     assert found.exit_code == 0
     assert found.document["runs"] == 9

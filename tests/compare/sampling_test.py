@@ -48,7 +48,11 @@ class World:
         each = 4e-3 if variant is SLOW else 1e-4
         return 0.5 + rows * each + self.written[variant][rows - 1] * 2e-9
 
-    def trial(self, variant: Variant, rows: int) -> float:
+    @property
+    def seconds_left(self) -> float:
+        return self.max_time - self.now
+
+    def try_variant(self, variant: Variant, rows: int) -> float:
         self.trials.append((variant, rows))
         seconds = self.takes(variant, rows) * self._noise(len(self.trials))
         self.now += seconds
@@ -56,14 +60,7 @@ class World:
 
     def choose(self, *rounds: int, least: int = FIRST, variants: Sequence[Variant] = (SLOW, FAST)) -> Sample:
         costs = {variant: Cost(self.written[variant]) for variant in variants}
-        return choose_sample(
-            self.available,
-            costs,
-            rounds or (6,),
-            trial=self.trial,
-            left=lambda: self.max_time - self.now,
-            least=least,
-        )
+        return choose_sample(self.available, costs, rounds or (6,), self, least=least)
 
     def rounds_take(self, rows: int, rounds: int = 6) -> float:
         return rounds * sum(self.takes(variant, rows) for variant in (SLOW, FAST))
