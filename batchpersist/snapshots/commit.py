@@ -10,7 +10,7 @@ from ..locks import TaskLock
 from ..models import Durability, Side
 from ..options import CommitOptions, LockPolicy
 from ..storage.atomic_write import StagedFile, make_dirs, stage
-from ..storage.fingerprint import Fingerprint
+from ..storage.fingerprint import Fingerprint, await_tick
 from ..storage.fsync import SyncGroup, open_group
 from . import entry_positions
 from .base_file import Baseline
@@ -80,6 +80,8 @@ class StagedSnapshot:
         """
         if not self.size:
             return
+        if self._file is not None and self._options.cache and self.size >= entry_positions.LONG:
+            await_tick(self._file.temporary)  # or it could not be recognized by its fingerprint
         with open_group(self._options.durability, [self._layout.out_dir], files=1) as group:
             self.published = self._publish(group, lock or self._options.lock_policy)
             group.sync_names()

@@ -22,7 +22,7 @@ import msgspec
 from ..models import Durability, Keys
 from ..storage import atomic_write
 from ..storage.atomic_write import StagedFile
-from ..storage.fingerprint import Fingerprint, boot_id
+from ..storage.fingerprint import Fingerprint, await_tick, boot_id
 from .entries import Entries
 
 LONG = 4 << 20
@@ -86,9 +86,9 @@ def note(
 ) -> None:
     """Write the record of a snapshot that was just put in place, if it is long.
 
-    None is written within the clock tick of the rename: the file could change once more and keep its
-    fingerprint. To encode the record of a longer one takes longer than that. Never raises for a record
-    that cannot be written.
+    None is written within the clock tick of the rename: the file could change again and keep its
+    fingerprint. This waits for the end of the tick, a few milliseconds, since to read the snapshot again
+    costs the next commit more. Never raises for a record that cannot be written.
     """
     boot = "" if synced else boot_id()
     if snapshot.size < LONG or not (synced or boot):
@@ -104,6 +104,7 @@ def note(
     )
     with contextlib.suppress(OSError, UnicodeEncodeError):  # a full disk; a lone surrogate among the keys
         content = _encode(record)
+        await_tick(snapshot.target)
         fingerprint = snapshot.fingerprint()
         if fingerprint is None:
             _log.debug("%s is not cached: written within the last clock tick", snapshot.target)

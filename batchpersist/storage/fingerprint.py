@@ -4,7 +4,8 @@ It is made of device, inode, size, mtime and ctime. Nobody can set the ctime: it
 the last change of the file or of its name. But that clock moves in ticks of some milliseconds, so a file
 that was changed within the current tick can change once more and keep its fingerprint (git calls such a
 file "racily clean"). A cache therefore takes a fingerprint only if it ``is_older_than`` a reading of the
-clock from before the content was read. Nothing waits for a tick: what is too new is not cached.
+clock from before the content was read. What is too new is not cached. Only a long snapshot is worth waiting
+for the end of a tick (``snapshots/entry_positions``).
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ NO_FINGERPRINT = bytes(FINGERPRINT_BYTES)
 """Equal to that of no file."""
 
 _LONGEST_TICK_NS = 20_000_000
+
+_PAUSE_NS = 4_000_000
+"""Between two readings of the clock: the most common tick."""
 
 _ROUNDED_NS = 1_000_000
 """Times that are whole multiples of this were rounded by the file system, ..."""
@@ -113,6 +117,19 @@ def file_clock() -> int:
     if _COARSE_CLOCK is not None:
         return time.clock_gettime_ns(_COARSE_CLOCK)
     return time.time_ns() - _LONGEST_TICK_NS
+
+
+def await_tick(path: str) -> None:
+    """Wait until the clock has passed the times of the file at ``path``. Raises OSError.
+
+    That takes some milliseconds. Returns after ``_LONGEST_TICK_NS`` at the latest: a file system that rounds
+    its times is not waited for.
+    """
+    found = Fingerprint.at(path)
+    for _ in range(_LONGEST_TICK_NS // _PAUSE_NS):
+        if found is None or found.is_older_than(file_clock()):
+            return
+        time.sleep(_PAUSE_NS / 1e9)
 
 
 def _coarse_clock() -> int | None:

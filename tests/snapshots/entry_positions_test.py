@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.engine import slow_file_clock
 from support.model import record
 
 from batchpersist.models import DEFAULT_KEYS, Durability, Keys, Side
@@ -29,10 +28,8 @@ Run = dict[str, Any]
 
 @pytest.fixture(autouse=True, scope="module")
 def every_snapshot_is_long() -> Iterator[None]:
-    """And so it takes some ticks of the clock to publish it, and to encode its record."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(entry_positions, "LONG", 0)
-        patch.setattr(atomic_write, "file_clock", slow_file_clock)
         yield
 
 
@@ -171,11 +168,8 @@ def test_where_restarts_cannot_be_told_only_what_is_synced_is_noted(
     assert place.cache.exists()
 
 
-def test_an_edit_right_after_a_commit_is_seen_though_size_and_mtime_are_as_before(
-    place: Place, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_edit_right_after_a_commit_is_seen_though_size_and_mtime_are_as_before(place: Place) -> None:
     """However early: what could still change and keep its fingerprint is not noted."""
-    monkeypatch.setattr(atomic_write, "file_clock", file_clock)
     for number in range(100):
         place.record(run("a", "1", f"mine {number}"), run("b", "2"))
         place.write(place.runs.read_bytes().replace(b'"runId": "b"', b'"runId": "c"'))
