@@ -11,9 +11,9 @@ import pytest
 PROGRAM = """
 import os, sys
 from batchpersist.memory_limit import give_back
-from batchpersist.cli.allocator import keep_little
+from batchpersist.cli.job import minimize_retained_memory
 {before}
-keep_little()
+minimize_retained_memory()
 import pyarrow as pa
 print(pa.default_memory_pool().backend_name, os.environ.get("ARROW_DEFAULT_MEMORY_POOL"))
 give_back()
@@ -49,8 +49,8 @@ def test_what_was_let_go_of_is_given_back() -> None:
     program = """
 import os
 from batchpersist.memory_limit import give_back
-from batchpersist.cli.allocator import keep_little
-keep_little()
+from batchpersist.cli.job import minimize_retained_memory
+minimize_retained_memory()
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -26,17 +26,16 @@ from ..locks import holder_of
 from ..report.outcome_text import skipped
 from ..wording import number
 from . import batch_options, source_options
-from .batch_command import UNATTENDED, Job, conduct
 from .batch_options import POOL_THRESHOLD
-from .output import emit, open_document, say
-from .sections import Sectioned, declare, section
-from .types import Output
+from .job import NO_NIGHTLY_OPTIONS, Job, run_job
+from .output import open_document, print_event, print_line
+from .params import OutputType, SectionedCommand, add_options, option_section
 
 K = TypeVar("K", bound=Hashable)
 
-NOTHING_THERE = "Nothing was there to compare: the roots have no runs, or none that --task selects."
+NOTHING_TO_COMPARE = "Nothing was there to compare: the roots have no runs, or none that --task selects."
 
-MEANING = {
+MEANINGS = {
     FindingKind.NOT_PERSISTED: "in the source, but neither in the snapshot nor in a manifest",
     FindingKind.MISSING_IN_SNAPSHOT: "a manifest or a run summary, but no entry in the snapshot",
     FindingKind.MISSING_MANIFEST: "an entry in the snapshot or a run summary, but no manifest",
@@ -77,7 +76,7 @@ def audit_lines(report: AuditReport) -> Iterator[str]:
     if report.unknown_suffixes:
         yield skipped(report.unknown_suffixes)
     if report.is_empty and not report.interrupted:
-        yield NOTHING_THERE
+        yield NOTHING_TO_COMPARE
         return
     yield from finding_lines(report.findings)
     differences, unchecked = report.differences, report.unchecked
@@ -95,7 +94,7 @@ def finding_lines(findings: FindingCounter[FindingKind]) -> Iterator[str]:
     """A heading and a few findings for each kind."""
     for kind in FindingKind:
         if kind in findings.counts:
-            yield f"{findings.counts[kind]:,} x {kind.value}: {MEANING[kind]}"
+            yield f"{findings.counts[kind]:,} x {kind.value}: {MEANINGS[kind]}"
             yield from sample_lines(findings, kind)
 
 
@@ -121,9 +120,9 @@ def run_name(task_id: str, run_id: str) -> str:
     return printable("/".join(filter(None, (task_id, run_id))))
 
 
-_option = section("The audit")
+_option = option_section("The audit")
 
-PAUSE = (
+PAUSE_OPTION = (
     _option(
         "--pause",
         type=click.FloatRange(min=0),
@@ -134,10 +133,10 @@ PAUSE = (
     ),
 )
 
-COMBINED = (
+_COMBINED_OPTION = (
     _option(
         "--combined",
-        type=Output(),
+        type=OutputType(),
         metavar="FILE",
         help="Write a line a run: = the same everywhere, ~ but for further members at the end, "
         "+ in the source only, - missing on a side, "
@@ -145,92 +144,94 @@ COMBINED = (
     ),
 )
 
-AUDIT = (
-    *source_options.SOURCES_OR_NONE,
+_OPTIONS = (
+    *source_options.OPTIONAL_SOURCES,
     *source_options.ROOTS,
     *source_options.KEYS,
-    *source_options.TASKS,
-    *source_options.EMPTY,
+    *source_options.TASK,
+    *source_options.FAIL_IF_EMPTY,
     *batch_options.WORKERS,
-    *batch_options.STALE,
-    *batch_options.SNAPSHOT_SIZE,
+    *batch_options.LOCK_STALE,
+    *batch_options.MAX_SNAPSHOT_SIZE,
     *POOL_THRESHOLD,
-    *PAUSE,
-    *COMBINED,
+    *PAUSE_OPTION,
+    *_COMBINED_OPTION,
     *batch_options.DISPLAY,
 )
 
 
-@click.command("audit", cls=Sectioned, short_help="Compare snapshots and manifests, and sources with both.")
-@declare(AUDIT)
-def command(sources: tuple[str, ...], **given: Any) -> None:
+@click.command(
+    "audit", cls=SectionedCommand, short_help="Compare snapshots and manifests, and sources with both."
+)
+@add_options(_OPTIONS)
+def command(sources: tuple[str, ...], **params: Any) -> None:
     """Compare the snapshots and manifests that stand with each other, and with SOURCES where given.
 
     Reads only, takes no lock, and may be used beside a running orchestrator: a difference is told once it
     was seen twice. Exit codes: 0 no difference, 3 none, but not all could be looked at, 5 differences,
     2 usage, 10 a source or a root is missing, 130/143 interrupted.
     """
-    conduct(given | UNATTENDED, partial(_audit, sources), reads_only=True)
+    with run_job(params | NO_NIGHTLY_OPTIONS, reads_only=True) as job:
+        _audit(sources, job)
 
 
-def audit_options(given: dict[str, Any]) -> AuditOptions:
+def audit_options(params: dict[str, Any]) -> AuditOptions:
     """The library's options from the command's, as click parsed them."""
     return AuditOptions(
-        out_dir=given["out_dir"],
-        runs_dir=given["runs_dir"],
-        keys=source_options.keys_of(given),
-        tasks=given["tasks"],
-        workers=given["workers"],
-        pool_runs=given["pool_threshold"],
-        pause_seconds=given["pause"],
-        stale_seconds=given["lock_stale"],
-        max_snapshot_units=given["max_snapshot_size"],
+        out_dir=params["out_dir"],
+        runs_dir=params["runs_dir"],
+        keys=source_options.keys_from(params),
+        tasks=params["tasks"],
+        workers=params["workers"],
+        pool_runs=params["pool_threshold"],
+        pause_seconds=params["pause"],
+        stale_seconds=params["lock_stale"],
+        max_snapshot_units=params["max_snapshot_size"],
     )
 
 
-def _audit(sources: tuple[str, ...], job: Job) -> int:
-    options = audit_options(job.given)
-    should_stop = job.interruption.__bool__
-    with _combined(job.given["combined"], should_stop) as on_run, job.display() as display:
+def _audit(sources: tuple[str, ...], job: Job) -> None:
+    options = audit_options(job.params)
+    should_stop = job.interruption.should_stop
+    with _open_combined(job.params["combined"], should_stop) as on_run, job.display() as display:
         report = audit_root(
             options,
             sources,
             on_event=display.show,
-            on_finding=partial(show_finding, job.given),
+            on_finding=partial(show_finding, job.params),
             on_run=on_run,
             should_stop=should_stop,
         )
-    code = job.exit_code_of(report)
+    job.set_exit_code(report)
     holder = holder_of(options.layout) if report.counts else None
-    if holder is not None and not job.given["quiet"]:
-        say(f"Note: {holder} is at work; what it has yet to write was found missing.", err=True)
-    if job.given["as_json"]:
+    if holder is not None and not job.params["quiet"]:
+        print_line(f"Note: {holder} is at work; what it has yet to write was found missing.", err=True)
+    if job.params["as_json"]:
         counts = {kind.value: count for kind, count in report.counts.items()}
-        emit(
+        print_event(
             "summary",
             tasks=report.tasks,
             runs=report.runs,
             counts=counts,
             unknown_suffixes=report.unknown_suffixes,
-            exit_code=code,
+            exit_code=job.exit_code,
         )
     else:
-        job.print(audit_lines(report), code)
-    return code
+        job.print(audit_lines(report))
 
 
-def show_finding(given: dict[str, Any], finding: Finding, **more: str | None) -> None:
+def show_finding(params: dict[str, Any], finding: Finding, **more: str | None) -> None:
     """Show one finding as it comes, with --json or --verbose; ``more``: further members of the JSON."""
-    if given["as_json"]:
+    if params["as_json"]:
         severity = finding.kind.severity.value
         named = {name: value for name, value in finding._asdict().items() if name != "evidence"}
-        emit("finding", **{**named, "kind": finding.kind.value}, severity=severity, **more)
-    elif given["verbose"]:
-        say(f"{finding.kind.value}: {describe_finding(finding)}", err=True)
+        print_event("finding", **{**named, "kind": finding.kind.value}, severity=severity, **more)
+    elif params["verbose"]:
+        print_line(f"{finding.kind.value}: {describe_finding(finding)}", err=True)
 
 
 @contextmanager
-def _combined(path: str | None, should_stop: ShouldStop) -> Iterator[OnRun | None]:
+def _open_combined(path: str | None, should_stop: ShouldStop) -> Iterator[OnRun | None]:
     """Write the file when the audit has ended: until then an older one stays."""
     if path is None:
         yield None

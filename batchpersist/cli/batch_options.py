@@ -10,10 +10,19 @@ from ..models import Durability
 from ..options import NODE_LIMIT, POOL_RUNS, BatchOptions, FailurePolicy, LockPolicy, RetryPolicy
 from ..workers import usable_cpus
 from . import source_options
-from .sections import section
-from .types import Duration, Failures, Output, Shard, Size, SizeOrNone, Words
+from .params import (
+    CommandType,
+    DurationType,
+    FailureLimitType,
+    OutputType,
+    PartitionType,
+    SizeOrNoneType,
+    SizeType,
+    VerbosityType,
+    option_section,
+)
 
-_work_option = section("How it is done")
+_work_option = option_section("How it is done")
 
 
 WORKERS = (
@@ -44,7 +53,7 @@ EXECUTOR = (
     ),
 )
 
-PAIRS = (
+COMMIT_AND_PAIR = (
     _work_option(
         "--commit",
         type=click.Choice(["task", "run"]),
@@ -71,7 +80,7 @@ DURABILITY = (
     ),
 )
 
-STALE = (
+LOCK_STALE = (
     _work_option(
         "--lock-stale",
         type=click.FloatRange(min=1),
@@ -91,22 +100,22 @@ LOCKS = (
         metavar="N",
         help="Tries for a task's lock before its snapshot is skipped.",
     ),
-    *STALE,
+    *LOCK_STALE,
 )
 
-MEMORY = (
+MAX_MEMORY = (
     _work_option(
         "--max-memory",
-        type=Size(),
+        type=SizeType(),
         show_default="as much as it needs",
         help="What each process may take at its peak; what cannot be done with it is refused.",
     ),
 )
 
-SNAPSHOT_SIZE = (
+MAX_SNAPSHOT_SIZE = (
     _work_option(
         "--max-snapshot-size",
-        type=SizeOrNone(),
+        type=SizeOrNoneType(),
         default=NODE_LIMIT,
         show_default=f"{NODE_LIMIT}, all that Node.js can read",
         help="UTF-16 units of a snapshot; one that would be longer is not written, or found by audit.",
@@ -115,7 +124,7 @@ SNAPSHOT_SIZE = (
 
 FORCE = (_work_option("--force", is_flag=True, help="Write also what stands already with the same bytes."),)
 
-UNCHANGED = (
+FORCE_AND_CACHE = (
     *FORCE,
     _work_option(
         "--no-cache",
@@ -129,7 +138,7 @@ UNCHANGED = (
     ),
 )
 
-TRYING = (
+TIMEOUT_AND_RETRIES = (
     _work_option(
         "--run-timeout",
         type=click.FloatRange(min=0, min_open=True),
@@ -156,13 +165,13 @@ TRYING = (
 )
 
 
-_batch_option = section("The batch")
+_batch_option = option_section("The batch")
 
 DRY_RUN = (
     _batch_option("-n", "--dry-run", is_flag=True, help="Scan, say what would be done, and write nothing."),
 )
 
-RESUMING = (
+NO_RESUME = (
     _batch_option(
         "--no-resume",
         is_flag=True,
@@ -170,7 +179,7 @@ RESUMING = (
     ),
 )
 
-KEEPING = (
+KEEP_AND_WAIT = (
     _batch_option(
         "--keep-batches",
         type=click.IntRange(min=1),
@@ -192,16 +201,16 @@ KEEPING = (
 SHARD = (
     _batch_option(
         "--shard",
-        type=Shard(),
+        type=PartitionType(),
         help="Only share K of the tasks, of N: other commands do the others (see merge-metrics).",
     ),
 )
 
-FAILURES = (
+FAILURE_LIMIT = (
     _batch_option(
         "--max-failures",
         "failures",
-        type=Failures(),
+        type=FailureLimitType(),
         default=FailurePolicy(),
         show_default="no limit",
         help="Stop after more failed or invalid runs than this.",
@@ -212,30 +221,30 @@ FAILURES = (
 )
 
 
-_nightly_option = section("As a nightly job")
+_nightly_option = option_section("As a nightly job")
 
 NIGHTLY = (
     _nightly_option(
         "--max-duration",
-        type=Duration(),
+        type=DurationType(),
         show_default="no limit",
         help="Take no new work after so long (90m, 2h ...); the same command goes on another night.",
     ),
     _nightly_option(
         "--log-file",
-        type=Output(),
+        type=OutputType(),
         metavar="FILE",
         help="Append start, notices, failures and summary to a log.",
     ),
     _nightly_option(
         "--on-failure",
-        type=Words(),
+        type=CommandType(),
         help="Run this when the exit code is not 0, with the path of the metrics as last argument.",
     ),
 )
 
 
-_display_option = section("What is shown")
+_display_option = option_section("What is shown")
 
 PROGRESS = (
     _display_option(
@@ -257,7 +266,13 @@ QUIET = (_display_option("-q", "--quiet", is_flag=True, help="Print nothing unle
 
 VERBOSITY = (
     *QUIET,
-    _display_option("-v", "--verbose", is_flag=True, help="Also print each failure as it happens."),
+    _display_option(
+        "-v",
+        "--verbose",
+        type=VerbosityType(),
+        count=True,
+        help="Also print each failure as it happens; -vv: also why something is done.",
+    ),
 )
 
 DISPLAY = (*PROGRESS, *JSON, *VERBOSITY)
@@ -267,73 +282,75 @@ POOL_THRESHOLD = (
     click.option("--pool-threshold", type=click.IntRange(min=0), default=POOL_RUNS, hidden=True),
 )
 
-SETTLING = (
+PERSIST_OPTIONS = (
     *WORKERS,
-    *PAIRS,
+    *COMMIT_AND_PAIR,
     *DURABILITY,
     *LOCKS,
-    *UNCHANGED,
-    *TRYING,
-    *MEMORY,
-    *SNAPSHOT_SIZE,
+    *FORCE_AND_CACHE,
+    *TIMEOUT_AND_RETRIES,
+    *MAX_MEMORY,
+    *MAX_SNAPSHOT_SIZE,
     *POOL_THRESHOLD,
 )
 """How the runs of a batch are settled, wherever they come from."""
 
-RUN = (
-    *source_options.SOURCES_OR_ROOT,
+RUN_OPTIONS = (
+    *source_options.SOURCES_OR_RUNS_DIR,
     *source_options.ROOTS,
-    *source_options.REPORTS,
+    *source_options.REPORT_FILES,
     *source_options.KEYS,
     *source_options.SELECTION,
-    *source_options.EMPTY,
-    *SETTLING,
+    *source_options.FAIL_IF_EMPTY,
+    *PERSIST_OPTIONS,
     *EXECUTOR,
     *SHARD,
     *DRY_RUN,
-    *RESUMING,
-    *KEEPING,
-    *FAILURES,
+    *NO_RESUME,
+    *KEEP_AND_WAIT,
+    *FAILURE_LIMIT,
     *NIGHTLY,
     *DISPLAY,
 )
 
 
-def batch_options(given: dict[str, Any]) -> BatchOptions:
+def batch_options(params: dict[str, Any]) -> BatchOptions:
     """The library's options from the command's, as click parsed them."""
     return BatchOptions(
-        out_dir=given["out_dir"],
-        runs_dir=given["runs_dir"],
-        metrics=given["metrics"],
-        outcomes=given["outcomes"],
-        prometheus_textfile=given["prometheus_textfile"],
-        keys=source_options.keys_of(given),
-        selection=source_options.selection_of(given),
-        fail_if_empty=given["fail_if_empty"],
-        partition=given["shard"],
-        **settling_options(given),
+        out_dir=params["out_dir"],
+        runs_dir=params["runs_dir"],
+        metrics=params["metrics"],
+        outcomes=params["outcomes"],
+        prometheus_textfile=params["prometheus_textfile"],
+        keys=source_options.keys_from(params),
+        selection=source_options.selection_from(params),
+        fail_if_empty=params["fail_if_empty"],
+        partition=params["shard"],
+        **persist_options(params),
     )
 
 
-def settling_options(given: dict[str, Any]) -> dict[str, Any]:
+def persist_options(params: dict[str, Any]) -> dict[str, Any]:
     """Those of them that say how it is done: for a command that has no others."""
     return {
-        "workers": given["workers"],
-        "pool_runs": given["pool_threshold"],
-        "commit": given["commit"],
-        "pair": given["pair"],
-        "durability": Durability(given["durability"]),
-        "lock_policy": LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
-        "force": given["force"],
-        "cache": not given["no_cache"],
-        "verify_unchanged": given["verify_unchanged"],
-        "max_duration_seconds": given["max_duration"],
-        "max_memory_bytes": given["max_memory"],
-        "max_snapshot_units": given["max_snapshot_size"],
-        "run_timeout_seconds": given["run_timeout"],
-        "retry_policy": RetryPolicy(rounds=given["retries"], wait_for_space_seconds=given["wait_for_space"]),
-        "resume": not given["no_resume"],
-        "keep_batches": given["keep_batches"],
-        "wait_seconds": given["wait"],
-        "failure_policy": FailurePolicy(limit=0) if given["fail_fast"] else given["failures"],
+        "workers": params["workers"],
+        "pool_runs": params["pool_threshold"],
+        "commit": params["commit"],
+        "pair": params["pair"],
+        "durability": Durability(params["durability"]),
+        "lock_policy": LockPolicy(attempts=params["lock_attempts"], stale_seconds=params["lock_stale"]),
+        "force": params["force"],
+        "cache": not params["no_cache"],
+        "verify_unchanged": params["verify_unchanged"],
+        "max_duration_seconds": params["max_duration"],
+        "max_memory_bytes": params["max_memory"],
+        "max_snapshot_units": params["max_snapshot_size"],
+        "run_timeout_seconds": params["run_timeout"],
+        "retry_policy": RetryPolicy(
+            rounds=params["retries"], wait_for_space_seconds=params["wait_for_space"]
+        ),
+        "resume": not params["no_resume"],
+        "keep_batches": params["keep_batches"],
+        "wait_seconds": params["wait"],
+        "failure_policy": FailurePolicy(limit=0) if params["fail_fast"] else params["failures"],
     }

@@ -21,16 +21,15 @@ from ..report.terminal import render_comparison
 from ..storage.result_files import ReaderMissingError, check_output
 from ..workers import usable_cpus
 from . import batch_options, source_options
-from .output import say, write_document
+from .job import StopNowError, catch_signals
+from .output import print_line, write_document
+from .params import OutputType, SectionedCommand, add_options, option_section
 from .progress import choose_display
-from .sections import Sectioned, declare, section
-from .signals import StopNowError, interruptible
-from .types import Output
 
-_compare_option = section("The comparison")
+_compare_option = option_section("The comparison")
 
 
-class _Counts(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
+class _WorkerCountsType(click.ParamType):  # type: ignore[type-arg]  # generic from click 8.2 on only
     """Numbers of workers, each once."""
 
     name = "N,N..."
@@ -46,7 +45,7 @@ class _Counts(click.ParamType):  # type: ignore[type-arg]  # generic from click 
         return tuple(dict.fromkeys(map(int, words)))
 
 
-class _Modes(click.ParamType):  # type: ignore[type-arg]
+class _ModesType(click.ParamType):  # type: ignore[type-arg]
     """Names of modes, each once."""
 
     name = "MODE,MODE..."
@@ -69,10 +68,10 @@ def _default_workers() -> tuple[int, ...]:
     return tuple(sorted({*(1 << power for power in range(cpus.bit_length())), cpus}))
 
 
-WAYS = (
+_MODE_OPTIONS = (
     _compare_option(
         "--modes",
-        type=_Modes(),
+        type=_ModesType(),
         default=MODES,
         show_default=",".join(MODES),
         help="The modes to compare, in this order; the first one is the baseline.",
@@ -80,14 +79,14 @@ WAYS = (
     _compare_option(
         "-j",
         "--workers",
-        type=_Counts(),
+        type=_WorkerCountsType(),
         default=_default_workers,
         show_default="1,2,4 ... usable CPUs",
         help="The numbers of worker processes to compare.",
     ),
 )
 
-ROUNDS = (
+_ROUND_OPTIONS = (
     _compare_option(
         "--rounds",
         type=click.IntRange(min=1),
@@ -122,7 +121,7 @@ ROUNDS = (
     ),
 )
 
-SCRATCH = (
+_SCRATCH_OPTIONS = (
     _compare_option(
         "--without-history",
         "with_history",
@@ -139,40 +138,40 @@ SCRATCH = (
     _compare_option("--keep-scratch", is_flag=True, help="Keep the last tree of each variant there."),
 )
 
-DOCUMENT = (
+_DOCUMENT_OPTIONS = (
     _compare_option(
         "--json", "as_json", is_flag=True, help="Print the document (docs/compare.md) instead of the tables."
     ),
     _compare_option(
-        "-o", "--output", type=Output(), metavar="FILE", help="Write the document to a file as well."
+        "-o", "--output", type=OutputType(), metavar="FILE", help="Write the document to a file as well."
     ),
 )
 
 
-COMPARE = (
+_OPTIONS = (
     *source_options.SOURCES,
     *source_options.ROOTS,
     *source_options.KEYS,
     *source_options.SELECTION,
-    *WAYS,
-    *ROUNDS,
-    *SCRATCH,
+    *_MODE_OPTIONS,
+    *_ROUND_OPTIONS,
+    *_SCRATCH_OPTIONS,
     *batch_options.DURABILITY,
     *batch_options.LOCKS,
     *batch_options.FORCE,
     *batch_options.PROGRESS,
-    *DOCUMENT,
+    *_DOCUMENT_OPTIONS,
     *batch_options.QUIET,
 )
 
 
 @click.command(
     "compare",
-    cls=Sectioned,
+    cls=SectionedCommand,
     short_help="Measure ways to persist the same runs, and prove their results equal.",
 )
-@declare(COMPARE)
-def command(sources: tuple[str, ...], **given: Any) -> None:
+@add_options(_OPTIONS)
+def command(sources: tuple[str, ...], **params: Any) -> None:
     """Measure several ways to persist the runs in SOURCES, and prove that the results are equal.
 
     Answers two questions. How many workers? Measured on as many runs as the time allows. Which mode?
@@ -182,38 +181,38 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
     Exit codes: 0 equal results, 1 unexpected error, 2 usage or no runs, 3 equal, but some runs failed or
     were invalid, 5 something differs, 10 a source is missing, 130/143 interrupted.
     """
-    options, output = _options(given), given["output"]
+    options, output = _compare_options(params), params["output"]
     if output is not None:
         check_output(output)  # before minutes of work, not after them
-    with interruptible("stopping, and removing the scratch folder") as interruption:
+    with catch_signals("stopping, and removing the scratch folder") as interruption:
         try:
-            display = choose_display(given["progress"], False, given["quiet"], False)
+            display = choose_display(params["progress"], False, params["quiet"], False)
             with closing(display):
                 found = compare_batches(
-                    sources, options, on_event=display.show, should_stop=interruption.__bool__
+                    sources, options, on_event=display.show, should_stop=interruption.should_stop
                 )
         except (ComparisonStoppedError, ScanStoppedError, StopNowError):
-            say("Interrupted. Nothing was compared, and nothing is left of it.", err=True)
+            print_line("Interrupted. Nothing was compared, and nothing is left of it.", err=True)
             click.get_current_context().exit(interruption.exit_code)
-        _show(found, given)
+        _print_comparison(found, params)
         try:
             if output is not None:
-                write_document((metrics_text(found.document),), output, interruption.__bool__)
+                write_document((metrics_text(found.document),), output, interruption.should_stop)
         except (ReaderMissingError, StopNowError):
-            say(f"Interrupted while it waited for a reader of {output}.", err=True)
+            print_line(f"Interrupted while it waited for a reader of {output}.", err=True)
             click.get_current_context().exit(interruption.exit_code)
     click.get_current_context().exit(found.exit_code)
 
 
-def _options(given: dict[str, Any]) -> CompareOptions:
+def _compare_options(params: dict[str, Any]) -> CompareOptions:
     return CompareOptions(
-        keys=source_options.keys_of(given),
-        selection=source_options.selection_of(given),
-        durability=Durability(given["durability"]),
-        lock_policy=LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
-        max_time_seconds=given["max_time"],
+        keys=source_options.keys_from(params),
+        selection=source_options.selection_from(params),
+        durability=Durability(params["durability"]),
+        lock_policy=LockPolicy(attempts=params["lock_attempts"], stale_seconds=params["lock_stale"]),
+        max_time_seconds=params["max_time"],
         **{
-            name: given[name]
+            name: params[name]
             for name in (
                 *("out_dir", "runs_dir", "scratch", "keep_scratch", "with_history", "modes", "workers"),
                 *("rounds", "warmup", "seed", "force"),
@@ -222,12 +221,12 @@ def _options(given: dict[str, Any]) -> CompareOptions:
     )
 
 
-def _show(found: Comparison, given: dict[str, Any]) -> None:
-    if given["as_json"]:
+def _print_comparison(found: Comparison, params: dict[str, Any]) -> None:
+    if params["as_json"]:
         write_document((json.dumps(encodable_document(found.document), indent=2).encode(), b"\n"))
-    elif found.exit_code or not given["quiet"]:
+    elif found.exit_code or not params["quiet"]:
         comparison = msgspec.convert(found.document, document.Comparison)
         for line in render_comparison(comparison).splitlines():
-            say(line, err=given["quiet"])
+            print_line(line, err=params["quiet"])
     if found.scratch is not None:
-        say(f"Kept: {found.scratch}", err=True)
+        print_line(f"Kept: {found.scratch}", err=True)

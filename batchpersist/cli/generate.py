@@ -6,7 +6,7 @@ import click
 
 from ..synthetic import generate
 from .output import write_document
-from .types import Output
+from .params import OutputType
 
 
 @click.command("generate", short_help="Write synthetic completed runs, to try or measure with.")
@@ -61,7 +61,7 @@ from .types import Output
     "-o",
     "--output",
     default="-",
-    type=Output(),
+    type=OutputType(),
     show_default="standard output",
     metavar="FILE",
     help="File to write.",

@@ -12,9 +12,9 @@ from ..paths import Layout
 from ..wording import number
 from . import batch_options, source_options
 from .completion import complete_locked_task
-from .output import emit, print_table, say
-from .sections import Sectioned, declare
-from .summary import span
+from .output import print_event, print_line, print_table
+from .params import SectionedCommand, add_options
+from .summary import approximate_duration
 
 _COLUMNS = ("task", "what", "owner", "since", "age", "owner is", "stale", "kept because")
 
@@ -24,8 +24,8 @@ def command() -> None:
     """The locks of a root: those of the tasks, with the gates to them, and the batch's."""
 
 
-@command.command("list", cls=Sectioned, short_help="List all locks, with their owners.")
-@declare(source_options.RUNS_DIR, batch_options.STALE, batch_options.JSON)
+@command.command("list", cls=SectionedCommand, short_help="List all locks, with their owners.")
+@add_options(source_options.RUNS_DIR, batch_options.LOCK_STALE, batch_options.JSON)
 def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
     """List all locks: who holds each, since when, whether it is stale, and if not, why it is kept.
 
@@ -37,18 +37,18 @@ def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
     if as_json:
         for path, holder in batches:
             held = {"pid": holder.pid, "host": holder.host, "acquired_at": holder.started}
-            emit("batch_lock", path=path, description=holder.description, **held)
+            print_event("batch_lock", path=path, description=holder.description, **held)
         for state in found:
-            emit("lock", **asdict(state))
+            print_event("lock", **asdict(state))
         return
     for path, holder in batches:
-        say(f"The batch lock {os.path.relpath(path)} is held by {holder}.")
+        print_line(f"The batch lock {os.path.relpath(path)} is held by {holder}.")
     if found:
         print_table(_COLUMNS, map(_row, found))
-    say(f"{number(len(found), 'lock')} in {runs_dir}, {sum(state.stale for state in found):,} stale.")
+    print_line(f"{number(len(found), 'lock')} in {runs_dir}, {sum(state.stale for state in found):,} stale.")
 
 
-@command.command("unlock", cls=Sectioned, short_help="Remove a task's lock that a dead owner left.")
+@command.command("unlock", cls=SectionedCommand, short_help="Remove a task's lock that a dead owner left.")
 @click.argument("task_id", metavar="TASK", shell_complete=complete_locked_task)
 @click.option(
     "--force",
@@ -56,7 +56,7 @@ def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
     is_eager=True,  # never from the environment or a file, where `force` may be meant for other commands
     help="Also from an owner that may be alive: its snapshot may be lost.",
 )
-@declare(source_options.RUNS_DIR, batch_options.STALE, batch_options.JSON)
+@add_options(source_options.RUNS_DIR, batch_options.LOCK_STALE, batch_options.JSON)
 def unlock_command(task_id: str, force: bool, runs_dir: str, lock_stale: float, as_json: bool) -> None:
     """Remove the lock of TASK, and its gate, that a dead process left behind.
 
@@ -67,12 +67,12 @@ def unlock_command(task_id: str, force: bool, runs_dir: str, lock_stale: float, 
     removed = unlock(layout, task_id, force=force, stale_seconds=lock_stale)
     if as_json:
         for state in removed:
-            emit("unlocked", **asdict(state))
+            print_event("unlocked", **asdict(state))
     elif not removed:
-        say(f"Task {task_id} is not locked.")
+        print_line(f"Task {task_id} is not locked.")
     for state in removed if not as_json else ():
         what = "gate" if state.is_gate else "lock"
-        say(f"Removed the {what} of task {task_id}: {_holder(state)}, {state.owner.value}.")
+        print_line(f"Removed the {what} of task {task_id}: {_owner_name(state)}, {state.owner.value}.")
 
 
 def _layout(runs_dir: str) -> Layout:
@@ -85,16 +85,16 @@ def _row(state: LockState) -> tuple[str, ...]:
     return (
         state.task_id,
         "gate" if state.is_gate else "lock",
-        _holder(state),
+        _owner_name(state),
         state.acquired_at or "-",
-        span(state.age_seconds),
+        approximate_duration(state.age_seconds),
         state.owner.value,
         "yes" if state.stale else "no",
         state.kept_because or "-",
     )
 
 
-def _holder(state: LockState) -> str:
+def _owner_name(state: LockState) -> str:
     if state.pid is None and not state.host:
         return "-"
     return f"{state.pid or '?'}@{state.host or '?'}"

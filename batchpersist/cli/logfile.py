@@ -1,7 +1,8 @@
-"""A batch's log file: when it began, what a person should know, what failed, how it ended.
+"""The log of a command: what ``--log-file`` gets, and what of the library's records is printed.
 
-One line each, with the time in UTC and a level. The file may be renamed while it is written to
-(logrotate): the next line goes to a new one of its name.
+A file gets one line for each: start, notices, failures, summary, exit code, and the library's records, down
+to the debug lines that say why something was done. Each line begins with the time in UTC and a level. The
+file may be renamed while it is open (logrotate): the next line goes to a new file of its name.
 """
 
 from __future__ import annotations
@@ -21,15 +22,15 @@ from ..events import BatchResumed, BatchStarted, BatchWaiting, Event, RetryStart
 from ..exit_codes import ExitCode
 from ..foreign_text import printable
 from ..storage.result_files import is_stream, open_stream
-from .output import say
+from .output import print_line
 from .progress import describe_failure, describe_notice
 
 UNFINISHED = (ExitCode.TIMED_OUT, ExitCode.INTERRUPTED, ExitCode.TERMINATED)
-"""Exit codes of batches that ended early without a fault of theirs: the same command continues them."""
+"""Exit codes of batches that stopped early without an error: the same command continues them."""
 
 
 class Log:
-    """Writes to the log file; to none, where there is none."""
+    """Writes to the log file, if there is one. Shows events as a display does."""
 
     def __init__(self, handler: _Handler | None) -> None:
         self._logger = logging.Logger("batchpersist.log")
@@ -39,7 +40,7 @@ class Log:
 
     @property
     def failure(self) -> OSError | None:
-        """Why lines are missing in the file, if so."""
+        """Why lines are missing in the file; None: none are."""
         return self._handler.failure if self._handler else None
 
     def info(self, line: str) -> None:
@@ -49,12 +50,12 @@ class Log:
         self._write(logging.ERROR, line)
 
     def outcome(self, line: str, code: int) -> None:
-        """How the batch ended, as serious as its exit code."""
+        """Log how the command ended, at the level that its exit code deserves."""
         level = logging.WARNING if code in UNFINISHED else logging.ERROR if code else logging.INFO
         self._write(level, line)
 
     def show(self, event: Event) -> None:
-        """As a display does: all but the progress."""
+        """Log an event. Progress is left out."""
         if isinstance(event, RunFailed):
             level = logging.WARNING if event.failure.is_a(TaskStateLockError) else logging.ERROR
             self._write(level, describe_failure(event))
@@ -64,7 +65,7 @@ class Log:
             self.info(f"batch {event.batch_id} in {event.folder}")
 
     def close(self) -> None:
-        """The file is closed by ``log_to``: there is more to tell after the display's end."""
+        """Do nothing: the summary is logged after the display is closed. ``log_to`` closes the file."""
 
     def _write(self, level: int, line: str) -> None:
         if self._logger.handlers:
@@ -72,46 +73,53 @@ class Log:
 
 
 @contextmanager
-def log_to(path: str | None, should_stop: ShouldStop = never_stop) -> Iterator[Log]:
-    """The log in the file ``path`` (appended to; its folder is made); None: none.
+def log_to(path: str | None, should_stop: ShouldStop = never_stop, *, debug: bool = False) -> Iterator[Log]:
+    """Open the log; None: no file. Its folder is made, and the file is appended to.
 
-    The library's warnings go there, and to standard error. ``path`` may be a link, a device or a pipe as any
-    output may (docs/decisions/0023-outputs.md). Raises OSError where it cannot be opened:
-    ReaderMissingError where ``should_stop`` ended the wait for whoever reads a pipe. What cannot be written
-    later stops nothing, but is remembered.
+    Inside the block the library's records go to the file, at every level, and to standard error: warnings
+    only, or all with ``debug``. ``path`` may be a link, a device or a pipe like any output
+    (docs/decisions/0023-outputs.md). Raises OSError if it cannot be opened: ReaderMissingError if
+    ``should_stop`` ended the wait for the reader of a pipe. A line that cannot be written later stops
+    nothing; ``Log.failure`` has the first error.
     """
-    handler = None if path is None else _open(path, should_stop)
-    log, library = Log(handler), logging.getLogger("batchpersist")
-    handlers = [_Printer(logging.WARNING), *([handler] if handler else [])]
-    for each in handlers:
-        library.addHandler(each)
+    file_handler = None if path is None else _open(path, should_stop)
+    handlers: list[logging.Handler] = [_Printer(logging.DEBUG if debug else logging.WARNING)]
+    handlers += [file_handler] if file_handler else []
+    library = logging.getLogger("batchpersist")
+    level = library.level
+    if debug or file_handler:
+        library.setLevel(logging.DEBUG)
+    for handler in handlers:
+        library.addHandler(handler)
     try:
-        yield log
+        yield Log(file_handler)
     finally:
-        for each in handlers:
-            library.removeHandler(each)
-        if handler is not None:
-            with suppress(OSError):  # its last lines found no room
-                handler.close()
+        library.setLevel(level)
+        for handler in handlers:
+            library.removeHandler(handler)
+        if file_handler is not None:
+            with suppress(OSError):  # the disk is full: its last lines are lost
+                file_handler.close()
 
 
 class _Printer(logging.Handler):
-    """Prints as Python does where a logger has no handler, but no foreign text as it is."""
+    """Prints warnings as they are, and other records with the module that logs them."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        say(self.format(record), err=True)
+        line = self.format(record)
+        is_warning = record.levelno >= logging.WARNING
+        print_line(line if is_warning else f"{record.name}: {line}", err=True)
 
 
 class _Handler(logging.Handler):
-    """For a batch, which must not end because its log cannot be written."""
+    """Keeps its first error instead of raising it: a batch must not end because its log cannot be written."""
 
     failure: OSError | None = None
-    """The first one; more of the same are no news."""
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
             super().emit(record)
-        except OSError:  # the file was rotated away, and no other can be opened in its place
+        except OSError:  # WatchedFileHandler: the file was renamed, and no new one can be opened
             self.handleError(record)
 
     def handleError(self, record: logging.LogRecord) -> None:
@@ -136,7 +144,7 @@ def _open(path: str, should_stop: ShouldStop) -> _Handler:
         stream = open_stream(path, should_stop)
         handler = _StreamHandler(TextIOWrapper(stream, "utf-8", errors="backslashreplace"))
     else:
-        with suppress(FileExistsError, NotADirectoryError):  # the open says better what is in the way
+        with suppress(FileExistsError, NotADirectoryError):  # to open the file names the obstacle better
             os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
         handler = _FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(_Lines("%(asctime)s.%(msecs)03dZ %(levelname)s %(message)s", "%Y-%m-%dT%H:%M:%S"))
@@ -147,5 +155,5 @@ class _Lines(logging.Formatter):
     converter = staticmethod(time.gmtime)
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line whatever a file or a run is called: nobody may write a line of another's making."""
+        """One line, whatever a file or a run is called: no name can forge a line of the log."""
         return printable(super().format(record))

@@ -6,7 +6,6 @@ import atexit
 import errno
 import importlib
 import os
-import signal
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,51 +18,32 @@ from ..errors import BatchPersistError, UsageError, exit_code_of, failure_of
 from ..exit_codes import ExitCode
 from ..foreign_text import printable
 from ..system_limits import is_memory_limited, refusal_in, require_memory
-from .config_file import CONFIGURATION, Setting, default_map, name_variables, read_configuration, settings_of
-from .on_failure import Ending, tell
-from .output import final_code, open_streams, prepare, print_traceback, report_loss
+from .config import configure, default_map
+from .on_failure import Invocation, run_failure_command
+from .output import (
+    final_exit_code,
+    print_traceback,
+    replace_closed_streams,
+    report_lost_output,
+    take_over_streams,
+)
 
-_COMMANDS = {
-    "audit": "audit",
-    "compare": "compare",
-    "completion": "completion",
-    "config": "config",
-    "generate": "generate",
-    "locks": "locks",
-    "merge-metrics": "merge_metrics",
-    "repair": "repair",
-    "report": "report",
-    "retry": "retry",
-    "run": "run",
-    "status": "status",
-    "validate": "validate",
-}
+_COMMANDS = (
+    *("audit", "compare", "completion", "config", "generate", "locks", "merge-metrics"),
+    *("repair", "report", "retry", "run", "status", "validate"),
+)
+"""Each is the ``command`` of the module of its name."""
 
+_NO_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
+"""For libraries that pyarrow loads: they would start threads that this program does not need.
 
-_WITHOUT_THREADS = {"OPENBLAS_NUM_THREADS": "1", "JE_ARROW_MALLOC_CONF": "background_thread:false"}
-"""For what comes with pyarrow, and starts threads that nobody here needs as it is loaded.
-
-Where they cannot be started, NumPy's OpenBLAS sends this process a SIGINT, and Arrow's jemalloc complains.
+Where threads cannot be started, NumPy's OpenBLAS sends this process a SIGINT, and Arrow's jemalloc complains.
 """
-
-
-class LazyGroup(click.Group):
-    """Imports a subcommand's module when it is asked for: ``--help`` and ``--version`` start fast."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
-            return None
-        module = importlib.import_module(f"batchpersist.cli.{_COMMANDS[cmd_name]}")
-        command: click.Command = module.command
-        return command
 
 
 @contextmanager
 def _printable_errors() -> Iterator[None]:
-    """click prints what it complains of, names of files among it, as it is."""
+    """Escape control characters in click's messages, which repeat file names as they are."""
     try:
         yield
     except click.exceptions.NoArgsIsHelpError:  # its message is the help
@@ -74,37 +54,54 @@ def _printable_errors() -> Iterator[None]:
 
 
 class _CodedError(click.ClickException):
-    """An error of the batch itself, on its way to ``Error: ...`` and its exit code."""
+    """An error of the batch itself, which click prints as ``Error: ...`` before it exits with the code."""
 
     def __init__(self, error: BatchPersistError | OSError) -> None:
         super().__init__(str(error if isinstance(error, BatchPersistError) else failure_of(error)))
         vars(self)["exit_code"] = exit_code_of(error)  # a class variable to click's types
 
 
-class _Main(LazyGroup):
+class MainGroup(click.Group):
+    """Imports the module of a subcommand when it is asked for: ``--help`` and ``--version`` start fast."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        module = importlib.import_module(f"batchpersist.cli.{cmd_name.replace('-', '_')}")
+        command: click.Command = module.command
+        return command
+
     def main(  # type: ignore[override]  # click's has an overload for each standalone_mode
         self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any
     ) -> Any:
-        """Run a command, and the one for failures after it (``onfailure``).
+        """Run a command and, if it fails, the one of ``--on-failure``.
 
-        Exits with a code that README lists: 1 where standard output was to be written, but could not be.
+        Exits with a code that README lists: 1 if output was lost that standard output should have got.
         """
-        ending = Ending(list(sys.argv[1:] if args is None else args))
+        invocation = Invocation(list(sys.argv[1:] if args is None else args))
         try:
-            return super().main(list(ending.words), prog_name, obj=ending, **extra)
-        except SystemExit as ended:
-            code = final_code(int(ended.code or 0))
+            return super().main(list(invocation.words), prog_name, obj=invocation, **extra)
+        except SystemExit as end:
+            code = final_exit_code(int(end.code or 0))
         except Exception:
-            tell(ending, ExitCode.ERROR, self._read_leniently)
+            self._run_failure_command(invocation, ExitCode.ERROR)
             raise
         if code:
-            report_loss()
-            tell(ending, code, self._read_leniently)
-        _leave_requests(code)
+            report_lost_output()
+            self._run_failure_command(invocation, code)
+        _exit_past_hanging_requests(code)
         sys.exit(code)
 
+    def _run_failure_command(self, invocation: Invocation, code: int) -> None:
+        if invocation.options is None and invocation.words:
+            invocation.options = self._read_leniently(invocation.words)
+        run_failure_command(invocation, code)
+
     def _read_leniently(self, words: Sequence[str]) -> dict[str, Any]:
-        """The options of a command line that is wrong, or whose file is, as far as they can be read."""
+        """Read as many options as possible from a command line or a file that is wrong."""
         place = next((place for place, word in enumerate(words) if word in _COMMANDS), None)
         name, rest = ("run", words) if place is None else (words[place], words[place + 1 :])
         lenient: dict[str, Any] = {
@@ -115,10 +112,7 @@ class _Main(LazyGroup):
         ctx = super().make_context("batchpersist", list(words), **lenient)
         command = self.get_command(ctx, name)
         assert command is not None
-        configuration = read_configuration(ctx.params["config"], ctx.params["profile"], lenient=True)
-        name_variables(command, name)
-        settings = settings_of(configuration, name, command, lambda: iter(()), lenient=True)
-        defaults = default_map(settings, command)
+        defaults = default_map(configure(ctx, name, command, lenient=True), command)
         return command.make_context(name, list(rest), default_map=defaults, **lenient).params
 
     def make_context(
@@ -132,39 +126,25 @@ class _Main(LazyGroup):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         name, command, rest = super().resolve_command(ctx, args)
         if name is not None and command is not None and not ctx.resilient_parsing:
-            ctx.default_map = {name: default_map(self.configure(ctx, name, command), command)}
+            ctx.default_map = {name: default_map(configure(ctx, name, command), command)}
         return name, command, rest
-
-    def configure(self, ctx: click.Context, name: str, command: click.Command) -> dict[str, Setting]:
-        """Have a command's options come from the environment, too; returns those that the file gives."""
-        configuration = read_configuration(ctx.params["config"], ctx.params["profile"])
-        ctx.meta[CONFIGURATION] = configuration.path
-        configuration.check_sections(set(_COMMANDS))
-        name_variables(command, name)
-        return settings_of(configuration, name, command, lambda: self._commands(ctx))
-
-    def _commands(self, ctx: click.Context) -> Iterator[click.Command]:
-        for name in self.list_commands(ctx):
-            command = self.get_command(ctx, name)
-            if command is not None:
-                yield command
 
     def invoke(self, ctx: click.Context) -> object:
         try:
             with _printable_errors(), _coded_errors():
                 require_memory()
                 return super().invoke(ctx)
-        except KeyboardInterrupt:  # a command that has nothing to bring to an end
-            raise click.exceptions.Exit(128 + signal.SIGINT) from None
+        except KeyboardInterrupt:  # from a command that does not catch signals
+            raise click.exceptions.Exit(ExitCode.INTERRUPTED) from None
 
 
-def _leave_requests(code: int) -> None:
-    """End the process here where a request to an object storage hangs: Arrow would wait for it.
+def _exit_past_hanging_requests(code: int) -> None:
+    """Exit at once if a request to an object store hangs.
 
-    Without that wait it crashes as the interpreter unloads it.
+    At a normal exit Arrow waits for the request; without that wait it crashes when Python unloads it.
     """
-    objects = sys.modules.get("batchpersist.sources.object_store")  # imported where a source needs it
-    if objects is None or not objects.is_request_left():
+    object_store = sys.modules.get("batchpersist.sources.object_store")  # only some sources import it
+    if object_store is None or not object_store.is_request_left():
         return
     from pyarrow.fs import ensure_s3_finalized
 
@@ -187,11 +167,11 @@ def _coded_errors() -> Iterator[None]:
         if not isinstance(known, BatchPersistError | OSError):
             raise
         if isinstance(known, OSError) and known.errno == errno.ENOMEM:
-            atexit.register(os._exit, 1)  # libraries that got too little may crash as they are unloaded
+            atexit.register(os._exit, ExitCode.ERROR)  # libraries short of memory may crash at exit
         raise _CodedError(known) from error
 
 
-@click.command(cls=_Main, context_settings={"help_option_names": ["-h", "--help"]})
+@click.command(cls=MainGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="batchpersist")
 @click.option(
     "--config",
@@ -219,11 +199,11 @@ def cli(config: str | None, profile: str | None) -> None:
 
 def main() -> None:
     """Entry point of the console script; exits with the code that docs and README list."""
-    open_streams()
-    for name, value in _WITHOUT_THREADS.items():
+    replace_closed_streams()
+    for name, value in _NO_THREADS.items():
         os.environ.setdefault(name, value)
-    if is_memory_limited():  # Arrow's usual allocator reserves a gigabyte, whatever is used of it
+    if is_memory_limited():  # Arrow's usual allocator reserves a gigabyte at once
         os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-    prepare()
+    take_over_streams()
     sys.excepthook = print_traceback
     cli(prog_name="batchpersist")

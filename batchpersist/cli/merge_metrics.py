@@ -7,18 +7,19 @@ import click
 from ..exit_codes import ExitCode
 from ..metrics.merge_partitions import check_partitions, merge_partitions, read_partition, worst
 from ..metrics.schema import metrics_text
-from .output import emit, say, write_document
-from .sections import Sectioned
-from .summary import figures_of, summary_lines
-from .types import Output
+from .output import print_event, print_line, write_document
+from .params import OutputType, SectionedCommand
+from .summary import metrics_fields, summary_lines
 
 
 @click.command(
-    "merge-metrics", cls=Sectioned, short_help="Merge the metrics of a batch's shards (run --shard K/N)."
+    "merge-metrics",
+    cls=SectionedCommand,
+    short_help="Merge the metrics of a batch's shards (run --shard K/N).",
 )
 @click.argument("parts", nargs=-1, required=True, metavar="PART...")
 @click.option(
-    "-o", "--output", required=True, type=Output(), metavar="FILE", help="Where the merged metrics go."
+    "-o", "--output", required=True, type=OutputType(), metavar="FILE", help="Where the merged metrics go."
 )
 @click.option("--partial", is_flag=True, help="Merge what there is, though shards are missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as a JSON object.")
@@ -35,11 +36,11 @@ def command(parts: tuple[str, ...], output: str, partial: bool, as_json: bool) -
     if missing:
         code = worst((code, ExitCode.SOME_FAILED))
     if as_json:
-        figures = figures_of(merged, "counts", "bytes", "timing")
-        emit("summary", state=merged.state, missing=missing, **figures, metrics=output, exit_code=code)
+        figures = metrics_fields(merged, "counts", "bytes", "timing")
+        print_event("summary", state=merged.state, missing=missing, **figures, metrics=output, exit_code=code)
     else:
         for line in summary_lines(merged, output):
-            say(line)
+            print_line(line)
         if missing:
-            say(f"{missing} of {found[0].shard.of} shards are missing here.", err=True)
+            print_line(f"{missing} of {found[0].shard.of} shards are missing here.", err=True)
     click.get_current_context().exit(code)

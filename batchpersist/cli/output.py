@@ -25,7 +25,7 @@ from ..foreign_text import encodable_document, printable
 from ..storage.result_files import STANDARD_OUTPUT, open_output
 
 
-class _Stream(io.FileIO):
+class _StandardStream(io.FileIO):
     """A standard stream: after its first error nothing more is written there, and nobody is disturbed."""
 
     failure: OSError | None = None
@@ -43,20 +43,20 @@ class _Stream(io.FileIO):
         return len(data)
 
 
-_standard_output: _Stream | None = None
+_standard_output: _StandardStream | None = None
 
 
-def prepare() -> None:
+def take_over_streams() -> None:
     """Take over the standard streams; what their encoding lacks is shown with escapes from now on."""
     global _standard_output
-    _standard_output, sys.stdout = _taken_over(sys.stdout)
-    _, sys.stderr = _taken_over(sys.stderr)
+    _standard_output, sys.stdout = _take_over(sys.stdout)
+    _, sys.stderr = _take_over(sys.stderr)
 
 
-def _taken_over(stream: TextIO) -> tuple[_Stream | None, TextIO]:
+def _take_over(stream: TextIO) -> tuple[_StandardStream | None, TextIO]:
     if stream is None:  # it is closed
         return None, stream
-    raw = _Stream(stream.fileno(), "wb", closefd=False)
+    raw = _StandardStream(stream.fileno(), "wb", closefd=False)
     # Standard error has no buffer: a signal that stops at once, right after a write, would leave the line
     # there, to be written once more.
     buffer = raw if stream is sys.stderr else io.BufferedWriter(raw)
@@ -69,32 +69,32 @@ def _taken_over(stream: TextIO) -> tuple[_Stream | None, TextIO]:
     )
 
 
-def final_code(code: int) -> int:
+def final_exit_code(code: int) -> int:
     """The exit code of a command that would exit with ``code``: ``ERROR`` where its output was lost.
 
     A reader of standard output who has enough (``head``) loses nothing.
     """
-    return ExitCode.ERROR if _loss() else code
+    return ExitCode.ERROR if _lost_output() else code
 
 
-def report_loss() -> None:
+def report_lost_output() -> None:
     """Say on standard error why standard output could not be written, if so."""
-    if error := _loss():
+    if error := _lost_output():
         name = errno.errorcode.get(error.errno or 0, "?")
-        say(f"Error: standard output could not be written: [{name}] {error.strerror}", err=True)
+        print_line(f"Error: standard output could not be written: [{name}] {error.strerror}", err=True)
 
 
-def _loss() -> OSError | None:
+def _lost_output() -> OSError | None:
     failure = _standard_output.failure if _standard_output else None
     return None if isinstance(failure, BrokenPipeError) else failure
 
 
-def say(line: str, *, err: bool = False, before: str = "", end: str = "\n") -> None:
+def print_line(line: str, *, err: bool = False, before: str = "", end: str = "\n") -> None:
     """Print a line: one line whatever it holds. ``before`` and ``end`` are printed as they are."""
     click.echo(f"{before}{printable(line)}{end}", file=sys.stderr if err else sys.stdout, nl=False)
 
 
-def open_streams() -> None:
+def replace_closed_streams() -> None:
     """Put something in the place of standard streams that are closed (``2>&-``, or as some daemons do).
 
     Files that are opened would take their numbers otherwise, and what is meant for the streams would be
@@ -105,18 +105,18 @@ def open_streams() -> None:
             os.fstat(number)
         except OSError:  # the lowest free number is given to what is opened next
             os.set_inheritable(os.open(os.devnull, flags), True)
-    sys.stdout = sys.stdout or _stream(1)
-    sys.stderr = sys.stderr or _stream(2)
+    sys.stdout = sys.stdout or _open_stream(1)
+    sys.stderr = sys.stderr or _open_stream(2)
 
 
-def _stream(number: int) -> TextIO:
+def _open_stream(number: int) -> TextIO:
     return open(number, "w", encoding="utf-8", errors="backslashreplace", closefd=False)
 
 
-def emit(message_type: str, **content: object) -> None:
+def print_event(message_type: str, **content: object) -> None:
     """Print one JSON event. ASCII only, so that no terminal or pipe can spoil it."""
     event = encodable_document({"message_type": message_type, **content})
-    say(json.dumps(event).replace("\x7f", r"\u007f"))
+    print_line(json.dumps(event).replace("\x7f", r"\u007f"))
 
 
 @contextmanager
@@ -148,11 +148,11 @@ def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     table = [list(map(printable, row)) for row in (heading, *rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
-        say("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
+        print_line("  ".join(word.ljust(width) for word, width in zip(row, widths, strict=True)).rstrip())
 
 
 def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """As ``sys.excepthook``: a defect's message may hold foreign text, too."""
     for part in traceback.format_exception(kind, error, trace):
         for line in part.splitlines():
-            say(line, err=True)
+            print_line(line, err=True)

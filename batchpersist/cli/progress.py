@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from ..events import BatchResumed, BatchStarted, BatchWaiting, Event, Progress, RetryStarted, RunFailed
 from ..foreign_text import printable
 from ..models import place_of
-from .output import emit, say
+from .output import print_event, print_line
 
 LINE_SECONDS = 30.0
 """Between two plain lines: a night's log stays readable."""
@@ -35,7 +35,7 @@ class Display(Protocol):
     def close(self) -> None: ...
 
 
-class Silent:
+class NoticeDisplay:
     """No progress; failures where they are asked for, and what a person should know in any case."""
 
     def __init__(self, verbose: bool = False) -> None:
@@ -56,10 +56,10 @@ class Silent:
         pass
 
     def _print(self, line: str) -> None:
-        say(line, err=True)
+        print_line(line, err=True)
 
 
-class Quiet(Silent):
+class FailureDisplay(NoticeDisplay):
     """Failures at most."""
 
     def show(self, event: Event) -> None:
@@ -67,7 +67,7 @@ class Quiet(Silent):
             super().show(event)
 
 
-class Bar(Silent):
+class BarDisplay(NoticeDisplay):
     """A tqdm bar a phase on standard error: runs, rate, time left, failures."""
 
     def __init__(self, verbose: bool = False) -> None:
@@ -80,7 +80,7 @@ class Bar(Silent):
             self._start(event)
         self._bar.total = event.total
         self._bar.n, self._bar.initial = event.done, event.resumed  # what it starts from counts for no rate
-        self._bar.set_postfix({_trouble(event): event.failed}, refresh=False)
+        self._bar.set_postfix({_failure_word(event): event.failed}, refresh=False)
         self._bar.update(0)
 
     def _start(self, event: Progress) -> None:
@@ -111,7 +111,7 @@ class Bar(Silent):
             self._bar = None
 
 
-class Lines(Silent):
+class LineDisplay(NoticeDisplay):
     """A plain line every ``seconds`` on standard error, also while a long commit says nothing."""
 
     def __init__(self, verbose: bool = False, seconds: float = LINE_SECONDS) -> None:
@@ -129,7 +129,7 @@ class Lines(Silent):
         started = time.monotonic()
         while not self._closed.wait(seconds):
             if self._latest is not None:
-                say(describe(self._latest, time.monotonic() - started), err=True)
+                print_line(describe_progress(self._latest, time.monotonic() - started), err=True)
 
     def close(self) -> None:
         self._closed.set()
@@ -137,7 +137,7 @@ class Lines(Silent):
             self._thread.join()
 
 
-class JsonLines:
+class JsonDisplay:
     """One JSON object a line on standard output, each with its ``message_type``."""
 
     def __init__(self) -> None:
@@ -146,10 +146,10 @@ class JsonLines:
 
     def show(self, event: Event) -> None:
         if isinstance(event, BatchWaiting | BatchStarted | BatchResumed | RetryStarted):
-            emit(_MESSAGE_TYPES[type(event)], **event._asdict())
+            print_event(_MESSAGE_TYPES[type(event)], **event._asdict())
             return
         if isinstance(event, RunFailed):
-            emit(
+            print_event(
                 "error",
                 **event.failure._asdict(),
                 **{k: v for k, v in event._asdict().items() if k != "failure"},
@@ -158,16 +158,16 @@ class JsonLines:
         now = time.monotonic()
         if event.phase != self._phase or now >= self._next:
             self._phase, self._next = event.phase, now + STATUS_SECONDS
-            emit("status", **event._asdict())
+            print_event("status", **event._asdict())
 
     def close(self) -> None:
         pass
 
 
-def describe(progress: Progress, seconds: float) -> str:
+def describe_progress(progress: Progress, seconds: float) -> str:
     """A progress event in words, for a log."""
     of_total = f" of {progress.total:,}" if progress.total is not None else ""
-    failed = f", {progress.failed:,} {_trouble(progress)}" if progress.failed else ""
+    failed = f", {progress.failed:,} {_failure_word(progress)}" if progress.failed else ""
     return f"{progress.phase}: {progress.done:,}{of_total} {_unit(progress)}{failed} after {seconds:.0f} s"
 
 
@@ -175,7 +175,7 @@ def _unit(progress: Progress) -> str:
     return "batches" if progress.phase in ("try", "measure") else "runs"
 
 
-def _trouble(progress: Progress) -> str:
+def _failure_word(progress: Progress) -> str:
     return "differing" if progress.phase in ("audit", "repair") else "failed"
 
 
@@ -199,7 +199,7 @@ def describe_failure(event: RunFailed) -> str:
     return f"{place_of(event.source, event.line)}: {event.stage}: {event.failure}{run}"
 
 
-class Both:
+class DisplayPair:
     """Shows all to two displays."""
 
     def __init__(self, first: Display, second: Display) -> None:
@@ -214,14 +214,18 @@ class Both:
             display.close()
 
 
-def choose_display(mode: str, as_json: bool, quiet: bool, verbose: bool) -> Display:
-    """The display for ``--progress`` (auto, bar, lines, none), ``--json``, ``--quiet`` and ``--verbose``."""
+def choose_display(mode: str, as_json: bool, quiet: bool, verbosity: int) -> Display:
+    """Make the display for ``--progress`` (auto, bar, lines, none), ``--json``, ``--quiet`` and ``-v``.
+
+    ``auto`` with ``-vv`` is ``lines``: debug lines would tear a bar apart.
+    """
+    verbose = verbosity > 0
     if as_json:
-        return JsonLines()
+        return JsonDisplay()
     if quiet:
-        return Quiet(verbose)
+        return FailureDisplay(verbose)
     if mode == "none":
-        return Silent(verbose)
-    if mode == "bar" or (mode == "auto" and sys.stderr.isatty()):
-        return Bar(verbose)
-    return Lines(verbose)
+        return NoticeDisplay(verbose)
+    if mode == "bar" or (mode == "auto" and sys.stderr.isatty() and verbosity < 2):
+        return BarDisplay(verbose)
+    return LineDisplay(verbose)

@@ -16,11 +16,11 @@ from ..options import LockPolicy
 from ..repair import Fix, Prefer, RepairOptions, RepairReport, repair_root
 from ..wording import number
 from . import batch_options, source_options
-from .audit import MEANING, NOTHING_THERE, PAUSE, audit_options, sample_lines, show_finding
-from .batch_command import UNATTENDED, Job, conduct
+from .audit import MEANINGS, NOTHING_TO_COMPARE, PAUSE_OPTION, audit_options, sample_lines, show_finding
 from .batch_options import POOL_THRESHOLD
-from .output import emit
-from .sections import Sectioned, declare, section
+from .job import NO_NIGHTLY_OPTIONS, Job, run_job
+from .output import print_event
+from .params import SectionedCommand, add_options, option_section
 
 _NO_FIX = {
     FindingKind.CONTENT_DIFFERS: "left: say which is right by --prefer, or run the source again",
@@ -59,7 +59,7 @@ def repair_lines(report: RepairReport) -> Iterator[str]:
             if count := report.found.counts[kind, fix]:
                 yield f"{count:,} x {kind.value}: {_describe_fix(kind, fix, report.dry_run)}"
                 yield from sample_lines(report.found, (kind, fix))
-    yield from _left_lines(report)
+    yield from _remaining_lines(report)
     yield _last_line(report)
 
 
@@ -69,10 +69,10 @@ def _describe_fix(kind: FindingKind, fix: Fix | None, dry_run: bool) -> str:
     return f"to be {_FIXES[fix]}" if dry_run else _FIXES[fix]
 
 
-def _left_lines(report: RepairReport) -> Iterator[str]:
+def _remaining_lines(report: RepairReport) -> Iterator[str]:
     for kind, count in report.left.counts.items():
         if any(fix is not None for found, fix in report.found.counts if found is kind):
-            yield f"still there: {count:,} x {kind.value}: {MEANING[kind]}"
+            yield f"still there: {count:,} x {kind.value}: {MEANINGS[kind]}"
             yield from sample_lines(report.left, kind)
     for task_id, failure in list(report.failures.items())[:SHOWN_FAILURES]:
         yield f"failed: {printable(task_id)}: {printable(str(failure))}"
@@ -86,7 +86,7 @@ def _last_line(report: RepairReport) -> str:
     if not report.findings:
         if report.interrupted:
             return "Interrupted before anything was repaired."
-        return "Nothing to repair." if report.runs else NOTHING_THERE
+        return "Nothing to repair." if report.runs else NOTHING_TO_COMPARE
     if report.dry_run:
         to_do = report.findings - report.without_fix
         does_it = " --yes does it." if to_do else ""
@@ -100,9 +100,9 @@ def _last_line(report: RepairReport) -> str:
     return f"{opening}{number(report.findings, 'finding')}: {remains}.{kept}"
 
 
-_option = section("The repair")
+_option = option_section("The repair")
 
-YES = (
+_REPAIR_OPTIONS = (
     _option("-y", "--yes", is_flag=True, help="Do it; otherwise nothing is written."),
     _option(
         "--prefer",
@@ -117,24 +117,26 @@ YES = (
     ),
 )
 
-REPAIR = (
-    *YES,
+_OPTIONS = (
+    *_REPAIR_OPTIONS,
     *source_options.ROOTS,
     *source_options.KEYS,
-    *source_options.TASKS,
+    *source_options.TASK,
     *batch_options.WORKERS,
     *batch_options.DURABILITY,
     *batch_options.LOCKS,
-    *batch_options.SNAPSHOT_SIZE,
+    *batch_options.MAX_SNAPSHOT_SIZE,
     *POOL_THRESHOLD,
-    *PAUSE,
+    *PAUSE_OPTION,
     *batch_options.DISPLAY,
 )
 
 
-@click.command("repair", cls=Sectioned, short_help="Repair what an audit finds; says what it would do first.")
-@declare(REPAIR)
-def command(**given: Any) -> None:
+@click.command(
+    "repair", cls=SectionedCommand, short_help="Repair what an audit finds; says what it would do first."
+)
+@add_options(_OPTIONS)
+def command(**params: Any) -> None:
     """Say what can be done about what `batchpersist audit` finds, and with --yes do it.
 
     No run is removed. What is replaced is kept in RUNS_DIR/.batchpersist/repair until the next repair, and
@@ -142,40 +144,40 @@ def command(**given: Any) -> None:
     codes: 0 nothing to do, or all done; 3 something is left, or could not be looked at; 5 without --yes:
     something differs; 2 usage; 10 a root is missing; 11 a batch is running on this root; 130/143 interrupted.
     """
-    conduct(given | UNATTENDED, _repair)
+    with run_job(params | NO_NIGHTLY_OPTIONS) as job:
+        _repair(job)
 
 
-def _repair(job: Job) -> int:
-    given = job.given
+def _repair(job: Job) -> None:
+    params = job.params
     options = RepairOptions(
-        audit_options(given),
-        prefer=given["prefer"],
-        complete=given["complete"],
-        durability=Durability(given["durability"]),
-        lock_policy=LockPolicy(attempts=given["lock_attempts"], stale_seconds=given["lock_stale"]),
+        audit_options(params),
+        prefer=params["prefer"],
+        complete=params["complete"],
+        durability=Durability(params["durability"]),
+        lock_policy=LockPolicy(attempts=params["lock_attempts"], stale_seconds=params["lock_stale"]),
     )
     with job.display() as display:
         report = repair_root(
             options,
-            dry_run=not given["yes"],
+            dry_run=not params["yes"],
             on_event=display.show,
-            on_finding=partial(_show_finding, given),
-            should_stop=job.interruption.__bool__,
+            on_finding=partial(_show_finding, params),
+            should_stop=job.interruption.should_stop,
         )
-    code = job.interruption.exit_code if report.interrupted else report.exit_code
-    if given["as_json"]:
-        _emit_summary(report, code)
+    job.exit_code = job.interruption.exit_code if report.interrupted else report.exit_code
+    if params["as_json"]:
+        _print_summary_event(report, job.exit_code)
     else:
-        job.print(repair_lines(report), code)
-    return code
+        job.print(repair_lines(report))
 
 
-def _show_finding(given: dict[str, Any], finding: Finding, fix: Fix | None) -> None:
-    show_finding(given, finding, fix=None if fix is None else fix.value)
+def _show_finding(params: dict[str, Any], finding: Finding, fix: Fix | None) -> None:
+    show_finding(params, finding, fix=None if fix is None else fix.value)
 
 
-def _emit_summary(report: RepairReport, code: int) -> None:
-    emit(
+def _print_summary_event(report: RepairReport, code: int) -> None:
+    print_event(
         "summary",
         dry_run=report.dry_run,
         found=report.findings,

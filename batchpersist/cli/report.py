@@ -13,14 +13,15 @@ from ..report.formats import FORMATS, format_of, render
 from ..report.inputs import BatchInputs, find_inputs
 from ..storage.result_files import STANDARD_OUTPUT, is_stream
 from . import source_options
-from .output import say, write_document
-from .sections import Sectioned, declare
-from .types import Output
+from .output import print_line, write_document
+from .params import OutputType, SectionedCommand, add_options
 
 
-@click.command("report", cls=Sectioned, short_help="Tell what a batch did, or what a comparison found.")
+@click.command(
+    "report", cls=SectionedCommand, short_help="Tell what a batch did, or what a comparison found."
+)
 @click.argument("what", default=LATEST, metavar="[WHAT]")
-@declare(source_options.RUNS_DIR)
+@add_options(source_options.RUNS_DIR)
 @click.option(
     "-f",
     "--format",
@@ -32,7 +33,7 @@ from .types import Output
 @click.option(
     "-o",
     "--output",
-    type=Output(),
+    type=OutputType(),
     metavar="FILE",
     help="Write it there, whole or not at all, not on the screen.",
 )
@@ -51,11 +52,11 @@ def command(what: str, runs_dir: str, kind: str | None, output: str | None) -> N
     text = render(inputs, kind)
     if kind == "text" and output in (None, STANDARD_OUTPUT):
         for line in text.splitlines():
-            say(line)
+            print_line(line)
     else:
         write_document((text.encode(),), output)
         if isinstance(inputs, BatchInputs) and inputs.note is not None:
-            say(f"Note: {inputs.note}", err=True)
+            print_line(f"Note: {inputs.note}", err=True)
 
 
 def _format_of(output: str | None) -> str:

@@ -6,33 +6,33 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from ..batch.dry_run import preview_batch
-from ..batch.run import run_batch
 from ..contract.runs_root import is_root
 from ..errors import UsageError, require
 from ..options import BatchOptions
-from ..records.preparation import metrics_path
-from .batch_command import Job, conduct
-from .batch_options import RUN, batch_options
-from .output import emit, say
-from .sections import Sectioned, declare
+from .batch_options import RUN_OPTIONS, batch_options
+from .job import NO_NIGHTLY_OPTIONS, Job, run_job
+from .output import print_event, print_line
+from .params import SectionedCommand, add_options
 from .summary import preview_lines
 
 
 @contextmanager
-def executing(given: dict[str, Any], options: BatchOptions) -> Iterator[tuple[Executor | None, BatchOptions]]:
-    """The executor that was asked for (None: the batch's own), and the options that go with it.
+def open_executor(
+    params: dict[str, Any], options: BatchOptions
+) -> Iterator[tuple[Executor | None, BatchOptions]]:
+    """Open the executor that the options ask for (None: the batch makes its own processes).
 
-    Raises UsageError where there cannot be one, before anything is done.
+    Returns the batch's options too: the number of workers is the cluster's if ``-j`` does not give one.
+    Raises UsageError for options that exclude each other, before anything is done.
     """
-    scheduler = given["scheduler"]
-    if given["executor"] == "processes":
+    scheduler = params["scheduler"]
+    if params["executor"] == "processes":
         if scheduler is not None:
             raise UsageError("--scheduler goes with --executor dask")
         yield None, options
@@ -50,10 +50,10 @@ def executing(given: dict[str, Any], options: BatchOptions) -> Iterator[tuple[Ex
 
 
 @click.command(
-    "run", cls=Sectioned, short_help="Persist the completed runs in files, folders or standard input."
+    "run", cls=SectionedCommand, short_help="Persist the completed runs in files, folders or standard input."
 )
-@declare(RUN)
-def command(sources: tuple[str, ...], **given: Any) -> None:
+@add_options(RUN_OPTIONS)
+def command(sources: tuple[str, ...], **params: Any) -> None:
     """Persist the completed runs in SOURCES: files, folders, or - for standard input.
 
     Without SOURCES: those in the runs-dir, if this is a root in which the orchestrator itself has run.
@@ -64,44 +64,36 @@ def command(sources: tuple[str, ...], **given: Any) -> None:
     policy, 10 a source is missing, 11 another batch holds the root, 12 out of time (--max-duration),
     130/143 interrupted.
     """
-    sources = sources or _root(given)
-    if given["dry_run"]:
-        nothing_written = {"log_file": None, "on_failure": None}
-        conduct(given | nothing_written, partial(_preview, sources), reads_only=True)
+    sources = sources or _runs_dir_as_source(params)
+    if params["dry_run"]:
+        with run_job(params | NO_NIGHTLY_OPTIONS, reads_only=True) as job:
+            _preview(sources, job)
     else:
-        conduct(given, partial(_persist, sources))
+        with run_job(params) as job, open_executor(params, batch_options(params)) as (executor, options):
+            job.persist(sources, options, executor)
 
 
-def _root(given: Mapping[str, Any]) -> tuple[str]:
-    """The runs-dir as the source; says so. UsageError where it is not a root of the orchestrator."""
-    root = given["runs_dir"]
+def _runs_dir_as_source(params: Mapping[str, Any]) -> tuple[str]:
+    """Use the runs-dir as the source; raises UsageError unless it is a root of the orchestrator."""
+    root = params["runs_dir"]
     if not is_root(root):
         raise click.UsageError(
             f"Missing argument 'SOURCES...': they may be left out only where the runs-dir is a root in which"
             f" the orchestrator has run, with folders <task>/cli/<run>, and {root} is not."
         )
-    if not given["quiet"]:
-        say(f"No sources are named: reading the orchestrator's root {root}", err=True)
+    if not params["quiet"]:
+        print_line(f"No sources are named: reading the orchestrator's root {root}", err=True)
     return (root,)
 
 
-def _persist(sources: tuple[str, ...], job: Job) -> int:
-    with executing(job.given, batch_options(job.given)) as (executor, options):
-        return job.persist(
-            partial(run_batch, sources, options, executor=executor),
-            metrics_path(options),
-        )
-
-
-def _preview(sources: tuple[str, ...], job: Job) -> int:
-    if job.given["executor"] != "processes":
+def _preview(sources: tuple[str, ...], job: Job) -> None:
+    if job.params["executor"] != "processes":
         raise UsageError("a dry run takes place on this machine: leave out --executor")
-    options, interruption = batch_options(job.given), job.interruption
+    options, should_stop = batch_options(job.params), job.interruption.should_stop
     with job.display() as display:
-        preview = preview_batch(sources, options, on_event=display.show, should_stop=interruption.__bool__)
-    code = job.exit_code_of(preview)
-    if job.given["as_json"]:
-        emit("summary", **preview.as_dict(), exit_code=code)
+        preview = preview_batch(sources, options, on_event=display.show, should_stop=should_stop)
+    job.set_exit_code(preview)
+    if job.params["as_json"]:
+        print_event("summary", **preview.as_dict(), exit_code=job.exit_code)
     else:
-        job.print(preview_lines(preview), code)
-    return code
+        job.print(preview_lines(preview))

@@ -18,11 +18,10 @@ from ..options import Selection
 from ..paths import Layout
 from ..records.root_record import root_keys
 from ..sources import STANDARD_INPUT
-from .output import say
-from .sections import section
-from .types import Moment, Output
+from .output import print_line
+from .params import OutputType, TimeType, option_section
 
-_source_option = section("What is read")
+_source_option = option_section("What is read")
 
 
 def _announce_terminal(
@@ -30,7 +29,7 @@ def _announce_terminal(
 ) -> tuple[str, ...]:
     """A command that reads what somebody types would seem to hang."""
     if STANDARD_INPUT in sources and not context.resilient_parsing and sys.stdin and sys.stdin.isatty():
-        say("Reading runs from this terminal, a JSON object a line; Ctrl-D ends them.", err=True)
+        print_line("Reading runs from this terminal, a JSON object a line; Ctrl-D ends them.", err=True)
     return sources
 
 
@@ -45,14 +44,14 @@ SOURCES = (
     ),
 )
 
-SOURCES_OR_ROOT = (
+SOURCES_OR_RUNS_DIR = (
     click.argument(
         "sources", nargs=-1, type=click.Path(), metavar="[SOURCES]...", callback=_announce_terminal
     ),
 )
 """For a command that finds sources of its own where none are named."""
 
-SOURCES_OR_NONE = (click.argument("sources", nargs=-1, metavar="[SOURCES]...", callback=_announce_terminal),)
+OPTIONAL_SOURCES = (click.argument("sources", nargs=-1, metavar="[SOURCES]...", callback=_announce_terminal),)
 
 KEYS = (
     _source_option(
@@ -75,7 +74,7 @@ KEYS = (
     ),
 )
 
-TASKS = (
+TASK = (
     _source_option(
         "--task", "tasks", multiple=True, metavar="GLOB", help="Only tasks that match; repeatable."
     ),
@@ -87,11 +86,11 @@ _TIMES = (
 )
 
 SELECTION = (
-    *TASKS,
-    _source_option("--since", type=Moment(), help=f"Only runs completed at this time or later. {_TIMES}"),
+    *TASK,
+    _source_option("--since", type=TimeType(), help=f"Only runs completed at this time or later. {_TIMES}"),
     _source_option(
         "--until",
-        type=Moment(at_end=True),
+        type=TimeType(at_end=True),
         help="Only runs completed before this time; a day counts to its end. As for --since.",
     ),
     _source_option(
@@ -100,30 +99,30 @@ SELECTION = (
 )
 
 
-EMPTY = (
+FAIL_IF_EMPTY = (
     _source_option(
         "--fail-if-empty", is_flag=True, help="Exit with code 3 where no run is found or selected."
     ),
 )
 
 
-def keys_of(given: Mapping[str, Any]) -> Keys:
+def keys_from(params: Mapping[str, Any]) -> Keys:
     """The library's keys from a command's options, as click parsed them.
 
     What is not given is as the root remembers it. Raises UsageError where it cannot be read.
     """
-    runs_dir = given.get("runs_dir")
+    runs_dir = params.get("runs_dir")
     known = DEFAULT_KEYS if runs_dir is None else root_keys(Layout("", os.path.abspath(runs_dir)))
-    names = zip((given["task_key"], given["run_key"], given["time_key"]), astuple(known), strict=True)
+    names = zip((params["task_key"], params["run_key"], params["time_key"]), astuple(known), strict=True)
     return Keys(*(default if name is None else name for name, default in names))
 
 
-def selection_of(given: Mapping[str, Any]) -> Selection:
+def selection_from(params: Mapping[str, Any]) -> Selection:
     """The library's selection, likewise."""
-    return Selection(given["tasks"], given["since"], given["until"], given["limit"])
+    return Selection(params["tasks"], params["since"], params["until"], params["limit"])
 
 
-_place_option = section("Where it goes")
+_place_option = option_section("Where it goes")
 
 RUNS_DIR = (
     _place_option(
@@ -148,22 +147,22 @@ ROOTS = (
     *RUNS_DIR,
 )
 
-REPORTS = (
+REPORT_FILES = (
     _place_option(
         "--metrics",
-        type=Output(),
+        type=OutputType(),
         metavar="FILE",
         help="Where the metrics go.  [default: OUT_DIR/metrics.json]",
     ),
     _place_option(
         "--outcomes",
-        type=Output(),
+        type=OutputType(),
         metavar="FILE",
         help="Also save the outcome table, a row a run: FILE.csv or FILE.parquet.",
     ),
     _place_option(
         "--prometheus-textfile",
-        type=Output(),
+        type=OutputType(),
         metavar="FILE.prom",
         help="Also leave the figures for node_exporter's textfile collector ([prometheus]).",
     ),

@@ -18,26 +18,26 @@ from ..report.outcome_text import IN_THE_FUTURE, work_done
 from ..wording import duration
 from . import batch_options, source_options
 from .completion import complete_batch
-from .output import emit, print_table, say
-from .sections import Sectioned, declare
-from .summary import span
+from .output import print_event, print_line, print_table
+from .params import SectionedCommand, add_options
+from .summary import approximate_duration
 
 _COLUMNS = ("batch", "state", "started", "runs", "failed", "invalid", "exit code")
-_NEXT = {
+_NEXT_STEPS = {
     "running": "",
     "finished": "",
     "stopped": "Remove the cause, or allow more failures by --max-failures; the same command continues it.",
     "failed": "An error ended it; the same command continues it.",
 }
-_CONTINUED = "The same command continues it."
+_SAME_COMMAND = "The same command continues it."
 
 _REWRITE = "\r\x1b[K"
 """To the line's start, and away with what stood there."""
 
 
-@click.command("status", cls=Sectioned, short_help="Show running and past batches.")
+@click.command("status", cls=SectionedCommand, short_help="Show running and past batches.")
 @click.argument("batch", metavar="[BATCH]", required=False, shell_complete=complete_batch)
-@declare(source_options.RUNS_DIR)
+@add_options(source_options.RUNS_DIR)
 @click.option(
     "--watch",
     is_flag=False,
@@ -46,7 +46,7 @@ _REWRITE = "\r\x1b[K"
     metavar="[SECONDS]",
     help="Look again every 2 SECONDS for as long as a batch is running.",
 )
-@declare(batch_options.JSON)
+@add_options(batch_options.JSON)
 def command(batch: str | None, runs_dir: str, watch: float | None, as_json: bool) -> None:
     """Show the batches of a root, the latest last, or one BATCH (the start of its id, or latest) in full.
 
@@ -56,7 +56,7 @@ def command(batch: str | None, runs_dir: str, watch: float | None, as_json: bool
     layout = Layout("", os.path.abspath(runs_dir))
     if batch is not None:
         status = status_of(layout, find_batch(layout, batch))
-        emit("batch", **_as_dict(status)) if as_json else _print_details(status)
+        print_event("batch", **_as_dict(status)) if as_json else _print_details(status)
         shown = [status]
     else:
         shown = batch_statuses(layout)
@@ -68,16 +68,16 @@ def command(batch: str | None, runs_dir: str, watch: float | None, as_json: bool
 def _show_all(statuses: list[BatchStatus], runs_dir: str, as_json: bool) -> None:
     if as_json:
         for status in statuses:
-            emit("batch", **_as_dict(status))
+            print_event("batch", **_as_dict(status))
     elif not statuses:
-        say(f"No batch has worked on {runs_dir} yet.")
+        print_line(f"No batch has worked on {runs_dir} yet.")
     else:
         print_table(_COLUMNS, map(_row, statuses))
         for status in statuses:
             if status.state == "running":
-                say(f"{status.record.batch_id} is running: {_progress(status)}")
+                print_line(f"{status.record.batch_id} is running: {_describe_progress(status)}")
             if status.starts_in_the_future:
-                say(f"{status.record.batch_id}: {IN_THE_FUTURE}")
+                print_line(f"{status.record.batch_id}: {IN_THE_FUTURE}")
 
 
 def _watch(layout: Layout, statuses: list[BatchStatus], seconds: float, as_json: bool) -> None:
@@ -90,12 +90,15 @@ def _watch(layout: Layout, statuses: list[BatchStatus], seconds: float, as_json:
         for status in (now := [status_of(layout, status.folder) for status in running]):
             batch_id = status.record.batch_id
             if as_json:
-                emit("batch", **_as_dict(status))
+                print_event("batch", **_as_dict(status))
             elif status.state != "running":
-                say(f"Batch {batch_id}: {', '.join(_outcome(status))}.", before=_REWRITE if rewrite else "")
+                print_line(
+                    f"Batch {batch_id}: {', '.join(_outcome_words(status))}.",
+                    before=_REWRITE if rewrite else "",
+                )
             else:
-                line = f"{batch_id}: {_progress(status)}" if name else _progress(status)
-                say(line, before=_REWRITE if rewrite else "", end="" if rewrite else "\n")
+                line = f"{batch_id}: {_describe_progress(status)}" if name else _describe_progress(status)
+                print_line(line, before=_REWRITE if rewrite else "", end="" if rewrite else "\n")
         running = [status for status in now if status.state == "running"]
 
 
@@ -110,15 +113,15 @@ def _row(status: BatchStatus) -> tuple[str, ...]:
         failed = f"{progress.failed:,}"
     code = "-" if record.exit_code is None else str(record.exit_code)
     batch = f"{record.batch_id} {record.shard}".rstrip()
-    return (batch, status.state, _moment(record.started_at), runs, failed, invalid, code)
+    return (batch, status.state, _format_time(record.started_at), runs, failed, invalid, code)
 
 
-def _moment(text: str) -> str:
+def _format_time(text: str) -> str:
     """An ISO moment to the second."""
     return text[:19].replace("T", " ") + "Z"
 
 
-def _progress(status: BatchStatus) -> str:
+def _describe_progress(status: BatchStatus) -> str:
     progress = status.progress
     if progress is None:
         return "it has only begun"
@@ -130,13 +133,13 @@ def _progress(status: BatchStatus) -> str:
         f"{progress.phase} {progress.done:,}{of_total} runs{share}",
         f"{progress.failed:,} failed" if progress.failed else "",
         f"{rate:,.0f} runs/s" if rate else "",
-        f"about {span(left)} left" if left is not None else "",
-        f"as of {span(max(0.0, time.time() - progress.updated_at))} ago",
+        f"about {approximate_duration(left)} left" if left is not None else "",
+        f"as of {approximate_duration(max(0.0, time.time() - progress.updated_at))} ago",
     ]
     return ", ".join(word for word in words if word)
 
 
-def _outcome(status: BatchStatus) -> Iterator[str]:
+def _outcome_words(status: BatchStatus) -> Iterator[str]:
     yield status.state
     if status.result is not None:
         counts = status.result.counts
@@ -145,7 +148,7 @@ def _outcome(status: BatchStatus) -> Iterator[str]:
             if figure := getattr(counts, name):
                 yield f"{figure:,} {name.replace('_', ' ')}"
     elif status.progress is not None:
-        yield _progress(status)
+        yield _describe_progress(status)
     if status.record.exit_code is not None:
         yield f"exit code {status.record.exit_code}"
 
@@ -155,9 +158,10 @@ def _print_details(status: BatchStatus) -> None:
     config = record.config
     details = {
         "batch": record.batch_id,
-        "state": ", ".join(_outcome(status)),
-        "started": _moment(record.started_at) + (f", in {record.parts} parts" if record.parts > 1 else ""),
-        "ended": _moment(record.finished_at) if record.finished_at else "",
+        "state": ", ".join(_outcome_words(status)),
+        "started": _format_time(record.started_at)
+        + (f", in {record.parts} parts" if record.parts > 1 else ""),
+        "ended": _format_time(record.finished_at) if record.finished_at else "",
         "shard": record.shard.replace("-of-", " of "),
         "process": f"{record.pid}@{record.host}",
         "in": record.cwd,
@@ -168,11 +172,11 @@ def _print_details(status: BatchStatus) -> None:
         else "",
         "folder": status.folder.path,
         "note": IN_THE_FUTURE if status.starts_in_the_future else "",
-        "next": _NEXT.get(status.state, _CONTINUED),
+        "next": _NEXT_STEPS.get(status.state, _SAME_COMMAND),
     }
     for name, value in details.items():
         if value:
-            say(f"{name:8} {value}")
+            print_line(f"{name:8} {value}")
 
 
 def _as_dict(status: BatchStatus) -> dict[str, Any]:

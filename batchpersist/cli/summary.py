@@ -19,22 +19,22 @@ SHOWN_CAUSES = 5
 
 def summary_lines(metrics: Metrics, metrics_path: str) -> Iterator[str]:
     """Lines for a person; the last one says it all."""
-    yield from _causes(metrics.errors, metrics.errors_omitted)
+    yield from _cause_lines(metrics.errors, metrics.errors_omitted)
     counts, timing = metrics.counts, metrics.timing
     lacking = [cause for cause in metrics.errors if cause.type == failure_type(MissingKeyError)]
     if counts.discovered and sum(cause.count for cause in lacking) == counts.discovered:
-        yield other_keys(counts.discovered, lacking[0].samples[0].detail)
+        yield missing_keys_hint(counts.discovered, lacking[0].samples[0].detail)
     tasks = len(metrics.tasks) + metrics.tasks_omitted
     yield (
         f"{work_done(counts)} of {number(tasks, 'task')} in {timing.wall_seconds:.1f} s "
         f"({timing.runs_per_second:,.0f} runs/s); details in {metrics_path}"
     )
-    yield from _left_out(metrics.passed_over.incomplete, metrics.unknown_suffixes)
+    yield from _skipped_lines(metrics.passed_over.incomplete, metrics.unknown_suffixes)
     causes = {cause.type for cause in metrics.errors}
     yield f"{outcome(counts, metrics.state)} {what_next(counts, metrics.state, causes)}"
 
 
-def figures_of(metrics: Metrics, *names: str) -> dict[str, Any]:
+def metrics_fields(metrics: Metrics, *names: str) -> dict[str, Any]:
     """Some fields of the metrics, as ``--json`` prints them."""
     return {name: msgspec.to_builtins(getattr(metrics, name)) for name in names}
 
@@ -48,7 +48,7 @@ def preview_lines(preview: Preview) -> Iterator[str]:
         f"{preview.superseded:,} superseded by a later line"
         + (f", {preview.other_shards:,} left to other shards" if preview.other_shards else "")
     )
-    yield from _left_out(preview.incomplete, preview.unknown_suffixes)
+    yield from _skipped_lines(preview.incomplete, preview.unknown_suffixes)
     unreadable = f", {preview.unreadable:,} that cannot be read" if preview.unreadable else ""
     opening = "Interrupted dry run" if preview.interrupted else "Dry run"
     found = f"{preview.new:,} new, {preview.changed:,} changed, {preview.unchanged:,} unchanged{unreadable}"
@@ -56,12 +56,12 @@ def preview_lines(preview: Preview) -> Iterator[str]:
     yield f"{opening}: {found}. Nothing was written. {nothing}".rstrip()
 
 
-def _left_out(run_folders: int, suffixes: Mapping[str, int]) -> Iterator[str]:
+def _skipped_lines(run_folders: int, suffixes: Mapping[str, int]) -> Iterator[str]:
     """No line where nothing was left out."""
     yield from filter(None, (incomplete(run_folders), skipped(suffixes)))
 
 
-def _causes(errors: Sequence[Cause], omitted: int) -> Iterator[str]:
+def _cause_lines(errors: Sequence[Cause], omitted: int) -> Iterator[str]:
     """The most frequent causes of failure, each with one example."""
     for cause in errors[:SHOWN_CAUSES]:
         sample = cause.samples[0]
@@ -74,13 +74,13 @@ def _causes(errors: Sequence[Cause], omitted: int) -> Iterator[str]:
         yield f"... and {number(further, 'more cause')}"
 
 
-def other_keys(count: int, options: str) -> str:
+def missing_keys_hint(count: int, options: str) -> str:
     """Where all of the input lacks a key; ``options``: what would read an example, if that is known."""
     options = options or "--task-key, --run-key and --time-key say what the keys are called there"
     return f"{number(count, 'document')} found, and each lacks a key. {options}."
 
 
-def span(seconds: float) -> str:
+def approximate_duration(seconds: float) -> str:
     """A time span as a person would say it: no more exact than it helps."""
     if seconds < 90:
         return f"{seconds:.0f} s"

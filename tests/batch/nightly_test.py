@@ -22,7 +22,7 @@ from batchpersist import __version__
 from batchpersist.batch.run import run_batch
 from batchpersist.cli.logfile import log_to
 from batchpersist.cli.main import cli
-from batchpersist.cli.types import Duration
+from batchpersist.cli.params import DurationType
 from batchpersist.events import Event, Progress
 from batchpersist.locks.batch_lock import BatchLock
 from batchpersist.options import BatchOptions, FailurePolicy
@@ -59,13 +59,13 @@ def invoke(*words: str) -> Result:
     ],
 )
 def test_time_spans(text: str, seconds: float) -> None:
-    assert Duration().convert(text, None, None) == seconds
+    assert DurationType().convert(text, None, None) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "h", "2x", "m2", "-1", "0", "0s", "nan"])
 def test_what_is_no_time_span_is_refused(text: str) -> None:
     with pytest.raises(click.BadParameter, match="time"):
-        Duration().convert(text, None, None)
+        DurationType().convert(text, None, None)
 
 
 def test_a_batch_out_of_time_is_continued_by_the_next(folder: Path) -> None:
@@ -104,9 +104,10 @@ def test_time_spent_waiting_for_another_batch_counts() -> None:
 
 
 def log_lines(name: str = "night.log") -> list[str]:
+    """All lines but the debug lines, without their times."""
     lines = Path(name).read_text("utf-8").splitlines()
-    assert all(re.match(rf"{STAMP} (INFO|WARNING|ERROR) ", line) for line in lines), lines
-    return [line.split(" ", 1)[1] for line in lines]
+    assert all(re.match(rf"{STAMP} (DEBUG|INFO|WARNING|ERROR) ", line) for line in lines), lines
+    return [text for text in (line.split(" ", 1)[1] for line in lines) if not text.startswith("DEBUG ")]
 
 
 def test_the_log_tells_of_start_failures_and_end() -> None:
@@ -343,7 +344,7 @@ def test_it_is_run_after_a_defect(teller: Callable[[], list[str]], monkeypatch: 
     def defect(*_args: object, **_more: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("batchpersist.cli.run.run_batch", defect)
+    monkeypatch.setattr("batchpersist.cli.job.run_batch", defect)
     with pytest.raises(ZeroDivisionError):
         invoke("runs.jsonl", "--on-failure", COMMAND)
     assert teller()[1] == "1"

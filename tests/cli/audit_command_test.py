@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 from support.drift import Tree, a_run
 
 from batchpersist.audit import FindingKind
-from batchpersist.cli.audit import MEANING
+from batchpersist.cli.audit import MEANINGS
 from batchpersist.cli.main import cli
 from batchpersist.locks.batch_lock import BatchLock
 from batchpersist.paths import Layout
@@ -144,7 +144,7 @@ def test_a_missing_source_is_exit_code_10(tree: Tree) -> None:
 
 def test_each_kind_is_described_here_and_in_the_page() -> None:
     page = (Path(__file__).parents[2] / "docs" / "audit.md").read_text("utf-8")
-    assert set(MEANING) == set(FindingKind)
+    assert set(MEANINGS) == set(FindingKind)
     assert [kind.value for kind in FindingKind if f"| `{kind.value}` |" not in page] == []
 
 

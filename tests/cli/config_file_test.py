@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from batchpersist.cli.config_file import options_of, read_configuration
+from batchpersist.cli.config import options_of, read_configuration
 from batchpersist.cli.main import cli
 from batchpersist.locks.task_lock import TaskLock
 from batchpersist.paths import Layout

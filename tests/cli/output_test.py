@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from support.engine import run
 
 from batchpersist.cli.main import cli
-from batchpersist.cli.progress import Bar
+from batchpersist.cli.progress import BarDisplay
 from batchpersist.events import RunFailed
 from batchpersist.models import Failure
 
@@ -237,7 +237,7 @@ def test_no_error_message_steers_the_terminal_or_forges_a_line(
 
 
 def test_nor_does_a_failure_above_a_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
-    bar = Bar(verbose=True)
+    bar = BarDisplay(verbose=True)
     bar.show(RunFailed("input", Failure("InvalidRunError", HOSTILE, HOSTILE), HOSTILE, 1, HOSTILE, HOSTILE))
     bar.close()
     assert CONTROL.findall(capsys.readouterr().err) == []
@@ -247,7 +247,7 @@ def test_a_defect_s_traceback_has_no_controls_either() -> None:
     program = (
         "import batchpersist.cli.main as m\n"
         f"def fail(self, *_): raise ZeroDivisionError({HOSTILE!r})\n"
-        "m._Main.resolve_command = fail\n"
+        "m.MainGroup.resolve_command = fail\n"
         "m.main()"
     )
     command = [sys.executable, "-c", program, "run"]

@@ -12,15 +12,15 @@ from pathlib import Path
 import pytest
 
 from batchpersist.cli.progress import (
-    Bar,
-    JsonLines,
-    Lines,
-    Quiet,
-    Silent,
+    BarDisplay,
+    FailureDisplay,
+    JsonDisplay,
+    LineDisplay,
+    NoticeDisplay,
     choose_display,
-    describe,
     describe_failure,
     describe_notice,
+    describe_progress,
 )
 from batchpersist.events import (
     BatchResumed,
@@ -44,8 +44,11 @@ class Terminal(io.StringIO):
 
 
 def test_progress_in_words() -> None:
-    assert describe(Progress("scan", 1500, None, 0), 4.6) == "scan: 1,500 runs after 5 s"
-    assert describe(Progress("settle", 10, 2000, 3), 60) == "settle: 10 of 2,000 runs, 3 failed after 60 s"
+    assert describe_progress(Progress("scan", 1500, None, 0), 4.6) == "scan: 1,500 runs after 5 s"
+    assert (
+        describe_progress(Progress("settle", 10, 2000, 3), 60)
+        == "settle: 10 of 2,000 runs, 3 failed after 60 s"
+    )
 
 
 def test_a_failure_in_words_names_file_line_and_run() -> None:
@@ -57,14 +60,14 @@ def test_a_failure_in_words_names_file_line_and_run() -> None:
 @pytest.mark.parametrize(
     ("mode", "as_json", "quiet", "terminal", "expected"),
     [
-        ("auto", False, False, True, Bar),
-        ("auto", False, False, False, Lines),
-        ("bar", False, False, False, Bar),
-        ("lines", False, False, True, Lines),
-        ("none", False, False, True, Silent),
-        ("auto", False, True, True, Quiet),
-        ("auto", True, False, True, JsonLines),
-        ("bar", True, True, True, JsonLines),
+        ("auto", False, False, True, BarDisplay),
+        ("auto", False, False, False, LineDisplay),
+        ("bar", False, False, False, BarDisplay),
+        ("lines", False, False, True, LineDisplay),
+        ("none", False, False, True, NoticeDisplay),
+        ("auto", False, True, True, FailureDisplay),
+        ("auto", True, False, True, JsonDisplay),
+        ("bar", True, True, True, JsonDisplay),
     ],
 )
 def test_which_display(
@@ -77,7 +80,7 @@ def test_which_display(
 
 
 def test_json_lines_carry_a_message_type_and_every_failure(capsys: pytest.CaptureFixture[str]) -> None:
-    display = JsonLines()
+    display = JsonDisplay()
     for done in range(100):
         display.show(Progress("settle", done, 100, 1))
     display.show(FAILURE)
@@ -102,7 +105,7 @@ def test_json_lines_carry_a_message_type_and_every_failure(capsys: pytest.Captur
 
 
 def test_a_line_now_and_then_even_when_nothing_new_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
-    display = Lines(seconds=0.01)
+    display = LineDisplay(seconds=0.01)
     display.show(Progress("settle", 5, 9, 0))
     deadline = time.monotonic() + 10
     shown = ""
@@ -116,7 +119,7 @@ def test_a_line_now_and_then_even_when_nothing_new_is_heard(capsys: pytest.Captu
 def test_a_bar_shows_each_phase_and_its_failures(monkeypatch: pytest.MonkeyPatch) -> None:
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    display = Bar()
+    display = BarDisplay()
     display.show(Progress("scan", 10, None, 0))
     display.show(Progress("settle", 4, 10, 2))
     display.close()
@@ -125,9 +128,9 @@ def test_a_bar_shows_each_phase_and_its_failures(monkeypatch: pytest.MonkeyPatch
     assert "failed=2" in terminal.getvalue()
 
 
-@pytest.mark.parametrize("display", [Silent, Lines, Bar])
+@pytest.mark.parametrize("display", [NoticeDisplay, LineDisplay, BarDisplay])
 def test_failures_are_printed_only_when_asked_for(
-    display: type[Silent], capsys: pytest.CaptureFixture[str]
+    display: type[NoticeDisplay], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for verbose in (False, True):
         shown = display(verbose)
@@ -150,7 +153,7 @@ def test_failures_are_printed_only_when_asked_for(
 def test_the_page_has_every_event_with_all_its_fields(
     event: Event, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    JsonLines().show(event)
+    JsonDisplay().show(event)
     fields = json.loads(capsys.readouterr().out)
     page = (Path(__file__).parents[2] / "docs" / "batches.md").read_text("utf-8")
     rows = dict(re.findall(r"^\| `(\w+)` \| [^|]+ \| (.*) \|$", page, re.MULTILINE))

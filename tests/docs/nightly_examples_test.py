@@ -20,7 +20,7 @@ import yaml
 from cronsim import CronSim, CronSimError
 from support.engine import tree
 
-from batchpersist.cli.config_file import tomllib
+from batchpersist.cli.config import tomllib
 from batchpersist.cli.logfile import log_to
 
 ROOT = Path(__file__).parents[2]
