@@ -42,14 +42,14 @@ def add_line(text: str) -> None:
 
 
 def break_totals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("batchpersist.figures.counts.IDENTITIES", (("selected", ("failed",)),))
+    monkeypatch.setattr("batchpersist.metrics.schema.IDENTITIES", (("selected", ("failed",)),))
 
 
 def break_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     def defect(*_args: object, **_more: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(execution, "settle_shard", defect)
+    monkeypatch.setattr(execution, "persist_shard", defect)
 
 
 def test_exit_0_when_all_is_persisted_or_was_already() -> None:
@@ -222,7 +222,7 @@ def test_a_second_signal_stops_at_once_without_leaving_a_lock(
 
 
 def test_each_exit_code_has_a_test() -> None:
-    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("*_test.py"))
+    tests = "".join(path.read_text() for path in Path(__file__).parents[1].rglob("*_test.py"))
     tested = {int(code) for code in re.findall(r"^def test_exit_(\d+)", tests, re.MULTILINE)}
     assert tested | {ExitCode.TERMINATED} == set(ExitCode)
 
