@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from .. import __version__
 from ..cache import OutputRecorder
 from ..context import OnEvent, RunContext
 from ..events import Progress, RunFailed
 from ..metrics.outcome_table import OutcomeBuilder
 from ..models import Shard, ShardOutcome, Work
-from ..options import BatchOptions, FailurePolicy, PersistOptions
+from ..options import BatchOptions, FailurePolicy
 from ..paths import Layout
-from ..persist import Liveness, persist_shard
-from ..plan import Plan, ShardJob
+from ..persist import Liveness
+from ..plan import Plan
 from ..records.preparation import persist_options
 from ..sources import decoded
-from ..workers import Retries, ShardCall, Supervisor, WorkerPool, settle_remotely
+from ..workers import Retries, ShardCall, Supervisor, WorkerPool, make_persister
 from .session import BatchSession
 
 if TYPE_CHECKING:
@@ -96,9 +93,8 @@ class ShardExecution:
         folder = session.folder
         beats = folder.beats if crew.owns_workers else None
         self._liveness = Liveness(beats, options.run_timeout_seconds) if beats else None
-        self._persist = self._worker_call(
-            persist_options(options, folder.spool, sweep=session.after_crash, beats=beats)
-        )
+        persisting = persist_options(options, folder.spool, sweep=session.after_crash, beats=beats)
+        self._persister = make_persister(crew, persisting, folder.calls)
 
     def settle(self, plan: Plan, outcomes: OutcomeBuilder, outputs: OutputRecorder) -> bool:
         """Settle the plan's shards, or as many as may be; whether some were left."""
@@ -130,16 +126,8 @@ class ShardExecution:
         self._report_progress(outcome, plan, is_retry=retries.rounds > 0)
 
     def _supervisor(self, rows: pa.Table, shards: Iterable[Shard]) -> Supervisor[ShardOutcome]:
-        calls = (ShardCall(rows, shard, self._persist, self._layout) for shard in shards)
+        calls = (ShardCall(rows, shard, self._persister) for shard in shards)
         return Supervisor(self._crew, calls, self._context, liveness=self._liveness)
-
-    def _worker_call(self, options: PersistOptions) -> Callable[[ShardJob], ShardOutcome]:
-        """What the workers do."""
-        folder = self._session.folder
-        if self._crew.elastic is None:
-            return partial(persist_shard, options=options)
-        os.makedirs(folder.calls, exist_ok=True)
-        return partial(settle_remotely, options=options, calls=folder.calls, version=__version__)
 
     def _report_progress(self, outcome: ShardOutcome, plan: Plan, *, is_retry: bool) -> None:
         """A split task's runs count by their manifests, and none of them twice."""

@@ -1,14 +1,15 @@
 """Workers: who does the work, and what happens when one dies or hangs.
 
-The supervisor hands calls to a worker pool (this process, a pool of processes, or a cluster) and
-recovers them.
+The ``Supervisor`` gives calls to a ``WorkerPool`` (this process, a pool of processes, or a cluster), and
+recovers those of dead workers. A ``ShardCall`` has a worker persist a shard. ``Retries`` holds what a batch
+tries again at its end.
 """
 
 from .pool import SerialExecutor, WorkerPool, usable_cpus
 from .process_pool import stop_fork_server
-from .remote import settle_remotely
-from .retry_policy import Retries
-from .supervisor import Call, ShardCall, Supervisor
+from .retries import Retries
+from .shard_call import ShardCall, make_persister
+from .supervisor import Call, Supervisor
 
 __all__ = [
     "Call",
@@ -18,7 +19,7 @@ __all__ = [
     "Supervisor",
     "WorkerPool",
     "dask",
-    "settle_remotely",
+    "make_persister",
     "stop_fork_server",
     "usable_cpus",
 ]

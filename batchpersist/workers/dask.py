@@ -26,12 +26,12 @@ from .process_pool import DRAIN_SECONDS
 T = TypeVar("T")
 
 CONNECT_SECONDS = 30.0
-"""For the scheduler to answer, and for a first worker to be there."""
+"""How long to wait for the scheduler's answer, and for a first worker."""
 
 _POLL_SECONDS = 0.5
 
 _CLUSTER = {
-    # A run that kills its worker is found by halving its shard: it need not kill four of them each time.
+    # Halving its shard finds a run that kills its worker: it need not kill four of them each time.
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
@@ -42,23 +42,23 @@ _CLIENT = {
 
 
 class DaskExecutor(ElasticExecutor):
-    """Calls go to the workers of the cluster that ``client`` is connected to."""
+    """Gives calls to the workers of the cluster that ``client`` is connected to."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        # Equal calls are to be made each: one that is tried again must not be given the old result.
+        # Not pure: a call that is tried again must be made again, not answered with its old result.
         self._executor = client.get_executor(pure=False)
         self._outstanding: set[Future[Any]] = set()
         client.loop.add_callback(self._await_end)
 
     @property
     def threads(self) -> int:
-        """Of all workers that are there now; at least 1."""
+        """Threads of all current workers; at least 1."""
         threads: dict[str, int] = self.client.nthreads()
         return max(1, sum(threads.values()))
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """A call whose workers all died raises BrokenExecutor, and so does one whose scheduler is gone."""
+        """Have a worker make the call; BrokenExecutor is raised where the worker or the scheduler died."""
         if self.client.status != "running":
             raise BrokenExecutor("the scheduler is lost")
         outer: Future[T] = Future()
@@ -71,16 +71,16 @@ class DaskExecutor(ElasticExecutor):
             if self.client.status == "running":
                 raise
             raise BrokenExecutor("the scheduler is lost") from error
-        inner.add_done_callback(partial(self._hand_on, outer))
+        inner.add_done_callback(partial(self._pass_on, outer))
         return outer
 
     def is_alive(self) -> bool:
         """Whether the scheduler answers; waits for a while if it does not."""
-        while self.client.status == "connecting":  # it gives up by itself
+        while self.client.status == "connecting":  # the client itself gives up after a while
             time.sleep(_POLL_SECONDS)
         return bool(self.client.status == "running")
 
-    def _hand_on(self, outer: Future[Any], inner: Future[Any]) -> None:
+    def _pass_on(self, outer: Future[Any], inner: Future[Any]) -> None:
         self._outstanding.discard(outer)
         if outer.done():
             return
@@ -94,7 +94,7 @@ class DaskExecutor(ElasticExecutor):
             outer.set_exception(error)
 
     async def _await_end(self) -> None:
-        """A client that has given up on its scheduler forgets its calls, which would never end."""
+        """End the calls of a client that has given up on its scheduler: it forgets them."""
         while self.client.status not in ("closing", "closed"):
             await asyncio.sleep(_POLL_SECONDS)
         while self._outstanding:
@@ -103,7 +103,7 @@ class DaskExecutor(ElasticExecutor):
                 outer.set_exception(BrokenExecutor("the scheduler is lost"))
 
     def check_reach(self, path: str) -> None:
-        """Raises UsageError where a worker that is there now does not see the file ``path``."""
+        """Raises UsageError where a current worker does not see the file ``path``."""
         seen = self.client.run(os.path.isfile, path, on_error="return")
         blind = sorted(worker for worker, sees in seen.items() if sees is not True)
         if blind:
@@ -117,8 +117,8 @@ class DaskExecutor(ElasticExecutor):
 def dask_executor(scheduler: str | None, workers: int) -> Iterator[DaskExecutor]:
     """An executor on the cluster at ``scheduler`` (``tcp://host:8786`` ...), which is left running.
 
-    None: on a cluster of ``workers`` processes of this machine, which ends with the context; it listens on
-    the loopback interface, and only this process can speak with it. Raises UsageError where no scheduler
+    None: on a new cluster of ``workers`` processes of this machine, which ends with the context. It listens
+    on the loopback interface, and only this process can connect to it. Raises UsageError where no scheduler
     or no worker answers, and where the workers have another version of this package, or none.
     """
     with ExitStack() as stack:
@@ -158,15 +158,15 @@ def _local(workers: int) -> Iterator[Client]:
         ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
-        client.register_plugin(_Manners(), name="batchpersist")
+        client.register_plugin(_WorkerPlugin(), name="batchpersist")
         yield client
 
 
-class _Manners(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
-    """For workers of our own, those too that take the place of dead ones: as in a pool of processes."""
+class _WorkerPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no types
+    """Has the workers of the own cluster, replacements of dead ones too, obey as those of a pool do."""
 
     def setup(self, worker: Any) -> None:
-        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):  # to the group: the parent's to answer
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):  # the parent answers
             signal.signal(number, signal.SIG_IGN)
 
     def teardown(self, worker: Any) -> None:

@@ -1,10 +1,10 @@
 """Imported by the fork server alone, before it forks any worker.
 
-What comes with pyarrow is to start no threads, which no worker needs (``cli.main``).
+It keeps the libraries that come with pyarrow from starting threads, which no worker needs.
 
-It prints no traceback where that only confuses whoever reads it. A parent reports by itself that no worker
-can be forked (``crew``). And one that is killed while it starts a worker has told it nothing yet: the worker
-meets the end of the pipe, about which nobody can do anything.
+It prints no traceback where that would only confuse. The parent itself reports that no worker can be forked
+(``pool``). And a parent that is killed while it starts a worker has sent it nothing yet: the worker meets the
+end of the pipe, and nobody can do anything about it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sys
 from types import TracebackType
 
 _REFUSALS = (errno.EAGAIN, errno.ENOMEM, errno.ENOSYS, errno.EPERM)
-"""What the system says of a process, or a call, that it does not allow."""
+"""Error numbers for a process, or a call, that the system does not allow."""
 
 
 def _print_unless_known(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:

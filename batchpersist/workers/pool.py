@@ -20,10 +20,10 @@ T = TypeVar("T")
 
 
 def usable_cpus() -> int:
-    """Those that this process may run on."""
+    """How many processors this process may run on."""
     try:
         return len(os.sched_getaffinity(0))
-    except (AttributeError, OSError):  # not everywhere there, nor allowed
+    except (AttributeError, OSError):  # the call is missing on some systems, or denied
         return os.cpu_count() or 1
 
 
@@ -31,7 +31,7 @@ class SerialExecutor(Executor):
     """Runs each call at once in the calling thread: one worker, in-process."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
-        """Returns a future that is done already."""
+        """Make the call; returns a future that is done already."""
         future: Future[T] = Future()
         try:
             future.set_result(fn(*args, **kwargs))
@@ -43,13 +43,13 @@ class SerialExecutor(Executor):
 class ElasticExecutor(Executor):
     """An executor whose workers come and go.
 
-    A call that was lost with its worker raises BrokenExecutor from its own future alone, and can be made
+    A call that is lost with its worker raises BrokenExecutor from its own future alone, and can be made
     again as long as ``is_alive``.
     """
 
     @property
     def threads(self) -> int:
-        """Calls that are made at the same time, about."""
+        """About how many calls run at the same time."""
         raise NotImplementedError
 
     def is_alive(self) -> bool:
@@ -64,14 +64,14 @@ class ElasticExecutor(Executor):
 _log = logging.getLogger(__name__)
 
 RESTART_PAUSES = (0.0, 0.02, 0.1, 0.5)
-"""Seconds before each attempt at another pool: a fork server that was killed may seem alive for a moment."""
+"""Seconds before each attempt to start a new pool: a killed fork server may seem alive for a moment."""
 
 
 class WorkerPool:
     """The executor of a batch: in-process until there is enough work for a pool to pay.
 
-    A given executor is used from the start and left running; a pool of our own can be
-    replaced after the death of a worker or of the fork server, and is shut down with the crew.
+    An executor of the caller is used from the start and left running. An own pool can be replaced after the
+    death of a worker or of the fork server, and is shut down by ``close``.
     """
 
     def __init__(
@@ -82,44 +82,45 @@ class WorkerPool:
         *,
         in_process: bool = True,
     ) -> None:
-        """``in_process=False``: always a pool, whatever there is to do, since its workers can be killed."""
+        """``pool_runs``: from how many runs on a pool pays. ``in_process=False``: always a pool, with workers
+        that can be killed."""
         self.workers = workers
         self._pooled = not in_process
         self._pool_runs = pool_runs
-        self._given = executor
+        self._executor = executor
         self._serial = SerialExecutor()
         self._pool: ProcessPoolExecutor | None = None
         self.start_seconds = 0.0
-        """From the wish for a pool until its first worker answered."""
+        """Seconds from the start of the first pool until its first worker answered."""
         self._context = PoolContext()
         self._broken = False
         self._former_pids: set[int] = set()
         self._is_reported = False
-        """Why there is no pool."""
+        """Whether the log says why there is no pool."""
 
     def warm_up(self, runs: int) -> None:
-        """Have the fork server import meanwhile what workers need, if so many runs are expected."""
-        if self._given is None and self.workers > 1 and runs >= self._pool_runs:
-            with suppress(OSError, EOFError):  # whoever needs it hears of it then
+        """Start the fork server early if a pool pays for so many runs: it imports what workers need."""
+        if self._executor is None and self.workers > 1 and runs >= self._pool_runs:
+            with suppress(OSError, EOFError):  # raised again where a pool is needed
                 start_fork_server()
 
-    def _answered(self, begun: float) -> None:
+    def _note_start(self, begun: float) -> None:
         self.start_seconds = time.perf_counter() - begun
 
     def in_flight(self, runs: int) -> int:
-        """How many calls to have submitted at once: enough that no worker waits for the parent."""
+        """How many calls to have in flight: enough that no worker waits for the parent."""
         return 2 * self.workers if self.is_parallel(runs) else 1
 
     def parallelism(self, runs: int) -> int:
         return self.workers if self.is_parallel(runs) else 1
 
     def submit(self, runs: int, call: Callable[..., T], /, *args: Any) -> Future[T]:
-        """Have the executor make a call, ``runs`` runs of the batch being known.
+        """Have a worker make a call; ``runs``: the runs of the batch that are known so far.
 
         Raises BrokenExecutor, and WorkersCannotStartError where the system refuses what a pool needs.
         """
-        if self._given is not None:
-            return self._given.submit(call, *args)
+        if self._executor is not None:
+            return self._executor.submit(call, *args)
         if not self.is_parallel(runs):
             if not self._is_reported:
                 _log.debug("no pool so far: %d workers, %d of %d runs", self.workers, runs, self._pool_runs)
@@ -137,75 +138,75 @@ class WorkerPool:
         return future
 
     def _is_broken(self) -> bool:
-        """Whether the pool is, though it may not know it yet.
+        """Whether the pool is broken, though it may not know it yet.
 
-        Where the fork server is dead all its workers count as ended. The pool must not have it started
-        again then, for the sake of a worker that would never get anything to do.
+        Where the fork server is dead, all its workers count as ended. The pool must not start another one
+        then, for a worker that would never get anything to do.
         """
         return self._broken or not all(worker.is_alive() for worker in self._context.started())
 
     def is_parallel(self, runs: int) -> bool:
-        """Whether a call goes to others. Once there was a pool there always is one: what killed a worker
-        must not be tried again in this process."""
+        """Whether calls go to other processes. Once there was a pool there always is one: a run that killed
+        a worker must not be tried again in this process."""
         self._pooled = self._pooled or (self.workers > 1 and runs >= self._pool_runs)
-        return self._pooled or self._given is not None
+        return self._pooled or self._executor is not None
 
     def _submit_to_pool(self, call: Callable[..., T], *args: Any) -> Future[T] | None:
-        """None where the pool is broken, or a process was to be started and who starts it is dead.
+        """None where the pool is broken, or its fork server is dead and a process has to be started.
 
-        Not raised: a traceback would hold on to the pipe to a worker that was started halfway, by whose
-        closing it knows that it is to end.
+        Nothing is raised for it: a traceback would keep open the pipe to a worker that was started halfway,
+        which ends only when that is closed.
         """
         if self._is_broken():
             return None
         try:
-            if len(self._context.started()) < self.workers:  # one more may be started for this call
+            if len(self._context.started()) < self.workers:  # the pool may start one more for this call
                 start_fork_server()
             if self._pool is None:
                 begun = time.perf_counter()
                 _log.debug("starting a pool of %d workers", self.workers)
                 self._pool = process_pool(self.workers, self._context)
-                self._pool.submit(os.getpid).add_done_callback(lambda _call: self._answered(begun))
+                self._pool.submit(os.getpid).add_done_callback(lambda _call: self._note_start(begun))
             future = self._pool.submit(call, *args)
         except (EOFError, ConnectionError, BrokenExecutor):
             return None
-        except OSError as error:  # a pool that breaks meanwhile closes what a new process is to be given
+        except OSError as error:  # a pool that breaks now closes the descriptors for a new process
             if not self._is_broken():
                 raise WorkersCannotStartError(str(failure_of(error))) from error
             return None
-        except RuntimeError as error:  # its own thread cannot be started
+        except RuntimeError as error:  # the pool's own thread cannot be started
             self._abandon_pool()
             raise WorkersCannotStartError(str(failure_of(no_thread()))) from error
-        # A pool that finds out just now that it is broken may pass over a call that comes just now: for ever.
+        # A pool that is just finding out that it is broken may overlook this call, which would never end.
         return None if self._is_broken() else future
 
     @property
     def owns_workers(self) -> bool:
-        """Whether they are processes of ours, which can be watched and killed."""
-        return self._given is None
+        """Whether the workers are processes of this pool, which can be watched and killed."""
+        return self._executor is None
 
     @property
     def elastic(self) -> ElasticExecutor | None:
-        """The given executor, if its workers come and go."""
-        return self._given if isinstance(self._given, ElasticExecutor) else None
+        """The caller's executor, if its workers come and go."""
+        return self._executor if isinstance(self._executor, ElasticExecutor) else None
 
     @property
     def pids(self) -> set[int]:
-        """All processes that were ever workers of ours."""
+        """All processes that were ever workers of this pool."""
         return self._former_pids.union(worker.pid for worker in self._context.started() if worker.pid)
 
     @property
     def live_pids(self) -> set[int]:
-        """Those of them that run."""
+        """The workers that run."""
         return {worker.pid for worker in self._context.started() if worker.pid and worker.is_alive()}
 
     def replace_pool(self) -> bool:
-        """Start another pool for one that broke, whose workers end. False where it is not ours to replace.
+        """Replace a broken pool, and end its workers. False where a broken executor is the caller's.
 
-        A pool that works is kept; what is settled in this process goes on there. Raises
-        WorkersCannotStartError where the workers of none of several pools do anything.
+        A pool that works is kept. Raises WorkersCannotStartError where the workers of several new pools end
+        before they do anything.
         """
-        if self._given is not None:
+        if self._executor is not None:
             return self.elastic is not None and self.elastic.is_alive()
         if self._is_broken():
             self._restart()
@@ -227,11 +228,11 @@ class WorkerPool:
         raise WorkersCannotStartError
 
     def _abandon_pool(self) -> None:
-        """Have its workers end, and wait for that.
+        """End the workers, and wait for their end.
 
-        The pool itself may overlook a worker that was started while it found out that it was broken, and
-        then waits for it for ever. Where the fork server is dead it believes that all have ended; yet
-        they may be about to finish a commit.
+        The pool itself may overlook a worker that was started while it found out that it was broken, and then
+        waits for it without end. Where the fork server is dead it believes that all have ended; yet they may
+        still be finishing a commit.
         """
         workers = self._context.started()
         pids = [worker.pid for worker in workers if worker.pid]
@@ -240,20 +241,20 @@ class WorkerPool:
         self.close()
         for worker in workers:
             worker.join(DRAIN_SECONDS)
-            with suppress(ValueError):  # it does not end
-                worker.close()  # the pipe, by which it knows that its parent is there
+            with suppress(ValueError):  # it has not ended
+                worker.close()  # the pipe, by which a worker sees that its parent lives
         await_end(pids)
         self._former_pids.update(pids)
         self._context, self._broken = PoolContext(), False
 
     def abandon(self) -> None:
-        """End the workers of a pool of our own, whatever they are at; a given executor is its owner's."""
+        """End the workers of an own pool, whatever they are doing; an executor of the caller goes on."""
         if self._pool is not None:
             self._abandon_pool()
 
     def close(self) -> None:
-        """Shut down a pool of our own; a given executor is its owner's."""
+        """Shut down an own pool; an executor of the caller is left running."""
         if self._pool is not None:
-            with suppress(RuntimeError):  # its thread was never started
+            with suppress(RuntimeError):  # the pool's thread was never started
                 self._pool.shutdown(wait=True)
             self._pool = None

@@ -1,4 +1,4 @@
-"""A pool of processes from a fork server, which obey their parent and do not outlive it."""
+"""A pool of processes from a fork server; they obey their parent alone, and do not outlive it."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from ..storage.atomic_write import working_folder
 from ..system_limits import no_thread
 
 END_SIGNAL = signal.SIGUSR1
-"""Sent by the parent alone: whoever sent it to the whole process group would end the parent."""
+"""Only the parent sends it: sent to the whole process group, it would end the parent."""
 
 NO_THREADS = 75
-"""Exit code of a worker that could not begin, because it may not start the threads that it needs."""
+"""Exit code of a worker that may not start the threads that it needs."""
 
 DRAIN_SECONDS = 5.0
-"""For a worker that is to end to finish the commit it is in: well over what a lock is held for."""
+"""How long a worker that is to end may take to finish its commit: well over the time a lock is held for."""
 
 
 def begin_worker(folder: str) -> None:
-    # The fork server keeps the folder it was started in; the parent may have left it since.
-    os.chdir(folder)
-    _obey_only_the_parent()
+    """Prepare a worker's process. ``folder``: the parent's working folder."""
+    os.chdir(folder)  # the fork server is still in the one where it was started
+    _obey_parent()
 
 
-def _obey_only_the_parent() -> None:
-    """A signal to the whole process group is the parent's to answer: a worker settles what it has begun.
+def _obey_parent() -> None:
+    """Ignore signals to the whole process group, which the parent answers: a worker finishes its call.
 
-    The parent ends a worker by ``END_SIGNAL`` (the executor does so to the members of a broken
-    pool), and workers do not outlive their parent.
+    The parent ends a worker by ``END_SIGNAL``, as the executor does with the workers of a broken pool.
+    A worker does not outlive its parent.
     """
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -66,16 +66,16 @@ def _await_parents_end(parent: Any) -> None:
 
 
 def _end(code: int) -> None:
-    """At once, but not in the middle of a commit: the task's lock would stay behind."""
+    """End at once, but not in the middle of a commit: the task's lock would stay behind."""
     drain(DRAIN_SECONDS)
     os._exit(code)
 
 
 LONGEST_FOLDER = 103 - len("/pymp-12345678/listener-12345678")
-"""Bytes of the path of the temporary folder: a socket's has 103 of them, on Linux 107."""
+"""Bytes that the path of the temporary folder may have: a socket's may have 103, on Linux 107."""
 
 SHORT_FOLDERS = ("/tmp", "/var/tmp", "/dev/shm")
-"""For sockets, where that path is longer."""
+"""Folders for sockets where that path is longer."""
 
 _PRELOADED = [
     f"batchpersist.{name}" for name in ("workers.fork_server_preload", "persist.worker", "index.scan_worker")
@@ -84,17 +84,17 @@ _PRELOADED = [
 
 class _Worker(ForkServerProcess):
     def terminate(self) -> None:
-        """By the signal that it obeys; SIGTERM may have been sent to the whole process group, by others."""
+        """Send the signal that a worker obeys: SIGTERM may come from others, to the whole process group."""
         if self.pid is not None and self.is_alive():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, END_SIGNAL)
 
 
 class PoolContext(ForkServerContext):
-    """Starts a pool's processes, and knows them.
+    """Starts a pool's processes, and remembers them.
 
-    They come from a fork server: the parent has threads (Arrow's, a progress bar's), and a
-    fork of a process with threads can deadlock.
+    They come from a fork server: the parent has threads (Arrow's, a progress bar's), and a fork of a process
+    with threads can deadlock.
     """
 
     def __init__(self) -> None:
@@ -111,7 +111,7 @@ class PoolContext(ForkServerContext):
 
 
 def process_pool(workers: int, context: PoolContext | None = None) -> ProcessPoolExecutor:
-    """A pool of ``workers`` processes. Raises OSError where the system refuses what it needs."""
+    """Start a pool of ``workers`` processes. Raises OSError where the system refuses what it needs."""
     context = context or PoolContext()
     start_fork_server()
     try:
@@ -120,8 +120,8 @@ def process_pool(workers: int, context: PoolContext | None = None) -> ProcessPoo
         )
     except OSError as error:
         raise OSError(error.errno, f"no semaphore can be made (in /dev/shm): {error.strerror}") from error
-    # Its thread would start this one later, and would wait for ever after failing to do so
-    # (https://github.com/python/cpython/issues/109047, mended in Python 3.12).
+    # The pool's own thread would start this one later; where it cannot, it hangs
+    # (https://github.com/python/cpython/issues/109047, fixed in Python 3.12).
     try:
         pool._call_queue._start_thread()  # type: ignore[attr-defined]
     except RuntimeError as error:
@@ -130,38 +130,37 @@ def process_pool(workers: int, context: PoolContext | None = None) -> ProcessPoo
 
 
 def start_fork_server() -> None:
-    """Start it, if it is not running yet, with all imported that workers need, and deaf to what is sent
-    to the whole process group.
+    """Start the fork server, if it does not run yet, with all modules that workers need.
 
-    It would die of a hang-up or a SIGTERM otherwise, and take its workers' work with it; so would the
-    resource tracker, which they need. The mask is inherited through exec.
+    It ignores signals to the whole process group: otherwise a hang-up or a SIGTERM would end it, and all its
+    workers with it, and the resource tracker, which they need. The mask is inherited through exec.
     """
     forkserver.set_forkserver_preload(_PRELOADED)
-    if not working_folder():  # no process can be started in it, and no path is relative to it
+    if not working_folder():  # it was deleted: no process can start in it, and no path is relative to it
         os.chdir(os.sep)
     _place_sockets()
-    deaf = {signal.SIGTERM, signal.SIGHUP}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, deaf)
+    ignored = {signal.SIGTERM, signal.SIGHUP}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ignored)
     try:
         resource_tracker.ensure_running()
-        signal.pthread_sigmask(signal.SIG_BLOCK, deaf)  # again: it has unblocked SIGTERM, here as well
+        signal.pthread_sigmask(signal.SIG_BLOCK, ignored)  # again: the tracker's start has unblocked SIGTERM
         forkserver.ensure_running()
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _place_sockets() -> None:
-    """Have ``multiprocessing`` make its folder, once for all, where the path of a socket in it fits.
+    """Have ``multiprocessing`` make its folder, once and for all, where the path of a socket in it fits.
 
-    Raises OSError where it cannot be made.
+    Raises OSError where the folder cannot be made.
     """
-    usual = tempfile.tempdir
+    default = tempfile.tempdir
     if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
-        tempfile.tempdir = next(filter(_is_usable, SHORT_FOLDERS), usual)
+        tempfile.tempdir = next(filter(_is_usable, SHORT_FOLDERS), default)
     try:
         util.get_temp_dir()
     finally:
-        tempfile.tempdir = usual
+        tempfile.tempdir = default
 
 
 def _is_usable(folder: str) -> bool:
@@ -169,14 +168,14 @@ def _is_usable(folder: str) -> bool:
 
 
 def stop_fork_server() -> None:
-    """End it, and its helper, once all pools are shut down, and wait for that."""
+    """Stop the fork server and the resource tracker, and wait for their end. All pools must be shut down."""
     for server in (forkserver._forkserver, resource_tracker._resource_tracker):
         with suppress(ChildProcessError):
             server._stop()  # type: ignore[union-attr]  # nothing public ends them
 
 
 def await_end(pids: Iterable[int]) -> None:
-    """Wait for processes whose pool is shut down, but not for ever."""
+    """Wait for processes whose pool is shut down, for ``DRAIN_SECONDS`` in all."""
     deadline = time.monotonic() + DRAIN_SECONDS
     for pid in pids:
         while is_running(pid, None) and not has_ended(pid) and time.monotonic() < deadline:

@@ -1,46 +1,37 @@
-"""Hands work to workers, and hands a dead worker's share out again: how often, to whom, in what pieces.
+"""Gives calls to workers, and recovers the calls of dead and hung ones.
 
-A worker that dies breaks its pool, and every call in flight is lost. The supervisor starts a new pool and
-makes the lost calls again, one at a time. If heartbeats tell which run a dead worker was at, a shard is cut
-there first.
+A worker that dies breaks its pool, and all calls in flight are lost. The supervisor starts a new pool and
+makes the lost calls again, one at a time. If heartbeats show at which run a worker died, it first cuts the
+shard there.
 
-A call that loses its worker while it is alone is to blame: a shard is halved until the guilty run is found,
-and what cannot be cut is given up, with an outcome that says so.
+A call that loses its worker while it is alone is to blame: the supervisor halves a shard until it has found
+the guilty run, and gives up what cannot be cut, with an outcome that says so.
 
-A worker that hangs is killed, and counts as dead. One that has too little memory returns its call, which is
-treated the same, and lives.
+It kills a worker that hangs, which counts as dead then. A worker that has too little memory returns its call,
+which is treated the same, and lives.
 """
 
 from __future__ import annotations
 
 import logging
 from abc import ABC, abstractmethod
-from array import array
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from typing import TYPE_CHECKING, Generic, TypeVar
+from dataclasses import dataclass
+from typing import Generic, TypeVar
 
 from ..context import RunContext
-from ..errors import ExecutorBrokenError, ItemError, WorkerDiedError, failure_of
-from ..locks import clear_locks
-from ..models import Shard, ShardOutcome, Side, Work
-from ..paths import Layout
-from ..persist import Liveness, empty_outcome
-from ..plan import ShardJob, make_job
+from ..errors import ExecutorBrokenError, ItemError, WorkerDiedError
+from ..persist import Liveness
 from .pool import WorkerPool
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 R = TypeVar("R")
 
 _log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.1
-"""Between two looks whether to abandon the calls in flight."""
+"""Between two checks whether to abandon the calls in flight."""
 
 
 class Call(ABC, Generic[R]):
@@ -57,8 +48,8 @@ class Call(ABC, Generic[R]):
         return range(0)
 
     @abstractmethod
-    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[R]:
-        """Start the call. ``sweep``: a worker has died, and may have left temporary files.
+    def submit(self, pool: WorkerPool, *, sweep: bool) -> Future[R]:
+        """Have a worker make the call. ``sweep``: a worker has died, and may have left temporary files.
 
         Raises BrokenExecutor and WorkersCannotStartError.
         """
@@ -68,11 +59,11 @@ class Call(ABC, Generic[R]):
         """The outcome of a call that no worker survives (WorkerDiedError), or that no worker is left for."""
 
     def fail(self, error: Exception) -> R:
-        """The outcome of a call that raised an error in a worker; by default the error is raised here."""
+        """The outcome of a call that raised an error in its worker; by default the error is raised here."""
         raise error
 
     def cut(self, rows: Collection[int]) -> Sequence[Call[R]]:
-        """Smaller calls, in their order, for what lies before, at and behind rows at which workers died."""
+        """Smaller calls, in their order: before, at and after the rows at which workers died."""
         return [self]
 
     def halve(self) -> Sequence[Call[R]]:
@@ -80,75 +71,7 @@ class Call(ABC, Generic[R]):
         return []
 
     def clear_locks(self, pids: Collection[int]) -> None:
-        """Remove the locks that dead workers, of these process ids, hold on what the call works on."""
-
-
-@dataclass(frozen=True, eq=False)
-class ShardCall(Call[ShardOutcome]):
-    """Has a worker persist a shard."""
-
-    table: pa.Table
-    """The plan's rows."""
-    shard: Shard
-    persist: Callable[[ShardJob], ShardOutcome]
-    """What the worker does; picklable."""
-    layout: Layout
-
-    def __str__(self) -> str:
-        return (
-            f"shard {self.shard.number} ({self.shard.work.value}, rows {self.shard.start}-{self.shard.stop})"
-        )
-
-    @property
-    def runs(self) -> int:
-        return int(self.table.num_rows)
-
-    @property
-    def rows(self) -> range:
-        return range(self.shard.start, self.shard.stop)
-
-    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[ShardOutcome]:
-        return crew.submit(self.runs, self.persist, make_job(self.table, self.shard, sweep=sweep))
-
-    def give_up(self, error: ItemError) -> ShardOutcome:
-        return failed_outcome(self.shard, error)
-
-    def fail(self, error: Exception) -> ShardOutcome:
-        return failed_outcome(self.shard, error, defect=not isinstance(error, OSError))
-
-    def cut(self, rows: Collection[int]) -> Sequence[ShardCall]:
-        edges = {edge for row in rows if row in self.rows for edge in (row, row + 1)}
-        return self._pieces(sorted(edges | {self.shard.start, self.shard.stop}))
-
-    def halve(self) -> Sequence[ShardCall]:
-        """A task cut in two keeps the order of its history, since the halves are persisted in their order."""
-        if len(self.rows) == 1:
-            return []
-        return self._pieces([self.shard.start, (self.shard.start + self.shard.stop) // 2, self.shard.stop])
-
-    def _pieces(self, bounds: Sequence[int]) -> Sequence[ShardCall]:
-        shards = (self.shard._replace(start=start, stop=stop) for start, stop in pairwise(bounds))
-        return [replace(self, shard=shard) for shard in shards]
-
-    def clear_locks(self, pids: Collection[int]) -> None:
-        tasks = self.table["task_id"].slice(self.shard.start, len(self.rows)).cast("string").unique()
-        for task_id in tasks.to_pylist():
-            clear_locks(self.layout, task_id, pids)
-
-
-def failed_outcome(shard: Shard, error: Exception, *, defect: bool = False) -> ShardOutcome:
-    """The outcome of a shard that no worker returned: every side it was to persist has failed."""
-    outcome = empty_outcome(shard)
-    outcome.defect = defect
-    failure = failure_of(error)
-    rows = range(shard.stop - shard.start)
-    if shard.work is not Work.MANIFEST:
-        outcome.snapshot = array("b", [Side.FAILED] * len(rows))
-        outcome.snapshot_failures = dict.fromkeys(rows, failure)
-    if shard.work is not Work.SNAPSHOT:
-        outcome.manifest = array("b", [Side.FAILED] * len(rows))
-        outcome.manifest_failures = dict.fromkeys(rows, failure)
-    return outcome
+        """Remove the locks that dead workers, of these process ids, hold on the call's tasks."""
 
 
 @dataclass(eq=False)
@@ -157,21 +80,21 @@ class _Attempt(Generic[R]):
     number: int
     """Calls are numbered as they come; the pieces of one share its number."""
     is_suspect: bool = False
-    """Its worker died, or another one of the same pool: it is made again alone."""
+    """Its worker died, or another one of the same pool: the call is made again, alone."""
     out_of_memory: bool = False
 
 
 class Supervisor(Generic[R]):
-    """Makes calls on a crew, a bounded number at a time; iterate over their outcomes.
+    """Makes calls on a worker pool, a bounded number at a time; iterate over their outcomes.
 
-    They come in order of completion, or ``in_order`` of the calls, which are not cut then. A call is taken
-    from ``calls`` when there is room for it, and no further one once ``context`` is stopping. For one use.
-    Raises WorkersCannotStartError, and what ``Call.fail`` raises.
+    Outcomes come in order of completion, or ``in_order`` of the calls, which are not cut then. The supervisor
+    takes the next call when a worker can have it, and none once ``context`` is stopping. For one use. Raises
+    WorkersCannotStartError, and what ``Call.fail`` raises.
     """
 
     def __init__(
         self,
-        crew: WorkerPool,
+        pool: WorkerPool,
         calls: Iterable[Call[R]],
         context: RunContext,
         *,
@@ -179,10 +102,10 @@ class Supervisor(Generic[R]):
         in_order: bool = False,
         may_abandon: bool = False,
     ) -> None:
-        """``may_abandon``: once ``context`` is stopping, calls in flight are not waited for, and their
-        workers end: they leave nothing half done.
+        """``may_abandon``: once ``context`` is stopping, end the workers instead of waiting for calls in
+        flight: for calls that leave nothing half done.
         """
-        self._crew = crew
+        self._pool = pool
         self._calls = iter(calls)
         self._context = context
         self._liveness = liveness
@@ -194,7 +117,7 @@ class Supervisor(Generic[R]):
         self._runs = 0
         self._pending: dict[Future[R], _Attempt[R]] = {}
         self._held: dict[int, R] = {}
-        """Outcomes that come before their turn, by the number of their call."""
+        """Outcomes that must wait for those of earlier calls, by the number of their call."""
         self._next_out = 0
         self._lost: list[_Attempt[R]] = []
         self._suspects: deque[_Attempt[R]] = deque()
@@ -202,7 +125,7 @@ class Supervisor(Generic[R]):
         """The suspect that is being tried, or was last."""
         self._has_lost = False
         self._is_broken = False
-        """The executor, since it was replaced last."""
+        """Whether the executor broke since it was replaced last."""
 
     def __iter__(self) -> Iterator[R]:
         while True:
@@ -221,7 +144,7 @@ class Supervisor(Generic[R]):
             if attempt is None:
                 return
             try:
-                self._pending[attempt.call.submit(self._crew, sweep=self._has_lost)] = attempt
+                self._pending[attempt.call.submit(self._pool, sweep=self._has_lost)] = attempt
             except BrokenExecutor:  # the call is not to blame
                 self._lost.append(attempt)
                 self._is_broken = True
@@ -231,7 +154,7 @@ class Supervisor(Generic[R]):
     def _is_full(self) -> bool:
         if self._suspects or self._alone in self._pending.values():
             return bool(self._pending)
-        return len(self._pending) + len(self._held) >= self._crew.in_flight(self._runs)
+        return len(self._pending) + len(self._held) >= self._pool.in_flight(self._runs)
 
     def _next_attempt(self) -> _Attempt[R] | None:
         if self.cut_short:
@@ -256,7 +179,7 @@ class Supervisor(Generic[R]):
             self._abandon()
             return
         if self._liveness:
-            self._liveness.kill_hung(self._crew.live_pids)
+            self._liveness.kill_hung(self._pool.live_pids)
         for future in done:
             attempt = self._pending.pop(future)
             try:
@@ -282,8 +205,8 @@ class Supervisor(Generic[R]):
         return self._liveness.poll_seconds if self._liveness else None
 
     def _abandon(self) -> None:
-        _log.debug("%d calls in flight are abandoned, since the batch is to stop", len(self._pending))
-        self._crew.abandon()
+        _log.debug("%d calls in flight are abandoned: the batch is stopping", len(self._pending))
+        self._pool.abandon()
         self.cut_short = True
         for calls in (self._pending, self._lost, self._suspects):
             calls.clear()
@@ -298,7 +221,7 @@ class Supervisor(Generic[R]):
             self._next_out += 1
 
     def _recover(self) -> Iterator[R]:
-        """Make lost calls suspects, or give them up; nothing is in flight now."""
+        """Make suspects of lost calls, or give them up; no call is in flight now."""
         lost, self._lost = sorted(self._lost, key=lambda attempt: attempt.number), []
         self._has_lost = True
         works, died_at = self._replace_pool(lost) if self._is_broken else (True, set[int]())
@@ -322,9 +245,9 @@ class Supervisor(Generic[R]):
 
     def _replace_pool(self, lost: Sequence[_Attempt[R]]) -> tuple[bool, set[int]]:
         """Whether there are workers again; and the rows at which those of the broken pool were."""
-        works, self._is_broken = self._crew.replace_pool(), False
-        pids = self._crew.pids
-        for attempt in lost:  # before anybody else works on it
+        works, self._is_broken = self._pool.replace_pool(), False
+        pids = self._pool.pids
+        for attempt in lost:  # before another worker meets the locks
             attempt.call.clear_locks(pids)
         return works, self._liveness.last_rows(pids) if self._liveness else set()
 

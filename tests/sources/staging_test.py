@@ -24,7 +24,7 @@ from batchpersist.sources.discovery import discover
 from batchpersist.sources.location import SourceFile
 from batchpersist.sources.scan_tasks import IDENTITY_BYTES, Format
 from batchpersist.sources.staging import copy_lines, ensure_copy, place
-from batchpersist.workers.retry_policy import missing_copies
+from batchpersist.workers.retries import missing_copies
 
 TEXT = lines(*(run(f"r{number}") for number in range(2000)))
 

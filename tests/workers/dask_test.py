@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from supervisor_test import plan_with, settle_unless_poisoned, sides, supervisor
 from support.engine import run, tree
 from support.model import persist
+from support.shards import persist_unless_poisoned, plan_with, sides, supervise
 
 from batchpersist.cli.main import cli
 from batchpersist.errors import UsageError
@@ -161,9 +161,9 @@ def test_a_worker_that_is_killed_midway_costs_nobody_his_outcome(
 
 def test_a_run_that_kills_its_workers_is_found_and_the_others_are_settled(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=4)
-    settle = partial(settle_unless_poisoned, poison=("run-2",))
+    script = partial(persist_unless_poisoned, poison=("run-2",))
     with dask_executor(None, 2) as executor:
-        outcomes = list(supervisor(WorkerPool(2, executor=executor), plan, settle))
+        outcomes = list(supervise(WorkerPool(2, executor=executor), plan, script))
     assert sides(outcomes, plan) == {
         f"run-{n}": (Side.FAILED, Side.FAILED) if n == 2 else (Side.PERSISTED, Side.PERSISTED)
         for n in range(4)

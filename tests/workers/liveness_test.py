@@ -16,20 +16,19 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
-from supervisor_test import plan_with, sides, supervisor
 from support.engine import run
+from support.shards import plan_with, scripted, sides, supervise
 
 from batchpersist.models import Shard, ShardOutcome, Side, Work
-from batchpersist.paths import Layout
 from batchpersist.persist.liveness import Beat, Heartbeat, Liveness, open_heartbeat, read_beats
 from batchpersist.persist.worker import empty_outcome
 from batchpersist.plan.shard_job import ShardJob
 from batchpersist.workers.pool import WorkerPool
-from batchpersist.workers.supervisor import ShardCall
+from batchpersist.workers.shard_call import ShardCall
 
 
-def settle_with_beats(job: ShardJob, folder: str, log: str, bad: dict[str, str]) -> ShardOutcome:
-    """Stands for a worker's work; a bad run hangs or takes the process down."""
+def persist_with_beats(job: ShardJob, folder: str, log: str, bad: dict[str, str]) -> ShardOutcome:
+    """Report all runs as persisted; a bad one hangs or takes the process down."""
     Path(log, f"{time.monotonic_ns()}").write_text(str(job.shard.stop - job.shard.start))
     outcome = empty_outcome(job.shard)
     for row, run_id in enumerate(job.refs().run_ids):
@@ -49,23 +48,22 @@ def test_bad_runs_are_found_by_the_beats_and_no_others_are_charged(tmp_path: Pat
     (tmp_path / "log").mkdir()
     plan = plan_with(tmp_path, tasks=4, runs=400, workers=workers)
     bad = {"run-57": "hangs", "run-211": "dies"}
-    settle = partial(settle_with_beats, folder=str(tmp_path / "beats"), log=str(tmp_path / "log"), bad=bad)
-    with closing(WorkerPool(workers, pool_runs=0, in_process=False)) as crew:
+    script = partial(persist_with_beats, folder=str(tmp_path / "beats"), log=str(tmp_path / "log"), bad=bad)
+    with closing(WorkerPool(workers, pool_runs=0, in_process=False)) as pool:
         liveness = Liveness(str(tmp_path / "beats"), 3.0)
-        settling = supervisor(crew, plan, settle, liveness=liveness)
-        outcomes = list(settling)
+        outcomes = list(supervise(pool, plan, script, liveness=liveness))
     found = sides(outcomes, plan)
     failed = {run_id for run_id, pair in found.items() if pair == (Side.FAILED, Side.FAILED)}
     assert failed == set(bad)
     assert sum(pair == (Side.PERSISTED, Side.PERSISTED) for pair in found.values()) == 398
-    told = {failure.message for outcome in outcomes for failure in outcome.manifest_failures.values()}
-    assert told == {"run timed out", "worker died"}
+    messages = {failure.message for outcome in outcomes for failure in outcome.manifest_failures.values()}
+    assert messages == {"run timed out", "worker died"}
     # A bad run costs two workers: the one that met it first, and the one that had it alone.
-    assert len(crew.pids) <= 5 * workers
+    assert len(pool.pids) <= 5 * workers
 
 
-def settle_a_few(job: ShardJob, folder: str, most: int) -> ShardOutcome:
-    """Stands for a worker with little memory; run-8 hangs for as long as a test may take."""
+def persist_a_few(job: ShardJob, folder: str, most: int) -> ShardOutcome:
+    """As a worker with little memory; run-8 hangs for as long as a test may take."""
     if len(job.refs()) > most:
         raise MemoryError
     outcome = empty_outcome(job.shard)
@@ -81,14 +79,13 @@ def settle_a_few(job: ShardJob, folder: str, most: int) -> ShardOutcome:
 def test_a_worker_that_gave_a_shard_back_is_watched_still(tmp_path: Path) -> None:
     (tmp_path / "beats").mkdir()
     plan = plan_with(tmp_path, tasks=3, runs=9, workers=1)
-    settle = partial(settle_a_few, folder=str(tmp_path / "beats"), most=4)
+    script = partial(persist_a_few, folder=str(tmp_path / "beats"), most=4)
     plan = replace(plan, shards=[Shard(0, Work.PAIR, 0, 2, 1), Shard(1, Work.PAIR, 2, 9, 1)])
-    with closing(WorkerPool(1, pool_runs=0, in_process=False)) as crew:
+    with closing(WorkerPool(1, pool_runs=0, in_process=False)) as pool:
         liveness = Liveness(str(tmp_path / "beats"), 2.0)
-        settling = supervisor(crew, plan, settle, liveness=liveness)
-        outcomes = list(settling)
-    told = {failure.message for outcome in outcomes for failure in outcome.manifest_failures.values()}
-    assert told == {"run timed out"}
+        outcomes = list(supervise(pool, plan, script, liveness=liveness))
+    messages = {failure.message for outcome in outcomes for failure in outcome.manifest_failures.values()}
+    assert messages == {"run timed out"}
 
 
 def test_without_a_timeout_no_worker_hangs(tmp_path: Path) -> None:
@@ -134,7 +131,7 @@ def blank(job: ShardJob) -> ShardOutcome:
 
 
 def test_shards_are_cut_where_workers_died() -> None:
-    call = ShardCall(pa.table({}), Shard(0, Work.PAIR, 10, 20, 100), blank, Layout("", ""))
+    call = ShardCall(pa.table({}), Shard(0, Work.PAIR, 10, 20, 100), scripted(blank))
     bounds = [
         [(piece.shard.start, piece.shard.stop) for piece in call.cut(rows)]
         for rows in ({15}, {10}, {19}, {9, 20}, {12, 13})

@@ -20,7 +20,7 @@ import pytest
 
 from batchpersist.errors import WorkersCannotStartError
 from batchpersist.processes import has_ended, is_running
-from batchpersist.workers import pool as crews
+from batchpersist.workers import pool as pool_module
 from batchpersist.workers.pool import SerialExecutor, WorkerPool
 from batchpersist.workers.process_pool import PoolContext, process_pool
 
@@ -43,63 +43,63 @@ def test_serial_keeps_an_exception_as_a_result() -> None:
     assert isinstance(SerialExecutor().submit(fail).exception(), LookupError)
 
 
-def test_a_crew_takes_a_pool_once_it_pays() -> None:
-    with closing(WorkerPool(2, pool_runs=10)) as crew:
-        assert crew.submit(9, pid_and_folder).result()[0] == os.getpid()
-        assert crew.parallelism(9) == 1
-        assert crew.submit(10, pid_and_folder).result()[0] != os.getpid()
-        assert crew.parallelism(10) == 2
-        assert crew.in_flight(10) > crew.parallelism(10), "a worker must not wait for the parent"
+def test_a_worker_pool_takes_a_pool_once_it_pays() -> None:
+    with closing(WorkerPool(2, pool_runs=10)) as pool:
+        assert pool.submit(9, pid_and_folder).result()[0] == os.getpid()
+        assert pool.parallelism(9) == 1
+        assert pool.submit(10, pid_and_folder).result()[0] != os.getpid()
+        assert pool.parallelism(10) == 2
+        assert pool.in_flight(10) > pool.parallelism(10), "a worker must not wait for the parent"
 
 
 def test_who_expects_much_has_the_fork_server_begin_and_no_pool(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begin = Mock()
-    monkeypatch.setattr(crews, "start_fork_server", begin)
-    with closing(WorkerPool(1, pool_runs=10)) as alone, closing(WorkerPool(2, pool_runs=10)) as crew:
+    monkeypatch.setattr(pool_module, "start_fork_server", begin)
+    with closing(WorkerPool(1, pool_runs=10)) as alone, closing(WorkerPool(2, pool_runs=10)) as pool:
         alone.warm_up(1_000_000)
-        crew.warm_up(9)
+        pool.warm_up(9)
         begin.assert_not_called()
-        crew.warm_up(10)
+        pool.warm_up(10)
         begin.assert_called_once_with()
-        assert crew.parallelism(9) == 1
+        assert pool.parallelism(9) == 1
 
 
 def test_a_fork_server_that_cannot_begin_may_not_be_needed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(crews, "start_fork_server", Mock(side_effect=BrokenPipeError))
-    with closing(WorkerPool(2, pool_runs=10)) as crew:
-        crew.warm_up(10)
-        assert crew.submit(9, pid_and_folder).result()[0] == os.getpid()
+    monkeypatch.setattr(pool_module, "start_fork_server", Mock(side_effect=BrokenPipeError))
+    with closing(WorkerPool(2, pool_runs=10)) as pool:
+        pool.warm_up(10)
+        assert pool.submit(9, pid_and_folder).result()[0] == os.getpid()
 
 
 def test_one_worker_never_takes_a_pool() -> None:
-    with closing(WorkerPool(1, pool_runs=0)) as crew:
-        assert crew.submit(1_000_000, pid_and_folder).result()[0] == os.getpid()
+    with closing(WorkerPool(1, pool_runs=0)) as pool:
+        assert pool.submit(1_000_000, pid_and_folder).result()[0] == os.getpid()
 
 
 def test_a_given_executor_is_used_from_the_start_and_left_running() -> None:
     with ThreadPoolExecutor(1) as given:
-        with closing(WorkerPool(2, pool_runs=0, executor=given)) as crew:
-            assert crew.submit(0, threading.get_ident).result() != threading.get_ident()
-            assert not crew.replace_pool()
+        with closing(WorkerPool(2, pool_runs=0, executor=given)) as pool:
+            assert pool.submit(0, threading.get_ident).result() != threading.get_ident()
+            assert not pool.replace_pool()
         assert given.submit(os.getpid).result() == os.getpid()
 
 
 def test_a_replaced_pool_is_another_one_however_little_there_is_to_do() -> None:
-    with closing(WorkerPool(2, pool_runs=10)) as crew:
-        first = crew.submit(10, os.getpid).result()
-        before = crew.pids
-        assert crew.replace_pool()
-        assert crew.pids == before, "it works"
+    with closing(WorkerPool(2, pool_runs=10)) as pool:
+        first = pool.submit(10, os.getpid).result()
+        before = pool.pids
+        assert pool.replace_pool()
+        assert pool.pids == before, "it works"
         os.kill(first, signal.SIGKILL)
         with pytest.raises(BrokenExecutor):
-            crew.submit(10, time.sleep, 600).result()
-        assert crew.replace_pool()
-        assert crew.submit(1, os.getpid).result() not in (first, os.getpid())
-        assert crew.pids > {first}
+            pool.submit(10, time.sleep, 600).result()
+        assert pool.replace_pool()
+        assert pool.submit(1, os.getpid).result() not in (first, os.getpid())
+        assert pool.pids > {first}
 
 
 def kill_fork_server() -> None:
@@ -108,32 +108,32 @@ def kill_fork_server() -> None:
 
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_dead_fork_server_breaks_the_pool_and_is_started_again(busy: bool) -> None:
-    with closing(WorkerPool(2, pool_runs=0)) as crew:
-        worker = crew.submit(0, os.getpid).result()
-        lost = crew.submit(0, time.sleep, 600) if busy else None
+    with closing(WorkerPool(2, pool_runs=0)) as pool:
+        worker = pool.submit(0, os.getpid).result()
+        lost = pool.submit(0, time.sleep, 600) if busy else None
         kill_fork_server()
         with pytest.raises(BrokenExecutor):
-            (lost or crew.submit(0, time.sleep, 600)).result()
-        assert crew.replace_pool()
+            (lost or pool.submit(0, time.sleep, 600)).result()
+        assert pool.replace_pool()
         assert not is_running(worker, None) or has_ended(worker), "it may be writing still"
-        assert crew.submit(0, os.getpid).result() not in (worker, os.getpid())
+        assert pool.submit(0, os.getpid).result() not in (worker, os.getpid())
 
 
-def test_a_worker_that_a_broken_pool_has_overlooked_does_not_keep_the_crew_waiting(
+def test_a_worker_that_a_broken_pool_has_overlooked_does_not_keep_the_pool_waiting(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One that was being started when the pool found another one dead, and looked through those it knew."""
-    with closing(WorkerPool(2, pool_runs=0)) as crew:
+    with closing(WorkerPool(2, pool_runs=0)) as pool:
         with monkeypatch.context() as patched:
             patched.setattr("batchpersist.workers.process_pool._Worker.terminate", lambda _worker: None)
-            sleeping = crew.submit(0, time.sleep, 600)
-            lost = crew.submit(0, os._exit, 1)
+            sleeping = pool.submit(0, time.sleep, 600)
+            lost = pool.submit(0, os._exit, 1)
             with pytest.raises(BrokenExecutor):
                 lost.result()
             with pytest.raises(BrokenExecutor):
                 sleeping.result()
-        assert crew.replace_pool()
-        assert crew.submit(0, os.getpid).result() not in crew._former_pids
+        assert pool.replace_pool()
+        assert pool.submit(0, os.getpid).result() not in pool._former_pids
 
 
 PRELOADED = """
@@ -181,43 +181,43 @@ def test_a_fork_server_that_dies_as_it_is_asked_breaks_the_pool(
     def refuse(_fds: object) -> None:
         raise broken
 
-    with closing(WorkerPool(2, pool_runs=0)) as crew:
+    with closing(WorkerPool(2, pool_runs=0)) as pool:
         with monkeypatch.context() as patched:
             patched.setattr(forkserver, "connect_to_new_process", refuse)
             for _ in range(2):
                 with pytest.raises(BrokenExecutor):
-                    crew.submit(0, os.getpid)
-        assert crew.replace_pool()
-        assert crew.submit(0, os.getpid).result() != os.getpid()
+                    pool.submit(0, os.getpid)
+        assert pool.replace_pool()
+        assert pool.submit(0, os.getpid).result() != os.getpid()
 
 
 def test_a_pool_that_breaks_as_a_process_is_started_is_broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    with closing(WorkerPool(1, pool_runs=0)) as crew:
-        crew._pooled = True
-        worker = crew.submit(0, pid_and_folder).result()[0]
-        assert crew._pool is not None
-        monkeypatch.setattr(crew._pool, "submit", Mock(side_effect=OSError(errno.EMFILE, "no more files")))
+    with closing(WorkerPool(1, pool_runs=0)) as pool:
+        pool._pooled = True
+        worker = pool.submit(0, pid_and_folder).result()[0]
+        assert pool._pool is not None
+        monkeypatch.setattr(pool._pool, "submit", Mock(side_effect=OSError(errno.EMFILE, "no more files")))
         with pytest.raises(WorkersCannotStartError, match="no more files"):
-            crew.submit(0, pid_and_folder)
+            pool.submit(0, pid_and_folder)
 
         def break_meanwhile(_call: object) -> None:
             os.kill(worker, signal.SIGKILL)
-            for process in crew._context.started():
+            for process in pool._context.started():
                 process.join(10)
             raise OSError(errno.EBADF, "closed")
 
-        monkeypatch.setattr(crew._pool, "submit", break_meanwhile)
+        monkeypatch.setattr(pool._pool, "submit", break_meanwhile)
         with pytest.raises(BrokenExecutor):
-            crew.submit(0, pid_and_folder)
+            pool.submit(0, pid_and_folder)
 
 
 def test_a_pool_that_cannot_start_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchpersist.workers.process_pool.begin_worker", sys.exit)  # pickled by its name
-    with closing(WorkerPool(2, pool_runs=0)) as crew:
+    with closing(WorkerPool(2, pool_runs=0)) as pool:
         with pytest.raises(BrokenExecutor):
-            crew.submit(0, os.getpid).result()
+            pool.submit(0, os.getpid).result()
         with pytest.raises(WorkersCannotStartError, match="__main__"):
-            crew.replace_pool()
+            pool.replace_pool()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

@@ -15,32 +15,18 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.engine import plan_of, run
+from support.shards import PERSISTED, persist_unless_poisoned, plan_with, sides, supervise
 
 from batchpersist.context import RunContext
 from batchpersist.errors import TaskStateLockError, failure_of
 from batchpersist.locks.task_lock import TaskLock
-from batchpersist.models import Failure, ShardOutcome, Side, Work
+from batchpersist.models import Failure, ShardOutcome, Side
 from batchpersist.options import LockPolicy
 from batchpersist.paths import Layout
-from batchpersist.persist.liveness import Liveness
 from batchpersist.persist.worker import empty_outcome
-from batchpersist.plan.planner import Plan
 from batchpersist.plan.shard_job import ShardJob
 from batchpersist.workers.pool import SerialExecutor, WorkerPool
-from batchpersist.workers.supervisor import Call, ShardCall, Supervisor
-
-PERSISTED = Side.PERSISTED
-
-
-def settle_unless_poisoned(job: ShardJob, poison: tuple[str, ...] = ()) -> ShardOutcome:
-    """Stands for a worker's work; a poisoned run takes the whole process down, as an OOM kill does."""
-    outcome = empty_outcome(job.shard)
-    for row, run_id in enumerate(job.refs().run_ids):
-        if run_id in poison:
-            os._exit(9)
-        outcome.snapshot[row] = outcome.manifest[row] = PERSISTED
-    return outcome
+from batchpersist.workers.supervisor import Call, Supervisor
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,53 +36,15 @@ class Submitted(Call[int]):
     start: Callable[[], Future[int]]
     runs = 0  # type: ignore[assignment]
 
-    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[int]:
+    def submit(self, pool: WorkerPool, *, sweep: bool) -> Future[int]:
         return self.start()
 
     def give_up(self, error: Exception) -> int:
         raise AssertionError("nothing was lost")
 
 
-NO_ROOTS = Layout("none", "none")
-
-
-def supervisor(
-    crew: WorkerPool,
-    plan: Plan,
-    persist: Callable[[ShardJob], ShardOutcome],
-    context: RunContext = RunContext(),
-    *,
-    layout: Layout = NO_ROOTS,
-    liveness: Liveness | None = None,
-) -> Supervisor[ShardOutcome]:
-    """Has a crew persist a plan's shards in a test's own way."""
-    calls = [ShardCall(plan.rows, shard, persist, layout) for shard in plan.shards]
-    return Supervisor(crew, calls, context, liveness=liveness)
-
-
 def break_down(job: ShardJob) -> ShardOutcome:
     raise ZeroDivisionError(f"a defect in shard {job.shard.number}")
-
-
-def plan_with(tmp_path: Path, tasks: int, runs: int, workers: int = 2) -> Plan:
-    return plan_of(tmp_path / "s.jsonl", [run(f"t{n % tasks}", n) for n in range(runs)], workers=workers)
-
-
-def sides(outcomes: Iterable[ShardOutcome], plan: Plan) -> dict[str, tuple[Side, Side]]:
-    """Run id -> how its two sides settled; every row exactly once on each side."""
-    ids = plan.rows["run_id"].to_pylist()
-    snapshots: dict[str, Side] = {}
-    manifests: dict[str, Side] = {}
-    for outcome in outcomes:
-        for row in range(outcome.shard.stop - outcome.shard.start):
-            run_id = ids[outcome.shard.start + row]
-            if outcome.shard.work is not Work.MANIFEST:
-                assert run_id not in snapshots
-                snapshots[run_id] = Side(outcome.snapshot[row])
-            if outcome.shard.work is not Work.SNAPSHOT:
-                assert run_id not in manifests
-                manifests[run_id] = Side(outcome.manifest[row])
-    return {run_id: (snapshots[run_id], manifests[run_id]) for run_id in ids if run_id in manifests}
 
 
 def test_results_come_in_order_with_a_bounded_number_in_flight() -> None:
@@ -113,9 +61,9 @@ def test_results_come_in_order_with_a_bounded_number_in_flight() -> None:
                     futures[done].set_result(done)
         return future
 
-    with closing(WorkerPool(2, pool_runs=0)) as crew:
+    with closing(WorkerPool(2, pool_runs=0)) as pool:
         calls = (Submitted(partial(submit, number)) for number in range(9))
-        assert list(Supervisor(crew, calls, RunContext(), in_order=True)) == list(range(9))
+        assert list(Supervisor(pool, calls, RunContext(), in_order=True)) == list(range(9))
     assert max(in_flight) == 3
 
 
@@ -131,8 +79,8 @@ def test_one_at_a_time_is_finished_before_the_next_is_asked_for() -> None:
             seen.append(f"asked {number}")
             yield Submitted(partial(SerialExecutor().submit, note, f"done {number}"))
 
-    with closing(WorkerPool(1)) as crew:
-        list(Supervisor(crew, calls(), RunContext(), in_order=True))
+    with closing(WorkerPool(1)) as pool:
+        list(Supervisor(pool, calls(), RunContext(), in_order=True))
     assert seen == ["asked 0", "done 0", "asked 1", "done 1", "asked 2", "done 2"]
 
 
@@ -147,8 +95,8 @@ class Square(Call[int]):
     def __str__(self) -> str:
         return f"the square of {self.number}"
 
-    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[int]:
-        return crew.submit(self.runs, square_or_die, self.number, self.marker)
+    def submit(self, pool: WorkerPool, *, sweep: bool) -> Future[int]:
+        return pool.submit(self.runs, square_or_die, self.number, self.marker)
 
     def give_up(self, error: Exception) -> int:
         assert failure_of(error).message == "worker died"
@@ -167,8 +115,8 @@ def test_results_come_in_order_though_workers_die_and_a_log_says_what_is_tried_a
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="batchpersist")
     calls = (Square(number, tmp_path / "died") for number in range(9))
-    with closing(WorkerPool(2, pool_runs=0)) as crew:
-        assert list(Supervisor(crew, calls, RunContext(), in_order=True)) == [0, 1, 4, 9, 16, -1, 36, 49, 64]
+    with closing(WorkerPool(2, pool_runs=0)) as pool:
+        assert list(Supervisor(pool, calls, RunContext(), in_order=True)) == [0, 1, 4, 9, 16, -1, 36, 49, 64]
     assert "the square of 3 is tried again, alone" in caplog.messages
     assert "the square of 5 is given up: it lost its worker while it was alone" in caplog.messages
     assert any(message.endswith("ended with exit code 9") for message in caplog.messages)
@@ -177,17 +125,17 @@ def test_results_come_in_order_though_workers_die_and_a_log_says_what_is_tried_a
 @pytest.mark.parametrize("workers", [1, 2])
 def test_every_run_is_settled_once(tmp_path: Path, workers: int) -> None:
     plan = plan_with(tmp_path, tasks=3, runs=40, workers=workers)
-    with closing(WorkerPool(workers, pool_runs=0)) as crew:
-        outcomes = list(supervisor(crew, plan, settle_unless_poisoned))
+    with closing(WorkerPool(workers, pool_runs=0)) as pool:
+        outcomes = list(supervise(pool, plan, persist_unless_poisoned))
     assert sides(outcomes, plan) == dict.fromkeys(plan.rows["run_id"].to_pylist(), (PERSISTED, PERSISTED))
 
 
 def test_a_stop_leaves_the_rest_unattempted(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=40, runs=40)
     taken: list[ShardOutcome] = []
-    with closing(WorkerPool(1)) as crew:
+    with closing(WorkerPool(1)) as pool:
         context = RunContext(should_stop=lambda: len(taken) == 3)
-        for outcome in supervisor(crew, plan, settle_unless_poisoned, context):
+        for outcome in supervise(pool, plan, persist_unless_poisoned, context):
             taken.append(outcome)  # noqa: PERF402  # the stop looks at it meanwhile
     assert len(taken) == 3 < len(plan.shards)
 
@@ -197,9 +145,9 @@ def test_a_run_that_kills_its_worker_is_found_and_the_innocent_are_settled(
     tmp_path: Path, tasks: int
 ) -> None:
     plan = plan_with(tmp_path, tasks=tasks, runs=30)
-    settle = partial(settle_unless_poisoned, poison=("run-7", "run-22"))
-    with closing(WorkerPool(2, pool_runs=0)) as crew:
-        outcomes = list(supervisor(crew, plan, settle))
+    script = partial(persist_unless_poisoned, poison=("run-7", "run-22"))
+    with closing(WorkerPool(2, pool_runs=0)) as pool:
+        outcomes = list(supervise(pool, plan, script))
     found = sides(outcomes, plan)
     died = (Side.FAILED, Side.FAILED)
     assert {run_id for run_id, settled in found.items() if settled == died} == {"run-7", "run-22"}
@@ -214,24 +162,24 @@ def die_once(job: ShardJob, marker: str) -> ShardOutcome:
     if not os.path.exists(marker):
         Path(marker).touch()
         os._exit(9)
-    return settle_unless_poisoned(job)
+    return persist_unless_poisoned(job)
 
 
 @pytest.mark.parametrize("runs", [1, 2])
 def test_a_run_is_not_charged_for_one_worker(tmp_path: Path, runs: int) -> None:
     plan = plan_with(tmp_path, tasks=runs, runs=runs)
-    settle = partial(die_once, marker=str(tmp_path / "died"))
-    with closing(WorkerPool(2, pool_runs=0)) as crew:
-        found = sides(supervisor(crew, plan, settle), plan)
+    script = partial(die_once, marker=str(tmp_path / "died"))
+    with closing(WorkerPool(2, pool_runs=0)) as pool:
+        found = sides(supervise(pool, plan, script), plan)
     assert list(found.values()) == [(PERSISTED, PERSISTED)] * runs
     assert (tmp_path / "died").exists()
 
 
-def settle_in_little_memory(job: ShardJob, hungry: tuple[str, ...], most: int) -> ShardOutcome:
+def persist_in_little_memory(job: ShardJob, hungry: tuple[str, ...], most: int) -> ShardOutcome:
     """Where more than ``most`` runs are settled at once, or a hungry one, there is too little memory."""
     if len(job.refs()) > most or not set(hungry).isdisjoint(job.refs().run_ids):
         raise MemoryError
-    return settle_unless_poisoned(job)
+    return persist_unless_poisoned(job)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -239,9 +187,9 @@ def test_too_little_memory_for_a_shard_costs_only_the_run_that_needs_more(
     tmp_path: Path, workers: int
 ) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=20, workers=workers)
-    settle = partial(settle_in_little_memory, hungry=("run-7",), most=4)
-    with closing(WorkerPool(workers, pool_runs=0)) as crew:
-        outcomes = list(supervisor(crew, plan, settle))
+    script = partial(persist_in_little_memory, hungry=("run-7",), most=4)
+    with closing(WorkerPool(workers, pool_runs=0)) as pool:
+        outcomes = list(supervise(pool, plan, script))
     found = sides(outcomes, plan)
     assert [run_id for run_id, settled in found.items() if settled != (PERSISTED, PERSISTED)] == ["run-7"]
     failures = {failure for outcome in outcomes for failure in outcome.manifest_failures.values()}
@@ -250,8 +198,8 @@ def test_too_little_memory_for_a_shard_costs_only_the_run_that_needs_more(
 
 def test_a_defect_fails_its_shard_and_is_marked_as_one(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=4)
-    with closing(WorkerPool(1)) as crew:
-        outcomes = list(supervisor(crew, plan, break_down))
+    with closing(WorkerPool(1)) as pool:
+        outcomes = list(supervise(pool, plan, break_down))
     assert all(outcome.defect for outcome in outcomes)
     assert set(sides(outcomes, plan).values()) == {(Side.FAILED, Side.FAILED)}
     assert outcomes[0].snapshot_failures[0].type == "ZeroDivisionError"
@@ -263,8 +211,8 @@ def find_no_room(_job: ShardJob) -> ShardOutcome:
 
 def test_an_error_of_the_system_is_no_defect(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=4)
-    with closing(WorkerPool(1)) as crew:
-        outcomes = list(supervisor(crew, plan, find_no_room))
+    with closing(WorkerPool(1)) as pool:
+        outcomes = list(supervise(pool, plan, find_no_room))
     assert not any(outcome.defect for outcome in outcomes)
     assert outcomes[0].snapshot_failures[0].message.startswith("[ENOSPC]")
 
@@ -278,9 +226,9 @@ def test_a_given_executor_that_breaks_fails_what_it_did_not_settle(tmp_path: Pat
     plan = plan_with(tmp_path, tasks=2, runs=4)
     with (
         ThreadPoolExecutor(1, initializer=refuse_to_start) as given,
-        closing(WorkerPool(2, executor=given)) as crew,
+        closing(WorkerPool(2, executor=given)) as pool,
     ):
-        outcomes = list(supervisor(crew, plan, settle_unless_poisoned))
+        outcomes = list(supervise(pool, plan, persist_unless_poisoned))
     assert set(sides(outcomes, plan).values()) == {(Side.FAILED, Side.FAILED)}
     assert {failure.message for failure in outcomes[0].snapshot_failures.values()} == {"the executor broke"}
 
@@ -310,10 +258,10 @@ def test_a_dead_worker_s_locks_are_cleared_and_no_others(tmp_path: Path) -> None
     layout = Layout(str(tmp_path / "out"), str(tmp_path / "runs"))
     os.makedirs(layout.runs_dir)
     plan = plan_with(tmp_path, tasks=4, runs=40)
-    settle = partial(die_with_the_lock, layout=layout, marker=str(tmp_path / "died"))
-    with TaskLock(layout, "t2"), closing(WorkerPool(2, pool_runs=0)) as crew:
-        settling = supervisor(crew, plan, settle, layout=layout)
-        found = sides(settling, plan)
+    script = partial(die_with_the_lock, layout=layout, marker=str(tmp_path / "died"))
+    with TaskLock(layout, "t2"), closing(WorkerPool(2, pool_runs=0)) as pool:
+        supervisor = supervise(pool, plan, script, layout=layout)
+        found = sides(supervisor, plan)
         assert "t2.lock" in os.listdir(layout.runs_dir)
     tasks = dict(zip(plan.rows["run_id"].to_pylist(), plan.rows["task_id"].to_pylist(), strict=True))
     locked = {run_id for run_id, (snapshot, _) in found.items() if snapshot is Side.LOCKED}

@@ -26,7 +26,7 @@ from batchpersist.paths import Layout
 from batchpersist.plan.shard_job import make_job
 from batchpersist.timestamps import utc_text
 from batchpersist.workers.pool import ElasticExecutor
-from batchpersist.workers.remote import settle_remotely
+from batchpersist.workers.shard_call import ClusterPersister
 
 RUNS = [run("a", n) for n in range(3)]
 
@@ -41,7 +41,7 @@ class Remote:
         self._rows = plan_of(tmp_path / "runs.jsonl", RUNS).rows
         os.makedirs(self.layout.runs_dir)
 
-    def settle(self, *, sweep: bool = False, version: str = __version__) -> ShardOutcome:
+    def persist(self, *, sweep: bool = False, version: str = __version__) -> ShardOutcome:
         job = make_job(self._rows, Shard(0, Work.PAIR, 0, len(RUNS), 0), sweep=sweep)
         options = PersistOptions(
             out_dir=self.layout.out_dir,
@@ -49,7 +49,7 @@ class Remote:
             spool="",
             lock_policy=LockPolicy(attempts=1),
         )
-        return settle_remotely(job, options, str(self.calls), version)
+        return ClusterPersister(options, str(self.calls), version).persist(job)
 
     def leave_lock(self, pid: int, host: str = socket.gethostname()) -> Path:
         """As a worker leaves it that dies in a commit."""
@@ -69,21 +69,21 @@ def remote(tmp_path: Path) -> Remote:
     return Remote(tmp_path)
 
 
-def test_it_settles_as_any_worker(remote: Remote) -> None:
-    outcome = remote.settle()
+def test_a_cluster_s_worker_persists_as_any_other(remote: Remote) -> None:
+    outcome = remote.persist()
     assert snapshot_sides(outcome) == manifest_sides(outcome) == [Side.PERSISTED] * 3
     assert os.listdir(remote.calls / "workers" / quote(socket.gethostname(), safe="")) == [str(os.getpid())]
 
 
 def test_what_a_lost_worker_of_this_host_left_is_cleared_at_once(remote: Remote, tmp_path: Path) -> None:
     """The cluster has just given its shard to another worker; nobody told the batch."""
-    remote.settle()
+    remote.persist()
     for name in (remote.layout.snapshot("a"), remote.layout.manifest("a", "run-1")):
         os.unlink(name)
     died = write_half_and_die(tmp_path, remote)
     remote.register(died)
     lock = remote.leave_lock(died)
-    outcome = remote.settle()
+    outcome = remote.persist()
     assert Side.LOCKED not in snapshot_sides(outcome)
     assert not lock.exists()
     assert not list(tmp_path.rglob("*.tmp-*"))
@@ -106,7 +106,7 @@ def test_a_shard_that_is_tried_again_in_pieces_finds_the_lock_too(remote: Remote
     died = dead_pid()
     remote.register(died)
     lock = remote.leave_lock(died)
-    assert snapshot_sides(remote.settle(sweep=True)) == [Side.PERSISTED] * 3
+    assert snapshot_sides(remote.persist(sweep=True)) == [Side.PERSISTED] * 3
     assert not lock.exists()
 
 
@@ -121,7 +121,7 @@ def test_any_other_lock_is_left_alone(remote: Remote, whose: str) -> None:
         remote.register(died, host)
         remote.register(died)
     lock = remote.leave_lock(died, host)
-    outcome = remote.settle(sweep=True)
+    outcome = remote.persist(sweep=True)
     assert snapshot_sides(outcome) == [Side.LOCKED] * 3
     assert manifest_sides(outcome) == [Side.PERSISTED] * 3
     assert lock.exists()
@@ -129,7 +129,7 @@ def test_any_other_lock_is_left_alone(remote: Remote, whose: str) -> None:
 
 def test_another_version_is_refused(remote: Remote) -> None:
     with pytest.raises(WorkerVersionError, match=rf"has batchpersist {__version__}, but this is 9\.9"):
-        remote.settle(version="9.9")
+        remote.persist(version="9.9")
     assert not os.path.exists(remote.layout.out_dir)
 
 

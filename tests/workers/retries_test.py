@@ -22,7 +22,7 @@ from batchpersist.options import BatchOptions, LockPolicy, RetryPolicy
 from batchpersist.paths import Layout
 from batchpersist.persist import manifests, worker
 from batchpersist.storage.fsync import SyncGroup
-from batchpersist.workers.retry_policy import delay_before, is_passing
+from batchpersist.workers.retries import delay_before, is_passing
 
 RUNS = [run(f"task-{n % 4}", n) for n in range(40)]
 SOON = {"first_delay_seconds": 0.0}

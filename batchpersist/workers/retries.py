@@ -1,4 +1,4 @@
-"""When a failed run is tried again within a batch, and how long to wait before."""
+"""Which failed runs a batch tries again at its end, and how long it waits before."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 PASSING = ("EAGAIN", "EINTR", "EIO", "ESTALE", "ETIMEDOUT")
-"""Errors of the system that another attempt may not meet again."""
+"""Errors of the system that another attempt may not meet."""
 
 FULL = ("ENOSPC", "EDQUOT")
-"""They pass when somebody makes room: waited for only where that is asked for."""
+"""Errors that pass when somebody makes room: retried only where the options say how long to wait for it."""
 
 _POLL_SECONDS = 0.1
 
@@ -41,13 +41,13 @@ def is_passing(failure: Failure, policy: RetryPolicy) -> bool:
 
 
 def delay_before(number: int, policy: RetryPolicy) -> float:
-    """Seconds to wait before a round, counted from 0: drawn at random, doubled each time."""
+    """Seconds to wait before a round (the first is 0): random, up to a bound that doubles each time."""
     return random.uniform(0.0, min(policy.max_delay_seconds, policy.first_delay_seconds * 2**number))
 
 
 @dataclass
 class Postponed:
-    """Rows of a settled shard that are to be tried again."""
+    """Rows of a shard's outcome that are to be tried again."""
 
     outcome: ShardOutcome
     rows: frozenset[int] = field(default_factory=frozenset)
@@ -55,27 +55,27 @@ class Postponed:
 
 
 class Retries:
-    """What of a batch's shards is to be tried again, in rounds at its end."""
+    """The runs that a batch tries again, in rounds at its end."""
 
     def __init__(self, policy: RetryPolicy, plan: Plan, roots: Sequence[str], spool: str) -> None:
-        """``roots``: where room may be wanting; ``spool``: the folder of copies that runs are read from."""
+        """``roots``: the folders whose disks may be full; ``spool``: the folder for copies of sources."""
         self._policy = policy
         self._plan = plan
         self._roots = roots
         self._spool = spool
         self.rounds = 0
-        """Rounds so far, this one included."""
+        """Rounds so far, the current one included."""
         self.left: list[Postponed] = []
-        """What is to be tried again; at the end: what was not, since the batch had to stop."""
+        """What the next round tries again; at the end, what was not tried because the batch had to stop."""
         self.retried = 0
         """Runs tried again, each round counted."""
         self._tried: list[Postponed] = []
-        """What this round tries again."""
+        """What the current round tries again."""
         self._due: set[tuple[Work, int]] = set()
-        """Rows of it, as the plan counts them, that have yet to be tried."""
+        """Its rows, as the plan counts them, that have not been tried yet."""
 
     def postpone(self, outcome: ShardOutcome) -> frozenset[int]:
-        """Note an outcome; returns its rows that are tried again, counted from the shard's start."""
+        """Take an outcome; returns its rows that will be tried again, counted from the shard's start."""
         shard = outcome.shard
         tried = self._due & {(shard.work, row) for row in range(shard.start, shard.stop)}
         self._due -= tried
@@ -88,8 +88,8 @@ class Retries:
         return item.rows
 
     def next_round(self, context: RunContext) -> list[Shard]:
-        """Wait for a moment, and give the shards to try again; none where ``context`` is stopping."""
-        self.left += _still(self._due, self._tried)
+        """Wait, and return the shards to try again; none where ``context`` is stopping."""
+        self.left += _still_due(self._due, self._tried)
         self._due, self._tried = set(), []
         if not self.left or self.rounds == self._policy.rounds or not self._wait(context):
             return []
@@ -97,10 +97,10 @@ class Retries:
         self._due = {row for item in self._tried for row in _due(item)}
         _log.debug("round %d of retries: %d rows", self.rounds + 1, len(self._due))
         self.rounds += 1
-        return self._again(self._tried)
+        return self._make_shards(self._tried)
 
     def _passing(self, outcome: ShardOutcome) -> frozenset[int]:
-        """Rows all of whose failures may pass. A sync that failed is final: nothing shows what it lost."""
+        """Rows all of whose failures may pass. A failed sync is final: nobody knows what it lost."""
         if outcome.sync_failed or outcome.defect:
             return frozenset()
         failed = [outcome.snapshot_failures, outcome.manifest_failures]
@@ -110,8 +110,8 @@ class Retries:
             if all(is_passing(side[row], self._policy) for side in failed if row in side)
         )
 
-    def _again(self, postponed: Iterable[Postponed]) -> list[Shard]:
-        """Shards for all that is postponed, none of which commit the same task."""
+    def _make_shards(self, postponed: Iterable[Postponed]) -> list[Shard]:
+        """Shards for all postponed rows; no two of them commit the same task."""
         found: dict[tuple[bool, int], Shard] = {}
         for shard in sorted(shard for item in postponed for shard in self._shards(item)):
             writes_manifests = shard.work is Work.MANIFEST
@@ -121,10 +121,10 @@ class Retries:
         return list(found.values())
 
     def _shards(self, item: Postponed) -> Iterator[Shard]:
-        """A shard a task, from the first of the rows; one side alone where it was one before.
+        """A shard for each task, from its first postponed row on; of one side where the shard was.
 
-        To the task's end, where there is a snapshot: what is recorded once more takes the place of what
-        came later, which has to be recorded after it.
+        A shard with a snapshot goes on to the task's end: a run that is recorded again moves behind those
+        that came later, so these have to be recorded after it.
         """
         shard = item.outcome.shard
         rows = sorted(shard.start + row for row in item.rows)
@@ -139,19 +139,21 @@ class Retries:
             yield shard._replace(start=start, stop=stop, size=size)
 
     def _wait(self, context: RunContext) -> bool:
-        """Before a round; False where the batch is to stop."""
+        """Wait before a round; False where the batch is stopping."""
         pause = time.monotonic() + delay_before(self.rounds, self._policy)
         full = self._policy.wait_for_space_seconds and any(map(self._lacks_room, self.left))
         deadline = time.monotonic() + self._policy.wait_for_space_seconds
         needed = self._needed() if full else 0
-        while time.monotonic() < pause or (full and time.monotonic() < deadline and not self._room(needed)):
+        while time.monotonic() < pause or (
+            full and time.monotonic() < deadline and not self._has_room(needed)
+        ):
             if context.is_stopping:
                 return False
             time.sleep(_POLL_SECONDS)
         return not context.is_stopping
 
     def _needed(self) -> int:
-        """Bytes that the next round may write, as far as the plan tells."""
+        """Bytes that the next round may write, by the sizes in the plan."""
         rows = (item.outcome.shard.start + row for item in self.left for row in item.rows)
         return sum(item.outcome.shard.size for item in self.left) + missing_copies(
             self._plan.rows, self._spool, rows
@@ -161,22 +163,22 @@ class Retries:
         failures = [*item.outcome.snapshot_failures.values(), *item.outcome.manifest_failures.values()]
         return any(failure.errno_name in FULL for failure in failures)
 
-    def _room(self, needed: int) -> bool:
-        """Where that cannot be told, another attempt tells."""
+    def _has_room(self, needed: int) -> bool:
+        """Whether twice that many bytes are free. True where the system does not say: the round will show."""
         with suppress(OSError):
-            found = [os.statvfs(nearest_folder(root)) for root in self._roots]  # the out-dir may be missing
+            found = [os.statvfs(nearest_folder(root)) for root in self._roots]  # a root may not exist yet
             return all(status.f_bavail * status.f_frsize > 2 * needed for status in found)
         return True
 
 
 def _due(item: Postponed) -> Iterator[tuple[Work, int]]:
-    """Its rows, counted as the plan does."""
+    """The rows of an item, as the plan counts them."""
     shard = item.outcome.shard
     return ((shard.work, shard.start + row) for row in item.rows)
 
 
-def _still(due: Collection[tuple[Work, int]], postponed: Iterable[Postponed]) -> Iterator[Postponed]:
-    """What is still to be tried again, since the batch had to stop."""
+def _still_due(due: Collection[tuple[Work, int]], postponed: Iterable[Postponed]) -> Iterator[Postponed]:
+    """What has not been tried again, because the batch had to stop."""
     for item in postponed:
         work, first = item.outcome.shard.work, item.outcome.shard.start
         rows = frozenset(row for row in item.rows if (work, first + row) in due)
@@ -185,7 +187,7 @@ def _still(due: Collection[tuple[Work, int]], postponed: Iterable[Postponed]) ->
 
 
 def missing_copies(rows: pa.Table, spool: str, numbers: Iterable[int]) -> int:
-    """Bytes of copies that have yet to be made for runs of a plan (``numbers`` of its ``rows``)."""
+    """Bytes of the copies that are still to be made for runs of a plan (``numbers`` of its ``rows``)."""
     picked = rows.select(["origin", "file", "offset", "length"]).take(list(numbers))
     ends: dict[str, int] = {}
     for origin, below, offset, length in zip(*(column.to_pylist() for column in picked.columns), strict=True):
