@@ -184,7 +184,7 @@ def test_packages_do_not_import_in_a_circle() -> None:
     TopologicalSorter(graph).prepare()
 
 
-def test_this_file_sees_imports_of_each_form() -> None:
+def test_imports_of_each_form_are_found() -> None:
     assert {"errors", "contract.json_text"} <= own_imports("contract.run_parser")
     assert {"errors", "sources.scan_tasks"} <= own_imports("sources.walk")
     assert {"locks.lock_file"} <= own_imports("locks.task_lock")

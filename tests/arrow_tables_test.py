@@ -1,4 +1,4 @@
-"""Tables have exactly the columns that ``columns`` declares, whatever is in them."""
+"""Tables have exactly the columns that ``arrow_tables`` declares, whatever they contain."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def index_of(builder: IndexBuilder, spool: Path, parts: list[Part]) -> pa.Table:
 
 
 @pytest.mark.parametrize("runs", [[], [engine.run("t", 1), engine.run("t", 2)]])
-def test_a_plan_has_the_columns_of_its_schema_whatever_is_known(tmp_path: Path, runs: list[Run]) -> None:
+def test_a_plan_has_the_columns_of_its_schema_with_any_knowledge(tmp_path: Path, runs: list[Run]) -> None:
     rows = engine.plan_of(tmp_path / "a.jsonl", runs).rows
     assert rows.schema.equals(plan_schema())
     before = JournaledRuns({}, {KEY_GLUE.join(("t", "run-1", runs[0]["timestamp"])): FAILURE} if runs else {})

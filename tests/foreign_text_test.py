@@ -1,4 +1,4 @@
-"""Names of files that are not UTF-8: one form, in which nothing fails to be written."""
+"""File names that are not UTF-8: each has one form, which can be written everywhere."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from batchpersist.foreign_text import as_named, encodable, encodable_document, p
 
 
 @given(st.binary())
-def test_a_byte_that_is_not_utf_8_has_one_form_everywhere(name: bytes) -> None:
+def test_byte_outside_utf_8_has_one_form(name: bytes) -> None:
     text = os.fsdecode(name)
     assert encodable(text).encode() == name.decode(errors="backslashreplace").encode()
     if b"\\" not in name:
@@ -27,7 +27,7 @@ def test_a_byte_that_is_not_utf_8_has_one_form_everywhere(name: bytes) -> None:
 
 
 @given(st.text(st.characters()))
-def test_whatever_python_holds_can_be_encoded(text: str) -> None:
+def test_any_python_text_can_be_encoded(text: str) -> None:
     printable(text).encode()
     document = encodable_document({text: [text, (text, 1, None)]})
     assert json.loads(json.dumps(document, ensure_ascii=False).encode()) == {
@@ -45,12 +45,12 @@ def test_whatever_python_holds_can_be_encoded(text: str) -> None:
         ("\u200d \u200c", "\u200d \u200c"),  # joiners: words and emoji are spelt with them
     ],
 )
-def test_controls_are_escaped(text: str, shown: str) -> None:
+def test_control_characters_are_escaped(text: str, shown: str) -> None:
     assert printable(text) == shown
 
 
 @given(st.text())
-def test_no_control_is_left_and_plain_text_is_unchanged(text: str) -> None:
+def test_all_controls_are_escaped_and_plain_text_is_unchanged(text: str) -> None:
     shown = printable(text)
     assert [letter for letter in shown if unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"}] == []
     assert unicodedata.bidirectional(shown[:1] or "a") not in {
@@ -68,7 +68,7 @@ def test_no_control_is_left_and_plain_text_is_unchanged(text: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Runs, and much that fails, all with names that are not UTF-8."""
+    """Valid and damaged sources, and outputs that cannot be written, with names that are not UTF-8."""
     monkeypatch.chdir(tmp_path)
     source = tmp_path / os.fsdecode(b"s\xff")
     source.mkdir()
@@ -85,23 +85,23 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_no_command_stumbles_over_names_that_are_not_utf_8(folder: Path) -> None:
+def test_commands_accept_file_names_outside_utf_8(folder: Path) -> None:
     source, out, runs = (os.fsdecode(name) for name in (b"s\xff", b"o\xff", b"r\xff"))
     roots = ["--out-dir", out, "--runs-dir", runs]
-    assert "s\\xff/a\\xfe.jsonl:1: input: not valid JSON" in answer("run", source, *roots, "-v")
-    events = answer("run", source, *roots, "--force", "--json", "-j", "2", "--pool-threshold", "0")
+    assert "s\\xff/a\\xfe.jsonl:1: input: not valid JSON" in output_of("run", source, *roots, "-v")
+    events = output_of("run", source, *roots, "--force", "--json", "-j", "2", "--pool-threshold", "0")
     sources = {json.loads(line).get("source", "") for line in events.splitlines()}
     assert {"s\\xff/a\\xfe.jsonl", "s\\xff/dangling\\xfe.jsonl"} <= sources
-    answer("retry", "--runs-dir", runs, "--only", "invalid", "--json")
-    answer("status", "--runs-dir", runs, "--json")
-    answer("report", os.path.join(out, "metrics.json"), "--format", "json")
-    answer("validate", source, "--json")
-    answer("audit", source, *roots, "--json")
-    assert "no\\xffthing" in answer("run", os.fsdecode(b"no\xffthing"), *roots)
+    output_of("retry", "--runs-dir", runs, "--only", "invalid", "--json")
+    output_of("status", "--runs-dir", runs, "--json")
+    output_of("report", os.path.join(out, "metrics.json"), "--format", "json")
+    output_of("validate", source, "--json")
+    output_of("audit", source, *roots, "--json")
+    assert "no\\xffthing" in output_of("run", os.fsdecode(b"no\xffthing"), *roots)
 
 
-def answer(*words: str) -> str:
-    """What a command prints."""
+def output_of(*words: str) -> str:
+    """Run a command; returns its standard output and standard error."""
     command = [sys.executable, "-m", "batchpersist", *words]
     found = subprocess.run(command, capture_output=True, check=False, timeout=300)
     text = (found.stdout + found.stderr).decode()

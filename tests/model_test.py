@@ -1,8 +1,8 @@
+"""The slow model of the contract (``support/model.py``), by itself and compared with whole batches."""
+
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support.engine import tree
+from support.javascript import JavaScript, needs_node
 from support.model import NoSnapshotError, Run, persist, read_snapshot, record, stringify
 
 from batchpersist.batch.run import run_batch
@@ -17,39 +19,39 @@ from batchpersist.models import Durability
 from batchpersist.options import BatchOptions
 
 
-def a_run(run_id: str, timestamp: str, **more: Any) -> Run:
+def make_run(run_id: str, timestamp: str, **more: Any) -> Run:
     return {"taskId": "task", "runId": run_id, "timestamp": timestamp, **more}
 
 
 def ids_after(*pairs: tuple[str, str]) -> str:
     snapshot = None
     for run_id, timestamp in pairs:
-        snapshot = record(snapshot, a_run(run_id, timestamp), "task")
+        snapshot = record(snapshot, make_run(run_id, timestamp), "task")
     assert snapshot is not None
     assert snapshot["lastRunAt"] == snapshot["runs"][-1]["timestamp"]
     return "".join(run["runId"] for run in snapshot["runs"])
 
 
-def test_a_later_or_equal_run_is_appended() -> None:
+def test_later_or_equal_run_is_appended() -> None:
     assert ids_after(("a", "1"), ("b", "1"), ("c", "2")) == "abc"
 
 
-def test_an_earlier_run_goes_behind_all_of_its_timestamp() -> None:
+def test_earlier_run_follows_all_of_its_timestamp() -> None:
     assert ids_after(("a", "1"), ("b", "1"), ("c", "3"), ("d", "1"), ("e", "0")) == "eabdc"
 
 
-def test_a_replaced_run_is_sorted_in_from_where_it_stood() -> None:
+def test_replaced_run_is_sorted_from_its_old_position() -> None:
     assert ids_after(("a", "1"), ("b", "2"), ("c", "3"), ("a", "2")) == "abc"
     assert ids_after(("a", "1"), ("b", "2"), ("c", "3"), ("c", "1")) == "acb"
     assert ids_after(("a", "1"), ("b", "1"), ("a", "1")) == "ab"
 
 
-def test_an_unsorted_history_is_searched_as_it_stands_and_sorted_by_a_replacement() -> None:
-    runs = [a_run("a", "5"), a_run("b", "1"), a_run("c", "3")]
+def test_unsorted_history_is_sorted_by_a_replacement_only() -> None:
+    runs = [make_run("a", "5"), make_run("b", "1"), make_run("c", "3")]
     snapshot = {"taskId": "task", "lastRunAt": "3", "runs": runs}
-    inserted = record(snapshot, a_run("d", "2"), "task")
+    inserted = record(snapshot, make_run("d", "2"), "task")
     assert [run["runId"] for run in inserted["runs"]] == ["a", "b", "d", "c"]
-    replaced = record(snapshot, a_run("c", "3"), "task")
+    replaced = record(snapshot, make_run("c", "3"), "task")
     assert [run["runId"] for run in replaced["runs"]] == ["b", "c", "a"]
 
 
@@ -58,7 +60,7 @@ def test_timestamps_compare_by_collation() -> None:
     assert ids_after(("a", "00:00:00+00:00"), ("b", "00:00:00.5+00:00"), ("c", "00:00:00Z")) == "bac"
 
 
-def test_what_is_no_snapshot_is_an_error_and_what_is_no_legacy_state_is_nothing(tmp_path: Path) -> None:
+def test_invalid_snapshot_is_an_error_and_invalid_legacy_state_is_ignored(tmp_path: Path) -> None:
     for text in ("", "[]", '{"taskId": "other", "runs": []}', '{"taskId": "task", "runs": {}}'):
         (tmp_path / "state.json").write_text(text)
         assert read_snapshot(tmp_path, "task") is None
@@ -101,23 +103,16 @@ VALUES = [
 ]
 
 
-@pytest.mark.skipif(shutil.which("node") is None, reason="NODE IS MISSING: the text is NOT CHECKED by it")
-def test_the_text_is_that_of_javascript() -> None:
-    script = "process.stdout.write(JSON.stringify(JSON.parse(require('node:fs').readFileSync(0)), null, 2))"
+@needs_node
+def test_text_equals_that_of_javascript() -> None:
     value = [*VALUES, {text: text for text in TEXTS}]
-    said = subprocess.run(
-        ["node", "-e", script], input=json.dumps(value).encode(), capture_output=True, check=True
-    )
-    assert stringify(value).encode() == said.stdout
+    with JavaScript("(value) => JSON.stringify(value, null, 2)") as text_of:
+        assert stringify(value) == text_of(value)
 
 
-def tree(root: Path) -> dict[str, bytes]:
-    files = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
-    return {
-        name: path.read_bytes()
-        for name, path in files.items()
-        if name != "out/metrics.json" and not name.startswith("runs/.batchpersist/")
-    }
+def trees(root: Path) -> dict[str, bytes]:
+    """The files of both roots that the orchestrator knows."""
+    return {name: data for name, data in tree(root).items() if name != "out/metrics.json"}
 
 
 RUNS = st.fixed_dictionaries(
@@ -141,9 +136,7 @@ BATCHES = st.lists(st.lists(RUNS, min_size=1, max_size=15), min_size=1, max_size
     commit=st.sampled_from(["task", "run"]),
     pair=st.sampled_from(["concurrent", "sequential"]),
 )
-def test_batches_write_what_persisting_their_runs_one_by_one_writes(
-    batches: list[list[Run]], commit: Any, pair: Any
-) -> None:
+def test_batch_writes_what_single_runs_would_write(batches: list[list[Run]], commit: Any, pair: Any) -> None:
     with TemporaryDirectory() as folder:
         root, source = Path(folder), Path(folder, "source.jsonl")
         roots = {"out_dir": str(root / "batch" / "out"), "runs_dir": str(root / "batch" / "runs")}
@@ -153,4 +146,4 @@ def test_batches_write_what_persisting_their_runs_one_by_one_writes(
             report = run_batch([str(source)], options)
             assert report.exit_code == 0
             persist(runs, root / "model" / "out", root / "model" / "runs")
-            assert tree(root / "batch") == tree(root / "model")
+            assert trees(root / "batch") == trees(root / "model")

@@ -1,4 +1,4 @@
-"""The options: which values are accepted, and how they are shown."""
+"""The options: which values they accept, and how they are shown."""
 
 from __future__ import annotations
 
@@ -55,15 +55,13 @@ from batchpersist import (
         (CompareOptions, {"workers": 2}, "workers must be a sequence, each a whole number, not 2"),
     ],
 )
-def test_a_value_of_another_type_is_refused_by_name(
-    kind: type[Any], wrong: dict[str, Any], complaint: str
-) -> None:
+def test_wrong_type_is_refused_by_option_name(kind: type[Any], wrong: dict[str, Any], complaint: str) -> None:
     with pytest.raises(UsageError) as caught:
         kind(**wrong)
     assert complaint in str(caught.value)
 
 
-def test_what_means_the_same_is_converted() -> None:
+def test_equivalent_values_are_converted() -> None:
     options = BatchOptions(Path("o"), Path("r"), durability="none", wait_seconds=2)  # type: ignore[arg-type]
     assert (options.out_dir, options.runs_dir, options.durability) == ("o", "r", Durability.NONE)
     assert Selection(tasks=["a*"]).tasks == ("a*",)  # type: ignore[arg-type]
@@ -85,11 +83,11 @@ def test_what_means_the_same_is_converted() -> None:
         (CompareOptions(rounds=2), "CompareOptions(rounds=2)"),
     ],
 )
-def test_the_repr_shows_what_differs_from_the_defaults(options: object, shown: str) -> None:
+def test_repr_shows_values_other_than_the_defaults(options: object, shown: str) -> None:
     assert repr(options) == shown
 
 
-def test_options_import_nothing_of_what_they_configure() -> None:
+def test_options_do_not_import_what_they_configure() -> None:
     program = "import sys, batchpersist.options; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     leaves = {"options", "option_checks", "partition", "errors", "exit_codes", "models"}

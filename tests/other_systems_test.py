@@ -1,4 +1,4 @@
-"""Other systems than Linux: macOS in a simulation (``tests/macos``), and what is said on Windows."""
+"""Systems other than Linux: macOS by simulation (``tests/macos``), and the message on Windows."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ from batchpersist.storage.safe_open import WrongFileTypeError, read_file
 MACOS = Path(__file__).parent / "macos"
 
 
-def python(folder: Path, *words: str, path: Path = MACOS) -> subprocess.CompletedProcess[str]:
+def run_python(folder: Path, *words: str, path: Path = MACOS) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(path)}
     command = [sys.executable, *words]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 def command(folder: Path, *words: str) -> str:
-    """What the command prints, as if on macOS."""
-    ended = python(folder, "-m", "batchpersist", *words)
+    """Run the command as if on macOS; returns its standard output."""
+    ended = run_python(folder, "-m", "batchpersist", *words)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert "Traceback" not in ended.stderr
     return ended.stdout
@@ -45,25 +45,25 @@ def source(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_simulation_is_one(tmp_path: Path) -> None:
+def test_simulation_takes_away_what_linux_alone_has(tmp_path: Path) -> None:
     script = (
         "import os, sys, time; print(sys.platform, os.uname().sysname, hasattr(os, 'sched_getaffinity'), "
         "os.path.exists('/proc/self'), abs(time.clock_gettime(5) - time.time()) > 10**6)"
     )
-    assert python(tmp_path, "-c", script).stdout == "darwin Darwin False False True\n"
+    assert run_python(tmp_path, "-c", script).stdout == "darwin Darwin False False True\n"
 
 
 @pytest.mark.parametrize("durability", ["batch", "file", "none"])
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_a_batch_needs_nothing_that_linux_alone_has(source: Path, durability: str, workers: str) -> None:
+def test_batch_runs_on_macos(source: Path, durability: str, workers: str) -> None:
     batch = ["run", "runs.jsonl", "--durability", durability, "-j", workers, "--pool-threshold", "0"]
     assert "Done: 30 persisted." in command(source, *batch)
-    time.sleep(0.05)  # until what was written is older than a tick
+    time.sleep(0.05)  # longer than a tick of the file clock: younger files are not cached
     (source / "runs.jsonl").touch()
     assert "Done: 0 persisted, 30 unchanged." in command(source, *batch)
 
 
-def test_no_command_needs_what_linux_alone_has(source: Path) -> None:
+def test_commands_run_on_macos(source: Path) -> None:
     command(source, "validate", "runs.jsonl")
     command(source, "run", "runs.jsonl", "--dry-run", "-j", "2")
     command(source, "run", "runs.jsonl", "-j", "1")
@@ -80,7 +80,7 @@ def test_no_command_needs_what_linux_alone_has(source: Path) -> None:
     assert json.loads(measured)["kind"] == "comparison"
 
 
-def test_locks_are_judged_without_proc(source: Path) -> None:
+def test_lock_owner_is_found_without_proc(source: Path) -> None:
     (source / ".runs").mkdir()
     owners = {"dead": dead_pid(), "alive": os.getpid()}
     for task, pid in owners.items():
@@ -94,8 +94,8 @@ def test_locks_are_judged_without_proc(source: Path) -> None:
             "acquired_at": "2999-01-01T00:00:00.000Z",
         }
         (source / ".runs" / f"{task}.lock").write_text(json.dumps(record))
-    told = [json.loads(line) for line in command(source, "locks", "list", "--json").splitlines()]
-    assert {lock["task_id"]: lock["owner"] for lock in told} == {"dead": "dead", "alive": "alive"}
+    locks = [json.loads(line) for line in command(source, "locks", "list", "--json").splitlines()]
+    assert {lock["task_id"]: lock["owner"] for lock in locks} == {"dead": "dead", "alive": "alive"}
 
 
 # Clocks
@@ -108,7 +108,7 @@ def test_linux_has_a_coarse_clock() -> None:
 
 
 @pytest.mark.parametrize("other", ["another clock", "no such clock", "no such function"])
-def test_a_clock_is_known_by_what_it_tells(other: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_is_recognized_by_its_time(other: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(_clock: int) -> int:
         raise OSError(errno.EINVAL, "Invalid argument")
 
@@ -121,7 +121,7 @@ def test_a_clock_is_known_by_what_it_tells(other: str, monkeypatch: pytest.Monke
     assert fingerprint._coarse_clock() is None
 
 
-def test_without_a_coarse_clock_no_change_is_dated_before_the_file_clock(
+def test_change_is_not_older_than_the_file_clock_without_a_coarse_clock(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fingerprint, "_COARSE_CLOCK", None)
@@ -137,7 +137,7 @@ def test_without_a_coarse_clock_no_change_is_dated_before_the_file_clock(
 
 
 class FullSync:
-    """``fcntl`` of a system that has F_FULLFSYNC, and what was asked of it."""
+    """The ``fcntl`` of a system with F_FULLFSYNC. Records the calls; fails with ``error`` if not 0."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, error: int = 0) -> None:
         self.calls: list[str] = []
@@ -153,25 +153,21 @@ class FullSync:
             raise OSError(self._error, os.strerror(self._error))
 
 
-def test_a_sync_goes_through_to_the_medium_where_fsync_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_sync_is_used_where_fsync_stops_at_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     full = FullSync(monkeypatch)
     sync_file(0)
     assert full.calls == ["full"]
 
 
 @pytest.mark.parametrize("error", [errno.ENOTSUP, errno.EINVAL, errno.ENOTTY])
-def test_a_file_system_without_such_a_sync_gets_the_usual_one(
-    monkeypatch: pytest.MonkeyPatch, error: int
-) -> None:
+def test_unsupported_full_sync_falls_back_to_fsync(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
     full = FullSync(monkeypatch, error)
     sync_file(0)
     assert full.calls == ["full", "fsync"]
 
 
 @pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
-def test_a_sync_that_fails_is_not_tried_again_in_another_way(
-    monkeypatch: pytest.MonkeyPatch, error: int
-) -> None:
+def test_failed_full_sync_is_not_retried_as_fsync(monkeypatch: pytest.MonkeyPatch, error: int) -> None:
     full = FullSync(monkeypatch, error)
     with pytest.raises(OSError, match=os.strerror(error)):
         sync_file(0)
@@ -181,7 +177,7 @@ def test_a_sync_that_fails_is_not_tried_again_in_another_way(
 # Errors and names
 
 
-def test_a_socket_is_known_by_either_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_socket_is_recognized_by_either_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: str, _flags: int) -> int:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP), path)
 
@@ -195,10 +191,9 @@ def test_a_socket_is_known_by_either_error(tmp_path: Path, monkeypatch: pytest.M
             read_file(str(path))
 
 
-def test_a_start_of_the_machine_is_told_from_the_next_by_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_boot_id_is_the_boot_time_without_proc(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fingerprint, "_BOOT_ID", "/there/is/none")
-    told = fingerprint.boot_id()
-    assert 0 < int(told) < time.time()
+    assert 0 < int(fingerprint.boot_id()) < time.time()
 
 
 # Windows
@@ -207,7 +202,7 @@ INSTALLED_IN = str(Path(batchpersist.__file__).parents[1])
 
 WINDOWS = f"""
 import os, sys
-sys.path.insert(0, {INSTALLED_IN!r})  # the finder of an editable install does not run there
+sys.path.insert(0, {INSTALLED_IN!r})  # an editable install's finder does not run without these modules
 os.name = "nt"
 for name in ("fcntl", "resource", "termios", "grp", "pwd", "click"):
     sys.modules[name] = None
@@ -221,13 +216,13 @@ for name in ("fcntl", "resource", "termios", "grp", "pwd", "click"):
         "import runpy; runpy.run_module('batchpersist', run_name='__main__')",
     ],
 )
-def test_windows_is_told_what_helps_in_one_sentence(tmp_path: Path, begin: str) -> None:
-    ended = python(tmp_path, "-c", WINDOWS + begin, path=tmp_path)
+def test_command_on_windows_names_wsl_in_one_line(tmp_path: Path, begin: str) -> None:
+    ended = run_python(tmp_path, "-c", WINDOWS + begin, path=tmp_path)
     assert (ended.returncode, ended.stdout) == (2, "")
     [line] = ended.stderr.splitlines()
     assert "WSL" in line
 
 
-def test_a_program_on_windows_is_told_too(tmp_path: Path) -> None:
-    ended = python(tmp_path, "-c", f"{WINDOWS}import batchpersist; batchpersist.run_batch", path=tmp_path)
+def test_import_on_windows_names_the_supported_systems(tmp_path: Path) -> None:
+    ended = run_python(tmp_path, "-c", f"{WINDOWS}import batchpersist; batchpersist.run_batch", path=tmp_path)
     assert ended.stderr.splitlines()[-1].startswith("ImportError: batchpersist runs on Linux and macOS")

@@ -1,4 +1,4 @@
-"""Which tasks are a shard's: each task in exactly one, the same one for ever."""
+"""Partitions: each task is in exactly one, and always in the same."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from batchpersist.partition import Partition, shards_in
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1), st.integers(1, 50))
-def test_each_task_is_in_exactly_one_shard(task_id: str, of: int) -> None:
+def test_each_task_is_in_exactly_one_partition(task_id: str, of: int) -> None:
     assert sum(Partition(number, of).owns(task_id) for number in range(1, of + 1)) == 1
 
 
-def test_which_one_never_changes() -> None:
-    """Shards of a batch may run with different versions, and a shard is continued by a later one."""
+def test_partition_of_a_task_never_changes() -> None:
+    """The commands of a batch may have different versions, and a later version may resume one."""
     owners = {
         task: next(n for n in range(1, 6) if Partition(n, 5).owns(task)) for task in ("a", "billing", "ü")
     }
     assert owners == {"a": 4, "billing": 2, "ü": 1}  # as `b2sum -l 64` has it
 
 
-def test_it_is_the_same_in_other_processes() -> None:
+def test_partition_is_the_same_in_other_processes() -> None:
     program = "from batchpersist.partition import Partition; print(Partition(2, 3).owns('task'))"
-    told = {
+    printed = {
         subprocess.run(
             [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, check=True
         ).stdout
         for seed in ("0", "1")
     }
-    assert told == {f"{Partition(2, 3).owns('task')}\n".encode()}
+    assert printed == {f"{Partition(2, 3).owns('task')}\n".encode()}
 
 
-def test_tasks_are_shared_out_evenly() -> None:
+def test_partitions_have_similar_numbers_of_tasks() -> None:
     sizes = [sum(Partition(n, 8).owns(f"task-{i}") for i in range(8000)) for n in range(1, 9)]
     assert min(sizes) > 850
     assert max(sizes) < 1150
@@ -46,13 +46,13 @@ def test_tasks_are_shared_out_evenly() -> None:
 @pytest.mark.parametrize(
     "text", ["", "3", "0/8", "9/8", "3/0", "-1/8", "1/8 ", "a/b", "1/8/2", "01/8", "1 / 8", "\u0661/\u0668"]
 )
-def test_what_is_no_shard(text: str) -> None:
+def test_invalid_partition_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="shard"):
         Partition.parse(text)
 
 
-def test_its_two_spellings() -> None:
-    shard = Partition.parse("3/8")
-    assert (shard.number, shard.of, str(shard), shard.name) == (3, 8, "3/8", "3-of-8")
-    assert shards_in(shard.name) == 8
+def test_partition_has_an_option_value_and_a_name() -> None:
+    partition = Partition.parse("3/8")
+    assert (partition.number, partition.of, str(partition), partition.name) == (3, 8, "3/8", "3-of-8")
+    assert shards_in(partition.name) == 8
     assert [shards_in(name) for name in ("", "batch", "3-of-", "3-of-8.lock")] == [0, 0, 0, 0]

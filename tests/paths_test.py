@@ -1,4 +1,4 @@
-"""The two roots: neither lies in the other, nor do both lie in one place."""
+"""The two roots: neither may be inside the other, nor may they be the same folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NESTED = [("x", "x"), ("x/out", "x"), ("x", "x/.runs"), (".", ".runs"), ("link/o
 
 
 @pytest.mark.parametrize(("out_dir", "runs_dir"), NESTED)
-def test_roots_of_which_one_lies_in_the_other_are_refused(
+def test_nested_roots_are_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, out_dir: str, runs_dir: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -35,6 +35,6 @@ def test_roots_of_which_one_lies_in_the_other_are_refused(
         assert (result.exit_code, list((tmp_path / "x").iterdir())) == (2, [])
 
 
-def test_roots_whose_names_begin_alike_are_two() -> None:
+def test_roots_with_a_common_prefix_are_accepted() -> None:
     check_places(BatchOptions("x", "x-runs"))
     AuditOptions("x-out", "x")

@@ -1,3 +1,5 @@
+"""Processes by their ids: when they started, and whether they are running."""
+
 from __future__ import annotations
 
 import os
@@ -15,7 +17,7 @@ from batchpersist.processes import has_ended, is_running, process_start
 
 
 @pytest.mark.parametrize("name", ["plain", "a) b (c 1 2"])
-def test_the_start_of_a_process_is_told_whatever_its_name(name: str) -> None:
+def test_start_is_found_whatever_the_name_of_the_process(name: str) -> None:
     script = f"open('/proc/self/comm', 'w').write({name!r}); print('named', flush=True); input()"
     before = time.time()
     with subprocess.Popen(
@@ -30,20 +32,20 @@ def test_the_start_of_a_process_is_told_whatever_its_name(name: str) -> None:
     assert before - 2.1 <= start <= after
 
 
-def test_the_start_is_the_one_that_ps_tells(tool: Callable[[str], str]) -> None:
+def test_start_agrees_with_ps(tool: Callable[[str], str]) -> None:
     command = [tool("ps"), "-p", str(os.getpid()), "-o", "lstart="]
     shown = subprocess.run(command, capture_output=True, text=True, check=True, env={"LC_ALL": "C"}).stdout
-    told = datetime.strptime(shown.strip(), "%a %b %d %H:%M:%S %Y").timestamp()
+    start_by_ps = datetime.strptime(shown.strip(), "%a %b %d %H:%M:%S %Y").timestamp()
     start = process_start(os.getpid())
     assert start is not None
-    assert start <= told
+    assert start <= start_by_ps
 
 
-def test_the_start_of_no_process_cannot_be_told() -> None:
+def test_missing_process_has_no_start() -> None:
     assert process_start(dead_pid()) is None
 
 
-def test_a_threads_id_is_no_processs_and_may_be_running_all_the_same() -> None:
+def test_thread_id_is_not_a_process_but_may_be_running() -> None:
     end = threading.Event()
     thread = threading.Thread(target=end.wait)
     thread.start()
@@ -56,7 +58,7 @@ def test_a_threads_id_is_no_processs_and_may_be_running_all_the_same() -> None:
         thread.join()
 
 
-def test_a_process_that_nobody_has_asked_for_its_end_has_ended_and_may_run_all_the_same() -> None:
+def test_zombie_has_ended_but_may_be_running() -> None:
     with subprocess.Popen([sys.executable, "-c", ""], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stdout.read() == b""

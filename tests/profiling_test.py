@@ -1,4 +1,4 @@
-"""Clocks of phases: each moment counts once, for the thread that spends it."""
+"""Phase clocks: each moment counts once, to the innermost phase of its thread."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from batchpersist.profiling import PHASES, PhaseClock, current, in_phase, runnin
 
 @pytest.fixture
 def spend(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
-    """Lets time go by."""
+    """``spend(seconds)`` advances the clock."""
     now = 0.0
 
     def spend(seconds: float) -> None:
@@ -24,7 +24,7 @@ def spend(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return spend
 
 
-def test_time_within_an_inner_phase_is_not_the_outer_one_s(spend: Callable[[float], None]) -> None:
+def test_inner_phase_is_not_counted_to_the_outer(spend: Callable[[float], None]) -> None:
     clock = PhaseClock()
     with running(clock, "snapshot"):
         spend(1)
@@ -38,7 +38,7 @@ def test_time_within_an_inner_phase_is_not_the_outer_one_s(spend: Callable[[floa
     assert clock.seconds() == {**dict.fromkeys(PHASES, 0.0), "snapshot": 17, "sync": 10, "lock_wait": 4}
 
 
-def test_what_raises_has_taken_its_time(spend: Callable[[float], None]) -> None:
+def test_phase_that_raises_is_counted(spend: Callable[[float], None]) -> None:
     clock = PhaseClock()
 
     def fail() -> None:
@@ -53,7 +53,7 @@ def test_what_raises_has_taken_its_time(spend: Callable[[float], None]) -> None:
     assert current() is not clock
 
 
-def test_clocks_are_added_up(spend: Callable[[float], None]) -> None:
+def test_clocks_can_be_added(spend: Callable[[float], None]) -> None:
     outer, inner = PhaseClock(), PhaseClock()
     with running(outer, "snapshot"):
         spend(1)
@@ -62,10 +62,10 @@ def test_clocks_are_added_up(spend: Callable[[float], None]) -> None:
             spend(2)
     outer.add(inner)
     assert outer.syncs == 2
-    assert outer.seconds()["snapshot"] == 5  # both of them ran: they are for two threads
+    assert outer.seconds()["snapshot"] == 5  # each clock measures its own thread
 
 
-def test_threads_have_clocks_of_their_own() -> None:
+def test_each_thread_has_its_own_clock() -> None:
     mine, other = PhaseClock(), []
     with running(mine):
         thread = threading.Thread(target=lambda: other.append(current()))

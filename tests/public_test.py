@@ -1,4 +1,4 @@
-"""The public interface: the library's names and signatures, and the commands, as they are checked in."""
+"""The public interface: names, signatures and commands, compared with the generated files."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ ROOT = Path(__file__).parents[1]
 NAMES = [name for name in batchpersist.__all__ if name != "__version__"]
 
 
-def test_what_is_checked_in_is_what_the_program_declares(tmp_path: Path) -> None:
+def test_generated_files_are_up_to_date(tmp_path: Path) -> None:
     subprocess.run([sys.executable, ROOT / "docs" / "make.py", "--into", tmp_path], check=True)
     made = {path.relative_to(tmp_path): path.read_text("utf-8") for path in tmp_path.rglob("*.*")}
     assert len(made) >= 3
     differing = [str(name) for name, text in made.items() if (ROOT / name).read_text("utf-8") != text]
-    assert differing == [], "if this is meant, run `python docs/make.py`"
+    assert differing == [], "if the change is intended, run `python docs/make.py`"
 
 
-def test_names_are_listed_once_and_sorted_for_dir() -> None:
+def test_names_are_unique_and_sorted_for_dir() -> None:
     assert len(set(NAMES)) == len(NAMES)
     assert dir(batchpersist) == sorted(batchpersist.__all__)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_each_can_be_imported_and_all_of_it_has_a_docstring(name: str) -> None:
+def test_public_name_and_its_members_have_docstrings(name: str) -> None:
     value = getattr(batchpersist, name)
     assert value.__name__ == name
     assert value.__doc__
@@ -46,13 +46,13 @@ def test_each_can_be_imported_and_all_of_it_has_a_docstring(name: str) -> None:
         assert [key for key in bare if not inspect.getdoc(own[key])] == []
 
 
-def test_type_checkers_are_told_the_same() -> None:
+def test_stub_names_the_same() -> None:
     stub = ast.parse(Path(batchpersist.__file__).with_suffix(".pyi").read_text())
-    told = {alias.asname for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
-    assert told == set(NAMES)
+    names = {alias.asname for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert names == set(NAMES)
 
 
-def test_any_other_name_is_an_attribute_error() -> None:
+def test_unknown_name_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = batchpersist.nothing  # type: ignore[attr-defined]
 
@@ -68,7 +68,7 @@ def commands(command: click.Command, path: str = "batchpersist") -> Iterator[tup
 
 
 @pytest.mark.parametrize(("path", "command"), list(commands(cli)), ids=str)
-def test_every_command_and_option_says_what_it_is_for(path: str, command: click.Command) -> None:
+def test_each_command_and_option_has_help(path: str, command: click.Command) -> None:
     assert command.help, path
     context = click.Context(command)
     for param in command.params:
@@ -77,12 +77,12 @@ def test_every_command_and_option_says_what_it_is_for(path: str, command: click.
             assert not re.search("RANGE|TEXT|INTEGER|FLOAT", param.make_metavar(context)), (path, param.opts)
 
 
-def test_the_man_page_is_read_without_a_complaint() -> None:
+def test_man_page_has_no_warnings() -> None:
     page = ROOT / "docs" / "reference" / "batchpersist.1"
     readers = (["man", "--warnings", "-l", page], ["mandoc", "-T", "utf8", "-W", "error", page])
     found = [words for words in readers if shutil.which(str(words[0]))]
     if not found:
-        pytest.skip("NEITHER man NOR mandoc IS THERE: the man page is not tried")
+        pytest.skip("NEITHER man NOR mandoc IS INSTALLED: the man page is NOT CHECKED")
     for words in found:
         environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "MANWIDTH": "80"}
         result = subprocess.run(words, capture_output=True, text=True, env=environment, check=True)
@@ -98,7 +98,7 @@ def test_python_m_is_the_command() -> None:
     assert result.stderr.startswith("Usage: batchpersist run [OPTIONS] [SOURCES]...")
 
 
-def test_every_class_in_a_signature_is_public_itself() -> None:
+def test_classes_in_signatures_are_public() -> None:
     package = Path(batchpersist.__file__).parent
     declared = {
         node.name
@@ -109,12 +109,12 @@ def test_every_class_in_a_signature_is_public_itself() -> None:
     shown = "".join((ROOT / "tests" / "public_api.txt").read_text("utf-8").splitlines(keepends=True)[1:])
     signatures = re.sub(r"'[^']*'|^class \w+\(\w+\)|pa\.Table", "", shown, flags=re.MULTILINE)
     named = set(re.findall(r"\b[A-Z]\w+", signatures))
-    of_metrics = {"Bytes", "Cause", "Counts", "PassedOver", "Task", "Timing"}  # reached as its members
+    of_metrics = {"Bytes", "Cause", "Counts", "PassedOver", "Task", "Timing"}  # members of Metrics
     internal = {"Layout", "StateStore", "ManifestWriter"}  # AuditOptions.layout, and two protocols
     assert (named & declared) - set(NAMES) == of_metrics | internal
 
 
-def test_reports_are_shown_in_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_have_a_one_line_repr(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("s.jsonl").write_text('{"taskId": "t", "runId": "r", "timestamp": "2026-01-01"}\n[]\n')
     preview = batchpersist.preview_batch(["s.jsonl"], batchpersist.BatchOptions())

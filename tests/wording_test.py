@@ -64,7 +64,7 @@ def test_number_has_its_noun_in_the_plural_but_for_one() -> None:
     assert [number(count, "run") for count in (0, 1, 2_000)] == ["0 runs", "1 run", "2,000 runs"]
 
 
-def test_sizes_and_moments() -> None:
+def test_size_and_moment_have_a_unit() -> None:
     assert [size(count) for count in (0, 999, 999_600, 5e12, 5e15)] == [
         "0 B",
         "999 B",

@@ -6,12 +6,8 @@
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 import pytest
-
-sys.path.append(str(Path(__file__).parents[1]))  # the suite's helpers: model, contenders
 
 
 @pytest.fixture(scope="session")

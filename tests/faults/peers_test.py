@@ -22,7 +22,7 @@ from support.contenders import dead_pid
 from support.model import Run, persist, stringify
 
 HERE = Path(__file__).parent
-ORCHESTRATOR = HERE.with_name("orchestrator.mjs")
+ORCHESTRATOR = HERE.parent / "support" / "orchestrator.mjs"
 GENERATIONS = {"published": (), "owner-records": ("--owner-records",)}
 TASKS = ["billing", "search", "mail"]
 Tally = Callable[[str, int], None]

@@ -1,4 +1,4 @@
-"""Errors as data: what is left of an exception in journals, tables and other processes."""
+"""Failures: exceptions as data, for journals, tables and other processes."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from batchpersist.errors import InvalidRunError, MissingKeyError, TaskStateLockE
 from batchpersist.models import Failure
 
 
-def test_a_failure_knows_the_class_of_its_exception() -> None:
+def test_failure_is_matched_by_class() -> None:
     failure = failure_of(MissingKeyError("a key is missing", "taskId"))
     assert failure.is_a(MissingKeyError)
-    assert not failure.is_a(InvalidRunError), "a class of its own"
+    assert not failure.is_a(InvalidRunError), "InvalidRunError is another class"
     assert not failure.is_a(TaskStateLockError)
 
 
@@ -27,10 +27,10 @@ def test_a_failure_knows_the_class_of_its_exception() -> None:
         (ValueError("[1] is not a number"), ""),
     ],
 )
-def test_a_failure_knows_the_name_of_an_errno(error: Exception, name: str) -> None:
+def test_failure_has_the_name_of_its_errno(error: Exception, name: str) -> None:
     assert failure_of(error).errno_name == name
 
 
-def test_a_failure_reads_as_its_message_and_what_differs() -> None:
+def test_failure_is_shown_as_message_and_detail() -> None:
     assert str(Failure("OSError", "[EIO] Input/output error", "a.json")) == "[EIO] Input/output error: a.json"
     assert str(Failure("ValueError", "no", "")) == "no"

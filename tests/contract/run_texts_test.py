@@ -1,4 +1,4 @@
-"""Texts of one run: which entry of several counts, and which text has more members."""
+"""The texts of one run: which of several entries counts, and which text has more members."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_beginning(one: list[tuple[str, int]], other: list[tuple[str, int]]) -> bo
 
 
 @given(st.lists(MEMBERS.filter(bool), min_size=1, max_size=4))
-def test_texts_have_grown_if_each_begins_with_the_members_of_the_shorter_ones(
+def test_texts_have_grown_if_each_begins_with_the_shorter_ones(
     texts: list[list[tuple[str, int]]],
 ) -> None:
     by_size = sorted(texts, key=len)
@@ -39,7 +39,7 @@ def test_texts_have_grown_if_each_begins_with_the_members_of_the_shorter_ones(
     assert ordered == (distinct if has_grown else None)
 
 
-def test_the_last_entry_with_the_content_of_the_manifest_counts_else_the_last() -> None:
+def test_last_entry_with_the_manifest_s_content_counts_else_the_last() -> None:
     texts = [encode({"n": n}) for n in (1, 2, 1, 3)]
     assert choose_entry(texts, b'{"n":1.0}') == 2
     assert choose_entry(texts, b'{"n":4}') == 3
@@ -47,12 +47,12 @@ def test_the_last_entry_with_the_content_of_the_manifest_counts_else_the_last() 
     assert choose_entry(texts, None) == 3
 
 
-def test_other_bytes_need_not_be_json() -> None:
+def test_invalid_json_has_other_content() -> None:
     assert has_same_content(b'{"n": 1}', b'{"n":1.0}')
     assert not has_same_content(b'{"n": 1}', b'{"n"')
 
 
-def test_a_text_is_the_run_of_its_ids() -> None:
+def test_text_with_other_ids_is_refused() -> None:
     run = {"taskId": "mail", "runId": "one", "timestamp": "2026"}
     checker, data = RunChecker(KEYS), json.dumps(run).encode()
     assert checker.canonical(data, "mail", "one") == encode(run)
@@ -63,7 +63,7 @@ def test_a_text_is_the_run_of_its_ids() -> None:
         checker.read(json.dumps({"type": "run:started", "payload": run}).encode())
 
 
-def test_the_task_of_a_text_is_that_of_its_key_alone() -> None:
+def test_task_of_a_text_is_its_last_task_key() -> None:
     checker, text = RunChecker(KEYS), {"taskId": "mail", "runId": "r", "timestamp": "t"}
     assert checker.is_of_task(encode(text), "mail")
     assert not checker.is_of_task(encode(text), "mai")
