@@ -57,13 +57,13 @@ def plan_schema() -> pa.Schema:
     """The runs that a batch persists, in the order of its plan: tasks together."""
     import pyarrow as pa
 
-    fingerprint = pa.dictionary(pa.int32(), pa.binary(16))  # ``files.fingerprint``
+    fingerprint = pa.dictionary(pa.int32(), pa.binary(16))  # ``storage.fingerprint``
     return pa.schema(
         [
             *index_schema(),
             ("row", pa.int32()),  # the number of the row in the index
             ("superseded", pa.bool_()),  # the same run comes again later
-            # Of a file that the cache knows to hold the run; null: nothing is known (``caching.outputs``).
+            # Of a file that the cache knows to hold the run; null: nothing is known (``cache.outputs``).
             ("manifest_fingerprint", fingerprint),
             ("snapshot_fingerprint", fingerprint),
             # Its worker did not survive an earlier part of the batch: it is not retried. Null means False.
@@ -93,7 +93,7 @@ def outcome_schema() -> pa.Schema:
             ("timestamp", pa.string()),
             ("source", _repeated_text()),  # the name of the run's file, as a person knows it
             ("line", pa.int64()),  # or row, from 1
-            ("status", name),  # ``figures.outcomes.Status``: both sides together
+            ("status", name),  # ``metrics.outcome_table.Status``: both sides together
             ("snapshot", name),  # ``Side``
             ("manifest", name),  # ``Side``
             *side("snapshot"),

@@ -143,7 +143,7 @@ class ShardOutcome:
     finished: float = 0.0
     cpu_seconds: float = 0.0
     journal_entry: bytes = b""
-    """What the journal is to say of it, as a line (``settling.journal``)."""
+    """What the journal is to say of it, as a line (``records.journal``)."""
     phases: dict[str, float] = field(default_factory=dict)
     """Seconds of all its threads by phase (``phaseclock``)."""
     syncs: int = 0

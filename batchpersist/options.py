@@ -1,6 +1,6 @@
 """All options and policies: plain values, checked for what they say, whatever they are applied to.
 
-What a batch needs the file system for is checked where it begins (``batches.preparation``).
+What a batch needs the file system for is checked where it begins (``records.preparation``).
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ class PersistOptions(CommitOptions):
     sweep: bool = False
     """An earlier batch died, and may have left temporary files where this one is to write."""
     beats: str | None = None
-    """The folder for signs of life (``settling.liveness``); None: nobody watches."""
+    """The folder for signs of life (``persist.liveness``); None: nobody watches."""
     take_fingerprints: bool = False
     """Report by which files each run exists, for the next batch's cache."""
 
@@ -212,7 +212,7 @@ class BatchOptions(Options):
     resume: bool = True
     """Continue the latest batch of the same work, if it did not finish."""
     retry_of: RetryOf | None = None
-    """Settle only what of an earlier batch did not stand (``operations.retry``)."""
+    """Settle only what of an earlier batch did not stand (``batch.retry``)."""
     keep_batches: int = 10
     """How many batches leave their folders to be read later, this one included."""
     wait_seconds: float = 0.0

@@ -15,7 +15,7 @@ OWN_FOLDER = ".batchpersist"
 LOCK_SUFFIX = ".lock"
 
 TEMPORARY_MARK = ".tmp-"
-"""Every temporary file is named ``<target's name>.tmp-<hex>`` (``files.temporaries``)."""
+"""Every temporary file is named ``<target's name>.tmp-<hex>`` (``storage.temp_files``)."""
 
 
 def check_roots(out_dir: str, runs_dir: str) -> None:
@@ -107,7 +107,7 @@ class Layout:
 
     @property
     def root_record(self) -> str:
-        """What the root remembers of how it was written (``batches.rootrecord``)."""
+        """What the root remembers of how it was written (``records.root_record``)."""
         return os.path.join(self.own_dir, "root.json")
 
     @property

@@ -109,7 +109,7 @@ class ShardRows:
         """Those of all the rows, one after the other; empty where there are none at all.
 
         Each is that of a snapshot which is known to hold the run's entry, and to be regular
-        (``snapshots.merge.is_regular``).
+        (``contract.entry_order.is_regular``).
         """
         return self._snapshots[rows.start * FINGERPRINT_BYTES : rows.stop * FINGERPRINT_BYTES]
 

@@ -421,7 +421,7 @@ class TestByOne:
         twins.night()
         for n in range(4):
             twins.each(lambda root, n=n: (root / f"runs/task-{n}/run-{n}/manifest.json").unlink())
-        monkeypatch.setattr(execution, "settle_shard", die_while_copying)
+        monkeypatch.setattr(execution, "persist_shard", die_while_copying)
         options = replace(twins.options(twins.roots[0]), workers=2, pool_runs=0)
         report = run_batch([str(twins.sources)], options)
         (twins.roots[0] / "died").unlink()
