@@ -24,7 +24,6 @@ import pytest
 from pyarrow import feather
 from support.engine import Run, await_tick, run, slow_file_clock, snapshot_text, text, tree
 
-from batchpersist.batch import execution
 from batchpersist.batch.dry_run import preview_batch
 from batchpersist.batch.run import run_batch
 from batchpersist.cache import store
@@ -40,7 +39,9 @@ from batchpersist.snapshots.store import TaskStateStore
 from batchpersist.sources import staging
 from batchpersist.sources.discovery import discover as discover_parts
 from batchpersist.storage import atomic_write
+from batchpersist.workers import shard_call
 from batchpersist.workers.pool import WorkerPool
+from batchpersist.workers.shard_call import ShardPersister
 
 NIGHTS = 10
 
@@ -312,6 +313,14 @@ def die_while_copying(job: ShardJob, options: PersistOptions) -> ShardOutcome:
         return worker.persist_shard(job, options)
 
 
+@dataclass(frozen=True)
+class DyingPersister(ShardPersister):
+    """Picklable, as the one that it replaces."""
+
+    def persist(self, job: ShardJob) -> ShardOutcome:
+        return die_while_copying(job, self.options)
+
+
 @pytest.mark.parametrize("seed", range(int(os.environ.get("BATCHPERSIST_NIGHTS", "6"))))
 def test_whatever_happens_between_the_nights_a_cache_changes_no_result(
     tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
@@ -421,7 +430,7 @@ class TestByOne:
         twins.night()
         for n in range(4):
             twins.each(lambda root, n=n: (root / f"runs/task-{n}/run-{n}/manifest.json").unlink())
-        monkeypatch.setattr(execution, "persist_shard", die_while_copying)
+        monkeypatch.setattr(shard_call, "ShardPersister", DyingPersister)
         options = replace(twins.options(twins.roots[0]), workers=2, pool_runs=0)
         report = run_batch([str(twins.sources)], options)
         (twins.roots[0] / "died").unlink()

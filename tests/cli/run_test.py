@@ -16,12 +16,12 @@ import pytest
 from click.testing import CliRunner, Result
 from support.engine import run, tree
 
-from batchpersist.batch import execution
 from batchpersist.cli.main import cli
 from batchpersist.exit_codes import ExitCode
 from batchpersist.locks.batch_lock import BatchLock
 from batchpersist.paths import Layout
 from batchpersist.records.batch_folder import find_batch
+from batchpersist.workers import shard_call
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def break_engine(monkeypatch: pytest.MonkeyPatch) -> None:
     def defect(*_args: object, **_more: object) -> None:
         raise ZeroDivisionError("a defect")
 
-    monkeypatch.setattr(execution, "persist_shard", defect)
+    monkeypatch.setattr(shard_call, "persist_shard", defect)
 
 
 def test_exit_0_when_all_is_persisted_or_was_already() -> None:
