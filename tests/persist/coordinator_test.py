@@ -68,7 +68,7 @@ def test_both_sides_start_together():
     assert (result.snapshot.error, result.manifest.error) == (None, None)
 
 
-def test_sequentially_the_manifest_starts_when_the_snapshot_has_settled():
+def test_sequential_starts_the_manifest_once_the_snapshot_has_settled():
     order = []
     store = Store(lambda: order.append("snapshot"), lambda: order.append("manifest"))
     coordinator_of(store, pair="sequential").handle_run_completed(SUMMARY)
@@ -108,7 +108,7 @@ CASES = [
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("callback", [True, False])
-def test_each_failure_is_reported_as_the_contract_says(case, callback, pair, caplog):
+def test_each_failure_is_reported_once(case, callback, pair, caplog):
     heard = []
     store = Store(
         raising(case.snapshot) if case.snapshot else lambda: Side.PERSISTED,
@@ -151,7 +151,7 @@ def test_the_log_carries_the_traceback_of_an_unexpected_failure(caplog):
 @pytest.mark.parametrize(
     "sides", [(raising(LOCKED), lambda: Side.PERSISTED), (lambda: Side.PERSISTED, raising(MANIFEST_ERROR))]
 )
-def test_a_callback_that_raises_is_logged_and_nothing_comes_through(sides, caplog):
+def test_an_error_of_the_callback_is_logged_and_not_raised(sides, caplog):
     def on_error(error, summary):
         raise RuntimeError("the callback is broken")
 
@@ -167,7 +167,7 @@ def test_a_run_given_as_text_is_handled_too(caplog):
     assert logged(caplog)[0][2] == "manifest not written: a run given as text: not JSON"
 
 
-def test_an_interrupt_comes_through_when_both_sides_have_ended():
+def test_an_interrupt_is_raised_once_both_sides_have_ended():
     manifest_runs, ended = threading.Event(), []
 
     def snapshot():
@@ -214,7 +214,7 @@ def test_without_a_bus_start_and_stop_do_nothing():
     assert coordinator.handle_run_completed(SUMMARY).manifest.value is Side.PERSISTED
 
 
-def test_stop_waits_for_what_is_in_flight():
+def test_stop_waits_for_runs_in_flight():
     started, may_end, stopped = threading.Event(), threading.Event(), threading.Event()
 
     def manifest():

@@ -13,11 +13,11 @@ def test_handlers_are_called_in_order_with_the_payload():
     assert heard == [("first", {"runId": "r"}), ("second", {"runId": "r"})]
 
 
-def test_nobody_need_listen():
+def test_an_event_without_handlers_is_ignored():
     EventBus().emit("run:completed", {})
 
 
-def test_one_subscription_ends_and_the_same_handler_s_other_one_stays():
+def test_unsubscribing_ends_one_subscription_of_a_handler():
     bus, heard = EventBus(), []
     unsubscribe = bus.subscribe("name", heard.append)
     bus.subscribe("name", heard.append)
@@ -42,7 +42,7 @@ def test_a_failing_handler_is_logged_and_does_not_stop_the_others(caplog):
     assert "ValueError: the payload" in caplog.text
 
 
-def test_who_comes_or_goes_during_an_emit_changes_the_next_one():
+def test_subscribing_during_an_emit_changes_the_next_one():
     bus, heard = EventBus(), []
 
     def first(payload):

@@ -37,7 +37,7 @@ def of_task(runs_dir):
     return TaskManifests(Layout("", str(runs_dir)), "task", force=False)
 
 
-def standing(path, data):
+def write_existing(path, data):
     path.parent.mkdir(parents=True)
     path.write_bytes(data)
     return path
@@ -92,7 +92,7 @@ def test_the_keys_may_have_other_names(tmp_path, path):
         {"type": "run:started", "payload": SUMMARY},
     ],
 )
-def test_what_is_no_completed_run_is_refused(tmp_path, summary):
+def test_input_that_is_not_a_completed_run_is_refused(tmp_path, summary):
     with pytest.raises(InvalidRunError):
         RunManifestWriter(tmp_path).write(summary)
     assert os.listdir(tmp_path) == []
@@ -105,7 +105,7 @@ def test_an_unsafe_id_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("source", "stands"),
+    ("source", "existing"),
     [
         (b"12345678901234567890", b"12345678901234567000"),
         (b"12345678901234567e4", b"123456789012345670000"),
@@ -115,10 +115,10 @@ def test_an_unsafe_id_is_refused(tmp_path):
     ],
 )
 def test_a_manifest_with_numbers_that_the_orchestrator_has_rounded_is_unchanged(
-    tmp_path, path, source, stands
+    tmp_path, path, source, existing
 ):
-    rounded = TEXT[:-2] + b',\n  "n": ' + stands + b"\n}"
-    standing(path, rounded)
+    rounded = TEXT[:-2] + b',\n  "n": ' + existing + b"\n}"
+    write_existing(path, rounded)
     run = json.dumps(SUMMARY).encode()[:-1] + b',"n":' + source
     writer = RunManifestWriter(tmp_path)
     assert writer.write(run + b"}") is Side.UNCHANGED
@@ -127,16 +127,16 @@ def test_a_manifest_with_numbers_that_the_orchestrator_has_rounded_is_unchanged(
 
 
 @pytest.mark.parametrize(
-    "stands",
+    "existing",
     [b"", b"{", b"\xff", TEXT[:-1], TEXT + b"\n", json.dumps(SUMMARY).encode(), TEXT + b" " * len(TEXT)],
 )
-def test_a_manifest_that_is_another_or_laid_out_otherwise_is_written(tmp_path, path, stands):
-    standing(path, stands)
+def test_a_manifest_with_other_content_or_layout_is_written(tmp_path, path, existing):
+    write_existing(path, existing)
     assert RunManifestWriter(tmp_path).write(SUMMARY) is Side.PERSISTED
     assert path.read_bytes() == TEXT
 
 
-def test_force_writes_what_stands_already(tmp_path, path):
+def test_force_writes_an_unchanged_manifest(tmp_path, path):
     writer = RunManifestWriter(tmp_path, force=True)
     writer.write(SUMMARY)
     before = path.stat().st_ino
@@ -176,7 +176,7 @@ def test_exactly_the_same_bytes_are_unchanged(old, new, block):
 
 
 def test_a_file_that_shrinks_while_it_is_read_is_not_the_same(tmp_path, monkeypatch):
-    standing(tmp_path / "task" / "run" / "manifest.json", b"12345678")
+    write_existing(tmp_path / "task" / "run" / "manifest.json", b"12345678")
     real_fstat = os.fstat
 
     def fstat(fd):
@@ -189,7 +189,7 @@ def test_a_file_that_shrinks_while_it_is_read_is_not_the_same(tmp_path, monkeypa
 
 
 def test_permission_bits_are_kept(tmp_path, path):
-    standing(path, b"older").chmod(0o640)
+    write_existing(path, b"older").chmod(0o640)
     RunManifestWriter(tmp_path).write(SUMMARY)
     assert path.read_bytes() == TEXT
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
@@ -231,7 +231,7 @@ def test_a_file_in_the_run_folder_s_place_is_an_error(tmp_path):
 
 
 def test_a_manifest_that_cannot_be_read_is_an_error_and_stays(tmp_path, path, monkeypatch):
-    standing(path, b"older")
+    write_existing(path, b"older")
     real_open = os.open
 
     def refuse(name, *args, **kwargs):
@@ -247,7 +247,7 @@ def test_a_manifest_that_cannot_be_read_is_an_error_and_stays(tmp_path, path, mo
 
 
 def test_an_older_manifest_stays_when_the_new_one_cannot_be_renamed(tmp_path, path, monkeypatch):
-    standing(path, b"older")
+    write_existing(path, b"older")
 
     def fail(*_args):
         raise OSError(errno.EIO, "Input/output error")

@@ -33,7 +33,7 @@ def test_both_start_together():
     assert (snapshot.error, manifest.error) == (None, None)
 
 
-def test_pairs_within_pairs_and_beside_each_other_start_together_too():
+def test_nested_and_parallel_pairs_start_together():
     everybody = threading.Barrier(8)
 
     def pair_of_pairs():
@@ -87,7 +87,7 @@ def test_each_side_has_its_own_seconds(monkeypatch):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
 @pytest.mark.parametrize("side", ["snapshot", "manifest"])
-def test_what_is_no_failure_is_let_through_when_both_have_ended(side, error):
+def test_interrupts_are_raised_once_both_sides_have_ended(side, error):
     ended = []
     other_may_end = threading.Event()
 
@@ -131,7 +131,7 @@ def test_an_interrupt_while_waiting_for_the_snapshot_awaits_it():
     assert result.stdout.split() == ["ended", "interrupted"]
 
 
-def test_no_thread_to_be_had_means_one_after_the_other(monkeypatch):
+def test_without_a_thread_one_side_follows_the_other(monkeypatch):
     monkeypatch.setattr(pair._SnapshotThread, "start", lambda self: raising(RuntimeError("no thread"))())
     order = []
     settled = settle_pair(lambda: order.append("snapshot"), lambda: order.append("manifest"))
@@ -146,7 +146,7 @@ def test_no_thread_is_left_behind():
     assert threading.active_count() == before
 
 
-def test_settle_one():
+def test_settle_one_returns_an_exception_and_raises_interrupts():
     settled = settle_one(lambda: 3)
     assert settled == Settled(3, None, settled.seconds)
     error = ValueError()

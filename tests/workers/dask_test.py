@@ -120,7 +120,7 @@ def metrics() -> dict[str, Any]:
     return found
 
 
-def test_a_cluster_of_this_machine_s_own(source: Path, tmp_path: Path) -> None:
+def test_a_local_cluster_persists_and_leaves_nothing_behind(source: Path, tmp_path: Path) -> None:
     """It comes and goes with the command; nothing of it is left, and it says nothing of its own."""
     process = command("-j", "2")
     words, _ = process.communicate(timeout=120)
@@ -135,10 +135,10 @@ def test_a_cluster_of_this_machine_s_own(source: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("executor")
-def test_a_worker_that_is_killed_midway_costs_nobody_his_outcome(
+def test_a_killed_worker_costs_no_run_its_outcome(
     source: Path, tmp_path: Path, cluster: Cluster, executor: DaskExecutor
 ) -> None:
-    """All is settled but for a task that is locked. The worker that waits for the lock is killed."""
+    """All runs are persisted but those of a locked task. The worker that waits for the lock is killed."""
     lock = TaskLock(Layout(str(tmp_path / "out"), str(tmp_path / ".runs")), "task-07")
     (tmp_path / ".runs").mkdir()
     with lock:
@@ -159,7 +159,7 @@ def test_a_worker_that_is_killed_midway_costs_nobody_his_outcome(
     check_persisted(tmp_path)
 
 
-def test_a_run_that_kills_its_workers_is_found_and_the_others_are_settled(tmp_path: Path) -> None:
+def test_a_run_that_kills_its_workers_fails_alone(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=4)
     script = partial(persist_unless_poisoned, poison=("run-2",))
     with dask_executor(None, 2) as executor:
@@ -172,7 +172,9 @@ def test_a_run_that_kills_its_workers_is_found_and_the_others_are_settled(tmp_pa
     assert failure.message == "worker died"
 
 
-def test_what_is_asked_before_the_work(executor: DaskExecutor, tmp_path: Path, cluster: Cluster) -> None:
+def test_check_reach_names_a_worker_that_does_not_see_a_file(
+    executor: DaskExecutor, tmp_path: Path, cluster: Cluster
+) -> None:
     (tmp_path / "seen").touch()
     executor.check_reach(str(tmp_path / "seen"))
     with pytest.raises(
@@ -182,7 +184,7 @@ def test_what_is_asked_before_the_work(executor: DaskExecutor, tmp_path: Path, c
     assert executor.is_alive()
 
 
-def test_a_worker_of_another_version_is_told_before_anything_is_done(
+def test_a_worker_of_another_version_is_refused_at_the_start(
     cluster: Cluster, executor: DaskExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(dask, "__version__", "9.9")
@@ -191,7 +193,9 @@ def test_a_worker_of_another_version_is_told_before_anything_is_done(
             pass
 
 
-def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path) -> None:
+def test_a_missing_scheduler_is_a_usage_error(
+    monkeypatch: pytest.MonkeyPatch, source: Path, tmp_path: Path
+) -> None:
     monkeypatch.setattr(dask, "CONNECT_SECONDS", 0.5)
     words = ["run", "runs.jsonl", "--executor", "dask", "--scheduler", "tcp://127.0.0.1:1"]
     result = CliRunner().invoke(cli, words)
@@ -200,7 +204,7 @@ def test_a_scheduler_that_is_not_there(monkeypatch: pytest.MonkeyPatch, source: 
     assert os.listdir(tmp_path) == ["runs.jsonl"]
 
 
-def test_a_scheduler_that_is_lost_is_not_waited_for(executor: DaskExecutor) -> None:
+def test_calls_end_when_the_scheduler_is_lost(executor: DaskExecutor) -> None:
     """Nor is a call that is made after it, or was made just before."""
     with dask_executor(None, 1) as lost:
         never = lost.submit(time.sleep, 600)
@@ -220,14 +224,16 @@ def test_a_scheduler_that_is_lost_is_not_waited_for(executor: DaskExecutor) -> N
         (["--executor", "dask", "--dry-run"], "a dry run takes place on this machine"),
     ],
 )
-def test_what_does_not_go_together(source: Path, tmp_path: Path, words: list[str], complaint: str) -> None:
+def test_options_that_exclude_each_other_are_refused(
+    source: Path, tmp_path: Path, words: list[str], complaint: str
+) -> None:
     result = CliRunner().invoke(cli, ["run", "runs.jsonl", *words])
     assert result.exit_code == 2
     assert complaint in result.stderr
     assert os.listdir(tmp_path) == ["runs.jsonl"]
 
 
-def test_without_dask_it_is_said_what_to_install(
+def test_without_dask_the_error_names_what_to_install(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)

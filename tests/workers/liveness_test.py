@@ -14,17 +14,15 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
 from support.engine import run
-from support.shards import plan_with, scripted, sides, supervise
+from support.shards import plan_with, sides, supervise
 
 from batchpersist.models import Shard, ShardOutcome, Side, Work
 from batchpersist.persist.liveness import Beat, Heartbeat, Liveness, open_heartbeat, read_beats
 from batchpersist.persist.worker import empty_outcome
 from batchpersist.plan.shard_job import ShardJob
 from batchpersist.workers.pool import WorkerPool
-from batchpersist.workers.shard_call import ShardCall
 
 
 def persist_with_beats(job: ShardJob, folder: str, log: str, bad: dict[str, str]) -> ShardOutcome:
@@ -43,7 +41,7 @@ def persist_with_beats(job: ShardJob, folder: str, log: str, bad: dict[str, str]
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_bad_runs_are_found_by_the_beats_and_no_others_are_charged(tmp_path: Path, workers: int) -> None:
+def test_heartbeats_find_bad_runs_and_only_these_fail(tmp_path: Path, workers: int) -> None:
     (tmp_path / "beats").mkdir()
     (tmp_path / "log").mkdir()
     plan = plan_with(tmp_path, tasks=4, runs=400, workers=workers)
@@ -76,7 +74,7 @@ def persist_a_few(job: ShardJob, folder: str, most: int) -> ShardOutcome:
     return outcome
 
 
-def test_a_worker_that_gave_a_shard_back_is_watched_still(tmp_path: Path) -> None:
+def test_a_worker_that_returned_a_shard_is_still_watched(tmp_path: Path) -> None:
     (tmp_path / "beats").mkdir()
     plan = plan_with(tmp_path, tasks=3, runs=9, workers=1)
     script = partial(persist_a_few, folder=str(tmp_path / "beats"), most=4)
@@ -107,7 +105,7 @@ def elsewhere(tmp_path: Path) -> Callable[[str], int]:
     return in_another
 
 
-def test_beats_are_seen_by_others_and_those_at_rest_are_not(
+def test_other_processes_see_beats_but_none_of_idle_workers(
     tmp_path: Path, elsewhere: Callable[[str], int]
 ) -> None:
     before = time.monotonic()
@@ -121,31 +119,12 @@ def test_beats_are_seen_by_others_and_those_at_rest_are_not(
     assert liveness.last_rows([working, resting]) == set()
 
 
-def test_a_heart_that_cannot_beat_is_silent(tmp_path: Path) -> None:
+def test_a_heartbeat_without_a_file_is_silent(tmp_path: Path) -> None:
     Heartbeat(str(tmp_path / "none")).beat(1)
     assert list(read_beats(str(tmp_path / "none"), [os.getpid()])) == []
 
 
-def blank(job: ShardJob) -> ShardOutcome:
-    return empty_outcome(job.shard)
-
-
-def test_shards_are_cut_where_workers_died() -> None:
-    call = ShardCall(pa.table({}), Shard(0, Work.PAIR, 10, 20, 100), scripted(blank))
-    bounds = [
-        [(piece.shard.start, piece.shard.stop) for piece in call.cut(rows)]
-        for rows in ({15}, {10}, {19}, {9, 20}, {12, 13})
-    ]
-    assert bounds == [
-        [(10, 15), (15, 16), (16, 20)],
-        [(10, 11), (11, 20)],
-        [(10, 19), (19, 20)],
-        [(10, 20)],
-        [(10, 12), (12, 13), (13, 14), (14, 20)],
-    ]
-
-
-def test_the_command_kills_what_hangs(tmp_path: Path) -> None:
+def test_the_command_kills_a_worker_that_hangs(tmp_path: Path) -> None:
     """A source that is a pipe once it was scanned, which nobody writes to: reading it hangs."""
     (tmp_path / "a.jsonl").write_text("".join(json.dumps(run("good", n)) + "\n" for n in range(30)))
     (tmp_path / "b.jsonl").write_text("".join(json.dumps(run("bad", n)) + "\n" for n in range(3)))

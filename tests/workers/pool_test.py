@@ -43,7 +43,7 @@ def test_serial_keeps_an_exception_as_a_result() -> None:
     assert isinstance(SerialExecutor().submit(fail).exception(), LookupError)
 
 
-def test_a_worker_pool_takes_a_pool_once_it_pays() -> None:
+def test_a_pool_starts_once_it_pays() -> None:
     with closing(WorkerPool(2, pool_runs=10)) as pool:
         assert pool.submit(9, pid_and_folder).result()[0] == os.getpid()
         assert pool.parallelism(9) == 1
@@ -52,7 +52,7 @@ def test_a_worker_pool_takes_a_pool_once_it_pays() -> None:
         assert pool.in_flight(10) > pool.parallelism(10), "a worker must not wait for the parent"
 
 
-def test_who_expects_much_has_the_fork_server_begin_and_no_pool(
+def test_warm_up_starts_the_fork_server_and_no_pool(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     begin = Mock()
@@ -66,7 +66,7 @@ def test_who_expects_much_has_the_fork_server_begin_and_no_pool(
         assert pool.parallelism(9) == 1
 
 
-def test_a_fork_server_that_cannot_begin_may_not_be_needed(
+def test_a_failed_warm_up_does_not_fail_a_batch_without_a_pool(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(pool_module, "start_fork_server", Mock(side_effect=BrokenPipeError))
@@ -75,12 +75,12 @@ def test_a_fork_server_that_cannot_begin_may_not_be_needed(
         assert pool.submit(9, pid_and_folder).result()[0] == os.getpid()
 
 
-def test_one_worker_never_takes_a_pool() -> None:
+def test_one_worker_never_starts_a_pool() -> None:
     with closing(WorkerPool(1, pool_runs=0)) as pool:
         assert pool.submit(1_000_000, pid_and_folder).result()[0] == os.getpid()
 
 
-def test_a_given_executor_is_used_from_the_start_and_left_running() -> None:
+def test_the_caller_s_executor_is_used_from_the_start_and_left_running() -> None:
     with ThreadPoolExecutor(1) as given:
         with closing(WorkerPool(2, pool_runs=0, executor=given)) as pool:
             assert pool.submit(0, threading.get_ident).result() != threading.get_ident()
@@ -88,7 +88,7 @@ def test_a_given_executor_is_used_from_the_start_and_left_running() -> None:
         assert given.submit(os.getpid).result() == os.getpid()
 
 
-def test_a_replaced_pool_is_another_one_however_little_there_is_to_do() -> None:
+def test_a_broken_pool_is_replaced_by_a_pool() -> None:
     with closing(WorkerPool(2, pool_runs=10)) as pool:
         first = pool.submit(10, os.getpid).result()
         before = pool.pids
@@ -119,7 +119,7 @@ def test_a_dead_fork_server_breaks_the_pool_and_is_started_again(busy: bool) -> 
         assert pool.submit(0, os.getpid).result() not in (worker, os.getpid())
 
 
-def test_a_worker_that_a_broken_pool_has_overlooked_does_not_keep_the_pool_waiting(
+def test_a_worker_that_a_broken_pool_overlooks_is_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """One that was being started when the pool found another one dead, and looked through those it knew."""
@@ -146,7 +146,7 @@ print(sorted({"batchpersist.index.scan_worker", "batchpersist.persist.worker"} &
 """
 
 
-def test_workers_begin_with_all_imported() -> None:
+def test_workers_start_with_their_modules_imported() -> None:
     found = subprocess.check_output([sys.executable, "-c", PRELOADED], text=True)
     assert found == "['batchpersist.index.scan_worker', 'batchpersist.persist.worker']\n"
 
@@ -167,7 +167,7 @@ process_pool(1).submit(os.getpid).result()
 
 
 @pytest.mark.parametrize("then", ["os.kill(os.getpid(), signal.SIGKILL)", "os._exit(0)"])
-def test_a_worker_whose_parent_has_told_it_nothing_ends_silently(then: str) -> None:
+def test_a_worker_whose_parent_dies_at_its_start_ends_silently(then: str) -> None:
     script = KILLED_AS_IT_STARTS_A_WORKER.format(then=then)
     ended = subprocess.run([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True, check=False)
     # The resource tracker's words on what it cleans up are Python's own.
@@ -175,7 +175,7 @@ def test_a_worker_whose_parent_has_told_it_nothing_ends_silently(then: str) -> N
 
 
 @pytest.mark.parametrize("broken", [BrokenPipeError, ConnectionRefusedError, ConnectionResetError, EOFError])
-def test_a_fork_server_that_dies_as_it_is_asked_breaks_the_pool(
+def test_a_fork_server_that_dies_during_a_request_breaks_the_pool(
     broken: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_fds: object) -> None:
@@ -221,7 +221,7 @@ def test_a_pool_that_cannot_start_is_given_up(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_worker_survives_a_signal_that_is_meant_for_its_parent(number: int) -> None:
+def test_a_worker_ignores_signals_for_its_parent(number: int) -> None:
     with process_pool(1) as pool:
         worker = pool.submit(pid_and_folder).result()[0]
         os.kill(worker, number)

@@ -1,4 +1,4 @@
-"""What fails for a reason that may pass is tried again when all else has settled, and counted once."""
+"""A run that fails for a reason that may pass is retried at the end of a batch, and counted once."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def failing(monkeypatch: pytest.MonkeyPatch, code: int, times: int, run_id: str 
 
 @pytest.mark.parametrize("commit", ["task", "run"])
 @pytest.mark.parametrize("name", ["EAGAIN", "EINTR", "EIO", "ESTALE", "ETIMEDOUT"])
-def test_an_error_that_passes_costs_nobody_a_run(
+def test_an_error_that_passes_fails_no_run(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch, commit: str, name: str
 ) -> None:
     whole = run_batch([source], options(tmp_path / "whole"))
@@ -69,7 +69,9 @@ def test_an_error_that_passes_costs_nobody_a_run(
     assert tree(tmp_path / "root/runs") == tree(tmp_path / "whole/runs")
 
 
-def test_what_fails_again_is_told_once(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_that_fails_again_is_reported_once(
+    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     failing(monkeypatch, errno.EIO, times=10)
     seen: list[Event] = []
     report = run_batch([source], options(tmp_path, retry_policy=RetryPolicy(3, 0.0)), on_event=seen.append)
@@ -80,7 +82,7 @@ def test_what_fails_again_is_told_once(tmp_path: Path, source: str, monkeypatch:
 
 
 @pytest.mark.parametrize(("code", "rounds"), [(errno.EACCES, 2), (errno.ENOSPC, 2), (errno.EIO, 0)])
-def test_what_will_not_pass_is_not_tried_again(
+def test_errors_that_do_not_pass_are_not_retried(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch, code: int, rounds: int
 ) -> None:
     failing(monkeypatch, code, times=1)
@@ -88,7 +90,7 @@ def test_what_will_not_pass_is_not_tried_again(
     assert (report.exit_code, report.metrics.timing.retried_runs) == (3, 0)
 
 
-def test_a_full_disk_is_waited_for_where_that_is_asked_for(
+def test_wait_for_space_waits_for_a_full_disk(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, errno.ENOSPC, times=1)
@@ -98,10 +100,10 @@ def test_a_full_disk_is_waited_for_where_that_is_asked_for(
     assert (report.exit_code, report.metrics.timing.retried_runs) == (0, 1)
 
 
-def test_a_disk_may_be_too_full_for_the_out_dir_itself(
+def test_wait_for_space_works_without_an_out_dir(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nothing of it is there when its room is asked for."""
+    """It does not exist yet when its free space is asked for."""
     mkdir, left = os.mkdir, [errno.ENOSPC] * 4
 
     def make_or_fail(path: Any, *more: Any, **named: Any) -> None:
@@ -118,7 +120,7 @@ def test_a_disk_may_be_too_full_for_the_out_dir_itself(
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_a_task_that_was_locked_is_tried_again_at_the_end(tmp_path: Path, source: str, workers: int) -> None:
+def test_a_locked_task_is_retried_at_the_end(tmp_path: Path, source: str, workers: int) -> None:
     whole = run_batch([source], options(tmp_path / "whole"))
     root = tmp_path / "root"
     lock = TaskLock(Layout(str(root / "out"), str(root / "runs")), "task-2")
@@ -141,9 +143,7 @@ def test_a_task_that_was_locked_is_tried_again_at_the_end(tmp_path: Path, source
     assert tree(root / "out").keys() == tree(tmp_path / "whole/out").keys()
 
 
-def test_a_sync_that_failed_is_never_taken_for_one_that_did_not(
-    tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_sync_is_not_retried(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The files are in their places already, and would be found unchanged."""
     open_group = worker.open_group
 
@@ -163,7 +163,7 @@ def test_a_sync_that_failed_is_never_taken_for_one_that_did_not(
     assert report.exit_code == 3
 
 
-def test_what_is_tried_again_does_not_take_the_place_of_what_came_later(
+def test_a_retried_run_does_not_move_behind_later_ones(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A run's first version lies between two that are tried again, its last one behind them."""
@@ -180,7 +180,7 @@ def test_what_is_tried_again_does_not_take_the_place_of_what_came_later(
     assert [item["notes"] for item in snapshot["runs"] if item["runId"] == "run-2"] == ["new"]
 
 
-def test_what_failed_for_good_is_told_once_though_it_is_met_again(
+def test_a_final_failure_is_reported_once_though_its_task_is_retried(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, errno.EIO, times=1, run_id="run-3")
@@ -192,7 +192,7 @@ def test_what_failed_for_good_is_told_once_though_it_is_met_again(
     assert [event.run_id for event in seen if isinstance(event, RunFailed)] == ["run-7"]
 
 
-def test_what_a_round_left_since_the_batch_had_to_stop_is_told(
+def test_runs_that_a_stopped_round_left_are_reported(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, errno.EIO, times=1, run_id="run-4")
@@ -208,11 +208,11 @@ def test_what_a_round_left_since_the_batch_had_to_stop_is_told(
     assert report.state == "interrupted"
     assert report.metrics.counts.manifest_failed == 1
     assert report.metrics.timing.retried_runs == 1
-    told = [event.run_id for event in seen if isinstance(event, RunFailed)]
-    assert told == [path.parent.name for path in manifests if not path.exists()]
+    reported = [event.run_id for event in seen if isinstance(event, RunFailed)]
+    assert reported == [path.parent.name for path in manifests if not path.exists()]
 
 
-def test_a_batch_that_is_to_stop_does_not_wait_for_another_round(
+def test_a_stopping_batch_does_not_wait_for_another_round(
     tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failing(monkeypatch, errno.EIO, times=1)
@@ -223,7 +223,7 @@ def test_a_batch_that_is_to_stop_does_not_wait_for_another_round(
         on_event=seen.append,
         should_stop=(tmp_path / "runs/task-3").exists,
     )
-    assert report.state == "interrupted"  # the same command goes on with it
+    assert report.state == "interrupted"  # the same command continues it
     assert report.metrics.counts.manifest_failed == 1
     assert [event.run_id for event in seen if isinstance(event, RunFailed)] == ["run-7"]
 

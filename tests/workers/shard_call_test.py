@@ -1,4 +1,4 @@
-"""Shards on workers that may be lost and replaced, and that may have several threads."""
+"""A shard as a call: cut into pieces, and persisted by workers that may be lost and have several threads."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from urllib.parse import quote
 
+import pyarrow as pa
 import pytest
 from support.contenders import dead_pid
 from support.engine import manifest_sides, plan_of, run, snapshot_sides, tree
 from support.model import persist
+from support.shards import scripted
 
 from batchpersist import __version__
 from batchpersist.batch.run import run_batch
@@ -23,10 +25,11 @@ from batchpersist.errors import UsageError, WorkerVersionError
 from batchpersist.models import Shard, ShardOutcome, Side, Work
 from batchpersist.options import BatchOptions, LockPolicy, PersistOptions
 from batchpersist.paths import Layout
-from batchpersist.plan.shard_job import make_job
+from batchpersist.persist.worker import empty_outcome
+from batchpersist.plan.shard_job import ShardJob, make_job
 from batchpersist.timestamps import utc_text
 from batchpersist.workers.pool import ElasticExecutor
-from batchpersist.workers.shard_call import ClusterPersister
+from batchpersist.workers.shard_call import ClusterPersister, ShardCall
 
 RUNS = [run("a", n) for n in range(3)]
 
@@ -75,8 +78,8 @@ def test_a_cluster_s_worker_persists_as_any_other(remote: Remote) -> None:
     assert os.listdir(remote.calls / "workers" / quote(socket.gethostname(), safe="")) == [str(os.getpid())]
 
 
-def test_what_a_lost_worker_of_this_host_left_is_cleared_at_once(remote: Remote, tmp_path: Path) -> None:
-    """The cluster has just given its shard to another worker; nobody told the batch."""
+def test_remains_of_a_lost_worker_of_this_host_are_cleared_at_once(remote: Remote, tmp_path: Path) -> None:
+    """The cluster has just given its shard to another worker; the batch does not know."""
     remote.persist()
     for name in (remote.layout.snapshot("a"), remote.layout.manifest("a", "run-1")):
         os.unlink(name)
@@ -102,7 +105,7 @@ def write_half_and_die(tmp_path: Path, remote: Remote) -> int:
     return process.pid
 
 
-def test_a_shard_that_is_tried_again_in_pieces_finds_the_lock_too(remote: Remote) -> None:
+def test_a_piece_of_a_retried_shard_clears_the_lock_too(remote: Remote) -> None:
     died = dead_pid()
     remote.register(died)
     lock = remote.leave_lock(died)
@@ -131,6 +134,25 @@ def test_another_version_is_refused(remote: Remote) -> None:
     with pytest.raises(WorkerVersionError, match=rf"has batchpersist {__version__}, but this is 9\.9"):
         remote.persist(version="9.9")
     assert not os.path.exists(remote.layout.out_dir)
+
+
+def blank(job: ShardJob) -> ShardOutcome:
+    return empty_outcome(job.shard)
+
+
+def test_shards_are_cut_where_workers_died() -> None:
+    call = ShardCall(pa.table({}), Shard(0, Work.PAIR, 10, 20, 100), scripted(blank))
+    bounds = [
+        [(piece.shard.start, piece.shard.stop) for piece in call.cut(rows)]
+        for rows in ({15}, {10}, {19}, {9, 20}, {12, 13})
+    ]
+    assert bounds == [
+        [(10, 15), (15, 16), (16, 20)],
+        [(10, 11), (11, 20)],
+        [(10, 19), (19, 20)],
+        [(10, 20)],
+        [(10, 12), (12, 13), (13, 14), (14, 20)],
+    ]
 
 
 # Threads
@@ -162,7 +184,7 @@ def often_switched() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("often_switched")
-def test_many_threads_of_one_worker_write_what_one_would(tmp_path: Path) -> None:
+def test_threads_of_one_worker_write_what_one_thread_would(tmp_path: Path) -> None:
     """A hot task among others; twice, so that there are histories to merge with."""
     runs = [run("hot" if n % 2 else f"task-{n % 38}", n % 300, note="x" * (n % 300)) for n in range(400)]
     persist(runs, tmp_path / "model" / "out", tmp_path / "model" / "runs")

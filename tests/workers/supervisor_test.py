@@ -67,7 +67,7 @@ def test_results_come_in_order_with_a_bounded_number_in_flight() -> None:
     assert max(in_flight) == 3
 
 
-def test_one_at_a_time_is_finished_before_the_next_is_asked_for() -> None:
+def test_a_serial_call_ends_before_the_next_one_is_taken() -> None:
     seen: list[str] = []
 
     def note(word: str) -> int:
@@ -110,7 +110,7 @@ def square_or_die(number: int, marker: Path) -> int:
     return number * number
 
 
-def test_results_come_in_order_though_workers_die_and_a_log_says_what_is_tried_again(
+def test_results_come_in_order_though_workers_die_and_the_log_says_what_is_retried(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG, logger="batchpersist")
@@ -123,7 +123,7 @@ def test_results_come_in_order_though_workers_die_and_a_log_says_what_is_tried_a
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_every_run_is_settled_once(tmp_path: Path, workers: int) -> None:
+def test_each_run_is_persisted_once(tmp_path: Path, workers: int) -> None:
     plan = plan_with(tmp_path, tasks=3, runs=40, workers=workers)
     with closing(WorkerPool(workers, pool_runs=0)) as pool:
         outcomes = list(supervise(pool, plan, persist_unless_poisoned))
@@ -136,21 +136,19 @@ def test_a_stop_leaves_the_rest_unattempted(tmp_path: Path) -> None:
     with closing(WorkerPool(1)) as pool:
         context = RunContext(should_stop=lambda: len(taken) == 3)
         for outcome in supervise(pool, plan, persist_unless_poisoned, context):
-            taken.append(outcome)  # noqa: PERF402  # the stop looks at it meanwhile
+            taken.append(outcome)  # noqa: PERF402  # should_stop reads it meanwhile
     assert len(taken) == 3 < len(plan.shards)
 
 
 @pytest.mark.parametrize("tasks", [1, 5])
-def test_a_run_that_kills_its_worker_is_found_and_the_innocent_are_settled(
-    tmp_path: Path, tasks: int
-) -> None:
+def test_a_run_that_kills_its_worker_fails_alone(tmp_path: Path, tasks: int) -> None:
     plan = plan_with(tmp_path, tasks=tasks, runs=30)
     script = partial(persist_unless_poisoned, poison=("run-7", "run-22"))
     with closing(WorkerPool(2, pool_runs=0)) as pool:
         outcomes = list(supervise(pool, plan, script))
     found = sides(outcomes, plan)
     died = (Side.FAILED, Side.FAILED)
-    assert {run_id for run_id, settled in found.items() if settled == died} == {"run-7", "run-22"}
+    assert {run_id for run_id, pair in found.items() if pair == died} == {"run-7", "run-22"}
     assert Counter(found.values()) == {(PERSISTED, PERSISTED): 28, died: 2}
     failures = {failure for outcome in outcomes for failure in outcome.manifest_failures.values()}
     assert failures == {Failure("WorkerDiedError", "worker died", "")}
@@ -166,7 +164,7 @@ def die_once(job: ShardJob, marker: str) -> ShardOutcome:
 
 
 @pytest.mark.parametrize("runs", [1, 2])
-def test_a_run_is_not_charged_for_one_worker(tmp_path: Path, runs: int) -> None:
+def test_one_dead_worker_fails_no_run(tmp_path: Path, runs: int) -> None:
     plan = plan_with(tmp_path, tasks=runs, runs=runs)
     script = partial(die_once, marker=str(tmp_path / "died"))
     with closing(WorkerPool(2, pool_runs=0)) as pool:
@@ -176,22 +174,20 @@ def test_a_run_is_not_charged_for_one_worker(tmp_path: Path, runs: int) -> None:
 
 
 def persist_in_little_memory(job: ShardJob, hungry: tuple[str, ...], most: int) -> ShardOutcome:
-    """Where more than ``most`` runs are settled at once, or a hungry one, there is too little memory."""
+    """There is too little memory for more than ``most`` runs at once, and for a hungry one."""
     if len(job.refs()) > most or not set(hungry).isdisjoint(job.refs().run_ids):
         raise MemoryError
     return persist_unless_poisoned(job)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_too_little_memory_for_a_shard_costs_only_the_run_that_needs_more(
-    tmp_path: Path, workers: int
-) -> None:
+def test_too_little_memory_fails_only_the_run_that_needs_more(tmp_path: Path, workers: int) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=20, workers=workers)
     script = partial(persist_in_little_memory, hungry=("run-7",), most=4)
     with closing(WorkerPool(workers, pool_runs=0)) as pool:
         outcomes = list(supervise(pool, plan, script))
     found = sides(outcomes, plan)
-    assert [run_id for run_id, settled in found.items() if settled != (PERSISTED, PERSISTED)] == ["run-7"]
+    assert [run_id for run_id, pair in found.items() if pair != (PERSISTED, PERSISTED)] == ["run-7"]
     failures = {failure for outcome in outcomes for failure in outcome.manifest_failures.values()}
     assert failures == {Failure("WorkerDiedError", "worker died", "out of memory")}
 
@@ -222,7 +218,7 @@ def refuse_to_start() -> None:
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
-def test_a_given_executor_that_breaks_fails_what_it_did_not_settle(tmp_path: Path) -> None:
+def test_a_broken_executor_of_the_caller_fails_the_remaining_runs(tmp_path: Path) -> None:
     plan = plan_with(tmp_path, tasks=2, runs=4)
     with (
         ThreadPoolExecutor(1, initializer=refuse_to_start) as given,
