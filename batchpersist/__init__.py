@@ -70,7 +70,7 @@ _HOMES = {
     "compare_batches": "compare.run",
     "preview_batch": "batch.dry_run",
     "repair_root": "repair",
-    "retry_batch": "batch.retry",
+    "retry_batch": "batch.run",
     "run_batch": "batch.run",
 }
 

@@ -7,7 +7,7 @@ from .audit import RunStatus as RunStatus
 from .audit import audit_root as audit_root
 from .batch.dry_run import Preview as Preview
 from .batch.dry_run import preview_batch as preview_batch
-from .batch.retry import retry_batch as retry_batch
+from .batch.run import retry_batch as retry_batch
 from .batch.run import run_batch as run_batch
 from .compare.options import CompareOptions as CompareOptions
 from .compare.run import Comparison as Comparison

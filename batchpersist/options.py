@@ -1,6 +1,5 @@
 """All options and policies: plain values, checked for what they say, whatever they are applied to.
 
-What a batch needs the file system for is checked where it begins (``records.preparation``).
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ LEVELS = (
     # 1 what the orchestrator prescribes, and files
     "contract storage",
     # 2 what is read, locked and kept
-    "locks plan records snapshots sources synthetic",
+    "batch_job locks plan records snapshots sources synthetic",
     # 3 a shard of pairs
     "persist",
     # 4 who does the work, and what became of it

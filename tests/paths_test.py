@@ -10,10 +10,10 @@ from click.testing import CliRunner
 
 from batchpersist.audit import AuditOptions
 from batchpersist.batch.run import run_batch
+from batchpersist.batch_job import BatchJob
 from batchpersist.cli.main import cli
 from batchpersist.errors import UsageError
 from batchpersist.options import BatchOptions
-from batchpersist.records.preparation import check_places
 
 NESTED = [("x", "x"), ("x/out", "x"), ("x", "x/.runs"), (".", ".runs"), ("link/out", "x"), ("x", "link/runs")]
 
@@ -36,5 +36,5 @@ def test_nested_roots_are_refused(
 
 
 def test_roots_with_a_common_prefix_are_accepted() -> None:
-    check_places(BatchOptions("x", "x-runs"))
+    BatchJob(BatchOptions("x", "x-runs")).check_paths()
     AuditOptions("x-out", "x")

@@ -12,6 +12,7 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
+from ..batch_job import BatchJob
 from ..cache import load_cache
 from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..contract.javascript_spelling import are_alike
@@ -26,14 +27,6 @@ from ..options import BatchOptions, PersistOptions
 from ..paths import Layout
 from ..persist import PayloadReader
 from ..plan import Plan, ShardJob, ShardRows, make_job, make_plan, refuse_ids
-from ..records.preparation import (
-    check_places,
-    layout_of,
-    memory_bound,
-    own_paths,
-    persist_options,
-    reads_cache,
-)
 from ..records.root_record import check_keys
 from ..snapshots import Baseline, History
 from ..sources import discover
@@ -109,23 +102,24 @@ def preview_batch(
     Takes no lock: beside a batch or the orchestrator the answer is of the moment. Raises
     SourceMissingError and UsageError.
     """
-    check_places(options, sources)
-    layout = layout_of(options)
+    job = BatchJob(options, sources)
+    job.check_paths()
+    layout = job.layout
     check_keys(layout, options.keys)
     context = RunContext(on_event, should_stop)
     with (
         closing(WorkerPool(options.workers, options.pool_runs)) as crew,
         tempfile.TemporaryDirectory() as spool,
     ):
-        cache = load_cache(layout, options.keys) if reads_cache(options) else None
+        cache = load_cache(layout, options.keys) if job.reads_cache else None
         index = scan_sources(
-            discover(sources, alive=context.check),
+            discover(job.sources, alive=context.check),
             crew,
             options.keys,
             spool,
             context,
             cache=cache,
-            memory=memory_bound(options),
+            memory=job.memory_bound,
         )
         rows, workers = index.take_table(), crew.parallelism(index.rows)
         planned = partial(
@@ -134,14 +128,14 @@ def preview_batch(
             options.selection,
             workers=workers,
             partition=options.partition,
-            memory=memory_bound(options),
-            refuse=partial(refuse_ids, layout=layout, own=own_paths(options)),
+            memory=job.memory_bound,
+            refuse=partial(refuse_ids, layout=layout, own=job.own_paths),
         )
         plan = planned(split_tasks=options.commit == "task")
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
         whole = planned(split_tasks=False)
         counts: Counter[PairState] = Counter()
-        persisting = persist_options(options, spool)
+        persisting = job.persist_options(spool)
         comparisons = (_Comparison(whole, persisting, shard) for shard in whole.shards)
         for found in Supervisor(crew, comparisons, context):
             counts += found

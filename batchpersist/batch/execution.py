@@ -1,20 +1,20 @@
-"""Persists the shards of a plan, and tries again what may work later."""
+"""Has the workers persist the shards of a plan, and retries what may work later."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from ..batch_job import BatchJob
 from ..cache import OutputRecorder
 from ..context import OnEvent, RunContext
 from ..events import Progress, RunFailed
 from ..metrics.outcome_table import OutcomeBuilder
 from ..models import Shard, ShardOutcome, Work
-from ..options import BatchOptions, FailurePolicy
-from ..paths import Layout
+from ..options import FailurePolicy
 from ..persist import Liveness
 from ..plan import Plan
-from ..records.preparation import persist_options
 from ..sources import decoded
 from ..workers import Retries, ShardCall, Supervisor, WorkerPool, make_persister
 from .session import BatchSession
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 
 class FailureCounter:
-    """Counts by the failure policy, and reports each run that failed for good."""
+    """Counts for the failure policy, and reports each run that failed for good."""
 
     def __init__(self, policy: FailurePolicy, on_event: OnEvent) -> None:
         self._policy = policy
         self._on_event = on_event
         self._failed: set[int] = set()
-        self._told: set[tuple[str, int]] = set()
+        self._reported: set[tuple[str, int]] = set()
         self.discovered = 0
         """Runs, the invalid ones included."""
         self.invalid = 0
@@ -40,13 +40,13 @@ class FailureCounter:
         return self.invalid + len(self._failed)
 
     @property
-    def are_too_many(self) -> bool:
+    def exceeds_policy(self) -> bool:
         return self._policy.exceeded(self.count, self.discovered)
 
     def add(self, table: pa.Table, outcome: ShardOutcome, rows: Iterable[int]) -> None:
-        """Count and report what failed for good; a superseded row's part in a snapshot is nobody's loss.
+        """Count and report what failed for good. A superseded row is not a failure: a later one counts.
 
-        ``table`` is the plan's; ``rows`` are those of the shard that will not be tried again.
+        ``table`` is the plan's; ``rows`` are those of the shard that will not be retried.
         """
         first = outcome.shard.start
         for row in sorted(rows):
@@ -55,79 +55,87 @@ class FailureCounter:
                 continue
             self._failed.add(first + row)
             place = (decoded(run["origin"], run["file"]).name, run["line"], run["task_id"], run["run_id"])
-            if row in outcome.snapshot_failures and self._is_news("snapshot", first + row):
+            if row in outcome.snapshot_failures and self._is_new("snapshot", first + row):
                 self._on_event(RunFailed("snapshot", outcome.snapshot_failures[row], *place))
-            if row in outcome.manifest_failures and self._is_news("manifest", first + row):
+            if row in outcome.manifest_failures and self._is_new("manifest", first + row):
                 self._on_event(RunFailed("manifest", outcome.manifest_failures[row], *place))
 
-    def _is_news(self, side: str, row: int) -> bool:
-        """Not so where what failed for good is met again, beside what is tried again."""
-        before = len(self._told)
-        self._told.add((side, row))
-        return len(self._told) > before
+    def _is_new(self, side: str, row: int) -> bool:
+        """False for a final failure that a retry of other rows of its shard reports again."""
+        before = len(self._reported)
+        self._reported.add((side, row))
+        return len(self._reported) > before
 
 
 class ShardExecution:
-    """Has a plan's shards settled by a crew; each is journaled before it is counted or reported."""
+    """Has a worker pool persist a plan's shards; journals each before it is counted or reported.
+
+    ``context`` is asked before each shard and each round of retries whether to stop.
+    """
 
     def __init__(
         self,
-        layout: Layout,
-        options: BatchOptions,
-        crew: WorkerPool,
+        job: BatchJob,
+        pool: WorkerPool,
         session: BatchSession,
-        losses: FailureCounter,
+        failures: FailureCounter,
         context: RunContext,
     ) -> None:
-        """``context`` is asked before each shard and each round of retries whether to stop."""
-        self._layout = layout
-        self._options = options
-        self._crew = crew
+        self._job = job
+        self._pool = pool
         self._session = session
-        self._losses = losses
+        self._failures = failures
         self._context = context
         self._done = self._resumed = 0
         self._settled_before: pa.Array | None = None
+        self.cut_short = False
+        """Whether some shards were not attempted."""
         self.defects = 0
         """Shards that failed by an error of this package's own."""
+        self.worker_seconds = 0.0
+        """Of all workers together, busy or not."""
         folder = session.folder
-        beats = folder.beats if crew.owns_workers else None
-        self._liveness = Liveness(beats, options.run_timeout_seconds) if beats else None
-        persisting = persist_options(options, folder.spool, sweep=session.after_crash, beats=beats)
-        self._persister = make_persister(crew, persisting, folder.calls)
+        beats = folder.beats if pool.owns_workers else None
+        self._liveness = Liveness(beats, job.options.run_timeout_seconds) if beats else None
+        persisting = job.persist_options(folder.spool, sweep=session.after_crash, beats=beats)
+        self._persister = make_persister(pool, persisting, folder.calls)
 
-    def settle(self, plan: Plan, outcomes: OutcomeBuilder, outputs: OutputRecorder) -> bool:
-        """Settle the plan's shards, or as many as may be; whether some were left."""
-        roots = (self._layout.out_dir, self._layout.runs_dir)
-        retries = Retries(self._options.retry_policy, plan, roots, self._session.folder.spool)
-        if self._session.settled is not None:
-            self._settled_before = self._session.settled.both(plan.rows)
-        cut_short, shards = False, plan.shards
+    def persist(self, plan: Plan, outcomes: OutcomeBuilder, outputs: OutputRecorder) -> None:
+        """Persist the plan's shards, or as many as ``context`` allows."""
+        began = time.perf_counter()
+        layout, folder = self._job.layout, self._session.folder
+        roots = (layout.out_dir, layout.runs_dir)
+        retries = Retries(self._job.options.retry_policy, plan, roots, folder.spool)
+        if self._session.journaled is not None:
+            self._settled_before = self._session.journaled.settled(plan.rows)
+        shards = plan.shards
         while shards:
             supervisor = self._supervisor(plan.rows, shards)
             for outcome in supervisor:
-                self._take(outcome, retries, plan)
+                self._record(outcome, retries, plan)
                 outcomes.add(outcome)
                 outputs.add(outcome)
-            cut_short |= supervisor.cut_short
+            self.cut_short |= supervisor.cut_short
             shards = retries.next_round(self._context)
         for item in retries.left:
-            self._losses.add(plan.rows, item.outcome, item.rows)
+            self._failures.add(plan.rows, item.outcome, item.rows)
         outcomes.totals.retried_runs = retries.retried
-        return cut_short or bool(retries.left)
+        self.cut_short |= bool(retries.left)
+        seconds = time.perf_counter() - began
+        self.worker_seconds = seconds * self._pool.parallelism(plan.rows.num_rows)
 
-    def _take(self, outcome: ShardOutcome, retries: Retries, plan: Plan) -> None:
+    def _record(self, outcome: ShardOutcome, retries: Retries, plan: Plan) -> None:
         """Journal an outcome, and report what failed for good."""
         postponed = retries.postpone(outcome)
-        self._session.settle(outcome, plan.rows)
+        self._session.record_shard(outcome, plan.rows)
         failed = outcome.snapshot_failures.keys() | outcome.manifest_failures.keys()
-        self._losses.add(plan.rows, outcome, failed - postponed)
+        self._failures.add(plan.rows, outcome, failed - postponed)
         self.defects += outcome.defect
         self._report_progress(outcome, plan, is_retry=retries.rounds > 0)
 
     def _supervisor(self, rows: pa.Table, shards: Iterable[Shard]) -> Supervisor[ShardOutcome]:
         calls = (ShardCall(rows, shard, self._persister) for shard in shards)
-        return Supervisor(self._crew, calls, self._context, liveness=self._liveness)
+        return Supervisor(self._pool, calls, self._context, liveness=self._liveness)
 
     def _report_progress(self, outcome: ShardOutcome, plan: Plan, *, is_retry: bool) -> None:
         """A split task's runs count by their manifests, and none of them twice."""
@@ -137,5 +145,5 @@ class ShardExecution:
             if self._settled_before is not None:
                 self._resumed += self._settled_before.slice(outcome.shard.start, runs).true_count
         self._context.on_event(
-            Progress("settle", self._done, plan.rows.num_rows, self._losses.count, self._resumed)
+            Progress("settle", self._done, plan.rows.num_rows, self._failures.count, self._resumed)
         )

@@ -85,16 +85,16 @@ class JournaledRuns:
         numbers = pc.index_in(keys, value_set=whole(self.sides[side]["key"]))
         return whole(self.sides[side]["state"]).take(numbers)
 
-    def both(self, rows: pa.Table) -> pa.Array:
+    def settled(self, rows: pa.Table) -> pa.Array:
         """Of each row, whether it had settled on both sides."""
         import pyarrow.compute as pc
 
         sides = [pc.not_equal(states, Side.NOT_ATTEMPTED.value) for states in self.states(rows).values()]
         return pc.and_(*sides)
 
-    def count(self, rows: pa.Table) -> int:
+    def count_settled(self, rows: pa.Table) -> int:
         """How many rows had settled on both sides."""
-        return int(self.both(rows).true_count)
+        return int(self.settled(rows).true_count)
 
 
 def read_journaled_runs(journal: str) -> JournaledRuns:

@@ -1,46 +1,40 @@
 """Runs a batch: scan, plan, persist, report. Read this page first.
 
-The library never prints, exits or reads the environment: progress and failures go to a
-callback, the rest comes back as a report.
+The library never prints, exits or reads the environment: it reports progress and failures as events, and
+returns the rest as a ``BatchReport``.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import replace
-from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING
 
+from ..batch_job import BatchJob
 from ..cache import CacheSession, OutputRecorder, likely_rows
 from ..context import Deadline, OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..errors import UsageError
-from ..events import BatchResumed, BatchStarted, Event, Progress
+from ..events import BatchResumed
 from ..index.builder import IndexBuilder
 from ..index.scan import rejected, scan_sources
-from ..locks import BatchLock
 from ..memory_limit import give_back
-from ..metrics.batch_report import BatchReport, check_writable, write_folder, write_monitoring, write_reports
-from ..metrics.build import BatchInfo, Phases, Stopwatch, build_metrics
+from ..metrics.batch_report import BatchReport, write_report
+from ..metrics.build import Phases, Stopwatch, build_metrics
 from ..metrics.outcome_table import OutcomeBuilder
 from ..metrics.prometheus import check_textfile
-from ..metrics.schema import State, metrics_text
+from ..metrics.schema import State as EndState
+from ..models import RetryKind
 from ..options import BatchOptions
-from ..paths import Layout
 from ..plan import SHARD_RUNS, Plan, make_plan, refuse_ids
-from ..records.batch_folder import ProgressFile
-from ..records.preparation import check_places, layout_of, memory_bound, own_paths, reads_cache, textfile_path
-from ..records.root_record import check_keys, remember
-from ..sources import Part, Reject, discover
-from ..storage.atomic_write import make_root, refuse_links_in
-from ..storage.fsync import warn_of_refusal
+from ..records.root_record import remember
+from ..sources import Part, discover
 from ..workers import WorkerPool
 from .execution import FailureCounter, ShardExecution
-from .failed_runs import FailedRuns
-from .session import BatchSession
+from .retry import RunsToRetry, plan_retry
+from .session import BatchSession, open_session
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -60,10 +54,10 @@ def run_batch(
     """Persist the completed runs in ``sources`` (paths, or ``-`` for standard input).
 
     ``executor``: any ``concurrent.futures.Executor`` whose workers see the same file systems;
-    None: this process, or a pool of ``options.workers`` where that pays. ``on_event`` hears of
+    None: this process, or a pool of ``options.workers`` where that pays. ``on_event`` is called with
     progress and failures in the calling thread. ``should_stop`` is asked before each new piece of
-    work: once it is true, what has begun is settled and the rest is not attempted; as it is
-    after ``options.max_duration``.
+    work: once it is true, the pairs that have begun settle and the rest is not attempted; the same happens
+    after ``options.max_duration_seconds``.
 
     Raises SourceMissingError, UsageError, BatchLockedError and ScanStoppedError (where it was to stop while
     an object storage was asked for the sources) before anything is written,
@@ -72,36 +66,47 @@ def run_batch(
     Safe beside a live orchestrator; a second batch on the same runs-dir is refused.
     """
     context = RunContext(on_event, should_stop, Deadline(options.max_duration_seconds))
-    check_places(options, sources)
-    if (textfile := textfile_path(options)) is not None:
-        check_textfile(textfile)
-    parts = discover(sources, alive=context.check)
-    sources = [os.fspath(source) for source in sources]
-    layout = layout_of(options)
-    if executor is not None and options.run_timeout_seconds is not None:
+    job = BatchJob(options, sources)
+    job.check_paths()
+    if job.textfile_path is not None:
+        check_textfile(job.textfile_path)
+    parts = discover(job.sources, alive=context.check)
+    pool = _worker_pool(options, executor)
+    with open_session(job, pool, context) as session:
+        if pool.elastic is not None:
+            pool.elastic.check_reach(session.folder.record)
+        if job.reads_cache:
+            pool.warm_up(likely_rows(job.layout))
+        with closing(CacheSession(job, session.folder.spool)) as cache:
+            return _Batch(job, pool, session, cache, session.follow(context)).run(parts)
+
+
+def retry_batch(
+    batch: str = "latest",
+    options: BatchOptions = BatchOptions(),
+    *,
+    only: Sequence[RetryKind] = (),
+    executor: Executor | None = None,
+    on_event: OnEvent = ignore_event,
+    should_stop: ShouldStop = never_stop,
+) -> BatchReport | None:
+    """Persist what failed in an earlier batch (see ``plan_retry``), as a new batch. None: nothing failed.
+
+    Runs that are no longer in the sources are reported as invalid input. All else is as in ``run_batch``.
+    """
+    retry = plan_retry(batch, options, only, should_stop)
+    if not retry.items:
+        return None
+    return run_batch(
+        retry.sources, retry.options, executor=executor, on_event=on_event, should_stop=should_stop
+    )
+
+
+def _worker_pool(options: BatchOptions, executor: Executor | None) -> WorkerPool:
+    has_timeout = options.run_timeout_seconds is not None
+    if executor is not None and has_timeout:
         raise UsageError("a run timeout needs workers of the batch's own, which it can kill: not an executor")
-    in_process = options.run_timeout_seconds is None
-    crew = WorkerPool(options.workers, options.pool_runs, executor, in_process=in_process)
-    warn_of_refusal(options.durability)
-    make_root(layout.runs_dir, options.durability)
-    refuse_links_in(layout.own_dir)
-    beginning = "a batch that has just begun"
-    with (
-        BatchLock(layout, beginning, wait=options.wait_seconds, context=context) as lock,
-        closing(crew),
-    ):
-        check_keys(layout, options.keys)
-        check_writable(options)
-        session = BatchSession(layout, options, sources)
-        lock.describe(session.name)
-        with session:
-            context.on_event(BatchStarted(session.batch_id, session.folder.path))
-            if crew.elastic is not None:
-                crew.elastic.check_reach(session.folder.record)
-            if reads_cache(options):
-                crew.warm_up(likely_rows(layout))
-            with closing(CacheSession(layout, options, session.folder.spool)) as cache:
-                return _Batch(options, crew, context, layout, session, cache).run(parts)
+    return WorkerPool(options.workers, options.pool_runs, executor, in_process=not has_timeout)
 
 
 class _Batch:
@@ -109,153 +114,132 @@ class _Batch:
 
     def __init__(
         self,
-        options: BatchOptions,
-        crew: WorkerPool,
-        context: RunContext,
-        layout: Layout,
+        job: BatchJob,
+        pool: WorkerPool,
         session: BatchSession,
         cache: CacheSession,
+        context: RunContext,
     ) -> None:
-        self._options = options
-        self._crew = crew
-        self._caller = context
-        self._context = replace(context, on_event=self._on_event)
-        self._progress = ProgressFile(session.folder.progress)
-        self._layout = layout
+        self._job = job
+        self._options = job.options
+        self._pool = pool
         self._session = session
         self._cache = cache
-        self._unsettled = FailedRuns(layout, options.retry_of) if options.retry_of else None
-        self._losses = FailureCounter(options.failure_policy, self._on_event)
+        self._context = context
+        retry_of = job.options.retry_of
+        self._to_retry = RunsToRetry(job.layout, retry_of) if retry_of else None
+        self._failures = FailureCounter(job.options.failure_policy, context.on_event)
+        watched = replace(context, should_stop=self._should_stop)
+        self._execution = ShardExecution(job, pool, session, self._failures, watched)
+        self._filtered = self._other_partitions = self._resumed = 0
+        self._pool_start = 0.0
+        self._clock = Stopwatch()
 
     def run(self, parts: Iterator[Part]) -> BatchReport:
-        clock = Stopwatch()
+        index = self._scan(parts)
+        # No name here holds the plan: it takes about as much memory as the outcome table that follows it.
+        outcomes = self._persist(self._plan(index), index)
+        return self._report(index, outcomes)
+
+    def _scan(self, parts: Iterator[Part]) -> IndexBuilder:
         index = scan_sources(
             parts,
-            self._crew,
+            self._pool,
             self._options.keys,
             self._session.folder.spool,
             self._context,
             cache=self._cache.take_cache(),
             recorder=self._cache.scanned,
-            wanted=self._unsettled.wants if self._unsettled else lambda _reject: True,
-            memory=memory_bound(self._options),
+            wanted=self._to_retry.wants if self._to_retry else lambda _reject: True,
+            memory=self._job.memory_bound,
         )
-        scan, pool_start = clock.lap(), self._crew.start_seconds
-        plan = self._plan(index)
-        self._losses.discovered = index.totals.discovered - plan.other_shards
-        self._losses.invalid = len(index.rejects)
-        planning = clock.lap()
-        if plan.rows.num_rows:
-            remember(self._layout, self._options.keys)
-        outcomes, outputs = OutcomeBuilder(plan.rows), OutputRecorder(plan.rows)
-        settlement = ShardExecution(
-            self._layout,
-            self._options,
-            self._crew,
-            self._session,
-            self._losses,
-            replace(self._context, should_stop=self._should_stop),
-        )
-        cut_short = settlement.settle(plan, outcomes, outputs)
-        settling = clock.lap()
-        if not index.cut_short and not settlement.defects:
-            self._cache.save(outputs, outcomes.snapshot_states())
-        resumed = self._take_over(plan, outcomes)
-        workers = settling * self._crew.parallelism(plan.rows.num_rows)
-        phases = Phases(clock.total(), scan, planning, settling + clock.lap(), workers, pool_start)
-        filtered, others = plan.filtered + index.totals.other_rejects, plan.other_shards
-        del plan, outputs  # its rows are needed no more, and the table is about as large
-        give_back()
-        state = self._state(cut_short or index.cut_short)
-        table = outcomes.table()
-        give_back()
-        metrics = build_metrics(
-            self._info(state),
-            phases,
-            scan=index.totals,
-            rejects=index.rejects,
-            filtered=filtered,
-            other_shards=others,
-            resumed=resumed,
-            table=table,
-            totals=outcomes.totals,
-        )
-        give_back()
-        text = metrics_text(metrics)
-        unwritten = write_reports(self._options, text, table, self._caller.should_stop)
-        unwritten = unwritten or write_folder(
-            self._session.folder, text, table, index.rejects, outcomes.shards
-        )
-        report = BatchReport(metrics, table, state, settlement.defects, unwritten, self._session.folder.path)
-        unwritten = [*unwritten, *write_monitoring(self._options, report, self._caller.should_stop)]
-        report = replace(report, unwritten=unwritten)
-        interrupted = state == "interrupted" or (unwritten and self._caller.should_stop())
-        self._session.end(state, None if interrupted else report.exit_code)
-        return report
-
-    def _on_event(self, event: Event) -> None:
-        if isinstance(event, Progress):
-            self._progress.note(event)
-        self._caller.on_event(event)
-
-    def _should_stop(self) -> bool:
-        return self._losses.are_too_many or self._caller.should_stop()
-
-    def _info(self, state: State) -> BatchInfo:
-        record = self._session.record
-        return BatchInfo(
-            record.batch_id,
-            self._session.started_at,
-            datetime.now(timezone.utc),
-            record.version,
-            record.config,
-            state,
-            parts=record.parts,
-        )
+        self._pool_start = self._pool.start_seconds
+        self._clock.lap("scan")
+        return index
 
     def _plan(self, index: IndexBuilder) -> Plan:
-        options, unsettled = self._options, self._unsettled
+        options, to_retry, job = self._options, self._to_retry, self._job
         plan = make_plan(
-            partial(self._indexed, index),
+            partial(self._take_index, index),
             options.selection,
-            workers=self._crew.parallelism(index.rows),
+            workers=self._pool.parallelism(index.rows),
             partition=options.partition,
-            refuse=partial(refuse_ids, layout=self._layout, own=own_paths(options)),
+            refuse=partial(refuse_ids, layout=job.layout, own=job.own_paths),
             split_tasks=options.commit == "task",
             most_runs=SHARD_RUNS if options.failure_policy.limit is None else WATCHED_SHARD_RUNS,
-            wanted=(lambda rows: unsettled.narrow(index, rows, self._on_event)) if unsettled else None,
-            memory=memory_bound(options),
+            wanted=(lambda rows: to_retry.narrow(index, rows, self._context.on_event)) if to_retry else None,
+            memory=job.memory_bound,
         )
-        self._refuse(plan.refused, index)
+        index.rejects += plan.refused
+        for reject in plan.refused:
+            self._context.on_event(rejected(reject))
+        self._filtered, self._other_partitions = plan.filtered, plan.other_shards
+        self._failures.discovered = index.totals.discovered - plan.other_shards
+        self._failures.invalid = len(index.rejects)
         give_back()
         plan = self._cache.inform(plan)
-        if self._session.settled is not None:
-            settled = self._session.settled
-            self._on_event(BatchResumed(self._session.batch_id, settled.count(plan.rows), plan.selected))
-            plan = replace(plan, rows=settled.mark_quarantined(plan.rows))
+        if (journaled := self._session.journaled) is not None:
+            settled = journaled.count_settled(plan.rows)
+            self._context.on_event(BatchResumed(self._session.batch_id, settled, plan.selected))
+            plan = replace(plan, rows=journaled.mark_quarantined(plan.rows))
+        self._clock.lap("plan")
         return plan
 
-    def _indexed(self, index: IndexBuilder) -> pa.Table:
+    def _take_index(self, index: IndexBuilder) -> pa.Table:
         rows = index.take_table()
         give_back()
         self._cache.add_index(rows)
         return rows
 
-    def _refuse(self, rejects: Sequence[Reject], index: IndexBuilder) -> None:
-        index.rejects += rejects
-        self._losses.invalid += len(rejects)
-        for reject in rejects:
-            self._on_event(rejected(reject))
+    def _persist(self, plan: Plan, index: IndexBuilder) -> OutcomeBuilder:
+        if plan.rows.num_rows:
+            remember(self._job.layout, self._options.keys)
+        outcomes, outputs = OutcomeBuilder(plan.rows), OutputRecorder(plan.rows)
+        self._execution.persist(plan, outcomes, outputs)
+        if not index.cut_short and not self._execution.defects:
+            self._cache.save(outputs, outcomes.snapshot_states())
+        if (journaled := self._session.journaled) is not None:
+            self._resumed = outcomes.take_over(journaled.states(plan.rows))
+        self._clock.lap("settle")
+        return outcomes
 
-    def _take_over(self, plan: Plan, outcomes: OutcomeBuilder) -> int:
-        """Count for what it was what an earlier part of this batch wrote; returns how many runs that are."""
-        settled = self._session.settled
-        return 0 if settled is None else outcomes.take_over(settled.states(plan.rows))
+    def _report(self, index: IndexBuilder, outcomes: OutcomeBuilder) -> BatchReport:
+        execution, session, should_stop = self._execution, self._session, self._context.should_stop
+        phases = Phases(
+            wall=self._clock.total(),
+            **self._clock.laps,
+            worker_seconds=execution.worker_seconds,
+            pool_start=self._pool_start,
+        )
+        give_back()
+        state = self._state(execution.cut_short or index.cut_short)
+        table = outcomes.table()
+        give_back()
+        metrics = build_metrics(
+            session.info(state),
+            phases,
+            scan=index.totals,
+            rejects=index.rejects,
+            filtered=self._filtered + index.totals.other_rejects,
+            other_shards=self._other_partitions,
+            resumed=self._resumed,
+            table=table,
+            totals=outcomes.totals,
+        )
+        give_back()
+        report = BatchReport(metrics, table, state, execution.defects, [], session.folder.path)
+        report = write_report(self._job, session.folder, report, index.rejects, outcomes.shards, should_stop)
+        interrupted = state == "interrupted" or (report.unwritten and should_stop())
+        session.end(state, None if interrupted else report.exit_code)
+        return report
 
-    def _state(self, cut_short: bool) -> State:
-        if self._losses.are_too_many:
+    def _should_stop(self) -> bool:
+        return self._failures.exceeds_policy or self._context.should_stop()
+
+    def _state(self, cut_short: bool) -> EndState:
+        if self._failures.exceeds_policy:
             return "stopped"
         if not cut_short:
             return "finished"
-        deadline = self._caller.deadline
-        return "timed_out" if deadline.has_passed and not self._caller.should_stop() else "interrupted"
+        deadline = self._context.deadline
+        return "timed_out" if deadline.has_passed and not self._context.should_stop() else "interrupted"

@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import __version__
 from ..arrow_tables import compact, run_schema, whole
+from ..batch_job import BatchJob
 from ..models import Durability, Keys
-from ..options import BatchOptions
 from ..paths import Layout
 from ..plan import Plan
-from ..records.preparation import keeps_cache, reads_cache
 from ..storage.block_reader import FileBytes, read_blocks
 from ..storage.fingerprint import boot_id
 from .outputs import OutputRecorder, with_fingerprints
@@ -118,20 +117,19 @@ class CacheSession:
     the batch's folder; only when the batch has settled its pairs does that replace the last cache.
     """
 
-    def __init__(self, layout: Layout, options: BatchOptions, spool: str) -> None:
+    def __init__(self, job: BatchJob, spool: str) -> None:
         """``spool``: a folder of the batch."""
-        self._layout = layout
-        self._options = options
-        self._cache = load_cache(layout, options.keys) if reads_cache(options) else None
-        self._durable = options.durability is not Durability.NONE
+        self._job = job
+        self._cache = load_cache(job.layout, job.options.keys) if job.reads_cache else None
+        self._durable = job.options.durability is not Durability.NONE
         self._fingerprints = self._believed_fingerprints(self._cache)
         self._known: pa.Array | None = None
         self._rows = 0
         self.scanned = SourceRecorder(lambda batch: self._write([batch]))
         self._writer: _Writer | None = None
-        if keeps_cache(options):
+        if job.writes_cache:
             with self._giving_up():
-                begin = _header(layout, options.keys, synced=self._durable)
+                begin = _header(job.layout, job.options.keys, synced=self._durable)
                 self._writer = _Writer(os.path.join(spool, "cache"), begin)
 
     def _believed_fingerprints(self, cache: Cache | None) -> pa.Table | None:
@@ -159,7 +157,7 @@ class CacheSession:
 
     def inform(self, plan: Plan) -> Plan:
         """The plan with what is known of its outputs, which the workers need not read then."""
-        if self._fingerprints is None or self._options.force:
+        if self._fingerprints is None or self._job.options.force:
             return plan
         return replace(plan, rows=with_fingerprints(plan.rows, self._fingerprints))
 
@@ -174,7 +172,7 @@ class CacheSession:
             self._end_table()
         if self._writer is not None:
             with self._giving_up():
-                self._writer.publish(self._layout.cache)
+                self._writer.publish(self._job.layout.cache)
         self._fingerprints = self._known = None
 
     def close(self) -> None:

@@ -18,13 +18,13 @@ import click
 
 from .. import __version__
 from ..batch.run import run_batch
+from ..batch_job import BatchJob
 from ..errors import BatchLockedError, BatchPersistError, ScanStoppedError, exit_code_of, failure_of
 from ..events import BatchStarted, Event
 from ..exit_codes import ExitCode
 from ..memory_limit import call_glibc
 from ..metrics.batch_report import BatchReport
 from ..options import BatchOptions
-from ..records.preparation import metrics_path
 from ..storage.result_files import ReaderMissingError
 from ..system_limits import refusal_in
 from .logfile import Log, log_to
@@ -147,7 +147,7 @@ class Job:
         self, sources: Sequence[str], options: BatchOptions, executor: Executor | None = None
     ) -> None:
         """Run a batch, print its summary, and set the exit code."""
-        metrics = metrics_path(options)
+        metrics = BatchJob(options).metrics_path
         if self.params["workers"] > 1:
             minimize_retained_memory()
         with self.display() as display:

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, get_args
 
+from ..batch_job import WORK, BatchJob
 from ..errors import UsageError
 from ..models import DEFAULT_KEYS, Durability, Keys
 from ..option_checks import Options
 from ..options import BatchOptions, LockPolicy, Selection
-from ..records.preparation import WORK, config_of
 
 Mode = Literal["sequential", "paired", "parallel", "grouped"]
 """From the oldest to the newest; docs/compare.md says what each one does."""
@@ -163,7 +163,8 @@ def comparison_config(options: CompareOptions, sources: Sequence[str]) -> dict[s
     """The ``config`` of compare.json."""
     roots = Roots(options.out_dir, options.runs_dir)
     variant = questions_of(options)[0].variants[0]
-    shared = config_of(batch_options(options, variant, roots, limit=options.selection.limit), sources)
+    job = BatchJob(batch_options(options, variant, roots, limit=options.selection.limit), sources)
+    shared = job.config
     own = {
         "scratch": options.scratch,
         "with_history": options.with_history,

@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 
 from .. import __version__
+from ..batch_job import BatchJob
 from ..context import Deadline, OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..errors import ComparisonStoppedError, MeasurementError
 from ..exit_codes import ExitCode
 from ..paths import Layout
-from ..records.preparation import check_places
 from ..records.root_record import check_keys
 from ..sources import STANDARD_INPUT, discover, standard_input_blocks
 from ..timestamps import utc_text
@@ -80,7 +80,7 @@ def compare_batches(
     all processes are gone; after a kill the next comparison there removes it.
     """
     variant, roots = questions_of(options)[0].variants[0], Roots(options.out_dir, options.runs_dir)
-    check_places(batch_options(options, variant, roots, limit=None))
+    BatchJob(batch_options(options, variant, roots, limit=None)).check_paths()
     discover(sources, alive=RunContext(should_stop=should_stop).check)
     check_keys(Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir)), options.keys)
     started_at = utc_text()

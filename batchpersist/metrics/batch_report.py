@@ -3,29 +3,28 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
 
 from ..arrow_tables import compact, reject_schema, shard_schema, whole
+from ..batch_job import BatchJob
 from ..context import ShouldStop
 from ..errors import UsageError, failure_of
 from ..exit_codes import ExitCode
 from ..foreign_text import encodable, encodable_document
 from ..models import Durability, Failure
-from ..options import BatchOptions
 from ..paths import Layout
 from ..records.batch_folder import BatchFolder
-from ..records.preparation import layout_of, metrics_path, outcomes_path, textfile_path
 from ..storage import atomic_write
 from ..storage.result_files import check_output, write_output
 from ..timestamps import moment_of
 from .outcome_table import ShardRow
 from .prometheus import Figures, write_textfile
-from .schema import Metrics, State
+from .schema import Metrics, State, metrics_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -72,39 +71,61 @@ class BatchReport:
 _ROWS_AT_ONCE = 1 << 15
 
 
-def check_writable(options: BatchOptions) -> None:
+def check_writable(job: BatchJob) -> None:
     """Raise OSError where the reports could not be written: before the work, not after it.
 
     Their folders are made; nothing else is left behind.
     """
-    for path in filter(None, (metrics_path(options), outcomes_path(options))):
-        check_output(path, options.durability)
+    for path in filter(None, (job.metrics_path, job.outcomes_path)):
+        check_output(path, job.options.durability)
 
 
-def write_reports(
-    options: BatchOptions, metrics: bytes, outcomes: pa.Table, should_stop: ShouldStop
-) -> list[Failure]:
-    """Write both; one that cannot be written does not stop the other, and is reported in the result.
+def write_report(
+    job: BatchJob,
+    folder: BatchFolder,
+    report: BatchReport,
+    rejects: Sequence[Reject],
+    shards: Sequence[ShardRow],
+    should_stop: ShouldStop,
+) -> BatchReport:
+    """Write all files of a report; returns it with what could not be written (``unwritten``).
 
-    ``metrics``: as text. ``should_stop`` ends the wait for whoever reads a pipe.
+    ``rejects``: invalid input, in source order. ``shards``: in order of completion. ``should_stop`` ends the
+    wait for a program that reads a pipe.
     """
-    writes = [partial(write_output, metrics_path(options), (metrics,), should_stop)]
-    path = outcomes_path(options)
+    text = metrics_text(report.metrics)
+    unwritten: list[Failure] = []
+    with _noted(unwritten):
+        write_output(job.metrics_path, (text,), should_stop)
+    if (path := job.outcomes_path) is not None:
+        chunks = _csv(report.outcomes) if path.endswith(".csv") else _parquet(report.outcomes)
+        with _noted(unwritten):
+            write_output(path, chunks, should_stop)
+    if not unwritten:
+        with _noted(unwritten):
+            write_folder(folder, text, report.outcomes, rejects, shards)
+    report = replace(report, unwritten=unwritten)
+    with _noted(unwritten):
+        _write_monitoring(job, report, should_stop)
+    return report
+
+
+@contextmanager
+def _noted(failures: list[Failure]) -> Iterator[None]:
+    """A file that cannot be written does not keep the others from being written."""
+    try:
+        yield
+    except (OSError, UsageError) as error:
+        failures.append(failure_of(error))
+
+
+def _write_monitoring(job: BatchJob, report: BatchReport, should_stop: ShouldStop) -> None:
+    path = job.textfile_path
     if path is not None:
-        chunks = _csv(outcomes) if path.endswith(".csv") else _parquet(outcomes)
-        writes.append(partial(write_output, path, chunks, should_stop))
-    return _failures(writes)
-
-
-def write_monitoring(options: BatchOptions, report: BatchReport, should_stop: ShouldStop) -> list[Failure]:
-    """Leave the figures for the monitoring, where asked for; why that was not possible, if so."""
-    path = textfile_path(options)
-    if path is None:
-        return []
-    success = report.state == "finished" and report.exit_code == 0
-    figures = figures_of(layout_of(options), report.metrics, success=success)
-    figures.durations.add(report.outcomes)
-    return _failures([partial(write_textfile, path, figures, should_stop)])
+        success = report.state == "finished" and report.exit_code == 0
+        figures = figures_of(job.layout, report.metrics, success=success)
+        figures.durations.add(report.outcomes)
+        write_textfile(path, figures, should_stop)
 
 
 def figures_of(layout: Layout, metrics: Metrics, *, success: bool) -> Figures:
@@ -126,8 +147,8 @@ def write_folder(
     outcomes: pa.Table,
     rejects: Sequence[Reject],
     shards: Sequence[ShardRow],
-) -> list[Failure]:
-    """Leave in the batch's folder what its report needs; the first failure ends it, and is told."""
+) -> None:
+    """Leave in the batch's folder what its report needs. Raises OSError."""
     import pyarrow as pa
 
     rows = [
@@ -139,9 +160,9 @@ def write_folder(
         folder.rejects: pa.Table.from_pylist(rows, schema=reject_schema()),
         folder.shards: pa.Table.from_pylist([shard._asdict() for shard in shards], schema=shard_schema()),
     }
-    writes = [partial(atomic_write.write, folder.metrics, metrics, Durability.NONE)]
-    writes += [partial(write_table, table, path, Durability.NONE) for path, table in tables.items()]
-    return next(filter(None, (_failures([write]) for write in writes)), [])
+    atomic_write.write(folder.metrics, metrics, Durability.NONE)
+    for path, table in tables.items():
+        write_table(table, path, Durability.NONE)
 
 
 def write_table(table: pa.Table, path: str, durability: Durability) -> None:
@@ -220,13 +241,3 @@ class _Pieces(io.RawIOBase):
     def taken(self) -> bytes:
         pieces, self._pieces = self._pieces, []
         return b"".join(pieces)
-
-
-def _failures(writes: Iterable[Callable[[], None]]) -> list[Failure]:
-    failures = []
-    for write in writes:
-        try:
-            write()
-        except (OSError, UsageError) as error:
-            failures.append(failure_of(error))
-    return failures

@@ -57,14 +57,16 @@ class Phases:
 
 
 class Stopwatch:
-    """Seconds between laps, and in all."""
+    """Seconds of named laps, and in all."""
 
     def __init__(self) -> None:
         self._started = self._lap = time.perf_counter()
+        self.laps: dict[str, float] = {}
 
-    def lap(self) -> float:
+    def lap(self, name: str) -> None:
+        """End a lap; the next one begins."""
         before, self._lap = self._lap, time.perf_counter()
-        return self._lap - before
+        self.laps[name] = self._lap - before
 
     def total(self) -> float:
         return time.perf_counter() - self._started

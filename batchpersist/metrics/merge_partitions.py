@@ -14,12 +14,12 @@ from typing import Any, TypeVar
 
 from msgspec.structs import replace
 
+from ..batch_job import WORK
 from ..errors import UsageError
 from ..exit_codes import ExitCode
 from ..partition import Partition
 from ..paths import Layout
 from ..records.batch_folder import BatchFolder
-from ..records.preparation import WORK
 from .build import SIDES, percentiles, rate, seconds
 from .outcome_table import read_outcomes
 from .schema import (

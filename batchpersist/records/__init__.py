@@ -7,6 +7,5 @@ public names.
 __all__ = [
     "batch_folder",
     "journal",
-    "preparation",
     "root_record",
 ]

@@ -265,8 +265,8 @@ class ProgressRecord(msgspec.Struct, kw_only=True):
 class ProgressFile:
     """Keeps a batch's ``progress.json``, from its start on; for one thread.
 
-    Each state is whole, at most one a second is written, and none is synced. What cannot be written
-    is left, with a warning the first time: the batch goes on without.
+    Each state is whole, at most one a second is written, and none is synced. A file that cannot be written
+    is a warning, once: the batch continues without it.
     """
 
     def __init__(self, path: str) -> None:
@@ -276,10 +276,10 @@ class ProgressFile:
         self._next = 0.0
         self._warned = False
 
-    def note(self, event: Progress) -> None:
-        """Write the news, unless the last ones are not a second old; a new phase is always news."""
+    def write(self, event: Progress) -> None:
+        """Write the event, unless the last one is less than a second old; a new phase is always written."""
         moment = time.monotonic()
-        if event.phase != self._phase:  # it began when there was no more to tell of the one before
+        if event.phase != self._phase:  # it began with the last event of the one before
             self._phase, self._started = event.phase, self._latest
             self._next = moment
         self._latest = now = time.time()
@@ -291,7 +291,7 @@ class ProgressFile:
             atomic_write.write(self._path, msgspec.json.encode(record), Durability.NONE)
         except OSError as error:
             if not self._warned:
-                _log.warning("how far the batch is cannot be told: %s", error)
+                _log.warning("the progress of the batch cannot be written: %s", error)
             self._warned = True
 
 

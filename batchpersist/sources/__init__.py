@@ -6,7 +6,7 @@ to read a run's bytes again.
 """
 
 from .decompress import standard_input_blocks
-from .discovery import STANDARD_INPUT, absolute, discover, is_read_from, is_there, unfold
+from .discovery import STANDARD_INPUT, absolute, discover, is_read_from, is_there, paths_of, unfold
 from .formats import OTHER_SUFFIXES
 from .location import SourceFile, decoded, encoded_piece, source_names
 from .object_store import fetch, is_remote
@@ -52,6 +52,7 @@ __all__ = [
     "is_remote",
     "is_spooled",
     "is_there",
+    "paths_of",
     "place",
     "range_part",
     "read_piece",

@@ -37,6 +37,13 @@ EXPANSION = 10
 """What compressed sources and tables grow by when they are read, about."""
 
 
+def paths_of(sources: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """Sources as text; path objects will do, too. Raises UsageError for a single one that is not in a list."""
+    if isinstance(sources, str | os.PathLike):
+        raise UsageError(f"sources are several paths, not one: [{os.fspath(sources)!r}]")
+    return [os.fspath(source) for source in sources]
+
+
 def discover(
     sources: Sequence[str], *, part_bytes: int = PART_BYTES, alive: Callable[[], None] = lambda: None
 ) -> Iterator[Part]:
@@ -48,9 +55,7 @@ def discover(
     piece that its scan unfolds. What cannot be listed or read is a reject in a part, never an
     exception. ``alive`` is called again and again while an object storage is asked; what it raises ends that.
     """
-    if isinstance(sources, str | os.PathLike):
-        raise UsageError(f"sources are several paths, not one: [{os.fspath(sources)!r}]")
-    sources = [os.fspath(source) for source in sources]
+    sources = paths_of(sources)
     missing = [source for source in sources if not is_there(source, alive)]
     if missing:
         raise SourceMissingError(missing[0])

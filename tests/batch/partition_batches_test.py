@@ -24,6 +24,7 @@ from support.model import persist
 from batchpersist.batch.dry_run import preview_batch
 from batchpersist.batch.run import run_batch
 from batchpersist.batch.status import batch_statuses
+from batchpersist.batch_job import BatchJob
 from batchpersist.cli.main import cli
 from batchpersist.errors import BatchLockedError, SourceMissingError, UsageError
 from batchpersist.locks.batch_lock import BatchLock
@@ -41,7 +42,6 @@ from batchpersist.options import BatchOptions, FailurePolicy, Selection
 from batchpersist.partition import Partition
 from batchpersist.paths import Layout
 from batchpersist.records.batch_folder import BatchFolder, batch_name, list_batches
-from batchpersist.records.preparation import layout_of
 
 N = 3
 RUNS = [run(f"task-{n % 11}", n % 60, note=n) for n in range(150)]
@@ -126,7 +126,7 @@ def test_percentiles_are_those_of_all_runs(tmp_path: Path, source: Path) -> None
         )
         assert getattr(merged, side).max == round(seconds[-1], 6)
         assert getattr(merged, side).p50 == round(seconds[len(seconds) // 2], 6)
-    folder = list_batches(layout_of(options(tmp_path)))[1]
+    folder = list_batches(BatchJob(options(tmp_path)).layout)[1]
     os.unlink(folder.outcomes)
     without = merge_partitions(parts_of(tmp_path)).timing
     assert without.pair == Percentiles(p50=None, p90=None, p99=None, max=merged.pair.max)
@@ -196,7 +196,7 @@ def test_each_keeps_its_own_last_batches(tmp_path: Path, source: Path) -> None:
     for _ in range(2):
         shards(tmp_path, source, keep_batches=1)
     run_batch([str(source)], options(tmp_path, keep_batches=1))
-    records = [folder.read_record() for folder in list_batches(layout_of(options(tmp_path)))]
+    records = [folder.read_record() for folder in list_batches(BatchJob(options(tmp_path)).layout)]
     assert sorted(record.shard for record in records) == ["", "1-of-3", "2-of-3", "3-of-3"]
 
 
@@ -205,7 +205,7 @@ def test_what_is_running_beside_it_is_not_taken_for_dead(tmp_path: Path, source:
     for number in (1, 2):
         run_batch([str(source)], options(tmp_path, number))
     folders = {}
-    for folder in list_batches(layout_of(options(tmp_path))):
+    for folder in list_batches(BatchJob(options(tmp_path)).layout):
         record = folder.read_record()
         record.state = "running"
         folder.write_record(record)
@@ -265,7 +265,7 @@ def superseded() -> int:
 
 
 def test_one_that_is_killed_holds_up_nobody(tmp_path: Path, source: Path) -> None:
-    layout = layout_of(options(tmp_path, 2))
+    layout = BatchJob(options(tmp_path, 2)).layout
     command = [sys.executable, "-c", HOLD, layout.out_dir, layout.runs_dir, layout.shard]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -283,7 +283,7 @@ def test_a_gate_that_is_stuck_is_not_waited_for_for_ever(
     from filelock import FileLock
 
     monkeypatch.setattr("batchpersist.locks.batch_lock.GATE_SECONDS", 0.1)
-    layout = layout_of(options(tmp_path, 1))
+    layout = BatchJob(options(tmp_path, 1)).layout
     os.makedirs(layout.own_dir)
     started = time.monotonic()
     with FileLock(layout.batch_gate), pytest.raises(BatchLockedError):
@@ -421,13 +421,15 @@ def test_a_shard_that_ended_early_makes_the_whole_so(
 def test_a_shard_s_status_is_that_of_its_own_lock(tmp_path: Path, source: Path) -> None:
     for number in (1, 2):
         run_batch([str(source)], options(tmp_path, number))
-    for folder in list_batches(layout_of(options(tmp_path))):
+    for folder in list_batches(BatchJob(options(tmp_path)).layout):
         record = folder.read_record()
         record.state = "running"
         folder.write_record(record)
     first = folder_of(tmp_path, "1-of-3")
-    with BatchLock(layout_of(options(tmp_path, 1)), batch_name(first.batch_id)):
-        states = {item.record.shard: item.state for item in batch_statuses(layout_of(options(tmp_path)))}
+    with BatchLock(BatchJob(options(tmp_path, 1)).layout, batch_name(first.batch_id)):
+        states = {
+            item.record.shard: item.state for item in batch_statuses(BatchJob(options(tmp_path)).layout)
+        }
         words = ["status", "--runs-dir", str(tmp_path / "runs")]
         shown = CliRunner().invoke(cli, words, catch_exceptions=False).stdout
         detail = CliRunner().invoke(cli, [*words, first.batch_id], catch_exceptions=False).stdout
@@ -437,5 +439,5 @@ def test_a_shard_s_status_is_that_of_its_own_lock(tmp_path: Path, source: Path) 
 
 
 def folder_of(root: Path, shard: str) -> BatchFolder:
-    found = list_batches(layout_of(options(root)))
+    found = list_batches(BatchJob(options(root)).layout)
     return next(folder for folder in found if folder.read_record().shard == shard)

@@ -18,6 +18,7 @@ from support.engine import run, tree
 from batchpersist.arrow_tables import read_parquet
 from batchpersist.batch.run import run_batch
 from batchpersist.batch.status import batch_statuses
+from batchpersist.batch_job import BatchJob
 from batchpersist.cli.summary import summary_lines
 from batchpersist.errors import BatchMissingError
 from batchpersist.events import BatchResumed, Event, Progress
@@ -29,7 +30,6 @@ from batchpersist.options import BatchOptions, FailurePolicy, Selection
 from batchpersist.paths import Layout
 from batchpersist.records.batch_folder import BatchFolder, find_batch, list_batches
 from batchpersist.records.journal import QuarantineEntry, ShardEntry, encode_entry, read_journal
-from batchpersist.records.preparation import layout_of
 
 RUNS = [run(f"task-{n % 40:02d}", n, notes="x" * 300) for n in range(1200)]
 WATCHED = FailurePolicy(limit=100, percent=True)  # makes for many small shards
@@ -152,7 +152,7 @@ def test_what_was_done_before_counts_for_no_rate(tmp_path: Path, source: Path) -
     assert f"{done:,} of {len(RUNS):,} runs of " in "\n".join(summary_lines(report.metrics, ""))
     *_, last = [event for event in seen if isinstance(event, Progress) and event.phase == "settle"]
     assert (last.done, last.resumed) == (len(RUNS), settled)
-    [told] = [status for status in batch_statuses(layout_of(options(tmp_path))) if status.result]
+    [told] = [status for status in batch_statuses(BatchJob(options(tmp_path)).layout) if status.result]
     assert told.result is not None
     assert told.result.counts.resumed == settled
 

@@ -16,8 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.engine import run, tree
 
-from batchpersist.batch.retry import retry_batch
-from batchpersist.batch.run import run_batch
+from batchpersist.batch.run import retry_batch, run_batch
 from batchpersist.cli.main import cli
 from batchpersist.errors import BatchMissingError, UsageError
 from batchpersist.events import BatchResumed, Event

@@ -20,8 +20,7 @@ import pytest
 from click.testing import CliRunner, Result
 from support.engine import run
 
-from batchpersist.batch.retry import retry_batch
-from batchpersist.batch.run import run_batch
+from batchpersist.batch.run import retry_batch, run_batch
 from batchpersist.batch.status import BatchStatus, batch_statuses
 from batchpersist.cli import status as status_command
 from batchpersist.cli.main import cli
@@ -55,7 +54,7 @@ def states() -> list[str]:
 
 SLOW = """
 import sys, time
-from batchpersist.batch.run import run_batch
+from batchpersist.batch.run import retry_batch, run_batch
 from batchpersist.events import Progress
 from batchpersist.options import BatchOptions
 from batchpersist.options import FailurePolicy
@@ -254,7 +253,7 @@ def test_news_are_written_once_a_second_and_for_each_phase(
     seen = []
     for phase, done in (("scan", 1), ("scan", 2), ("settle", 0), ("settle", 10), ("settle", 20)):
         moment[0] += 0.6
-        news.note(Progress(phase, done, 100, 0))  # type: ignore[arg-type]
+        news.write(Progress(phase, done, 100, 0))  # type: ignore[arg-type]
         record = read_progress(path)
         assert record is not None
         seen.append((record.phase, record.done))
@@ -271,7 +270,7 @@ def test_runs_that_were_settled_before_count_for_no_rate(
     monkeypatch.setattr(time, "time", lambda: moment[0])
     news = ProgressFile(str(tmp_path / "progress.json"))
     moment[0] += 2.0
-    news.note(Progress("settle", 60, 100, 0, resumed=40))
+    news.write(Progress("settle", 60, 100, 0, resumed=40))
     record = read_progress(str(tmp_path / "progress.json"))
     assert record is not None
     assert (record.runs_per_second, record.seconds_left) == (10.0, 4.0)
@@ -280,8 +279,8 @@ def test_runs_that_were_settled_before_count_for_no_rate(
 def test_news_that_cannot_be_written_stop_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     news = ProgressFile(str(tmp_path / "file" / "progress.json"))
     (tmp_path / "file").touch()
-    news.note(Progress("scan", 1, None, 0))
-    news.note(Progress("settle", 1, None, 0))
+    news.write(Progress("scan", 1, None, 0))
+    news.write(Progress("settle", 1, None, 0))
     assert len(caplog.records) == 1
 
 

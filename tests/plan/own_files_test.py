@@ -11,6 +11,7 @@ import pytest
 from support.engine import run
 
 from batchpersist import AuditOptions, BatchOptions, audit_root, preview_batch, run_batch
+from batchpersist.batch_job import BatchJob
 from batchpersist.errors import UsageError
 from batchpersist.events import Event, Progress, RunFailed
 from batchpersist.metrics.schema import Metrics
@@ -18,7 +19,6 @@ from batchpersist.models import Durability
 from batchpersist.partition import Partition
 from batchpersist.paths import Layout
 from batchpersist.plan.id_collisions import own_path_at, own_places
-from batchpersist.records.preparation import check_places
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_no_output_takes_the_place_of_a_file_of_runs(tmp_path: Path, path: str, 
     (tmp_path / "link").symlink_to("out")
     files: dict[str, Any] = {name: str(tmp_path / path)}
     with pytest.raises(UsageError, match=r"name another file|named \.parquet or \.csv, not"):
-        check_places(BatchOptions(str(tmp_path / "out"), str(tmp_path / "runs"), **files))
+        BatchJob(BatchOptions(str(tmp_path / "out"), str(tmp_path / "runs"), **files)).check_paths()
 
 
 def test_one_run_can_be_in_the_way_and_the_others_of_its_task_are_not(tmp_path: Path) -> None:

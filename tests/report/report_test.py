@@ -230,7 +230,7 @@ def test_a_batch_that_is_running_is_told_as_far_as_it_came() -> None:
 )
 def test_the_latest_news_of_a_running_batch_are_told(news: Progress, told: str) -> None:
     journal(unended("running"))
-    ProgressFile(BatchFolder(Layout("", os.path.abspath(".runs")).batch(BATCH_ID)).progress).note(news)
+    ProgressFile(BatchFolder(Layout("", os.path.abspath(".runs")).batch(BATCH_ID)).progress).write(news)
     with BatchLock(Layout("out", os.path.abspath(".runs")), batch_name(BATCH_ID)):
         assert told in report()
 

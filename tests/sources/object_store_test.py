@@ -28,6 +28,7 @@ from support.engine import run, tree
 from support.model import persist
 
 from batchpersist.batch.run import run_batch
+from batchpersist.batch_job import BatchJob
 from batchpersist.cli.main import cli
 from batchpersist.compare.options import CompareOptions
 from batchpersist.compare.run import compare_batches
@@ -42,7 +43,6 @@ from batchpersist.index import scan_worker
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.options import BatchOptions
 from batchpersist.records.batch_folder import list_batches
-from batchpersist.records.preparation import layout_of
 from batchpersist.sources import object_store
 from batchpersist.sources.discovery import discover, unfold
 from batchpersist.sources.object_store import fetch
@@ -312,7 +312,7 @@ def test_an_interrupted_batch_goes_on_from_another_folder(
     monkeypatch.chdir(tmp_path / "elsewhere")
     again = run_batch([bucket.uri("a.jsonl")], where)
     assert again.metrics.batch_id == first.metrics.batch_id
-    assert len(list_batches(layout_of(where))) == 1
+    assert len(list_batches(BatchJob(where).layout)) == 1
 
 
 # What is not there, or may not be read

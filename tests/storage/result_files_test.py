@@ -16,10 +16,10 @@ import pytest
 from click.testing import CliRunner, Result
 from support.engine import run
 
+from batchpersist.batch_job import BatchJob
 from batchpersist.cli.main import cli
 from batchpersist.options import BatchOptions
 from batchpersist.partition import Partition
-from batchpersist.records.preparation import metrics_path, outcomes_path, textfile_path
 from batchpersist.storage.result_files import (
     ReaderMissingError,
     check_output,
@@ -204,12 +204,13 @@ def test_what_stood_there_stands_after_an_exception() -> None:
 
 
 def test_shards_share_a_device_but_no_file() -> None:
-    def options(path: str) -> BatchOptions:
-        return BatchOptions(metrics=path, outcomes=path, prometheus_textfile=path, partition=Partition(1, 2))
+    def outputs(path: str) -> set[str | None]:
+        own = {"metrics": path, "outcomes": path, "prometheus_textfile": path}
+        job = BatchJob(BatchOptions(**own, partition=Partition(1, 2)))
+        return {job.metrics_path, job.outcomes_path, job.textfile_path}
 
-    shared, apart = options("/dev/null"), options("m.csv")
-    assert {metrics_path(shared), outcomes_path(shared), textfile_path(shared)} == {"/dev/null"}
-    assert {metrics_path(apart), outcomes_path(apart), textfile_path(apart)} == {"m-1-of-2.csv"}
+    assert outputs("/dev/null") == {"/dev/null"}
+    assert outputs("m.csv") == {"m-1-of-2.csv"}
 
 
 @pytest.mark.parametrize("hostile", ["loop/x", "runs.jsonl/x"])
