@@ -38,7 +38,7 @@ EXPANSION = 10
 
 
 def paths_of(sources: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Sources as text; path objects will do, too. Raises UsageError for a single one that is not in a list."""
+    """Sources as text; path objects will do, too. Raises UsageError where they are not several."""
     if isinstance(sources, str | os.PathLike):
         raise UsageError(f"sources are several paths, not one: [{os.fspath(sources)!r}]")
     return [os.fspath(source) for source in sources]
