@@ -1,5 +1,6 @@
 """All options and policies: plain values, checked for what they say, whatever they are applied to.
 
+What a batch needs the file system for is checked where it begins (``batch_job``).
 """
 
 from __future__ import annotations
