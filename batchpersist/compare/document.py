@@ -136,11 +136,11 @@ class Recommendation(_Part):
 
     command: str
     seconds: float | None
-    """None where nothing was measured that tells."""
+    """None where nothing was measured from which it follows."""
     one_by_one_seconds: float | None
     """By the growth that was measured of a commit for each run."""
     is_sure: bool
-    """Whether the figures tell the recommended variants from the others."""
+    """Whether the recommended variant is surely faster than the others."""
 
 
 class Comparison(_Part):

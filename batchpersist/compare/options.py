@@ -58,7 +58,7 @@ def turns(variants: Sequence[Variant], rounds: int) -> Iterator[Sequence[Variant
 
 
 _SHARED = (*WORK, "durability", "lock_attempts", "lock_stale", "force")
-"""What the configuration of a comparison has in common with that of a batch."""
+"""Names of the configuration that a comparison and a batch share."""
 
 
 class Roots(NamedTuple):
@@ -99,7 +99,7 @@ class CompareOptions(Options):
     force: bool = False
 
     def __post_init__(self) -> None:
-        """Raises UsageError for options that cannot be carried out."""
+        """Raises UsageError for options with which nothing can be measured."""
         super().__post_init__()
         for name, values in (("mode", self.modes), ("number of workers", self.workers)):
             if not values:

@@ -1,6 +1,6 @@
 """How much faster one variant is than another, how sure that is, and what follows from it.
 
-By rules, so that equal figures give equal answers.
+Fixed rules, so that equal figures give equal answers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ CONFIDENCE = 0.95
 RESAMPLES = 2_000
 
 MIN_ROUNDS = 3
-"""With fewer there is no interval: one of two rounds tells nothing about the other (docs/compare.md)."""
+"""With fewer there is no interval: one round does not predict the other (docs/compare.md)."""
 
 FEW_ROUNDS = 5
 """With fewer the interval cannot hold the true ratio 9 times in 10 (docs/compare.md)."""
@@ -25,8 +25,8 @@ FEW_ROUNDS = 5
 SHORT_SECONDS = 0.5
 """A job that takes less is mostly start-up."""
 
-_MOST = 0.4
-"""The share of the workers' time from which on something is what limits them."""
+_LIMITING_SHARE = 0.4
+"""The share of the workers' time from which on something counts as their limit."""
 
 
 class Interval(NamedTuple):
@@ -38,7 +38,7 @@ class Interval(NamedTuple):
 
     @property
     def is_sure(self) -> bool:
-        """Whether the two can be told apart: 1 is not among the likely ratios."""
+        """Whether one of the two is surely faster: 1 is not among the likely ratios."""
         return self.low is not None and self.high is not None and not self.low <= 1 <= self.high
 
     def __str__(self) -> str:
@@ -65,7 +65,7 @@ def speedup(base: Sequence[float], other: Sequence[float], *, seed: int = 0) -> 
 
 
 def fastest(variants: Sequence[Variant], seed: int = 0) -> list[Variant]:
-    """The fastest variant and all that cannot be told apart from it, the fewest workers first."""
+    """The fastest variant and all that are not surely slower, the fewest workers first."""
     first = min(variants, key=lambda variant: variant.median)
     equal = [each for each in variants if each is first or not _ratio(first, each, seed).is_sure]
     return sorted(equal, key=lambda variant: variant.workers)
@@ -77,7 +77,7 @@ def answer(
     """What the figures say, and how far that can be relied on, in a sentence."""
     if len(variants) == 1:
         return f"Only {variants[0].name} was measured: there is nothing to compare it with."
-    parts = [_workers(variants, cpus, seed) if question == "workers" else _mode(variants, seed)]
+    parts = [_workers_answer(variants, cpus, seed) if question == "workers" else _mode_answer(variants, seed)]
     sentence = "; ".join([*parts, *_doubts(variants)])
     return f"{sentence[0].upper()}{sentence[1:]}."
 
@@ -112,14 +112,14 @@ _OPTIONS = {
     "paired": ["--commit run"],
     "parallel": ["--commit run"],
 }
-"""How `batchpersist run` is told to work in another mode than its own."""
+"""The options with which `batchpersist run` works in another mode than its own."""
 
 
 def _ratio(base: Variant, other: Variant, seed: int) -> Interval:
     return speedup(base.walls, other.walls, seed=seed)
 
 
-def _mode(variants: Sequence[Variant], seed: int) -> str:
+def _mode_answer(variants: Sequence[Variant], seed: int) -> str:
     first = variants[0]
     best, *others = fastest(variants, seed)
     if others and len(first.walls) >= MIN_ROUNDS:
@@ -131,7 +131,7 @@ def _mode(variants: Sequence[Variant], seed: int) -> str:
     return f"{best.name} is {_ratio(first, best, seed)} as fast as {first.name}"
 
 
-def _workers(variants: Sequence[Variant], cpus: int, seed: int) -> str:
+def _workers_answer(variants: Sequence[Variant], cpus: int, seed: int) -> str:
     """What the last step in the number of workers brings, and what limits it."""
     fewer, more = sorted(variants, key=lambda variant: variant.workers)[-2:]
     ratio = _ratio(fewer, more, seed)
@@ -151,13 +151,13 @@ def _limit(variant: Variant, cpus: int) -> str:
     phases, workers = variant.phases, variant.workers
     # The two threads of a pair count twice: the shares are of what there is.
     available = max(sum(phases.values()), workers * variant.median)
-    if phases["sync"] > _MOST * available:
+    if phases["sync"] > _LIMITING_SHARE * available:
         return ": the disk is the limit"
-    if phases["lock_wait"] > _MOST * available:
+    if phases["lock_wait"] > _LIMITING_SHARE * available:
         return ": the task locks are the limit"
     if variant.cpu_seconds > 0.8 * min(cpus, workers) * variant.median and workers >= cpus:
         return ": the CPUs are the limit"
-    if phases["pool"] > _MOST * available:
+    if phases["pool"] > _LIMITING_SHARE * available:
         return ": starting and feeding the workers takes most of their time"
     return ""
 

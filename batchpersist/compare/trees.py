@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 from collections import deque
@@ -16,6 +17,8 @@ from ..foreign_text import encodable, printable
 from ..paths import OWN_FOLDER
 from ..storage.block_reader import FileBytes, read_blocks
 from . import document
+
+_log = logging.getLogger(__name__)
 
 _LINES = 12
 """From the first line that differs on."""
@@ -36,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Difference:
-    """One thing that stands otherwise in another tree."""
+    """One way in which another tree differs."""
 
     path: str
     kind: Literal["missing", "extra", "content", "mode"]
@@ -76,7 +79,7 @@ def digest_tree(root: str) -> tuple[str, int]:
 
 
 def differences(reference: str, other: str) -> Iterator[Difference]:
-    """What is otherwise in ``other``, sorted by path."""
+    """The differences of ``other``, sorted by path."""
     left, right = ({entry.name: entry for entry in tree(root)} for root in (reference, other))
     for name in sorted(left.keys() | right.keys()):
         if name not in right:
@@ -84,10 +87,10 @@ def differences(reference: str, other: str) -> Iterator[Difference]:
         elif name not in left:
             yield Difference(name, "extra", [])
         else:
-            yield from _compare(left[name], right[name])
+            yield from _entry_differences(left[name], right[name])
 
 
-def _compare(left: Entry, right: Entry) -> Iterator[Difference]:
+def _entry_differences(left: Entry, right: Entry) -> Iterator[Difference]:
     if left.mode != right.mode:
         modes = [f"-{stat.filemode(left.mode)}", f"+{stat.filemode(right.mode)}"]
         yield Difference(left.name, "mode", modes)
@@ -108,7 +111,7 @@ def _content(entry: Entry) -> bytes:
 
 
 def _diff(left: Entry, right: Entry) -> list[str]:
-    """A unified diff from the first line that differs on: one of whole histories would take for ever."""
+    """A unified diff from the first line that differs: one of whole histories could take hours."""
     if stat.S_ISLNK(left.mode):
         return [f"-{printable(os.readlink(left.path))}", f"+{printable(os.readlink(right.path))}"]
     with open(left.path, "rb") as first, open(right.path, "rb") as second:
@@ -132,7 +135,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _shown(line: bytes) -> str:
-    """As a terminal can take it."""
+    """The line without control characters."""
     end = "" if line.endswith(b"\n") or len(line) == _WIDTH else "  (no newline at the end)"
     return printable(line.rstrip(b"\n").decode("utf-8", "surrogateescape")) + end
 
@@ -142,7 +145,7 @@ LISTED = 100
 
 
 class Proof:
-    """Looks at one tree after the other; the first one is kept, to be compared with."""
+    """Compares one tree after the other with the first one, which it keeps."""
 
     def __init__(self, reference: str) -> None:
         """``reference``: where the first tree is to be kept."""
@@ -159,9 +162,9 @@ class Proof:
         return not self._wrong
 
     def check(self, root: str, variant: str, number: int) -> None:
-        """Look at what ``variant`` wrote in round ``number``; the first time of all the tree is moved away.
+        """Compare what ``variant`` wrote in round ``number``; the very first tree becomes the reference.
 
-        What is otherwise is listed where a variant differs for the first time. Raises OSError.
+        Lists the differences only where a variant differs for the first time. Raises OSError.
         """
         digest, files = digest_tree(root)
         self._trees += 1
@@ -170,9 +173,10 @@ class Proof:
             os.rename(root, self._reference)
         elif digest != self._digest and variant not in self._wrong:
             self._wrong.add(variant)
+            _log.debug("%s differs from the first tree in round %d", variant, number)
             found = differences(self._reference, root)
-            room = LISTED - len(self._differences)
-            self._differences += [each.as_document(variant, number) for each in islice(found, room)]
+            free = LISTED - len(self._differences)
+            self._differences += [each.as_document(variant, number) for each in islice(found, free)]
             self._omitted += sum(1 for _ in found)
 
     def as_document(self) -> document.Proof:

@@ -1,4 +1,4 @@
-"""Builds the document of a report from what a batch has left."""
+"""Builds the document of a report from the files of a batch."""
 
 from __future__ import annotations
 
@@ -30,18 +30,18 @@ COLUMNS = (
     *("status", "task_id", "run_id", "source", "line"),
     *(f"{side}_error_{part}" for side in SIDES for part in _PARTS),
 )
-"""Of the outcome table (docs/metrics.md): those that are needed here."""
+"""Columns of the outcome table (docs/metrics.md) that describe failed runs."""
 
 
-class FailedRuns:
-    """Collects the first failed runs of an outcome table that comes in pieces, and counts the others."""
+class _FailedRuns:
+    """The first failed runs of an outcome table that is read in pieces, and the number of the others."""
 
     def __init__(self) -> None:
         self._listed: list[FailedRun] = []
         self.count = 0
 
     def add(self, rows: pa.Table) -> None:
-        """Take in rows of the outcome table: those of ``COLUMNS``."""
+        """Add rows of the outcome table, with the columns ``COLUMNS``."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -51,7 +51,7 @@ class FailedRuns:
         self._listed += map(_failed_run, wanted.to_pylist())
 
     def listed(self, rejects: pa.Table | None) -> tuple[list[FailedRun], int]:
-        """So many as are listed, the invalid lines (``rejects.parquet``) last; and how many are left out."""
+        """At most ``LISTED`` failures, invalid lines (``rejects.parquet``) last; and how many more."""
         invalid: Iterable[FailedRun] = () if rejects is None else _invalid(rejects)
         listed = list(islice(chain(self._listed, invalid), LISTED))
         count = self.count + (0 if rejects is None else rejects.num_rows)
@@ -78,7 +78,7 @@ SLOWEST = 15
 
 
 def document_from_metrics(metrics: Metrics) -> BatchDocument:
-    """The document without what only tables know."""
+    """The document without what only the tables have."""
     document = BatchDocument(
         batch_id=metrics.batch_id,
         state=metrics.state,
@@ -104,23 +104,20 @@ def document_from_metrics(metrics: Metrics) -> BatchDocument:
 
 
 def add_tasks(document: BatchDocument, tasks: Sequence[Task], omitted: int) -> None:
-    """Those whose snapshots took longest, the slowest first."""
+    """Add the tasks whose snapshots took longest, the slowest first; ``omitted``: tasks beyond ``tasks``."""
     timed = [task for task in tasks if task.timing.commit_seconds is not None]
-    document.slowest_tasks = sorted(timed, key=_commit_seconds, reverse=True)[:SLOWEST]
+    timed.sort(key=lambda task: task.timing.commit_seconds or 0.0, reverse=True)
+    document.slowest_tasks = timed[:SLOWEST]
     document.tasks = len(tasks) + omitted
 
 
-def _commit_seconds(task: Task) -> float:
-    return task.timing.commit_seconds or 0.0
-
-
 def is_success(metrics: Metrics) -> bool:
-    """Whether the batch ended with exit code 0, as far as its metrics tell."""
+    """Whether the batch ended with exit code 0, by its metrics."""
     return metrics.state == "finished" and not metrics.has_failures
 
 
 def verdict(counts: Counts, state: State, causes: Collection[str] = ()) -> Verdict:
-    """In the words with which the batch itself ended."""
+    """The verdict, with the sentences that the batch itself printed at its end."""
     level: Level = "good" if state == "finished" else "warning"
     if counts.failed:
         level = "bad"
@@ -130,7 +127,7 @@ def verdict(counts: Counts, state: State, causes: Collection[str] = ()) -> Verdi
 
 
 def document_from_table(path: str) -> BatchDocument:
-    """Raises UsageError where the file is no outcome table, OSError."""
+    """Raises UsageError where the file is not an outcome table, OSError."""
     table = read_outcomes(path)
     counts = count(table, discovered=table.num_rows, invalid=0, filtered=0)
     errors, errors_omitted = by_cause(table, [])
@@ -149,7 +146,11 @@ def document_from_table(path: str) -> BatchDocument:
 
 
 def _longest_commits(table: pa.Table) -> dict[str, float]:
-    """By task: of the commit that took longest."""
+    """By task: the seconds of its longest commit.
+
+    A batch that ran has the sum of a task's commits. The table has only each run's, and not which runs
+    shared a commit: their sum would count a commit once for each of its runs.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -186,19 +187,19 @@ def document_from_journal(status: BatchStatus) -> BatchDocument:
 
 def _verdict(status: BatchStatus, so_far: JournalProgress) -> Verdict:
     failed = f" ({so_far.failed:,} of them failed)" if so_far.failed else ""
-    settled = f"{number(so_far.settled, 'run')} settled{failed}"
+    runs = f"{number(so_far.runs, 'run')} settled{failed}"
     if status.state == "running":
-        return Verdict("busy", f"Running: {_share(status, settled)} so far.")
+        return Verdict("busy", f"Running: {_extent(status, runs)} so far.")
     opening = _OPENINGS.get(status.state, "Ended without metrics")
-    return Verdict("bad", f"{opening}: {settled} before.", DO_THE_REST)
+    return Verdict("bad", f"{opening}: {runs} before.", DO_THE_REST)
 
 
-def _share(status: BatchStatus, settled: str) -> str:
+def _extent(status: BatchStatus, runs: str) -> str:
     progress = status.progress
     if progress is not None and progress.phase == "scan":
         return f"{number(progress.done, 'run')} found"
     total = progress.total if progress is not None else None
-    return settled if total is None else f"of {number(total, 'run')}, {settled}"
+    return runs if total is None else f"of {number(total, 'run')}, {runs}"
 
 
 BOUNDS = tuple(round(10 ** (step / 10), 9) for step in range(-50, 51))
@@ -233,38 +234,38 @@ def _start_document(inputs: BatchInputs) -> BatchDocument:
 
 
 def _add_tables(document: BatchDocument, inputs: BatchInputs, outcomes: str) -> None:
-    """What only the tables know: how long runs took, which ones failed, who did what and when."""
+    """Add what only the tables have: how long runs took, which ones failed, who did what and when."""
     shards = shard_rows(read_parquet(inputs.shards)) if inputs.shards else []
-    distribution, failed, split = prometheus.Distribution(BOUNDS), FailedRuns(), _SplitTasks(shards)
+    distribution, failed, split = prometheus.Distribution(BOUNDS), _FailedRuns(), _SplitTasks(shards)
     for piece in iter_outcomes(outcomes, _COLUMNS):
-        for taker in (distribution, failed, split):
-            taker.add(piece)
+        for collector in (distribution, failed, split):
+            collector.add(piece)
     rejects = read_parquet(inputs.rejects) if inputs.rejects else None
     document.failed_runs, document.failed_runs_omitted = failed.listed(rejects)
-    document.latency, document.split_tasks = _latency(distribution), sorted(split.found)
+    document.latency, document.split_tasks = _latency(distribution), sorted(split.tasks)
     document.throughput, document.workers = throughput(shards), workers(shards)
     if document.parts > 1:
         document.notes.append("The batch was interrupted and continued: the times are its last part's.")
 
 
 class _SplitTasks:
-    """The tasks whose manifests were written in shards of their own: so that all workers could help."""
+    """The tasks whose manifests were written in shards of their own, by all workers."""
 
     def __init__(self, shards: list[ShardRow]) -> None:
         self._shards = sorted({shard.number for shard in shards if shard.work == "manifest"})
-        self.found: set[str] = set()
+        self.tasks: set[str] = set()
 
     def add(self, rows: pa.Table) -> None:
         import pyarrow as pa
         import pyarrow.compute as pc
 
         if self._shards:
-            mine = pc.is_in(rows["shard"], value_set=pa.array(self._shards, pa.int32()))
-            self.found |= set(rows["task_id"].filter(mine).cast(pa.string()).unique().to_pylist())
+            split = pc.is_in(rows["shard"], value_set=pa.array(self._shards, pa.int32()))
+            self.tasks |= set(rows["task_id"].filter(split).cast(pa.string()).unique().to_pylist())
 
 
 def _latency(distribution: prometheus.Distribution) -> Latency | None:
-    """Only the bounds between the quickest and the slowest; two at least."""
+    """The distribution between the quickest and the slowest run: at least two bounds."""
     if not distribution.totals["pair"]:
         return None
     columns = list(zip(*distribution.counts.values(), strict=True))

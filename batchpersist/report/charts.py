@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
@@ -59,46 +59,52 @@ _STYLE: dict[Any, Any] = {
     "hatch.linewidth": 1.0,
 }
 
-Draw = Callable[["Axes", int], None]
-"""Draws into axes, for a figure so wide."""
 
-Margins = tuple[int, int, int, int]
-"""Pixels left, right, above and below the axes."""
+class Picture:
+    """A drawing in both widths, of which the page shows one."""
 
+    def __init__(self, name: str, height: int, margins: tuple[int, int, int, int]) -> None:
+        """``margins``: pixels left, right, above and below the axes."""
+        self._name = name
+        self._height = height
+        self._margins = margins
+        self._drawn: list[str] = []
 
-def figure(name: str, draw: Draw, *, height: int, margins: Margins, label: str) -> Markup:
-    """The drawing in both widths, of which the page shows one. ``label``: what one would see, in words."""
-    from markupsafe import Markup
+    def axes(self) -> Iterator[tuple[Axes, int]]:
+        """Axes to draw into, with the width of their figure in pixels: one after the other."""
+        import matplotlib as mpl
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
 
-    drawn = [_svg(f"{name}-{width}", draw, width, height, margins, label) for width in (WIDE, NARROW)]
-    return Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(*map(Markup, drawn))
+        left, right, above, below = self._margins
+        for width in (WIDE, NARROW):
+            style = {**_STYLE, "svg.hashsalt": f"{self._name}-{width}"}
+            with mpl.rc_context(style), warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser has its own
+                figure = Figure(figsize=(width / 72, self._height / 72), dpi=72)
+                canvas: Any = FigureCanvasSVG(figure)
+                place = (
+                    left / width,
+                    below / self._height,
+                    (width - left - right) / width,
+                    (self._height - above - below) / self._height,
+                )
+                yield figure.add_axes(place), width
+                figure.patch.set_visible(False)
+                written = io.StringIO()
+                canvas.print_svg(written, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
+            self._drawn.append(written.getvalue())
 
+    def markup(self, label: str) -> Markup:
+        """What was drawn, as part of a page. ``label`` describes it to those who cannot see it."""
+        from markupsafe import Markup
 
-def _svg(name: str, draw: Draw, width: int, height: int, margins: Margins, label: str) -> str:
-    import matplotlib as mpl
-    from matplotlib.backends.backend_svg import FigureCanvasSVG
-    from matplotlib.figure import Figure
-
-    left, right, above, below = margins
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name}), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # the browser has fonts of its own
-        drawing = Figure(figsize=(width / 72, height / 72), dpi=72)
-        canvas: Any = FigureCanvasSVG(drawing)
-        place = (
-            left / width,
-            below / height,
-            (width - left - right) / width,
-            (height - above - below) / height,
-        )
-        draw(drawing.add_axes(place), width)
-        drawing.patch.set_visible(False)
-        written = io.StringIO()
-        canvas.print_svg(written, metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
-    return _adapt_to_page(written.getvalue(), label)
+        drawn = (Markup(_adapt_to_page(svg, label)) for svg in self._drawn)
+        return Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(*drawn)
 
 
 def _adapt_to_page(svg: str, label: str) -> str:
-    """As part of a page: no names of its own but those it refers to, the page's colours and fonts."""
+    """Make it part of a page: with no ids but those it refers to, in the page's colours and fonts."""
     root = ElementTree.fromstring(svg)
     for parent in list(root.iter()):
         for child in list(parent):
@@ -127,16 +133,17 @@ LANE = 30
 """Pixels of height for a worker."""
 
 SERIES = {"sum": ":", "snapshot": "-", "manifest": "-", "pair": "--"}
-"""Those of a distribution, each with its line: to be told apart without colours as well."""
+"""The curves of a distribution, each with its line: they can be distinguished without colours as well."""
 
 
 def draw_throughput(course: Throughput) -> Markup:
+    """Runs a second over the time of a batch."""
     rates = [runs / course.bin_seconds for runs in course.runs]
     seconds = course.bin_seconds * len(rates)
     scale, unit = _unit(seconds)
     moments = [place * course.bin_seconds / scale for place in range(len(rates) + 1)]
-
-    def draw(axes: Axes, width: int) -> None:
+    picture = Picture("throughput", 240, (58, 22, 12, 30))
+    for axes, width in picture.axes():
         axes.stairs(rates, moments, fill=True, color=COLOURS["accent"], alpha=0.22, linewidth=0)
         axes.stairs(rates, moments, color=COLOURS["accent"], linewidth=1.8, baseline=None)
         axes.set_xlim(0, moments[-1])
@@ -150,11 +157,13 @@ def draw_throughput(course: Throughput) -> Markup:
         f"Runs settled a second, over {duration(seconds)}: at most {count(max(rates))}, "
         f"{count(sum(course.runs) / seconds)} on the average."
     )
-    return figure("throughput", draw, height=240, margins=(58, 22, 12, 30), label=label)
+    return picture.markup(label)
 
 
 def draw_latency(latency: Latency) -> Markup:
-    def draw(axes: Axes, width: int) -> None:
+    """How many of the runs took at most so long: a curve for each side, their pair and their sum."""
+    picture = Picture("latency", 300, (58, 22, 12, 30))
+    for axes, width in picture.axes():
         for name, line in SERIES.items():
             shares = [100 * reached / latency.runs for reached in getattr(latency, name)]
             axes.plot(
@@ -171,7 +180,7 @@ def draw_latency(latency: Latency) -> Markup:
         axes.yaxis.set_major_formatter(lambda value, _place: f"{value:.0f}%")
 
     label = "Share of the runs whose snapshot, manifest, pair, and sum of both sides took at most so long."
-    return figure("latency", draw, height=300, margins=(58, 22, 12, 30), label=label)
+    return picture.markup(label)
 
 
 def _decades(seconds: Sequence[float], most: int) -> list[float]:
@@ -182,11 +191,12 @@ def _decades(seconds: Sequence[float], most: int) -> list[float]:
 
 
 def draw_workers(workers: Workers) -> Markup:
+    """When each worker was busy, and with which work."""
     lanes, seconds = workers.listed, workers.seconds
     scale, unit = _unit(seconds)
     works = {"pair": ("pair", ""), "snapshot": ("snapshot", "////"), "manifest": ("manifest", "")}
-
-    def draw(axes: Axes, width: int) -> None:
+    picture = Picture("workers", LANE * len(lanes) + 42, (70, 22, 6, 30))
+    for axes, width in picture.axes():
         for lane, worker in enumerate(lanes):
             axes.barh(lane, seconds / scale, height=0.62, color=COLOURS["line"], alpha=0.45, linewidth=0)
             for work, (colour, hatch) in works.items():
@@ -206,11 +216,11 @@ def draw_workers(workers: Workers) -> Markup:
 
     over = f"{len(lanes)} workers was busy, over {duration(seconds)}"
     label = f"When each of {over}. The table below has the sums."
-    return figure("workers", draw, height=LANE * len(lanes) + 42, margins=(70, 22, 6, 30), label=label)
+    return picture.markup(label)
 
 
 def _unit(seconds: float) -> tuple[int, str]:
-    """In which so long a time is told by round numbers: its seconds, and its name."""
+    """The unit in which so long a time has round numbers: its seconds, and its name."""
     if seconds < 180:
         return 1, "s"
     return (60, "min") if seconds < 3 * 3600 else (3600, "h")
@@ -237,8 +247,8 @@ def _lanes(axes: Axes, variants: Sequence[Variant]) -> None:
 def draw_speedups(name: str, variants: Sequence[Variant]) -> Markup:
     """Bars with confidence intervals, where there are any."""
     ends = max(variant.speedup.high or variant.speedup.estimate for variant in variants)
-
-    def draw(axes: Axes, width: int) -> None:
+    picture = Picture(f"{name}-speedup", COMPARISON_LANE * len(variants) + 40, (104, 16, 4, 30))
+    for axes, width in picture.axes():
         for lane, variant in enumerate(variants):
             gain = variant.speedup
             axes.barh(lane, gain.estimate, height=0.56, color=COLOURS["accent"], linewidth=0, alpha=0.85)
@@ -265,13 +275,7 @@ def draw_speedups(name: str, variants: Sequence[Variant]) -> Markup:
     label = (
         f"How many times as fast as {printable(variants[0].name)}, with 95% confidence intervals: {gains}."
     )
-    return figure(
-        f"{name}-speedup",
-        draw,
-        height=COMPARISON_LANE * len(variants) + 40,
-        margins=(104, 16, 4, 30),
-        label=label,
-    )
+    return picture.markup(label)
 
 
 def scaling_modes(variants: Sequence[Variant]) -> dict[str, list[Variant]]:
@@ -289,8 +293,8 @@ def draw_scaling(name: str, variants: Sequence[Variant]) -> Markup | None:
         return None
     most = max(variant.workers for measured in modes.values() for variant in measured)
     colours = ("accent", "manifest", "pair", "snapshot")
-
-    def draw(axes: Axes, width: int) -> None:
+    picture = Picture(f"{name}-scaling", 280, (58, 30, 14, 30))
+    for axes, _ in picture.axes():
         axes.plot([1, most], [1, most], color=COLOURS["sum"], linestyle=(0, (2, 3)), linewidth=2)
         axes.annotate(
             "ideal", (most, most), (0, 7), textcoords="offset points", ha="right", color=COLOURS["muted"]
@@ -310,21 +314,21 @@ def draw_scaling(name: str, variants: Sequence[Variant]) -> Markup | None:
         axes.yaxis.set_major_formatter(lambda value, _place: f"{value:g}×")
         axes.xaxis.set_major_formatter(lambda value, _place: f"{value:g} worker{'s' if value > 1 else ''}")
 
-    gains = "; ".join(
+    speeds = "; ".join(
         f"{mode}: "
         + ", ".join(
             f"{each.workers} workers {measured[0].median / each.median:.2f} times" for each in measured
         )
         for mode, measured in modes.items()
     )
-    label = f"Speed over the number of workers, against the fewest measured: {gains}."
-    return figure(f"{name}-scaling", draw, height=280, margins=(58, 30, 14, 30), label=label)
+    label = f"Speed over the number of workers, against the fewest measured: {speeds}."
+    return picture.markup(label)
 
 
 def draw_phases(name: str, variants: Sequence[Variant]) -> Markup:
     """Stacked bars: each variant's seconds of work by phase, as shares."""
-
-    def draw(axes: Axes, width: int) -> None:
+    picture = Picture(f"{name}-phases", COMPARISON_LANE * len(variants) + 38, (104, 22, 4, 30))
+    for axes, width in picture.axes():
         for lane, variant in enumerate(variants):
             whole = sum(variant.phases.values()) or 1.0
             done = 0.0
@@ -341,10 +345,4 @@ def draw_phases(name: str, variants: Sequence[Variant]) -> Markup:
         axes.xaxis.set_major_formatter(lambda value, _place: f"{value:.0f}%")
 
     label = "Where each variant's time went, by phase, as shares. The table below has the seconds."
-    return figure(
-        f"{name}-phases",
-        draw,
-        height=COMPARISON_LANE * len(variants) + 38,
-        margins=(104, 22, 4, 30),
-        label=label,
-    )
+    return picture.markup(label)

@@ -22,7 +22,7 @@ class SideFailure(msgspec.Struct):
 
 
 class FailedRun(msgspec.Struct):
-    """A run that failed, or a line that is none: then without ids."""
+    """A run that failed; or a line that is not a run, then without ids."""
 
     task_id: str | None
     run_id: str | None
@@ -45,15 +45,15 @@ class Latency(msgspec.Struct):
 
 
 class Throughput(msgspec.Struct):
-    """How many runs were settled when, from the start of the first shard."""
+    """How many runs were done when, from the start of the first shard."""
 
     bin_seconds: float
     runs: list[float]
-    """In each bin; a shard's runs are taken to be settled evenly over its time."""
+    """In each bin; a shard's runs count as spread evenly over its time."""
 
 
 class Span(msgspec.Struct):
-    """A time in which a worker was busy, with shards so close that no picture shows them apart."""
+    """A time in which a worker was busy: one shard, or several so close that no picture shows the gaps."""
 
     work: str
     started: float
@@ -91,7 +91,7 @@ class Verdict(msgspec.Struct):
     text: str
     """In a sentence."""
     advice: str = ""
-    """What is left to do, or why there is nothing."""
+    """The command that helps, or why none is needed."""
 
 
 class BatchDocument(msgspec.Struct, kw_only=True):

@@ -24,7 +24,7 @@ from .junit import render_junit
 from .terminal import render_comparison, render_text
 
 
-def render_prometheus(inputs: BatchInputs) -> str:
+def _render_prometheus(inputs: BatchInputs) -> str:
     """Raises UsageError where there are no metrics, or prometheus_client is missing; OSError."""
     if inputs.metrics is None:
         raise UsageError("Prometheus' format needs the metrics of a batch, which are written at its end")
@@ -54,7 +54,7 @@ _EXTENSIONS = {
 
 
 def format_of(path: str) -> str:
-    """By a file's extension; raises UsageError where that says nothing."""
+    """The format by a file's extension; raises UsageError for an unknown one."""
     try:
         return _EXTENSIONS[os.path.splitext(path)[1].lower()]
     except KeyError:
@@ -71,7 +71,7 @@ def render(inputs: BatchInputs | Comparison, kind: str) -> str:
     if isinstance(inputs, Comparison):
         return _of_comparison(inputs, kind)
     if kind == "prometheus":
-        return render_prometheus(inputs)
+        return _render_prometheus(inputs)
     document = build_document(inputs)
     if kind == "html":
         return render_batch_page(document)
@@ -94,5 +94,5 @@ def _of_comparison(comparison: Comparison, kind: str) -> str:
 
 
 def _as_json(document: BatchDocument | Comparison) -> str:
-    """In ASCII: nothing in it steers a terminal."""
+    """In ASCII, so that no text in it controls a terminal."""
     return json.dumps(encodable_document(msgspec.to_builtins(document)), indent=2) + "\n"

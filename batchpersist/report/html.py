@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
 from importlib import resources
 from typing import TYPE_CHECKING, Any
 
@@ -54,7 +53,7 @@ def render_comparison_page(comparison: Comparison) -> str:
     ]
     words = {
         "questions": terminal.QUESTIONS,
-        "recommended": terminal.recommended(comparison),
+        "recommended": terminal.recommendation(comparison),
     }
     return _page("comparison.html", comparison=comparison, drawn=drawn, **words)
 
@@ -103,18 +102,14 @@ def _environment() -> Environment:
 
 
 def _percent(part: float, whole: float) -> str:
-    """For the width of a bar."""
+    """The width of a bar in CSS."""
     return f"{100 * part / whole if whole else 0:.2f}%"
 
 
 def _words(value: Any) -> str:
-    """A value of the configuration."""
+    """A value of the configuration in words."""
     if isinstance(value, list):
-        return " ".join(map(str, _all_words(value)))
+        return " ".join(map(_words, value))
     if isinstance(value, bool):
         return "yes" if value else "no"
     return "" if value is None else str(value)
-
-
-def _all_words(values: Iterable[Any]) -> Iterable[str]:
-    return map(_words, values)

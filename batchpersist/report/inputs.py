@@ -1,4 +1,4 @@
-"""Finds and reads what a report is made from: a batch's folder, a metrics file, a table, a comparison."""
+"""Finds and reads what a report shows: a batch's folder, a metrics file, an outcome table, a comparison."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from ..records.batch_folder import LATEST, BatchFolder, find_batch
 
 @dataclass
 class BatchInputs:
-    """What there is of a batch; None: it is not there."""
+    """The files of a batch; None: it does not exist."""
 
     status: BatchStatus | None = None
-    """Where the batch's own folder is there."""
+    """None where the batch's folder was not found."""
     metrics: Metrics | None = None
     outcomes: str | None = None
     """Path of the outcome table."""
     rejects: str | None = None
     shards: str | None = None
-    looked_below: tuple[str, ...] = ()
-    """Runs roots that have no folder of the batch, where there are but its metrics."""
+    searched_roots: tuple[str, ...] = ()
+    """Runs roots without a folder of the batch, where only its metrics were found."""
 
     @property
     def note(self) -> str | None:
-        """What is missing, and what helps, where there are but the metrics."""
+        """What is missing, and what helps, where only the metrics were found."""
         if self.metrics is None or self.outcomes is not None:
             return None
         note = "Only the metrics are there: the failed runs, and the course of the work, are missing."
-        if not self.looked_below:
+        if not self.searched_roots:
             return note
-        places = " or ".join(self.looked_below)
+        places = " or ".join(self.searched_roots)
         return f"{note} The batch's folder is not below {places}; --runs-dir names its runs root."
 
     @property
@@ -52,13 +52,12 @@ class BatchInputs:
 
 
 def find_inputs(what: str, layout: Layout) -> BatchInputs | Comparison:
-    """``what``: ``latest``, a batch id or the beginning of one, or the path of a batch's folder, of a
-    metrics.json, an outcome table or a comparison. A file of a batch's folder stands for the batch;
-    so does a metrics.json elsewhere, if the root still has the batch's folder: that of ``layout``, or
-    the one that the document names.
+    """Find what to report: ``latest``, a batch id or the beginning of one, or a path.
 
-    Raises BatchMissingError where there is no such thing, UsageError where a file is none of these
-    (with what is wrong in it), OSError.
+    The path of a batch's folder, or of any file in it, means the batch. So does that of a metrics.json
+    elsewhere, if the runs root of ``layout``, or the one that the document names, still has the batch's
+    folder. Other paths: an outcome table, a comparison. Raises BatchMissingError where nothing is found,
+    UsageError where a file is none of these (with what is wrong in it), OSError.
     """
     if what != LATEST and os.path.exists(what):
         return _from_path(what, layout)
@@ -86,14 +85,14 @@ def _from_path(path: str, layout: Layout) -> BatchInputs | Comparison:
         kept = BatchFolder(Layout("", root).batch(metrics.batch_id))
         if os.path.isfile(kept.metrics):
             return _from_folder(kept)
-    return BatchInputs(metrics=metrics, looked_below=roots)
+    return BatchInputs(metrics=metrics, searched_roots=roots)
 
 
 def _named_roots(metrics: Metrics, path: str) -> Iterator[str]:
-    """Where the runs root may be that a document names, which is at ``path``.
+    """Where the runs root may be that the document at ``path`` names.
 
-    What it names by a relative path lies beside itself, if it is where it was written to, or else beside
-    the current folder.
+    A relative name is relative to the folder in which the batch was started: where the document still is
+    at the path to which it was written, that folder follows from it. Else it may be the current one.
     """
     named, written, path = (
         metrics.config.get("runs_dir"),
@@ -111,13 +110,13 @@ def _from_folder(folder: BatchFolder) -> BatchInputs:
     ended = os.path.isfile(folder.metrics)
     status = status_of(_layout_of(folder), folder)
     if not ended or status.state in ("running", "killed"):
-        return BatchInputs(status)  # what an earlier part of it has left does not count any more
+        return BatchInputs(status)  # files of an earlier part describe only that part
     return BatchInputs(
         status,
         read_metrics(folder.metrics),
-        _if_there(folder.outcomes),
-        _if_there(folder.rejects),
-        _if_there(folder.shards),
+        _if_file(folder.outcomes),
+        _if_file(folder.rejects),
+        _if_file(folder.shards),
     )
 
 
@@ -126,7 +125,7 @@ def _layout_of(folder: BatchFolder) -> Layout:
     return Layout("", str(Path(folder.path).parents[2]))
 
 
-def _if_there(path: str) -> str | None:
+def _if_file(path: str) -> str | None:
     return path if os.path.isfile(path) else None
 
 

@@ -1,7 +1,7 @@
 """The report of a batch as JUnit XML, as CI systems read it.
 
 The batch itself is a test case, which passes if the batch did what it was asked to; each run that failed
-is one in its task's suite, each line that is no run one in the suite ``invalid input``.
+is one in its task's suite, each line that is not a run one in the suite ``invalid input``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ INVALID = "invalid input"
 
 
 def render_junit(document: BatchDocument) -> str:
-    """Well-formed whatever stands in ids and messages: what XML cannot hold is escaped."""
+    """The report as XML: well-formed whatever ids and messages contain, since controls are escaped."""
     name = document.batch_id or "batch"
     root = Element("testsuites", name=printable(name))
     _batch_suite(root, document, name)

@@ -12,7 +12,7 @@ from ..wording import number
 IN_THE_FUTURE = "The recorded start lies in the future: the clock was wrong then, or is wrong now."
 
 DAMAGED = {failure_type(NotASnapshotError), failure_type(OtherTaskError)}
-"""Types of failures of snapshots that no later batch can write either."""
+"""Types of failures that a later batch meets again: only a repair helps."""
 
 DO_THE_REST = "The same command again does what is left; what stands already is skipped."
 
@@ -45,13 +45,13 @@ def _locked(counts: Counts) -> str:
 
 
 def work_done(counts: Counts) -> str:
-    """The runs that were settled in the time told beside them, not before it; of how many, if of more."""
+    """The runs that this batch attempted, without those of an earlier part; and of how many, if of more."""
     done = counts.selected - counts.not_attempted - counts.resumed
     return number(done, "run") if done == counts.selected else f"{done:,} of {counts.selected:,} runs"
 
 
 def what_next(counts: Counts, state: State, causes: Collection[str] = ()) -> str:
-    """What is left to do, if anything; ``causes``: the types of what failed (``Failure.type``)."""
+    """The advice after a batch; ``causes``: the types of its failures (``Failure.type``)."""
     if state == "timed_out" and not counts.attempted:
         return "The time was up before anything was settled; it must be enough to read the sources, and more."
     if state == "stopped":
@@ -65,7 +65,7 @@ def what_next(counts: Counts, state: State, causes: Collection[str] = ()) -> str
 
 
 def _after_the_end(counts: Counts, causes: Collection[str]) -> str:
-    """For a batch that took all of its work."""
+    """The advice after a batch that attempted all of its runs."""
     if DAMAGED & set(causes):
         return (
             "`batchpersist repair` restores damaged snapshots; then run the same command again, "

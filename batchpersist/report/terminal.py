@@ -17,12 +17,12 @@ _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
 def grid(rows: Sequence[Sequence[str]], *, left: int = 1, indent: str = "  ") -> Iterator[str]:
-    """Lines whose cells stand below each other: the first ``left`` to the left, the others to the right."""
+    """Lines with aligned columns: the first ``left`` of them to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = [
-            f"{cell:{'<' if place < left else '>'}{width}}"
-            for place, (cell, width) in enumerate(zip(row, widths, strict=True))
+            f"{cell:{'<' if column < left else '>'}{width}}"
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
         ]
         yield (indent + "  ".join(cells)).rstrip()
 
@@ -53,7 +53,7 @@ WIDTH = 100
 
 
 def render_text(document: BatchDocument) -> str:
-    """Foreign text (ids, messages, paths) has no control characters left."""
+    """The report of a batch. Control characters in ids, messages and paths are escaped."""
     return "\n".join(_batch_lines(document)) + "\n"
 
 
@@ -193,12 +193,12 @@ QUESTIONS = {"mode": "Which mode?", "workers": "How many workers?"}
 def render_comparison(comparison: Comparison) -> str:
     """The figures of each question with its answer, and the recommendation last.
 
-    Foreign text (names, paths, lines of files) has no control characters left.
+    Control characters in names, paths and lines of files are escaped.
     """
     return "\n".join(_comparison_lines(comparison)) + "\n"
 
 
-def recommended(comparison: Comparison) -> str:
+def recommendation(comparison: Comparison) -> str:
     """The command to use, and what it takes, in a line."""
     advice = comparison.recommendation
     facts = []
@@ -218,7 +218,7 @@ def _comparison_lines(comparison: Comparison) -> Iterator[str]:
         yield from ("", f"{QUESTIONS[question.question]} Not measured: {printable(question.reason)}.")
     yield ""
     yield from _failure_lines(comparison)
-    yield f"Recommended: {recommended(comparison)}"
+    yield f"Recommended: {recommendation(comparison)}"
 
 
 def _comparison_heading(comparison: Comparison) -> Iterator[str]:

@@ -15,15 +15,15 @@ if TYPE_CHECKING:
 
 
 class JournalProgress(NamedTuple):
-    """How far a batch came that has not told its end."""
+    """How far a batch came that has left no metrics."""
 
     shards: list[ShardRow]
     unchanged: int
     failed: int
 
     @property
-    def settled(self) -> int:
-        """Runs whose manifest's side has settled."""
+    def runs(self) -> int:
+        """Runs whose pairs have settled. A split task's runs count with their manifests."""
         return sum(shard.runs for shard in self.shards if shard.work != "snapshot")
 
 
@@ -34,7 +34,7 @@ def shard_rows(table: pa.Table) -> list[ShardRow]:
 
 
 def read_progress(path: str) -> JournalProgress:
-    """What a batch's journal tells; nothing where there is none yet. Raises OSError."""
+    """Read how far a batch came from its journal; nothing where there is none yet. Raises OSError."""
     shards: list[ShardRow] = []
     unchanged = failed = 0
     try:
@@ -58,7 +58,7 @@ RESOLUTION = 600
 
 
 def throughput(shards: Sequence[ShardRow]) -> Throughput | None:
-    """Runs by time; None where nothing was settled. A split task's runs count with their manifests."""
+    """Runs by time; None where no pair was attempted. A split task's runs count with their manifests."""
     counted = [shard for shard in shards if shard.work != "snapshot"]
     if not counted:
         return None
@@ -82,7 +82,7 @@ def _spread(started: float, finished: float, runs: int, width: float, bins: list
 
 
 def workers(shards: Sequence[ShardRow]) -> Workers | None:
-    """A timeline for each process; None where nothing was settled."""
+    """A timeline for each process; None where none did a shard."""
     if not shards:
         return None
     begin, total = _extent(shards)

@@ -56,7 +56,7 @@ def test_the_fastest_mode_is_named_with_how_sure_that_is() -> None:
     assert answer("mode", variants, 2) == "Grouped-1 is 30 times (29 to 31) as fast as sequential."
 
 
-def test_modes_that_cannot_be_told_apart() -> None:
+def test_modes_without_a_sure_difference_are_called_equal() -> None:
     variants = [variant("sequential", 1, 2), variant("paired", 1, 2, noise=OTHER)]
     assert answer("mode", variants, 2) == (
         "Between sequential and paired there is no difference that can be measured."
@@ -68,7 +68,7 @@ def test_the_baseline_may_be_the_fastest() -> None:
     assert answer("mode", variants, 2) == "Grouped-1 is the fastest."
 
 
-def test_where_nothing_is_written_nothing_is_said_of_writing() -> None:
+def test_answer_for_unchanged_runs_says_that_nothing_was_written() -> None:
     counts = documents.counts(selected=100, unchanged=100)
     variants = [variant("sequential", 1, 60, counts=counts), variant("grouped", 1, 2, counts=counts)]
     assert "persisted already, so nothing was written: --without-history" in answer("mode", variants, 2)
@@ -84,17 +84,17 @@ def test_where_nothing_is_written_nothing_is_said_of_writing() -> None:
         ({}, ""),
     ],
 )
-def test_what_more_workers_bring_and_what_the_limit_is(figures: dict[str, Any], limit: str) -> None:
+def test_answer_names_the_limit_of_more_workers(figures: dict[str, Any], limit: str) -> None:
     variants = [variant("grouped", 1, 2.3), variant("grouped", 2, 2.2), variant("grouped", 4, 2.0, **figures)]
     assert answer("workers", variants, 2) == f"4 workers are 1.10 times (1.10 to 1.10) as fast as 2{limit}."
 
 
-def test_workers_that_bring_what_they_can_need_no_limit() -> None:
+def test_answer_names_no_limit_where_workers_scale() -> None:
     variants = [variant("grouped", 1, 4.0), variant("grouped", 2, 2.1, cpu_seconds=4.0)]
     assert answer("workers", variants, 2).endswith("as fast as 1.")
 
 
-def test_workers_that_slow_it_down() -> None:
+def test_answer_says_that_more_workers_are_slower() -> None:
     variants = [variant("grouped", 1, 1.0), variant("grouped", 2, 1.5)]
     assert answer("workers", variants, 2) == "2 workers take 1.50 times as long as 1."
 
@@ -113,7 +113,7 @@ def test_a_short_job_is_doubted() -> None:
     assert "starting up is most of it" in answer("mode", variants, 2)
 
 
-def test_a_variant_alone_answers_nothing() -> None:
+def test_single_variant_answers_nothing() -> None:
     assert "nothing to compare it with" in answer("mode", [variant("grouped", 1, 1)], 2)
 
 
@@ -132,7 +132,7 @@ def test_the_number_of_workers_is_recommended_where_it_was_measured() -> None:
     assert found.is_sure
 
 
-def test_a_sample_of_the_mode_never_tells_the_number_of_workers() -> None:
+def test_mode_sample_recommends_no_number_of_workers() -> None:
     found = recommend([answered("mode", MODES, runs=355, reason="too slow")], 30_000, None)
     assert (found.command, found.seconds) == ("batchpersist run SOURCES", None)
 

@@ -1,4 +1,4 @@
-"""Which ways are compared, what they tell the engine, and in which order they take turns."""
+"""Which variants are compared, the options of their batches, and the order of their turns."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ def test_the_mode_is_not_asked_where_only_one_is_given() -> None:
     assert questions(("parallel",), (1, 2)) == {"workers": ["parallel-1", "parallel-2"]}
 
 
-def test_a_single_variant_is_measured_all_the_same() -> None:
+def test_single_variant_is_measured() -> None:
     assert questions(("grouped",), (1,)) == {"mode": ["grouped-1"]}
 
 
-def test_parallel_with_one_worker_is_paired_unless_that_is_not_there() -> None:
+def test_parallel_with_one_worker_is_left_out_beside_paired() -> None:
     assert questions(("paired", "parallel"), (1,)) == {"mode": ["paired"]}
     assert questions(("sequential", "parallel"), (1,)) == {"mode": ["sequential", "parallel-1"]}
 
 
 @pytest.mark.parametrize(
-    ("variant", "told"),
+    ("variant", "expected"),
     [
         (Variant("sequential", 1), ("run", "sequential", 1)),
         (Variant("paired", 1), ("run", "concurrent", 1)),
@@ -54,7 +54,7 @@ def test_parallel_with_one_worker_is_paired_unless_that_is_not_there() -> None:
         (Variant("grouped", 2), ("task", "concurrent", 2)),
     ],
 )
-def test_what_each_tells_the_engine(variant: Variant, told: tuple[str, str, int]) -> None:
+def test_variant_sets_the_options_of_its_batch(variant: Variant, expected: tuple[str, str, int]) -> None:
     options = CompareOptions(
         keys=Keys("a", "b", "c"),
         selection=Selection(("t*",), "2026-01-01", "2026-12-31", 99),
@@ -63,7 +63,7 @@ def test_what_each_tells_the_engine(variant: Variant, told: tuple[str, str, int]
         force=True,
     )
     batch = batch_options(options, variant, Roots("o", "r", "m"), limit=7)
-    assert (batch.commit, batch.pair, batch.workers) == told
+    assert (batch.commit, batch.pair, batch.workers) == expected
     assert (batch.out_dir, batch.runs_dir, batch.metrics) == ("o", "r", "m")
     assert batch.selection == Selection(("t*",), "2026-01-01", "2026-12-31", 7)
     assert (batch.keys, batch.durability, batch.lock_policy, batch.force) == (
@@ -76,7 +76,7 @@ def test_what_each_tells_the_engine(variant: Variant, told: tuple[str, str, int]
     assert batch.pool_runs == 0
 
 
-def test_each_has_its_turn_once_a_round_and_not_always_behind_the_same_one() -> None:
+def test_each_round_has_all_variants_and_begins_with_the_next_one() -> None:
     variants = questions_of(CompareOptions(modes=("sequential", "paired", "grouped"), workers=(1,)))[
         0
     ].variants
@@ -99,6 +99,6 @@ def test_each_has_its_turn_once_a_round_and_not_always_behind_the_same_one() -> 
         ({"durability": "eternal"}, "eternal"),
     ],
 )
-def test_what_cannot_be_done_is_refused(wrong: dict[str, object], complaint: str) -> None:
+def test_impossible_options_are_refused(wrong: dict[str, object], complaint: str) -> None:
     with pytest.raises(UsageError, match=complaint):
         CompareOptions(**wrong)  # type: ignore[arg-type]

@@ -24,14 +24,14 @@ def example():
     return json.loads(EXAMPLE.read_text())
 
 
-def test_the_schema_is_a_schema_and_the_example_is_as_it_says():
+def test_example_is_valid_by_the_schema():
     Draft202012Validator.check_schema(SCHEMA)
     Draft202012Validator(SCHEMA).validate(example())
     assert list(example()) == SCHEMA["$defs"]["Comparison"]["required"]
 
 
 @pytest.mark.parametrize("part", ["host", "history", "recommendation"])
-def test_it_refuses_what_it_does_not_know(part):
+def test_schema_refuses_unknown_fields(part):
     document = example()
     document[part]["surprise"] = 1
     assert not Draft202012Validator(SCHEMA).is_valid(document)
@@ -43,7 +43,7 @@ def test_it_refuses_what_it_does_not_know(part):
 PAGE = (Path(__file__).parents[2] / "docs" / "compare.md").read_text()
 
 
-def test_the_page_shows_what_is_printed_of_the_example():
+def test_page_shows_the_text_of_the_example():
     assert f"```text\n{render_comparison(msgspec.convert(example(), Comparison))}```" in PAGE
 
 
@@ -55,7 +55,7 @@ def test_the_answers_of_the_example_follow_from_its_figures():
     assert found.recommendation == recommend(found.questions, found.runs, one_by_one)
 
 
-def test_the_page_explains_every_field_and_no_other():
+def test_page_explains_exactly_the_fields_of_the_schema():
     elsewhere = ("config.", "questions[].variants[].counts.")
     fields = {field for field in fields_of(SCHEMA) if not field.startswith(elsewhere)}
     rows = re.findall(r"^\| (`.*?) \|", PAGE.partition("## compare.json")[2], re.MULTILINE)

@@ -67,8 +67,8 @@ def states(root: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def stand_already(folder: Path) -> None:
-    """Histories in the real root, by the first runs, and one of a task of its own in the legacy form."""
+def persist_some(folder: Path) -> None:
+    """Put histories of the first runs into the real roots, and one of another task in the legacy form."""
     command = ["run", "runs.jsonl", "--limit", "5", "-q"]
     assert CliRunner().invoke(cli, command, catch_exceptions=False).exit_code == 0
     legacy = {"taskId": "task-9", "lastRunAt": "2025", "runs": [run("task-9", 0) | {"timestamp": "2025"}]}
@@ -108,7 +108,7 @@ def test_exit_0_with_both_answers_and_the_command_to_use(
     assert by_name["sequential"]["syncs"] > by_name["grouped-1"]["syncs"]
 
 
-def test_the_number_of_workers_is_not_asked_of_fewer_runs_than_a_pool_starts_for() -> None:
+def test_number_of_workers_is_not_measured_for_too_few_runs() -> None:
     result = invoke("runs.jsonl", *QUICK, "-j", "1,2", "--modes", "sequential,grouped", "-o", "c.json")
     assert result.exit_code == 0, result.output
     (question,) = json.loads(Path("c.json").read_bytes())["unanswered"]
@@ -127,8 +127,8 @@ def test_the_trees_are_those_that_a_run_writes() -> None:
         assert tree(Path(found.scratch, "mode", name)) == expected
 
 
-def test_the_real_root_is_read_and_never_touched(folder: Path) -> None:
-    stand_already(folder)
+def test_real_roots_are_not_changed(folder: Path) -> None:
+    persist_some(folder)
     (folder / ".runs" / "task-0.lock").write_text("held by the orchestrator")
     before = states(folder / "out"), states(folder / ".runs")
     found = compare_batches(["runs.jsonl"], ONE)
@@ -141,7 +141,7 @@ def test_the_real_root_is_read_and_never_touched(folder: Path) -> None:
 
 
 def test_without_history_every_batch_begins_with_empty_roots(folder: Path) -> None:
-    stand_already(folder)
+    persist_some(folder)
     result = invoke("runs.jsonl", *ALONE, "--without-history", "-o", "c.json")
     assert result.exit_code == 0, result.output
     document = json.loads(Path("c.json").read_bytes())
@@ -152,7 +152,7 @@ def test_without_history_every_batch_begins_with_empty_roots(folder: Path) -> No
 
 
 def test_the_histories_are_those_of_the_real_root(folder: Path) -> None:
-    stand_already(folder)
+    persist_some(folder)
     found = compare_batches(["runs.jsonl"], CompareOptions(**{**vars(ONE), "keep_scratch": True}))
     trees = tree(Path(found.scratch or "", "mode", "grouped-1"))
     CliRunner().invoke(cli, ["run", "runs.jsonl"], catch_exceptions=False)
@@ -165,7 +165,7 @@ def test_the_histories_are_those_of_the_real_root(folder: Path) -> None:
 def tampering(
     how: Callable[[Path], object], when: Callable[[BatchOptions], bool]
 ) -> Callable[..., Measurement]:
-    """Measures as ever, but for some batches something is changed before anybody looks at the tree."""
+    """A ``measure`` that changes the trees of some batches before they are compared."""
 
     def tampered(sources: Any, options: BatchOptions, folder: str, context: Any) -> Measurement:
         found = measure(sources, options, folder, context)
@@ -176,7 +176,7 @@ def tampering(
     return tampered
 
 
-def test_exit_5_when_a_way_writes_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exit_5_when_a_variant_writes_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     def spoil(root: Path) -> None:
         snapshot = root / "out" / "task-1" / "runs.json"
         snapshot.write_text(snapshot.read_text().replace('"run-4"', '"run-5"'))
@@ -202,7 +202,7 @@ def test_exit_5_when_a_way_writes_something_else(monkeypatch: pytest.MonkeyPatch
     assert {found["variant"] for found in proof["differences"]} == {"grouped-1"}
 
 
-def test_a_way_that_is_not_the_same_every_time_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_variant_that_differs_in_one_round_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[BatchOptions] = []
 
     def second_time(options: BatchOptions) -> bool:
@@ -217,10 +217,8 @@ def test_a_way_that_is_not_the_same_every_time_is_found(monkeypatch: pytest.Monk
     assert (difference["variant"], difference["kind"], difference["round"]) == ("sequential", "mode", 1)
 
 
-def test_an_engine_that_is_wrong_in_groups_is_found_out(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The processes themselves are broken: what one commit records stands the wrong way round."""
+def test_wrong_order_in_group_commits_is_found(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes themselves are broken: entries of one commit are in the wrong order."""
     site = folder / "site"
     site.mkdir()
     (site / "sitecustomize.py").write_text(
@@ -242,7 +240,7 @@ def test_an_engine_that_is_wrong_in_groups_is_found_out(
     )
 
 
-def test_exit_3_when_runs_fail_in_the_same_way_everywhere(folder: Path) -> None:
+def test_exit_3_when_the_same_runs_fail_in_all_variants(folder: Path) -> None:
     (folder / "out" / "task-1").mkdir(parents=True)
     (folder / "out" / "task-1" / "runs.json").write_text("no snapshot")
     add_line("no json")
@@ -280,13 +278,13 @@ def test_exit_10_when_a_source_is_missing(folder: Path) -> None:
     assert [path.name for path in folder.iterdir()] == ["runs.jsonl"]
 
 
-def test_an_output_that_cannot_be_written_is_told_before_the_work(folder: Path) -> None:
+def test_unwritable_output_is_reported_before_the_work(folder: Path) -> None:
     result = invoke("runs.jsonl", "-o", str(folder))
     assert result.exit_code == 1
     assert "Is a directory" in result.stderr
 
 
-def test_a_batch_that_cannot_be_measured_is_one_line(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_failed_measurement_is_reported_in_one_line(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setattr(sys, "executable", "/bin/false")
     result = invoke("runs.jsonl", *QUICK)
     assert result.exit_code == 1
@@ -334,7 +332,7 @@ def test_exit_130_and_143_when_interrupted_and_nothing_is_left(
     assert sorted(path.name for path in folder.iterdir()) == ["many.jsonl", "runs.jsonl"]
 
 
-def test_what_a_killed_one_left_is_gone_after_the_next(
+def test_next_comparison_removes_the_scratch_folder_of_a_killed_one(
     folder: Path, comparison: subprocess.Popen[str]
 ) -> None:
     comparison.kill()
@@ -352,7 +350,7 @@ def test_standard_input_is_read_once_and_compared(folder: Path) -> None:
     assert only_answer(document)["sample"]["runs"] == 9
 
 
-def test_a_selection_is_compared_and_no_more() -> None:
+def test_only_selected_runs_are_compared() -> None:
     words = ("--task", "task-[01]", "--since", "2026-01-01T00:02:00Z", "--limit", "3")
     document = json.loads(invoke("runs.jsonl", *ALONE, "--json", *words).stdout)
     answer = only_answer(document)
@@ -370,7 +368,7 @@ def test_no_run_to_compare_is_an_error(folder: Path) -> None:
     assert sorted(path.name for path in folder.iterdir()) == ["empty.jsonl", "runs.jsonl"]
 
 
-def test_a_source_that_changes_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_that_changes_meanwhile_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     def shorten(_root: Path) -> None:
         Path("runs.jsonl").write_text("\n".join(Path("runs.jsonl").read_text().splitlines()[:-1]))
 
@@ -379,7 +377,7 @@ def test_a_source_that_changes_meanwhile_is_told(monkeypatch: pytest.MonkeyPatch
         compare_batches(["runs.jsonl"], ONE)
 
 
-def test_a_source_that_grows_meanwhile_does_no_harm(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_source_that_grows_meanwhile_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     grow = tampering(lambda _root: add_line(json.dumps(run("late", 99))), lambda _options: True)
     monkeypatch.setattr(experiment, "measure", grow)
     found = compare_batches(["runs.jsonl"], ONE)

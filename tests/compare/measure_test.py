@@ -36,7 +36,7 @@ def endless(folder: Path) -> str:
 
 
 def processes_naming(folder: Path) -> list[int]:
-    """Of which the command line, the current folder or an open file leads there."""
+    """Processes whose command line, current folder or open files name a folder."""
     found = []
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         try:
@@ -70,7 +70,7 @@ def test_a_batch_is_measured_with_all_its_processes(tmp_path: Path, job: BatchOp
     assert processes_naming(tmp_path) == []
 
 
-def test_the_workers_cpu_is_in_it(tmp_path: Path, job: BatchOptions) -> None:
+def test_cpu_seconds_include_the_workers(tmp_path: Path, job: BatchOptions) -> None:
     """Two workers that each import the engine spend more than one process that does."""
     one, two = (
         measure(
@@ -83,19 +83,19 @@ def test_the_workers_cpu_is_in_it(tmp_path: Path, job: BatchOptions) -> None:
     assert two.cpu_seconds > one.cpu_seconds
 
 
-def test_a_batch_that_cannot_begin_says_why(tmp_path: Path, job: BatchOptions) -> None:
+def test_failure_of_the_batch_is_the_message(tmp_path: Path, job: BatchOptions) -> None:
     (tmp_path / "out").write_text("a file in the folder's place")
     with pytest.raises(MeasurementError, match=r"could not be measured: .*Error: \[E"):
         measure([str(tmp_path / "runs.jsonl")], job, str(tmp_path / "talk"))
 
 
-def test_a_batch_that_crashes_says_its_last_words(tmp_path: Path, job: BatchOptions) -> None:
+def test_last_line_of_a_crashed_batch_is_the_message(tmp_path: Path, job: BatchOptions) -> None:
     with pytest.raises(MeasurementError, match="could not be measured: AttributeError"):
         measure([str(tmp_path / "runs.jsonl")], "no options", str(tmp_path / "talk"))  # type: ignore[arg-type]
     assert processes_naming(tmp_path) == []
 
 
-def test_what_an_earlier_one_said_is_not_taken_for_the_answer(tmp_path: Path, job: BatchOptions) -> None:
+def test_result_of_an_earlier_batch_is_not_read(tmp_path: Path, job: BatchOptions) -> None:
     source = [str(tmp_path / "runs.jsonl")]
     measure(source, job, str(tmp_path / "talk"))
     with pytest.raises(MeasurementError):
@@ -103,7 +103,7 @@ def test_what_an_earlier_one_said_is_not_taken_for_the_answer(tmp_path: Path, jo
 
 
 @pytest.mark.parametrize("workers", [1, 2])
-def test_one_that_is_to_stop_is_killed_with_all_its_processes(
+def test_stopped_batch_is_killed_with_all_its_processes(
     tmp_path: Path, job: BatchOptions, workers: int
 ) -> None:
     options = BatchOptions(**{**vars(job), "workers": workers, "commit": "run"})
@@ -150,7 +150,7 @@ def measuring(tmp_path: Path, job: BatchOptions) -> Iterator[Callable[[], subpro
         process.wait()
 
 
-def test_whoever_measures_may_be_killed_and_no_process_stays(
+def test_batch_is_killed_when_the_measuring_process_dies(
     tmp_path: Path, measuring: Callable[[], subprocess.Popen[bytes]]
 ) -> None:
     process = measuring()

@@ -91,7 +91,7 @@ def test_the_sample_is_about_as_large_as_the_time_allows(available: int, max_tim
         assert world.rounds_take(rows) <= left < world.rounds_take(3 * rows)
 
 
-def test_what_the_reason_says_of_all_of_them_is_not_too_little_and_not_far_too_much() -> None:
+def test_reason_estimates_the_whole_time_from_above() -> None:
     world = World(20_000, 300.0)
     reason = world.choose().reason
     assert reason is not None
@@ -101,7 +101,7 @@ def test_what_the_reason_says_of_all_of_them_is_not_too_little_and_not_far_too_m
     assert world.takes(SLOW, 20_000) * 0.97 <= seconds <= 6 * world.takes(SLOW, 20_000)
 
 
-def test_a_hopelessly_slow_one_is_found_out_at_little_cost() -> None:
+def test_hopelessly_slow_variant_costs_little_time() -> None:
     world = World(1_000_000, 120.0)
     rows, _, reason = world.choose()
     assert reason is not None
@@ -109,7 +109,7 @@ def test_a_hopelessly_slow_one_is_found_out_at_little_cost() -> None:
     assert rows < 10_000
 
 
-def test_without_any_time_the_first_runs_are_compared_all_the_same() -> None:
+def test_smallest_sample_is_chosen_without_any_time() -> None:
     world = World(5_000, 0.1)
     rows, _, reason = world.choose()
     assert rows == FIRST
@@ -126,14 +126,14 @@ def test_no_trial_is_much_larger_than_the_one_before() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_noise_does_not_make_it_overrun_by_much(seed: int) -> None:
+def test_noisy_trials_exceed_the_time_only_a_little(seed: int) -> None:
     world = World(20_000, 300.0, noise=lambda trial: 0.7 + 0.6 * ((trial * 7 + seed * 3) % 11) / 10)
     rows, _, _ = world.choose()
     assert world.rounds_take(rows) <= 3 * (300.0 - world.now)
 
 
 @pytest.mark.parametrize("per_byte", [0.0, 1e-9, 1e-8, 1 / SLOWEST])
-def test_a_cost_is_never_guessed_too_low_nor_higher_than_the_slowest_disk_s(per_byte: float) -> None:
+def test_cost_is_between_the_true_one_and_that_of_the_slowest_disk(per_byte: float) -> None:
     written_bytes = written(10_000, 10, "run")
     cost = Cost(written_bytes)
     for rows in (1, 100, 400):
@@ -142,7 +142,7 @@ def test_a_cost_is_never_guessed_too_low_nor_higher_than_the_slowest_disk_s(per_
     assert exact * 0.999 <= cost.seconds(10_000) <= exact + written_bytes[-1] / SLOWEST
 
 
-def test_noise_in_a_trial_is_not_taken_for_bytes_that_nobody_writes_so_slowly() -> None:
+def test_noise_counts_as_bytes_only_up_to_the_slowest_disk() -> None:
     written_bytes = written(20_000, 200, "run")
     cost = Cost(written_bytes)
     cost.learn(1, 1.0)
@@ -167,7 +167,7 @@ def test_a_sample_is_never_below_the_least() -> None:
 
 
 @pytest.mark.parametrize("per_byte", [0.0, 1e-9, 1e-8])
-def test_what_all_runs_would_take_follows_the_growth_that_was_measured(per_byte: float) -> None:
+def test_likely_seconds_follow_the_measured_growth(per_byte: float) -> None:
     written_bytes = written(30_000, 10, "run")
 
     def takes(rows: int) -> float:
@@ -178,7 +178,7 @@ def test_what_all_runs_would_take_follows_the_growth_that_was_measured(per_byte:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_noise_in_the_trials_keeps_it_within_reason(seed: int) -> None:
+def test_likely_seconds_of_noisy_trials_are_bounded(seed: int) -> None:
     random = Random(seed)
     written_bytes = written(30_000, 10, "run")
 
@@ -190,5 +190,5 @@ def test_noise_in_the_trials_keeps_it_within_reason(seed: int) -> None:
     assert 0.5 * 2e-3 * 30_000 <= guess <= 0.3 + 2.5e-3 * 30_000 + written_bytes[-1] / SLOWEST
 
 
-def test_what_all_runs_would_take_of_one_measurement_alone_is_its_share() -> None:
+def test_likely_seconds_of_a_single_trial_are_proportional() -> None:
     assert likely_seconds([(50, 2.0)], written(50, 10, "run"), 50) == 2.0

@@ -27,7 +27,7 @@ def exact(ratios: list[float], share: float) -> float:
 
 
 @pytest.mark.parametrize("size", [3, 4, 5])
-def test_it_is_what_trying_all_resamples_gives(size: int) -> None:
+def test_interval_equals_that_of_all_resamples(size: int) -> None:
     random = Random(size)
     for _ in range(5):
         ratios = [random.lognormvariate(0, 1) for _ in range(size)]
@@ -40,7 +40,7 @@ def test_it_is_what_trying_all_resamples_gives(size: int) -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.tuples(_walls, _walls), min_size=3, max_size=9))
-def test_the_estimate_lies_within_and_all_within_the_ratios(walls: list[tuple[float, float]]) -> None:
+def test_estimate_is_within_the_interval_and_both_within_the_ratios(walls: list[tuple[float, float]]) -> None:
     base, other = zip(*walls, strict=True)
     found = speedup(base, other)
     ratios = [one / two for one, two in walls]
@@ -65,7 +65,7 @@ def test_a_variant_is_as_fast_as_itself() -> None:
 
 
 @pytest.mark.parametrize(("rounds", "at_least"), [(5, 0.88), (10, 0.90), (15, 0.90)])
-def test_it_holds_the_true_ratio_as_often_as_the_page_says(rounds: int, at_least: float) -> None:
+def test_interval_contains_the_true_ratio_as_often_as_documented(rounds: int, at_least: float) -> None:
     random = Random(rounds)
     trials, held = 150, 0
     for _ in range(trials):
@@ -74,7 +74,7 @@ def test_it_holds_the_true_ratio_as_often_as_the_page_says(rounds: int, at_least
     assert held / trials >= at_least
 
 
-def test_noise_is_no_difference() -> None:
+def test_noise_alone_is_not_a_sure_difference() -> None:
     assert not speedup([1.0, 1.1, 0.9, 1.0, 1.05], [1.02, 1.0, 1.0, 0.97, 1.1]).is_sure
     assert speedup([1.0, 1.1, 0.9, 1.0, 1.05], [0.5, 0.6, 0.5, 0.5, 0.5]).is_sure
 

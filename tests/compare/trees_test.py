@@ -1,4 +1,4 @@
-"""The proof: what makes two trees different, and how it is told."""
+"""The proof: what makes two trees different, and how that is shown."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_a_line_without_end_is_cut(left: Path, right: Path) -> None:
     assert sum(map(len, found.diff)) < 10_000
 
 
-def test_modes_are_told_as_ls_does(left: Path, right: Path) -> None:
+def test_modes_are_shown_as_by_ls(left: Path, right: Path) -> None:
     (right / "runs/a/r1/manifest.json").chmod(0o600)
     (found,) = differences(str(left), str(right))
     assert found.diff[1] == "+-rw-------"

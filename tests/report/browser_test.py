@@ -35,7 +35,7 @@ def driver() -> Iterator[Chrome]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A batch of trouble, reported, with its metrics beside it; and a comparison."""
+    """The report of a batch with many failures, with its metrics beside it; and that of a comparison."""
     folder = tmp_path_factory.mktemp("report")
     texts = [*HOSTILE, *(f"run-{number}" for number in (9, 10, 100))]
     rejects = [Reject(text, number, Failure("E", text, text)) for number, text in enumerate(HOSTILE, 1)]
@@ -51,7 +51,7 @@ def complaints(driver: Chrome) -> list[str]:
 
 
 def empty(field: WebElement) -> None:
-    """As a person does; ``clear`` is not noticed by the page."""
+    """As a person does; the page does not notice ``clear``."""
     field.send_keys(Keys.CONTROL, "a")
     field.send_keys(Keys.DELETE)
 
@@ -67,7 +67,7 @@ def column(driver: Chrome, place: int) -> list[str]:
 @pytest.mark.parametrize("page", ["batch.html", "comparison.html"])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [1200, 360])
-def test_it_opens_without_a_complaint_and_fits(
+def test_page_opens_without_errors_and_fits_the_window(
     driver: Chrome, folder: Path, page: str, scheme: str, width: int
 ) -> None:
     look_at(driver, folder / page, width=width, scheme=scheme)
@@ -102,14 +102,14 @@ return bad;"""
 
 @pytest.mark.parametrize("page", ["batch.html", "comparison.html"])
 @pytest.mark.parametrize("width", [1200, 390])
-def test_texts_of_pictures_stay_inside_of_them_and_apart(
+def test_texts_of_pictures_do_not_overlap_or_leave_them(
     driver: Chrome, folder: Path, page: str, width: int
 ) -> None:
     look_at(driver, folder / page, width=width)
     assert driver.execute_script(OVERLAPPING) == []
 
 
-def test_the_figures_are_those_of_the_metrics(driver: Chrome, folder: Path) -> None:
+def test_page_shows_the_figures_of_the_metrics(driver: Chrome, folder: Path) -> None:
     look_at(driver, folder / "batch.html", width=1200)
     metrics = json.loads((folder / "metrics.json").read_text())
     for cell in driver.find_elements(By.CSS_SELECTOR, "td[data-count]"):
@@ -126,7 +126,7 @@ def test_the_figures_are_those_of_the_metrics(driver: Chrome, folder: Path) -> N
     assert len(rows(driver)) == metrics["counts"]["failed"] + metrics["counts"]["invalid"]
 
 
-def test_nothing_hostile_runs_and_all_of_it_is_shown(driver: Chrome, folder: Path) -> None:
+def test_hostile_text_is_shown_and_not_run(driver: Chrome, folder: Path) -> None:
     look_at(driver, folder / "batch.html", width=1200)
     assert driver.title.startswith("Finished: batch 2026")
     assert driver.find_elements(By.TAG_NAME, "img") == []
@@ -135,7 +135,7 @@ def test_nothing_hostile_runs_and_all_of_it_is_shown(driver: Chrome, folder: Pat
         assert printable(text) in shown
 
 
-def test_a_script_that_is_not_ours_is_refused(driver: Chrome, folder: Path) -> None:
+def test_policy_refuses_other_scripts(driver: Chrome, folder: Path) -> None:
     """The policy holds, should all else fail: the page is spoilt on purpose."""
     spoilt = folder / "spoilt.html"
     page = (folder / "batch.html").read_text()
@@ -146,7 +146,7 @@ def test_a_script_that_is_not_ours_is_refused(driver: Chrome, folder: Path) -> N
     assert "Content Security Policy" in "".join(complaints(driver))
 
 
-def test_the_table_sorts_by_each_column_both_ways(driver: Chrome, folder: Path) -> None:
+def test_table_sorts_by_each_column_both_ways(driver: Chrome, folder: Path) -> None:
     look_at(driver, folder / "batch.html", width=1200)
     before = column(driver, 0)
     button = driver.find_elements(By.CSS_SELECTOR, "#failures th button")[0]
@@ -164,7 +164,7 @@ def test_the_table_sorts_by_each_column_both_ways(driver: Chrome, folder: Path) 
     assert sorted(column(driver, 0)) == sorted(before)
 
 
-def test_the_table_is_searched_for_all_words(driver: Chrome, folder: Path) -> None:
+def test_table_is_searched_for_all_words(driver: Chrome, folder: Path) -> None:
     look_at(driver, folder / "batch.html", width=1200)
     total = len(rows(driver))
     search = driver.find_element(By.ID, "filter")
@@ -181,7 +181,7 @@ def test_the_table_is_searched_for_all_words(driver: Chrome, folder: Path) -> No
     assert complaints(driver) == []
 
 
-def test_on_paper_it_is_light_and_has_nothing_to_click(driver: Chrome, folder: Path) -> None:
+def test_printed_page_is_light_and_without_controls(driver: Chrome, folder: Path) -> None:
     look_at(driver, folder / "batch.html", width=800, scheme="dark", media="print")
     assert (
         driver.execute_script("return getComputedStyle(document.body).backgroundColor")

@@ -77,7 +77,7 @@ def comparison(**proof: object) -> Comparison:
     return msgspec.convert(document, Comparison)
 
 
-def test_hostile_text_is_text_and_nothing_else(hostile: str) -> None:
+def test_hostile_text_is_escaped(hostile: str) -> None:
     page = Page(hostile)
     assert len(page.named("script")) == 1
     assert page.named("img") == []
@@ -88,7 +88,7 @@ def test_hostile_text_is_text_and_nothing_else(hostile: str) -> None:
     assert not {"\x1b", "\x07", "\x00", "\u202e"} & set(hostile)
 
 
-def test_nothing_is_fetched(hostile: str) -> None:
+def test_page_fetches_nothing(hostile: str) -> None:
     for text in (hostile, render_comparison_page(comparison())):
         page = Page(text)
         assert [name for name in ("link", "iframe", "object", "embed") if page.named(name)] == []
@@ -103,7 +103,7 @@ def test_nothing_is_fetched(hostile: str) -> None:
         assert policy.startswith("default-src 'none'; ")
 
 
-def test_it_can_be_read_aloud(hostile: str) -> None:
+def test_page_has_headings_and_labels_for_screen_readers(hostile: str) -> None:
     for text in (hostile, render_comparison_page(comparison())):
         page = Page(text)
         assert len(page.named("h1")) == 1
@@ -126,12 +126,12 @@ def test_pictures_take_their_colours_from_the_page(hostile: str) -> None:
         assert used - declared == set()
 
 
-def test_what_is_declared_for_light_is_declared_for_dark(hostile: str) -> None:
+def test_light_and_dark_declare_the_same_colours(hostile: str) -> None:
     light, dark = re.findall(r":root \{(.*?)\}", hostile, re.DOTALL)[:2]
     assert set(re.findall(r"--[\w-]+(?=:)", light)) == set(re.findall(r"--[\w-]+(?=:)", dark))
 
 
-def test_two_widths_of_a_picture_share_no_names(hostile: str) -> None:
+def test_two_widths_of_a_picture_share_no_ids(hostile: str) -> None:
     ids = re.findall(r' id="([^"]+)"', hostile)
     assert len(ids) == len(set(ids))
 
@@ -149,7 +149,7 @@ def texts_of(picture: str) -> list[str]:
         (36_000.0, ["0 h", "2 h"]),
     ],
 )
-def test_time_is_told_in_units_that_make_it_round(seconds: float, ticks: list[str]) -> None:
+def test_time_axis_has_a_unit_with_round_numbers(seconds: float, ticks: list[str]) -> None:
     shards = [ShardRow(0, "pair", 1, 0.0, seconds, 5)]
     course, timeline = throughput(shards), workers(shards)
     assert course is not None
@@ -159,13 +159,13 @@ def test_time_is_told_in_units_that_make_it_round(seconds: float, ticks: list[st
         assert set(ticks) <= set(shown), shown
 
 
-def test_every_worker_has_its_lane_and_its_name() -> None:
+def test_each_worker_has_a_lane_with_its_name() -> None:
     timeline = workers([ShardRow(n, "pair", 100 + n, 0.0, 1.0, 5) for n in range(20)])
     assert timeline is not None
     assert {str(100 + n) for n in range(20)} <= set(texts_of(draw_workers(timeline)))
 
 
-def test_rates_below_one_are_no_zeros() -> None:
+def test_rates_below_one_are_not_shown_as_zero() -> None:
     course = throughput([ShardRow(0, "pair", 1, 0.0, 100.0, 50)])
     assert course is not None
     assert "0.4" in texts_of(draw_throughput(course))
@@ -173,7 +173,7 @@ def test_rates_below_one_are_no_zeros() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(text=st.text())
-def test_whatever_stands_in_it_is_shown_as_text(text: str) -> None:
+def test_any_text_of_a_failure_is_shown_as_text(text: str) -> None:
     failed = FailedRun(text, text, text, 1, [SideFailure("manifest", text, text, text)])
     document = BatchDocument(
         batch_id=text, state="finished", verdict=Verdict("bad", text), host=text,
@@ -184,7 +184,7 @@ def test_whatever_stands_in_it_is_shown_as_text(text: str) -> None:
     assert printable(text).strip() in " ".join(page.texts)
 
 
-def test_a_million_failed_runs_are_not_a_million_rows() -> None:
+def test_page_lists_a_bounded_number_of_failed_runs() -> None:
     failed = FailedRun("t", "r", "s", 1, [SideFailure("manifest", "E", "m", "d")])
     document = BatchDocument(
         batch_id="b",
@@ -201,7 +201,7 @@ def test_a_million_failed_runs_are_not_a_million_rows() -> None:
 @pytest.mark.parametrize(
     "rows", [[], [Row("t", "r", snapshot_seconds=0.0, manifest_seconds=0.0, pair_seconds=0.0)]]
 )
-def test_a_batch_of_nothing_or_of_no_time_has_a_page(tmp_path: Path, rows: list[Row]) -> None:
+def test_empty_batch_has_a_page(tmp_path: Path, rows: list[Row]) -> None:
     leave_batch(tmp_path, rows)
     assert Page(render_batch_page(document_of(tmp_path))).named("h1")
 
@@ -219,7 +219,7 @@ def test_a_comparison_whose_trees_differ_shows_the_lines() -> None:
     assert "differ</b> in 4 files" in text
 
 
-def test_without_the_extra_it_says_what_to_install(
+def test_missing_extra_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     leave_batch(tmp_path / ".runs", [Row("a", "1")])

@@ -56,7 +56,7 @@ def test_failed_runs_are_cases_of_their_tasks_and_invalid_lines_have_a_suite(tmp
     assert root.attrib["tests"] == root.attrib["failures"] == "4"
 
 
-def test_a_batch_that_went_well_is_one_case_that_passes(tmp_path: Path) -> None:
+def test_successful_batch_is_one_passing_case(tmp_path: Path) -> None:
     leave_batch(tmp_path, [Row("a", "1")])
     root = parsed(document_of(tmp_path))
     assert (root.get("tests"), root.get("failures"), root.get("time")) == ("1", "0", "4.500")
@@ -65,7 +65,7 @@ def test_a_batch_that_went_well_is_one_case_that_passes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_hostile_text_comes_back_as_text(tmp_path: Path, text: str) -> None:
+def test_hostile_text_is_read_back_as_text(tmp_path: Path, text: str) -> None:
     leave_batch(tmp_path, failing_rows([text]))
     case = list(parsed(document_of(tmp_path)).iter("testcase"))[1]
     assert case.get("name") == printable(text)
@@ -73,7 +73,7 @@ def test_hostile_text_comes_back_as_text(tmp_path: Path, text: str) -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(text=st.text())
-def test_it_is_well_formed_whatever_stands_in_it(text: str) -> None:
+def test_xml_is_well_formed_for_any_text(text: str) -> None:
     failed = FailedRun(text, text, text, 1, [SideFailure("manifest", text, text, text)])
     document = BatchDocument(
         batch_id=text,

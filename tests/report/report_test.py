@@ -1,4 +1,4 @@
-"""``batchpersist report``: what it finds, what it says of each state a batch can be in, and where it goes."""
+"""``batchpersist report``: what it finds, what it reports of each state of a batch, and where it writes."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def persist(count: int = 9) -> dict[str, object]:
     return metrics
 
 
-def test_the_latest_batch_is_told_in_the_words_with_which_it_ended() -> None:
+def test_report_of_the_latest_batch_repeats_its_last_sentences() -> None:
     metrics = persist()
     told = report()
     assert told.startswith(f"Batch {metrics['batch_id']}: finished, exit code 3\n")
@@ -69,7 +69,7 @@ def test_the_latest_batch_is_told_in_the_words_with_which_it_ended() -> None:
     assert "Note:" not in told
 
 
-def test_what_may_be_the_batch_its_id_its_folder_or_any_of_its_files() -> None:
+def test_batch_is_found_by_its_id_its_folder_or_any_of_its_files() -> None:
     batch_id = str(persist()["batch_id"])
     folder = Layout("", ".runs").batch(batch_id)
     told = report()
@@ -98,7 +98,7 @@ def test_the_document_has_the_figures_of_the_metrics() -> None:
     assert (invalid["source"], invalid["line"], invalid["task_id"]) == ("runs.jsonl", 10, None)
 
 
-def test_metrics_that_were_carried_away_tell_what_they_can() -> None:
+def test_metrics_without_their_folder_are_reported_with_a_note() -> None:
     persist()
     os.rename(".runs", "gone")
     told = report("out/metrics.json", "--runs-dir", "elsewhere")
@@ -119,8 +119,8 @@ def test_metrics_that_were_carried_away_tell_what_they_can() -> None:
         ("{}/m.json", "{}/other/runs"),
     ],
 )
-def test_metrics_lead_to_the_roots_that_they_name(tmp_path: Path, metrics: str, runs_dir: str) -> None:
-    """From whatever folder they are looked at."""
+def test_metrics_name_the_runs_root_of_their_batch(tmp_path: Path, metrics: str, runs_dir: str) -> None:
+    """From any current folder."""
     metrics, runs_dir = metrics.format(tmp_path), runs_dir.format(tmp_path)
     Path("runs.jsonl").write_text(json.dumps(run("t", 1)))
     os.mkdir("out")
@@ -177,7 +177,7 @@ def damage_first_page(path: Path) -> None:
         ("odd.parquet", 2, "not an outcome table, for it has an unknown status: odd.parquet"),
     ],
 )
-def test_what_is_none_of_these_is_said(what: str, code: int, complaint: str) -> None:
+def test_other_files_are_refused_with_the_reason(what: str, code: int, complaint: str) -> None:
     Path(".runs").mkdir()
     Path("empty").mkdir()
     Path("list.json").write_text("[]")
@@ -208,7 +208,7 @@ def journal(path: str) -> None:
             entries.append(encode_entry(entry))
 
 
-def test_a_batch_that_is_running_is_told_as_far_as_it_came() -> None:
+def test_running_batch_is_reported_from_its_journal() -> None:
     journal(unended("running"))
     with BatchLock(Layout("out", os.path.abspath(".runs")), batch_name(BATCH_ID)):
         told, xml = report(), report("--format", "junit")
@@ -228,19 +228,19 @@ def test_a_batch_that_is_running_is_told_as_far_as_it_came() -> None:
         ),
     ],
 )
-def test_the_latest_news_of_a_running_batch_are_told(news: Progress, told: str) -> None:
+def test_report_of_a_running_batch_shows_its_latest_progress(news: Progress, told: str) -> None:
     journal(unended("running"))
     ProgressFile(BatchFolder(Layout("", os.path.abspath(".runs")).batch(BATCH_ID)).progress).write(news)
     with BatchLock(Layout("out", os.path.abspath(".runs")), batch_name(BATCH_ID)):
         assert told in report()
 
 
-def test_a_batch_that_nobody_holds_the_lock_of_was_killed() -> None:
+def test_unfinished_batch_without_a_lock_was_killed() -> None:
     unended("running")
     assert "Killed, or ended by a power cut: 0 runs settled before. The same command again does" in report()
 
 
-def test_what_an_earlier_part_of_a_running_batch_left_is_not_its_outcome(tmp_path: Path) -> None:
+def test_files_of_an_earlier_part_are_not_the_outcome_of_a_running_batch(tmp_path: Path) -> None:
     folder = leave_batch(tmp_path / ".runs", [Row("a", "1")], state="interrupted")
     write_record(folder, state="running", parts=2)
     assert "Killed" in report()
@@ -256,14 +256,14 @@ def test_what_an_earlier_part_of_a_running_batch_left_is_not_its_outcome(tmp_pat
         ("stopped", "Ended without metrics"),
     ],
 )
-def test_a_batch_that_ended_without_metrics_says_so(state: str, opening: str) -> None:
+def test_batch_that_ended_without_metrics_is_reported_as_such(state: str, opening: str) -> None:
     unended(state)
     assert f"{opening}: 0 runs settled before." in report()
     result = invoke("report", "--format", "prometheus")
     assert (result.exit_code, "needs the metrics of a batch" in result.stderr) == (2, True)
 
 
-def test_a_batch_that_was_interrupted_says_what_is_left(tmp_path: Path) -> None:
+def test_report_of_an_interrupted_batch_advises_to_continue_it(tmp_path: Path) -> None:
     rows = [Row("a", "1"), Row("a", "2", snapshot=Side.NOT_ATTEMPTED, manifest=Side.NOT_ATTEMPTED)]
     leave_batch(tmp_path / ".runs", rows, state="interrupted", exit_code=None)
     assert "Interrupted: 1 persisted, 1 not attempted. The same command again does what is left" in report()
@@ -274,7 +274,7 @@ def test_a_hot_task_is_named(tmp_path: Path) -> None:
     assert "task is locked is hot: its manifests were spread over the workers" in report()
 
 
-def test_of_very_many_failed_runs_only_the_first_are_listed(
+def test_only_the_first_of_many_failed_runs_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(build, "LISTED", 4)
@@ -288,7 +288,7 @@ def test_of_very_many_failed_runs_only_the_first_are_listed(
 
 
 @pytest.mark.parametrize("kind", ["text", "junit"])
-def test_hostile_text_neither_steers_a_terminal_nor_turns_text_round(tmp_path: Path, kind: str) -> None:
+def test_text_report_escapes_control_and_direction_characters(tmp_path: Path, kind: str) -> None:
     rejects = [Reject(text, 1, Failure("E", text, text)) for text in HOSTILE]
     leave_batch(tmp_path / ".runs", failing_rows(HOSTILE), rejects=rejects)
     told = report("--format", kind)
@@ -298,7 +298,7 @@ def test_hostile_text_neither_steers_a_terminal_nor_turns_text_round(tmp_path: P
 
 @settings(max_examples=30, deadline=None)
 @given(text=st.text(st.characters(exclude_categories=["Cs"])))
-def test_whatever_stands_in_messages_the_text_has_no_controls(
+def test_text_report_has_no_control_characters_for_any_message(
     tmp_path_factory: pytest.TempPathFactory, text: str
 ) -> None:
     runs_dir = tmp_path_factory.mktemp("runs")
@@ -310,7 +310,7 @@ def test_whatever_stands_in_messages_the_text_has_no_controls(
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_file_names_that_are_no_text_are_no_trouble(kind: str) -> None:
+def test_file_names_that_are_not_utf_8_are_reported(kind: str) -> None:
     source, root = os.fsdecode(b"r\xffuns.jsonl"), os.fsdecode(b"ro\xffot")
     Path(source).write_text("no json\n" + json.dumps(run("t", 1)))
     options = ("--runs-dir", root, "--prometheus-textfile", "b.prom")
@@ -319,7 +319,7 @@ def test_file_names_that_are_no_text_are_no_trouble(kind: str) -> None:
     assert "\\xff" in Path("told").read_text("utf-8")
 
 
-def test_it_is_written_whole_in_the_format_of_the_name() -> None:
+def test_report_is_written_in_the_format_of_the_file_name() -> None:
     persist()
     for name, beginning in (
         ("r.txt", "Batch "),
@@ -334,7 +334,7 @@ def test_it_is_written_whole_in_the_format_of_the_name() -> None:
     assert sorted(path.name for path in Path("new").iterdir()) == ["r.prom"]
 
 
-def test_what_is_no_file_is_written_to_and_not_replaced() -> None:
+def test_output_that_is_not_a_regular_file_is_written_to_and_not_replaced() -> None:
     persist()
     os.mkfifo("pipe.json")
     reader = os.open("pipe.json", os.O_RDONLY | os.O_NONBLOCK)
@@ -346,14 +346,14 @@ def test_what_is_no_file_is_written_to_and_not_replaced() -> None:
     assert (result.exit_code, "[EISDIR]" in result.stderr) == (1, True)
 
 
-def test_a_name_that_says_no_format_is_an_error_and_nothing_is_written() -> None:
+def test_unknown_extension_is_an_error_and_nothing_is_written() -> None:
     persist()
     result = invoke("report", "-o", "report.pdf")
     assert (result.exit_code, Path("report.pdf").exists()) == (2, False)
     assert "--format does" in result.stderr
 
 
-def test_a_comparison_is_told_with_its_advice_and_its_proof() -> None:
+def test_report_of_a_comparison_has_its_advice_and_its_proof() -> None:
     told = report(EXAMPLE)
     comparison = json.loads(EXAMPLE.read_text())
     assert f"Recommended: {comparison['recommendation']['command']}" in told
@@ -388,7 +388,7 @@ def test_a_comparison_whose_trees_differ_shows_how(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["junit", "prometheus"])
-def test_a_comparison_has_no_such_format(kind: str) -> None:
+def test_comparison_in_an_unsupported_format_is_refused(kind: str) -> None:
     result = invoke("report", EXAMPLE, "--format", kind)
     assert result.exit_code == 2
     assert f"not as {kind}" in result.stderr
@@ -400,6 +400,6 @@ def test_each_field_of_the_document_is_explained(field: str) -> None:
     assert field in explained
 
 
-def test_the_host_of_a_batch_is_its_own(tmp_path: Path) -> None:
+def test_report_names_the_host_of_the_batch(tmp_path: Path) -> None:
     leave_batch(tmp_path / ".runs", [])
     assert f" on {socket.gethostname()}" in report()

@@ -25,7 +25,7 @@ shards = st.lists(_shard(), max_size=12)
 
 
 @given(shards)
-def test_no_run_is_lost_and_none_counted_twice(rows: list[ShardRow]) -> None:
+def test_throughput_counts_each_run_once(rows: list[ShardRow]) -> None:
     found = throughput(rows)
     counted = [row for row in rows if row.work != "snapshot"]
     if found is None:
@@ -36,7 +36,7 @@ def test_no_run_is_lost_and_none_counted_twice(rows: list[ShardRow]) -> None:
 
 
 @given(shards)
-def test_each_bin_holds_what_was_settled_in_its_time(rows: list[ShardRow]) -> None:
+def test_each_bin_has_the_runs_of_its_time(rows: list[ShardRow]) -> None:
     found = throughput(rows)
     if found is None:
         return
@@ -55,7 +55,7 @@ def test_each_bin_holds_what_was_settled_in_its_time(rows: list[ShardRow]) -> No
 
 
 @given(shards)
-def test_workers_did_what_their_shards_say(rows: list[ShardRow]) -> None:
+def test_workers_have_the_times_of_their_shards(rows: list[ShardRow]) -> None:
     found = workers(rows)
     if found is None:
         assert not rows
@@ -69,14 +69,14 @@ def test_workers_did_what_their_shards_say(rows: list[ShardRow]) -> None:
         assert max(span.finished for span in worker.spans) <= found.seconds + 1e-6
 
 
-def test_the_busiest_are_listed_where_there_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_busiest_of_many_workers_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timeline, "LANES", 2)
     found = workers([ShardRow(n, "pair", n, 10.0, 10.0 + n, 1) for n in range(1, 6)])
     assert found is not None
     assert ([worker.pid for worker in found.listed], found.omitted) == ([4, 5], 3)
 
 
-def test_shards_that_no_picture_shows_apart_are_one_span() -> None:
+def test_adjacent_shards_are_one_span() -> None:
     close = [ShardRow(n, "pair", 1, n * 0.01, n * 0.01 + 0.0099, 1) for n in range(5_000)]
     found = workers(close)
     assert found is not None

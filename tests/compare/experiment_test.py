@@ -81,7 +81,7 @@ def compare(
 
 @pytest.mark.parametrize("max_time", [20.0, 60.0, 600.0])
 @pytest.mark.parametrize(("each", "each_byte"), [(1e-4, 1e-9), (1e-3, 3e-8)])
-def test_a_comparison_never_takes_longer_than_it_may(
+def test_comparison_ends_within_its_time(
     source: str,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
@@ -137,7 +137,7 @@ def test_too_little_time_for_a_single_round_is_an_error(
         compare(source, World(1e-3, 3e-8), monkeypatch, tmp_path, max_time_seconds=3.0)
 
 
-def test_an_interruption_is_not_taken_for_the_end_of_the_time(
+def test_interruption_is_not_mistaken_for_the_end_of_the_time(
     source: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     world = World(1e-3, 3e-8)
