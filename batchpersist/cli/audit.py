@@ -1,4 +1,4 @@
-"""``batchpersist audit``: shows what differs below the two roots."""
+"""``batchpersist audit``: shows the differences between snapshots, manifests and sources."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ MEANINGS = {
 
 
 def audit_lines(report: AuditReport) -> Iterator[str]:
-    """Lines for a person: the findings by kind, each kind with a few of them; the last line says it all."""
+    """The lines to print: findings by kind, a few of each, and the result as last line."""
     if report.unknown_suffixes:
         yield skipped(report.unknown_suffixes)
     if report.is_empty and not report.interrupted:
@@ -81,17 +81,17 @@ def audit_lines(report: AuditReport) -> Iterator[str]:
     yield from finding_lines(report.findings)
     differences, unchecked = report.differences, report.unchecked
     opening = "Interrupted: " if report.interrupted else ""
-    found = number(differences, "difference") if differences else "no difference"
+    result = number(differences, "difference") if differences else "no difference"
     not_checked = f", {unchecked:,} not checked" if unchecked else ""
     next_step = " `batchpersist repair` says what it would do about it." if differences else ""
     compared = f"{number(report.runs, 'run')} of {number(report.tasks, 'task')}"
     enriched = report.counts.get(FindingKind.ENRICHED, 0)
     normal = f" {number(enriched, 'run')} with more members in some texts: normal." if enriched else ""
-    yield f"{opening}{compared} compared: {found}{not_checked}.{normal}{next_step}"
+    yield f"{opening}{compared} compared: {result}{not_checked}.{normal}{next_step}"
 
 
 def finding_lines(findings: FindingCounter[FindingKind]) -> Iterator[str]:
-    """A heading and a few findings for each kind."""
+    """For each kind: a heading and a few findings."""
     for kind in FindingKind:
         if kind in findings.counts:
             yield f"{findings.counts[kind]:,} x {kind.value}: {MEANINGS[kind]}"
@@ -99,7 +99,7 @@ def finding_lines(findings: FindingCounter[FindingKind]) -> Iterator[str]:
 
 
 def sample_lines(findings: FindingCounter[K], group: K) -> Iterator[str]:
-    """The findings of a group that are named, and how many more there are."""
+    """The findings of a group that were kept as samples, and the number of others."""
     for finding in findings.samples[group]:
         yield f"    {describe_finding(finding)}"
     more = findings.counts[group] - len(findings.samples[group])
@@ -108,7 +108,7 @@ def sample_lines(findings: FindingCounter[K], group: K) -> Iterator[str]:
 
 
 def describe_finding(finding: Finding) -> str:
-    """What it concerns, where that is, and what is wrong with it."""
+    """Describe a finding: task and run, path, and what is wrong."""
     detail = f": {printable(finding.detail)}" if finding.detail else ""
     name = run_name(finding.task_id, finding.run_id)
     path = printable(os.path.relpath(finding.path)) if finding.path else ""
@@ -176,7 +176,7 @@ def command(sources: tuple[str, ...], **params: Any) -> None:
 
 
 def audit_options(params: dict[str, Any]) -> AuditOptions:
-    """The library's options from the command's, as click parsed them."""
+    """Make the library's options from the command's, as click parsed them."""
     return AuditOptions(
         out_dir=params["out_dir"],
         runs_dir=params["runs_dir"],
@@ -221,7 +221,7 @@ def _audit(sources: tuple[str, ...], job: Job) -> None:
 
 
 def show_finding(params: dict[str, Any], finding: Finding, **more: str | None) -> None:
-    """Show one finding as it comes, with --json or --verbose; ``more``: further members of the JSON."""
+    """Print a finding with ``--json`` or ``-v``. ``more``: further members of the JSON event."""
     if params["as_json"]:
         severity = finding.kind.severity.value
         named = {name: value for name, value in finding._asdict().items() if name != "evidence"}
@@ -232,7 +232,7 @@ def show_finding(params: dict[str, Any], finding: Finding, **more: str | None) -
 
 @contextmanager
 def _open_combined(path: str | None, should_stop: ShouldStop) -> Iterator[OnRun | None]:
-    """Write the file when the audit has ended: until then an older one stays."""
+    """Open the file of ``--combined``. An older one stays until the audit has ended."""
     if path is None:
         yield None
         return

@@ -1,4 +1,4 @@
-"""Options about how a batch works, resumes, ends and prints."""
+"""Options about how a batch works, resumes, stops and prints."""
 
 from __future__ import annotations
 
@@ -293,7 +293,7 @@ PERSIST_OPTIONS = (
     *MAX_SNAPSHOT_SIZE,
     *POOL_THRESHOLD,
 )
-"""How the runs of a batch are settled, wherever they come from."""
+"""How a batch persists its runs, whatever its sources are."""
 
 RUN_OPTIONS = (
     *source_options.SOURCES_OR_RUNS_DIR,
@@ -315,7 +315,7 @@ RUN_OPTIONS = (
 
 
 def batch_options(params: dict[str, Any]) -> BatchOptions:
-    """The library's options from the command's, as click parsed them."""
+    """Make the library's options from the command's, as click parsed them."""
     return BatchOptions(
         out_dir=params["out_dir"],
         runs_dir=params["runs_dir"],
@@ -331,7 +331,7 @@ def batch_options(params: dict[str, Any]) -> BatchOptions:
 
 
 def persist_options(params: dict[str, Any]) -> dict[str, Any]:
-    """Those of them that say how it is done: for a command that has no others."""
+    """The options of ``PERSIST_OPTIONS`` and the like as keyword arguments of ``BatchOptions``."""
     return {
         "workers": params["workers"],
         "pool_runs": params["pool_threshold"],

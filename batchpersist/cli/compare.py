@@ -63,7 +63,7 @@ class _ModesType(click.ParamType):  # type: ignore[type-arg]
 
 
 def _default_workers() -> tuple[int, ...]:
-    """1, 2, 4 ... up to the processors that there are."""
+    """1, 2, 4 ... up to the number of usable CPUs."""
     cpus = usable_cpus()
     return tuple(sorted({*(1 << power for power in range(cpus.bit_length())), cpus}))
 
@@ -188,20 +188,20 @@ def command(sources: tuple[str, ...], **params: Any) -> None:
         try:
             display = choose_display(params["progress"], False, params["quiet"], False)
             with closing(display):
-                found = compare_batches(
+                comparison = compare_batches(
                     sources, options, on_event=display.show, should_stop=interruption.should_stop
                 )
         except (ComparisonStoppedError, ScanStoppedError, StopNowError):
             print_line("Interrupted. Nothing was compared, and nothing is left of it.", err=True)
             click.get_current_context().exit(interruption.exit_code)
-        _print_comparison(found, params)
+        _print_comparison(comparison, params)
         try:
             if output is not None:
-                write_document((metrics_text(found.document),), output, interruption.should_stop)
+                write_document((metrics_text(comparison.document),), output, interruption.should_stop)
         except (ReaderMissingError, StopNowError):
             print_line(f"Interrupted while it waited for a reader of {output}.", err=True)
             click.get_current_context().exit(interruption.exit_code)
-    click.get_current_context().exit(found.exit_code)
+    click.get_current_context().exit(comparison.exit_code)
 
 
 def _compare_options(params: dict[str, Any]) -> CompareOptions:
@@ -221,12 +221,12 @@ def _compare_options(params: dict[str, Any]) -> CompareOptions:
     )
 
 
-def _print_comparison(found: Comparison, params: dict[str, Any]) -> None:
+def _print_comparison(comparison: Comparison, params: dict[str, Any]) -> None:
     if params["as_json"]:
-        write_document((json.dumps(encodable_document(found.document), indent=2).encode(), b"\n"))
-    elif found.exit_code or not params["quiet"]:
-        comparison = msgspec.convert(found.document, document.Comparison)
-        for line in render_comparison(comparison).splitlines():
+        write_document((json.dumps(encodable_document(comparison.document), indent=2).encode(), b"\n"))
+    elif comparison.exit_code or not params["quiet"]:
+        content = msgspec.convert(comparison.document, document.Comparison)
+        for line in render_comparison(content).splitlines():
             print_line(line, err=params["quiet"])
-    if found.scratch is not None:
-        print_line(f"Kept: {found.scratch}", err=True)
+    if comparison.scratch is not None:
+        print_line(f"Kept: {comparison.scratch}", err=True)

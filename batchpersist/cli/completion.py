@@ -15,27 +15,27 @@ from .output import write_document
 
 
 def complete_batch(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """``latest``, and the ids of the batches of the runs-dir that is named, or else of the default one."""
+    """Complete ``latest`` and the ids of the batches of the runs-dir."""
     try:
         names = [LATEST, *(folder.batch_id for folder in list_batches(_layout(ctx)))]
     except OSError:
         return []
-    return _usable(names, incomplete)
+    return _completions(names, incomplete)
 
 
 def complete_locked_task(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[str]:
-    """The tasks whose lock or gate is there."""
+    """Complete the tasks that have a lock or a gate."""
     from ..locks import list_locks
 
     try:
         names = {state.task_id for state in list_locks(_layout(ctx))}
     except OSError:
         return []
-    return _usable(sorted(names), incomplete)
+    return _completions(sorted(names), incomplete)
 
 
-def _usable(names: Iterable[str], incomplete: str) -> list[str]:
-    """Without what would steer the terminal, or be another word to the shell's script."""
+def _completions(names: Iterable[str], incomplete: str) -> list[str]:
+    """Leave out names with control characters, which would steer the terminal or split a word."""
     return [name for name in names if name.startswith(incomplete) and name == printable(name)]
 
 

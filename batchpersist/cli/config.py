@@ -103,12 +103,12 @@ def read_configuration(path: str | None, profile: str | None, *, lenient: bool =
 
 
 def _read_configuration(path: str | None, profile: str | None, lenient: bool) -> Configuration:
-    found = _read_file(path, lenient) if path else _find_file(lenient)
-    if found is None:
+    source = _read_file(path, lenient) if path else _find_file(lenient)
+    if source is None:
         if profile:
             raise UsageError(f"no profile {profile!r}: there is no {OWN_FILE} here (see --config)")
         return Configuration()
-    file, document = found
+    file, document = source
     scopes = [("", document)]
     if profile:
         scopes.append((f"{PROFILES}.{profile}", _profile(file, document, profile)))
@@ -254,14 +254,14 @@ def _find_settings(
     A table for all commands may hold an option that only other commands have; only then are these imported.
     """
     options = options_of(command)
-    found: dict[str, Setting] = {}
+    settings: dict[str, Setting] = {}
     for table in configuration.tables(name):
         for written, value in table.options.items():
             param = options.get(_normalize_name(written))
             try:
                 if param is not None and param.name is not None:
                     setting = make_setting(value, f"{table.origin} {written}")
-                    found[param.name] = _check_setting(command, param, setting)
+                    settings[param.name] = _check_setting(command, param, setting)
                 elif table.own:
                     raise UsageError(f"{table.origin}: `batchpersist {name}` has no option {written!r}")
                 elif not lenient and not any(
@@ -271,7 +271,7 @@ def _find_settings(
             except UsageError:
                 if not lenient:
                     raise
-    return found
+    return settings
 
 
 def default_map(settings: dict[str, Setting], command: click.Command) -> dict[str, object]:

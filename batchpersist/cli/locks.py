@@ -1,4 +1,4 @@
-"""``batchpersist locks``: who holds which lock, and taking one from the dead."""
+"""``batchpersist locks``: lists the locks of a root, and removes those of dead owners."""
 
 from __future__ import annotations
 
@@ -32,20 +32,22 @@ def list_command(runs_dir: str, lock_stale: float, as_json: bool) -> None:
     Changes nothing. age: since the lock was refreshed last; stale: whoever tries for it clears it.
     """
     layout = _layout(runs_dir)
-    found = list(list_locks(layout, lock_stale))
+    states = list(list_locks(layout, lock_stale))
     batches = list(held_locks(layout))
     if as_json:
         for path, holder in batches:
             held = {"pid": holder.pid, "host": holder.host, "acquired_at": holder.started}
             print_event("batch_lock", path=path, description=holder.description, **held)
-        for state in found:
+        for state in states:
             print_event("lock", **asdict(state))
         return
     for path, holder in batches:
         print_line(f"The batch lock {os.path.relpath(path)} is held by {holder}.")
-    if found:
-        print_table(_COLUMNS, map(_row, found))
-    print_line(f"{number(len(found), 'lock')} in {runs_dir}, {sum(state.stale for state in found):,} stale.")
+    if states:
+        print_table(_COLUMNS, map(_row, states))
+    print_line(
+        f"{number(len(states), 'lock')} in {runs_dir}, {sum(state.stale for state in states):,} stale."
+    )
 
 
 @command.command("unlock", cls=SectionedCommand, short_help="Remove a task's lock that a dead owner left.")

@@ -28,11 +28,11 @@ def command(parts: tuple[str, ...], output: str, partial: bool, as_json: bool) -
 
     The exit code is that of the worst shard, and 3 at least where shards are missing.
     """
-    found = check_partitions(map(read_partition, parts), partial=partial)
-    merged = merge_partitions(found)
+    partitions = check_partitions(map(read_partition, parts), partial=partial)
+    merged = merge_partitions(partitions)
     write_document((metrics_text(merged),), output)
-    code = worst(part.exit_code for part in found)
-    missing = found[0].shard.of - len(found)
+    code = worst(part.exit_code for part in partitions)
+    missing = partitions[0].shard.of - len(partitions)
     if missing:
         code = worst((code, ExitCode.SOME_FAILED))
     if as_json:
@@ -42,5 +42,5 @@ def command(parts: tuple[str, ...], output: str, partial: bool, as_json: bool) -
         for line in summary_lines(merged, output):
             print_line(line)
         if missing:
-            print_line(f"{missing} of {found[0].shard.of} shards are missing here.", err=True)
+            print_line(f"{missing} of {partitions[0].shard.of} shards are missing here.", err=True)
     click.get_current_context().exit(code)

@@ -1,6 +1,7 @@
-"""Printing: what nobody reads, or what there is no room for, stops no work, but the exit code tells.
+"""All printing of the command.
 
-All that is printed goes through here, so that no file name or id steers a terminal or forges a line.
+No file name or id can steer a terminal or forge a line. A full disk behind standard output, or a reader that
+is gone, stops no work; if output was lost, the exit code says so.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from ..storage.result_files import STANDARD_OUTPUT, open_output
 
 
 class _StandardStream(io.FileIO):
-    """A standard stream: after its first error nothing more is written there, and nobody is disturbed."""
+    """A standard stream. After its first error it drops what is written, and raises nothing."""
 
     failure: OSError | None = None
 
@@ -35,7 +36,7 @@ class _StandardStream(io.FileIO):
         while left and self.failure is None:
             try:
                 written = super().write(left)
-                if written is None:  # whoever made the stream shares it without blocking, and it is full
+                if written is None:  # another process made it non-blocking, and it is full
                     select.select([], [self], [])
                 left = left[written or 0 :]
             except OSError as error:
@@ -47,7 +48,7 @@ _standard_output: _StandardStream | None = None
 
 
 def take_over_streams() -> None:
-    """Take over the standard streams; what their encoding lacks is shown with escapes from now on."""
+    """Replace the standard streams: errors are kept, and characters that the encoding lacks are escaped."""
     global _standard_output
     _standard_output, sys.stdout = _take_over(sys.stdout)
     _, sys.stderr = _take_over(sys.stderr)
@@ -57,8 +58,8 @@ def _take_over(stream: TextIO) -> tuple[_StandardStream | None, TextIO]:
     if stream is None:  # it is closed
         return None, stream
     raw = _StandardStream(stream.fileno(), "wb", closefd=False)
-    # Standard error has no buffer: a signal that stops at once, right after a write, would leave the line
-    # there, to be written once more.
+    # Standard error has no buffer: a signal that stops the command right after a write would leave the line
+    # in the buffer, and it would be printed twice.
     buffer = raw if stream is sys.stderr else io.BufferedWriter(raw)
     return raw, io.TextIOWrapper(
         buffer,
@@ -70,15 +71,12 @@ def _take_over(stream: TextIO) -> tuple[_StandardStream | None, TextIO]:
 
 
 def final_exit_code(code: int) -> int:
-    """The exit code of a command that would exit with ``code``: ``ERROR`` where its output was lost.
-
-    A reader of standard output who has enough (``head``) loses nothing.
-    """
+    """``code``, or ``ERROR`` if output was lost. A closed pipe (``head``) loses nothing."""
     return ExitCode.ERROR if _lost_output() else code
 
 
 def report_lost_output() -> None:
-    """Say on standard error why standard output could not be written, if so."""
+    """Print on standard error why output was lost, if it was."""
     if error := _lost_output():
         name = errno.errorcode.get(error.errno or 0, "?")
         print_line(f"Error: standard output could not be written: [{name}] {error.strerror}", err=True)
@@ -89,21 +87,21 @@ def _lost_output() -> OSError | None:
     return None if isinstance(failure, BrokenPipeError) else failure
 
 
-def print_line(line: str, *, err: bool = False, before: str = "", end: str = "\n") -> None:
-    """Print a line: one line whatever it holds. ``before`` and ``end`` are printed as they are."""
-    click.echo(f"{before}{printable(line)}{end}", file=sys.stderr if err else sys.stdout, nl=False)
+def print_line(line: str, *, err: bool = False, prefix: str = "", end: str = "\n") -> None:
+    """Print one line; control characters are escaped. ``prefix`` and ``end`` are printed as they are."""
+    click.echo(f"{prefix}{printable(line)}{end}", file=sys.stderr if err else sys.stdout, nl=False)
 
 
 def replace_closed_streams() -> None:
-    """Put something in the place of standard streams that are closed (``2>&-``, or as some daemons do).
+    """Replace standard streams that are closed (``2>&-``, and some daemons).
 
-    Files that are opened would take their numbers otherwise, and what is meant for the streams would be
-    written to these. Standard error goes nowhere then; writing to standard output fails, as it should.
+    Otherwise the next files to be opened would get their numbers, and output meant for the streams. Standard
+    error is discarded then; writing to standard output fails, as it should.
     """
     for number, flags in enumerate((os.O_RDONLY, os.O_RDONLY, os.O_WRONLY)):
         try:
             os.fstat(number)
-        except OSError:  # the lowest free number is given to what is opened next
+        except OSError:  # os.open returns the lowest free number
             os.set_inheritable(os.open(os.devnull, flags), True)
     sys.stdout = sys.stdout or _open_stream(1)
     sys.stderr = sys.stderr or _open_stream(2)
@@ -114,15 +112,14 @@ def _open_stream(number: int) -> TextIO:
 
 
 def print_event(message_type: str, **content: object) -> None:
-    """Print one JSON event. ASCII only, so that no terminal or pipe can spoil it."""
+    """Print one JSON event, in ASCII only, so that no encoding can spoil it."""
     event = encodable_document({"message_type": message_type, **content})
     print_line(json.dumps(event).replace("\x7f", r"\u007f"))
 
 
 @contextmanager
 def open_document(path: str | None, should_stop: ShouldStop = never_stop) -> Iterator[BinaryIO]:
-    """The output ``path`` (as ``open_output``); None: standard output, for a document in an encoding of its
-    own."""
+    """Open the output ``path`` as ``open_output`` does; None or ``-``: standard output, as bytes."""
     if path is not None and path != STANDARD_OUTPUT:
         with open_output(path, should_stop) as file:
             yield file
@@ -135,7 +132,7 @@ def open_document(path: str | None, should_stop: ShouldStop = never_stop) -> Ite
 def write_document(
     chunks: Iterable[bytes], path: str | None = None, should_stop: ShouldStop = never_stop
 ) -> None:
-    """Write a document that comes in pieces; no more of them than there is somebody to read."""
+    """Write a document that comes in pieces; stop asking for pieces if standard output fails."""
     with open_document(path, should_stop) as file:
         for chunk in chunks:
             file.write(chunk)
@@ -144,7 +141,7 @@ def write_document(
 
 
 def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print rows of words, in columns as wide as they need."""
+    """Print rows of words in aligned columns."""
     table = [list(map(printable, row)) for row in (heading, *rows)]
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     for row in table:
@@ -152,7 +149,7 @@ def print_table(heading: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 
 def print_traceback(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """As ``sys.excepthook``: a defect's message may hold foreign text, too."""
+    """For ``sys.excepthook``: print a traceback with control characters escaped."""
     for part in traceback.format_exception(kind, error, trace):
         for line in part.splitlines():
             print_line(line, err=True)

@@ -36,7 +36,7 @@ class FailureLimitType(click.ParamType):  # type: ignore[type-arg]  # generic fr
 
 
 class CommandType(click.ParamType):  # type: ignore[type-arg]
-    """A command line, split as a shell would, but for no shell."""
+    """A command line, split into words as a shell does it."""
 
     name = "COMMAND"
 
@@ -53,7 +53,7 @@ class CommandType(click.ParamType):  # type: ignore[type-arg]
 
 
 class OutputType(click.Path):
-    """A file that a result is written to (docs/decisions/0023-outputs.md); ``-`` is standard output."""
+    """A file for a result (docs/decisions/0023-outputs.md); ``-`` is standard output."""
 
     def __init__(self) -> None:
         super().__init__(readable=False)
@@ -120,7 +120,7 @@ class VerbosityType(click.IntRange):
 
 
 class PartitionType(click.ParamType):  # type: ignore[type-arg]
-    """A share of the tasks: which one of how many."""
+    """A partition of the tasks: which one of how many."""
 
     name = "K/N"
 
@@ -132,7 +132,7 @@ class PartitionType(click.ParamType):  # type: ignore[type-arg]
 
 
 class TimeType(click.ParamType):  # type: ignore[type-arg]
-    """A time as a person says it, as ISO text in UTC; of a day its start, or its end."""
+    """A time such as 2026-01-31 or 7d, converted to ISO text in UTC; a day means its start, or its end."""
 
     name = "TIME"
 
@@ -149,7 +149,7 @@ class TimeType(click.ParamType):  # type: ignore[type-arg]
 F = TypeVar("F", bound=Callable[..., Any])
 
 OptionDecorator = Callable[[Any], Any]
-"""What ``click.option`` gives: puts a new option on a command."""
+"""What ``click.option`` returns: it adds an option to a command."""
 
 OptionGroup = tuple[OptionDecorator, ...]
 
@@ -161,7 +161,7 @@ class _SectionOption(click.Option):
 
 
 def option_section(heading: str) -> Callable[..., OptionDecorator]:
-    """``click.option`` for options that the help shows under this heading."""
+    """Return ``click.option`` for options under this heading of the help."""
 
     def option(*names: str, **attributes: Any) -> OptionDecorator:
         return click.option(*names, cls=_SectionOption, section=heading, **attributes)
@@ -170,45 +170,45 @@ def option_section(heading: str) -> Callable[..., OptionDecorator]:
 
 
 def add_options(*groups: OptionGroup) -> Callable[[F], F]:
-    """Put all options of these groups on a command, in their order."""
+    """Add all options of these groups to a command, in this order."""
 
-    def on(command: F) -> F:
+    def add(command: F) -> F:
         for option in reversed([option for group in groups for option in group]):
             command = option(command)
         return command
 
-    return on
+    return add
 
 
 class SectionedCommand(click.Command):
-    """A command whose help lists its options by section; those of none come last.
+    """A command whose help lists its options by section, and those without a section last.
 
-    Refuses an output that would replace what the command reads, a file of the runs, or another output.
+    Refuses an output that would replace an input of the command, a file of a run, or another output.
     """
 
     def invoke(self, ctx: click.Context) -> Any:
-        with suppress(FileNotFoundError):  # the working folder is gone: that shows where a path needs it
+        with suppress(FileNotFoundError):  # the working folder was deleted: the command fails if it needs it
             self._check_outputs(ctx)
         return super().invoke(ctx)
 
     def _check_outputs(self, ctx: click.Context) -> None:
-        """Raise UsageError for the first output that is refused. A device or a pipe never is."""
+        """Raise UsageError for the first output that is refused. Devices and pipes are never refused."""
         layout = Layout(ctx.params.get("out_dir") or "", ctx.params.get("runs_dir") or "")
-        read = list(self._inputs(ctx))
+        inputs = list(self._inputs(ctx))
         outputs: dict[str, str] = {}
         for param in self.params:
             path = ctx.params.get(param.name or "")
             if path is None or not isinstance(param.type, OutputType) or is_stream(path):
                 continue
             own = param.opts[0]
-            others = [name for name, source in read if is_read_from(source, path)]
+            others = [name for name, source in inputs if is_read_from(source, path)]
             others += [outputs.setdefault(os.path.realpath(path), own)]
             if others[0] != own:
                 raise UsageError(f"{own} would replace what {others[0]} names: {path}")
             refuse_places_of_runs(layout, [path])
 
     def _inputs(self, ctx: click.Context) -> Iterator[tuple[str, str]]:
-        """What the command reads: how the user calls it, and its path."""
+        """Each input of the command: its name on the command line, and its path."""
         for param in self.params:
             value = ctx.params.get(param.name or "")
             if isinstance(param, click.Argument) and value is not None:

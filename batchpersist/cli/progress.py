@@ -1,4 +1,4 @@
-"""Showing a batch's progress: a bar on a terminal, a line now and then elsewhere, or JSON."""
+"""Shows the events of a batch: a bar on a terminal, a line now and then elsewhere, or JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from ..models import place_of
 from .output import print_event, print_line
 
 LINE_SECONDS = 30.0
-"""Between two plain lines: a night's log stays readable."""
+"""Between two plain lines, so that the log of a night stays readable."""
 
 STATUS_SECONDS = 1.0
 """Between two JSON status events."""
@@ -29,38 +29,38 @@ _MESSAGE_TYPES = {
 
 
 class Display(Protocol):
-    """Takes a batch's events as they come; ``close`` before anything else is printed."""
+    """Shows the events of a batch as they come. ``close`` it before anything else is printed."""
 
     def show(self, event: Event) -> None: ...
     def close(self) -> None: ...
 
 
 class NoticeDisplay:
-    """No progress; failures where they are asked for, and what a person should know in any case."""
+    """Prints notices, and failures if ``verbose``; no progress."""
 
     def __init__(self, verbose: bool = False) -> None:
         self._verbose = verbose
 
     def show(self, event: Event) -> None:
         if isinstance(event, Progress):
-            self._progress(event)
+            self._show_progress(event)
         elif isinstance(event, BatchWaiting | BatchResumed | RetryStarted):
-            self._print(describe_notice(event))
+            self._print_line(describe_notice(event))
         elif isinstance(event, RunFailed) and self._verbose:
-            self._print(describe_failure(event))
+            self._print_line(describe_failure(event))
 
     def close(self) -> None:
         pass
 
-    def _progress(self, progress: Progress) -> None:
+    def _show_progress(self, progress: Progress) -> None:
         pass
 
-    def _print(self, line: str) -> None:
+    def _print_line(self, line: str) -> None:
         print_line(line, err=True)
 
 
 class FailureDisplay(NoticeDisplay):
-    """Failures at most."""
+    """Prints failures if ``verbose``, and nothing else."""
 
     def show(self, event: Event) -> None:
         if isinstance(event, RunFailed):
@@ -68,18 +68,18 @@ class FailureDisplay(NoticeDisplay):
 
 
 class BarDisplay(NoticeDisplay):
-    """A tqdm bar a phase on standard error: runs, rate, time left, failures."""
+    """Draws a tqdm bar for each phase on standard error: runs, rate, time left, failures."""
 
     def __init__(self, verbose: bool = False) -> None:
         super().__init__(verbose)
         self._phase = ""
         self._bar: Any = None
 
-    def _progress(self, event: Progress) -> None:
+    def _show_progress(self, event: Progress) -> None:
         if event.phase != self._phase:
             self._start(event)
         self._bar.total = event.total
-        self._bar.n, self._bar.initial = event.done, event.resumed  # what it starts from counts for no rate
+        self._bar.n, self._bar.initial = event.done, event.resumed  # resumed runs do not count for the rate
         self._bar.set_postfix({_failure_word(event): event.failed}, refresh=False)
         self._bar.update(0)
 
@@ -88,7 +88,7 @@ class BarDisplay(NoticeDisplay):
 
         self.close()
         self._phase = event.phase
-        # One process and one thread draw it: neither tqdm's own thread nor its semaphore is needed.
+        # One thread of one process draws the bar: it needs neither tqdm's own thread nor its semaphore.
         tqdm.monitor_interval = 0
         tqdm.set_lock(threading.RLock())
         self._bar = tqdm(
@@ -100,7 +100,7 @@ class BarDisplay(NoticeDisplay):
             miniters=1,
         )
 
-    def _print(self, line: str) -> None:
+    def _print_line(self, line: str) -> None:
         from tqdm import tqdm
 
         tqdm.write(printable(line), file=sys.stderr)
@@ -112,20 +112,20 @@ class BarDisplay(NoticeDisplay):
 
 
 class LineDisplay(NoticeDisplay):
-    """A plain line every ``seconds`` on standard error, also while a long commit says nothing."""
+    """Prints a line every ``seconds`` on standard error, also while a long commit reports nothing."""
 
     def __init__(self, verbose: bool = False, seconds: float = LINE_SECONDS) -> None:
         super().__init__(verbose)
         self._latest: Progress | None = None
         self._closed = threading.Event()
-        self._thread = threading.Thread(target=self._run, args=(seconds,), daemon=True)
-        with suppress(RuntimeError):  # no thread is to be had: the batch goes on without these lines
+        self._thread = threading.Thread(target=self._print_progress, args=(seconds,), daemon=True)
+        with suppress(RuntimeError):  # threads cannot be started: the batch runs without these lines
             self._thread.start()
 
-    def _progress(self, event: Progress) -> None:
+    def _show_progress(self, event: Progress) -> None:
         self._latest = event
 
-    def _run(self, seconds: float) -> None:
+    def _print_progress(self, seconds: float) -> None:
         started = time.monotonic()
         while not self._closed.wait(seconds):
             if self._latest is not None:
@@ -138,7 +138,7 @@ class LineDisplay(NoticeDisplay):
 
 
 class JsonDisplay:
-    """One JSON object a line on standard output, each with its ``message_type``."""
+    """Prints a JSON object a line on standard output, with its ``message_type``."""
 
     def __init__(self) -> None:
         self._next = 0.0
@@ -165,7 +165,7 @@ class JsonDisplay:
 
 
 def describe_progress(progress: Progress, seconds: float) -> str:
-    """A progress event in words, for a log."""
+    """Describe the progress of a phase after so many seconds."""
     of_total = f" of {progress.total:,}" if progress.total is not None else ""
     failed = f", {progress.failed:,} {_failure_word(progress)}" if progress.failed else ""
     return f"{progress.phase}: {progress.done:,}{of_total} {_unit(progress)}{failed} after {seconds:.0f} s"
@@ -180,13 +180,13 @@ def _failure_word(progress: Progress) -> str:
 
 
 def describe_notice(event: BatchWaiting | BatchResumed | RetryStarted) -> str:
-    """What a person should know before the work goes on, in words."""
+    """Describe what a user should know in any case: why the batch waits, resumes or retries."""
     if isinstance(event, BatchWaiting):
         return f"Waiting for another batch to end, {event.seconds:g} s at most: {event.holder}"
     if isinstance(event, RetryStarted):
         gone = f"; {event.gone:,} no longer in the sources" if event.gone else ""
-        found = f"runs that did not stand: {event.runs:,}{gone}" if event.runs or gone else "invalid input"
-        return f"Retrying batch {event.batch_id}: {found}"
+        runs = f"runs that did not stand: {event.runs:,}{gone}" if event.runs or gone else "invalid input"
+        return f"Retrying batch {event.batch_id}: {runs}"
     return (
         f"Continuing batch {event.batch_id}: "
         f"{event.settled:,} of its {event.selected:,} runs had settled (--no-resume begins anew)"
@@ -194,13 +194,13 @@ def describe_notice(event: BatchWaiting | BatchResumed | RetryStarted) -> str:
 
 
 def describe_failure(event: RunFailed) -> str:
-    """A failure event in words, for a log."""
+    """Describe a failure: where it is, what failed, and whose run it was."""
     run = f" ({event.task_id}/{event.run_id})" if event.task_id else ""
     return f"{place_of(event.source, event.line)}: {event.stage}: {event.failure}{run}"
 
 
 class DisplayPair:
-    """Shows all to two displays."""
+    """Shows each event on two displays."""
 
     def __init__(self, first: Display, second: Display) -> None:
         self._displays = (first, second)

@@ -47,13 +47,13 @@ _FIXES = {
     Fix.REMOVE: "removed",
     Fix.CLEAR: "cleared, by the lock's protocol",
 }
-"""They follow a count: ``3 x missing-manifest: written from the snapshot``."""
+"""What follows a count: ``3 x missing-manifest: written from the snapshot``."""
 
 SHOWN_FAILURES = 5
 
 
 def repair_lines(report: RepairReport) -> Iterator[str]:
-    """Lines for a person: what is done about which findings; the last one says it all."""
+    """The lines to print: findings with their fix, what remains, and the result as last line."""
     for kind in FindingKind:
         for fix in (*Fix, None):
             if count := report.found.counts[kind, fix]:
@@ -71,7 +71,7 @@ def _describe_fix(kind: FindingKind, fix: Fix | None, dry_run: bool) -> str:
 
 def _remaining_lines(report: RepairReport) -> Iterator[str]:
     for kind, count in report.left.counts.items():
-        if any(fix is not None for found, fix in report.found.counts if found is kind):
+        if any(fix is not None for other, fix in report.found.counts if other is kind):
             yield f"still there: {count:,} x {kind.value}: {MEANINGS[kind]}"
             yield from sample_lines(report.left, kind)
     for task_id, failure in list(report.failures.items())[:SHOWN_FAILURES]:
@@ -90,8 +90,8 @@ def _last_line(report: RepairReport) -> str:
     if report.dry_run:
         to_do = report.findings - report.without_fix
         does_it = " --yes does it." if to_do else ""
-        found = number(report.findings, "finding")
-        return f"{opening}{to_do:,} of {found} to be repaired. Nothing was written.{does_it}"
+        findings = number(report.findings, "finding")
+        return f"{opening}{to_do:,} of {findings} to be repaired. Nothing was written.{does_it}"
     left = report.left.counts.total()
     kept = (
         f" What was replaced is kept in {printable(os.path.relpath(report.folder))}." if report.folder else ""

@@ -1,4 +1,4 @@
-"""``batchpersist report``: what a batch did, or what a comparison found."""
+"""``batchpersist report``: shows what a batch did, or the result of a comparison."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def command(what: str, runs_dir: str, kind: str | None, output: str | None) -> N
     came. HTML needs batchpersist[report], prometheus needs batchpersist[prometheus]. The exit code is 0
     if there is a report, whatever it says.
     """
-    # Where its cache cannot be written, it advises to set MPLCONFIGDIR: the report needs no cache.
+    # Matplotlib warns if it cannot write its cache, which a report does not need.
     logging.getLogger("matplotlib").setLevel(logging.ERROR)
     inputs = find_inputs(what, Layout("", os.path.abspath(runs_dir)))
     kind = kind or _format_of(output)

@@ -1,4 +1,4 @@
-"""``batchpersist retry``: try again what an earlier batch left."""
+"""``batchpersist retry``: persists the runs that an earlier batch failed to persist."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Options about sources, keys, selection, roots and reports.
 
-They are of click's type for paths so that shells complete them; what stands there is looked at later.
+Sources have click's type for paths so that shells complete them; whether they exist is checked later.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _source_option = option_section("What is read")
 def _announce_terminal(
     context: click.Context, _parameter: click.Parameter, sources: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """A command that reads what somebody types would seem to hang."""
+    """Say that the command reads from the terminal: it would seem to hang."""
     if STANDARD_INPUT in sources and not context.resilient_parsing and sys.stdin and sys.stdin.isatty():
         print_line("Reading runs from this terminal, a JSON object a line; Ctrl-D ends them.", err=True)
     return sources
@@ -49,7 +49,7 @@ SOURCES_OR_RUNS_DIR = (
         "sources", nargs=-1, type=click.Path(), metavar="[SOURCES]...", callback=_announce_terminal
     ),
 )
-"""For a command that finds sources of its own where none are named."""
+"""For a command that reads the runs-dir if no source is named."""
 
 OPTIONAL_SOURCES = (click.argument("sources", nargs=-1, metavar="[SOURCES]...", callback=_announce_terminal),)
 
@@ -107,9 +107,10 @@ FAIL_IF_EMPTY = (
 
 
 def keys_from(params: Mapping[str, Any]) -> Keys:
-    """The library's keys from a command's options, as click parsed them.
+    """Make the keys from a command's options, as click parsed them.
 
-    What is not given is as the root remembers it. Raises UsageError where it cannot be read.
+    The root remembers the keys that it was written with, for options that are left out. Raises UsageError if
+    these cannot be read.
     """
     runs_dir = params.get("runs_dir")
     known = DEFAULT_KEYS if runs_dir is None else root_keys(Layout("", os.path.abspath(runs_dir)))
@@ -118,7 +119,7 @@ def keys_from(params: Mapping[str, Any]) -> Keys:
 
 
 def selection_from(params: Mapping[str, Any]) -> Selection:
-    """The library's selection, likewise."""
+    """Make the selection from a command's options, as click parsed them."""
     return Selection(params["tasks"], params["since"], params["until"], params["limit"])
 
 

@@ -1,4 +1,4 @@
-"""``batchpersist status``: the batches of a root, and how far the running one is."""
+"""``batchpersist status``: the batches of a root, and the progress of the running one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _NEXT_STEPS = {
 _SAME_COMMAND = "The same command continues it."
 
 _REWRITE = "\r\x1b[K"
-"""To the line's start, and away with what stood there."""
+"""Moves to the start of the line and erases it."""
 
 
 @click.command("status", cls=SectionedCommand, short_help="Show running and past batches.")
@@ -81,10 +81,11 @@ def _show_all(statuses: list[BatchStatus], runs_dir: str, as_json: bool) -> None
 
 
 def _watch(layout: Layout, statuses: list[BatchStatus], seconds: float, as_json: bool) -> None:
-    """Tell of the progress until none of the batches runs any more."""
+    """Print the progress until none of the batches is running."""
     running = [status for status in statuses if status.state == "running"]
     rewrite = sys.stdout.isatty() and not as_json and len(running) == 1
-    name = len(running) > 1
+    prefix = _REWRITE if rewrite else ""
+    names_batches = len(running) > 1
     while running:
         time.sleep(seconds)
         for status in (now := [status_of(layout, status.folder) for status in running]):
@@ -92,13 +93,10 @@ def _watch(layout: Layout, statuses: list[BatchStatus], seconds: float, as_json:
             if as_json:
                 print_event("batch", **_as_dict(status))
             elif status.state != "running":
-                print_line(
-                    f"Batch {batch_id}: {', '.join(_outcome_words(status))}.",
-                    before=_REWRITE if rewrite else "",
-                )
+                print_line(f"Batch {batch_id}: {', '.join(_outcome_words(status))}.", prefix=prefix)
             else:
-                line = f"{batch_id}: {_describe_progress(status)}" if name else _describe_progress(status)
-                print_line(line, before=_REWRITE if rewrite else "", end="" if rewrite else "\n")
+                line = (f"{batch_id}: " if names_batches else "") + _describe_progress(status)
+                print_line(line, prefix=prefix, end="" if rewrite else "\n")
         running = [status for status in now if status.state == "running"]
 
 
@@ -117,7 +115,7 @@ def _row(status: BatchStatus) -> tuple[str, ...]:
 
 
 def _format_time(text: str) -> str:
-    """An ISO moment to the second."""
+    """Shorten an ISO time to seconds."""
     return text[:19].replace("T", " ") + "Z"
 
 
@@ -181,9 +179,9 @@ def _print_details(status: BatchStatus) -> None:
 
 def _as_dict(status: BatchStatus) -> dict[str, Any]:
     record, progress = status.record, status.progress
-    news: dict[str, Any] | None = None
+    details: dict[str, Any] | None = None
     if progress is not None:
-        news = {
+        details = {
             **msgspec.structs.asdict(progress),
             "runs_per_second": round(progress.runs_per_second, 1),
             "seconds_left": progress.seconds_left,
@@ -192,7 +190,7 @@ def _as_dict(status: BatchStatus) -> dict[str, Any]:
         **msgspec.to_builtins(record),
         "state": status.state,
         "starts_in_the_future": status.starts_in_the_future,
-        "progress": news,
+        "progress": details,
         "result": msgspec.to_builtins(status.result),
         "folder": status.folder.path,
     }

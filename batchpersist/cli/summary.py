@@ -1,4 +1,4 @@
-"""The summary of a finished batch: what happened, what failed, what to do next."""
+"""The summary at the end of a batch: what happened, what failed, what to do next."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SHOWN_CAUSES = 5
 
 
 def summary_lines(metrics: Metrics, metrics_path: str) -> Iterator[str]:
-    """Lines for a person; the last one says it all."""
+    """The lines of a summary; the last one has the result."""
     yield from _cause_lines(metrics.errors, metrics.errors_omitted)
     counts, timing = metrics.counts, metrics.timing
-    lacking = [cause for cause in metrics.errors if cause.type == failure_type(MissingKeyError)]
-    if counts.discovered and sum(cause.count for cause in lacking) == counts.discovered:
-        yield missing_keys_hint(counts.discovered, lacking[0].samples[0].detail)
+    missing = [cause for cause in metrics.errors if cause.type == failure_type(MissingKeyError)]
+    if counts.discovered and sum(cause.count for cause in missing) == counts.discovered:
+        yield missing_keys_hint(counts.discovered, missing[0].samples[0].detail)
     tasks = len(metrics.tasks) + metrics.tasks_omitted
     yield (
         f"{work_done(counts)} of {number(tasks, 'task')} in {timing.wall_seconds:.1f} s "
@@ -35,12 +35,12 @@ def summary_lines(metrics: Metrics, metrics_path: str) -> Iterator[str]:
 
 
 def metrics_fields(metrics: Metrics, *names: str) -> dict[str, Any]:
-    """Some fields of the metrics, as ``--json`` prints them."""
+    """Select fields of the metrics for ``--json``."""
     return {name: msgspec.to_builtins(getattr(metrics, name)) for name in names}
 
 
 def preview_lines(preview: Preview) -> Iterator[str]:
-    """A dry run in words."""
+    """The lines of the summary of a dry run."""
     yield (
         f"{number(preview.selected, 'run')} of {number(preview.tasks, 'task')} "
         f"({size(preview.bytes)}) in {number(preview.shards, 'shard')}; "
@@ -51,18 +51,18 @@ def preview_lines(preview: Preview) -> Iterator[str]:
     yield from _skipped_lines(preview.incomplete, preview.unknown_suffixes)
     unreadable = f", {preview.unreadable:,} that cannot be read" if preview.unreadable else ""
     opening = "Interrupted dry run" if preview.interrupted else "Dry run"
-    found = f"{preview.new:,} new, {preview.changed:,} changed, {preview.unchanged:,} unchanged{unreadable}"
+    counts = f"{preview.new:,} new, {preview.changed:,} changed, {preview.unchanged:,} unchanged{unreadable}"
     nothing = "" if preview.interrupted else nothing_found(preview.discovered, preview.filtered)
-    yield f"{opening}: {found}. Nothing was written. {nothing}".rstrip()
+    yield f"{opening}: {counts}. Nothing was written. {nothing}".rstrip()
 
 
 def _skipped_lines(run_folders: int, suffixes: Mapping[str, int]) -> Iterator[str]:
-    """No line where nothing was left out."""
+    """What was skipped, if anything was."""
     yield from filter(None, (incomplete(run_folders), skipped(suffixes)))
 
 
 def _cause_lines(errors: Sequence[Cause], omitted: int) -> Iterator[str]:
-    """The most frequent causes of failure, each with one example."""
+    """The most frequent causes of failures, each with an example."""
     for cause in errors[:SHOWN_CAUSES]:
         sample = cause.samples[0]
         run = f" ({sample.task_id}/{sample.run_id})" if sample.task_id else ""
@@ -75,7 +75,7 @@ def _cause_lines(errors: Sequence[Cause], omitted: int) -> Iterator[str]:
 
 
 def missing_keys_hint(count: int, options: str) -> str:
-    """Where all of the input lacks a key; ``options``: what would read an example, if that is known."""
+    """The advice if all documents lack a key. ``options``: those that would read one of them, if known."""
     options = options or "--task-key, --run-key and --time-key say what the keys are called there"
     return f"{number(count, 'document')} found, and each lacks a key. {options}."
 

@@ -1,4 +1,4 @@
-"""``batchpersist validate``: the input alone."""
+"""``batchpersist validate``: reads sources, and writes nothing."""
 
 from __future__ import annotations
 
@@ -60,18 +60,18 @@ def _validate(sources: tuple[str, ...], job: Job) -> None:
     if params["as_json"]:
         print_event("summary", **_as_dict(validation), exit_code=job.exit_code)
     else:
-        job.print(_lines(validation))
+        job.print(_summary_lines(validation))
 
 
-def _lines(validation: Validation) -> Iterator[str]:
+def _summary_lines(validation: Validation) -> Iterator[str]:
     yield from map(_describe, validation.rejects)
     for message, count in validation.causes():
         yield f"{count:,} x {printable(message)}"
     if validation.unknown_suffixes:
         yield skipped(validation.unknown_suffixes)
-    lacking = [item.failure for item in validation.rejects if item.failure.is_a(MissingKeyError)]
-    if lacking and len(lacking) == validation.discovered:
-        yield missing_keys_hint(validation.discovered, lacking[0].detail)
+    missing = [item.failure for item in validation.rejects if item.failure.is_a(MissingKeyError)]
+    if missing and len(missing) == validation.discovered:
+        yield missing_keys_hint(validation.discovered, missing[0].detail)
     parts = [
         f"{number(validation.selected, 'run')} of {number(validation.tasks, 'task')} valid",
         f"{validation.invalid:,} invalid" if validation.invalid else "",

@@ -1,4 +1,4 @@
-"""``batchpersist audit`` as a command: its words, its files, its exit codes."""
+"""``batchpersist audit`` as a command: its output, its files, its exit codes."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def test_combined_has_a_sign_for_each_run(tree: Tree) -> None:
     )
 
 
-def test_a_file_that_cannot_be_written_is_told_before_the_work(tree: Tree) -> None:
+def test_combined_is_opened_before_the_audit_starts(tree: Tree) -> None:
     Path("file").touch()
     result = CliRunner().invoke(cli, ["audit", "--combined", "file/signs"])
     assert result.exit_code == 1

@@ -1,4 +1,4 @@
-"""What a shell completes, asked of the shells themselves: bash, zsh and fish."""
+"""What bash, zsh and fish complete, run by these shells themselves."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_scripts_are_printed(shell: str) -> None:
         ("zsh", ["--no-rcs", "--interactive"], "autoload -Uz compinit && compinit -D -u"),
     ],
 )
-def test_at_the_prompt(shell: str, options: list[str], before: str) -> None:
+def test_bash_and_zsh_complete_at_the_prompt(shell: str, options: list[str], before: str) -> None:
     """With the tabulator, for they complete nowhere else."""
     need(shell)
     terminal, end = pty.openpty()
@@ -97,7 +97,7 @@ def read_until(awaited: str, terminal: int) -> None:
 
 
 @pytest.mark.parametrize(("line", "word"), CASES)
-def test_fish_is_asked(line: str, word: str) -> None:
+def test_fish_completes(line: str, word: str) -> None:
     need("fish")
     script = f'batchpersist completion fish | source; complete --do-complete "{line}"'
     result = subprocess.run(["fish", "-c", script], capture_output=True, text=True, check=True)

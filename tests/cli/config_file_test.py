@@ -1,4 +1,4 @@
-"""Options from the environment and from files: which one wins, and what a wrong one says."""
+"""Options from the environment and from files: which one wins, and errors in them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def shown(*words: str, command: str = "run") -> dict[str, tuple[str, str]]:
     return {row["option"]: (row["value"], row["origin"]) for row in rows}
 
 
-def test_each_source_wins_over_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_line_overrides_environment_overrides_file(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shown()["out-dir"] == ("out", "default")
     write('out-dir = "a"')
     assert shown()["out-dir"] == ("a", "batchpersist.toml out-dir")
@@ -55,7 +55,7 @@ def test_each_source_wins_over_the_next(monkeypatch: pytest.MonkeyPatch) -> None
     assert shown("--profile", "p")["out-dir"] == ("e", "environment BATCHPERSIST_RUN_OUT_DIR")
 
 
-def test_what_is_shown_is_what_a_batch_gets(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_show_prints_what_a_batch_uses(monkeypatch: pytest.MonkeyPatch) -> None:
     write(
         '[run]\nsources = ["runs.jsonl"]\nout-dir = "a"\nlock-attempts = 2\nsince = 2026-01-02\nquiet = true'
     )
@@ -81,12 +81,12 @@ def test_a_pyproject_and_a_named_file() -> None:
     assert shown()["out-dir"] == ("c", "batchpersist.toml out-dir")
 
 
-def test_a_pyproject_of_others_is_none_of_ours() -> None:
+def test_a_pyproject_without_our_table_is_ignored() -> None:
     write("[tool.other]\nout-dir = 1", "pyproject.toml")
     assert read_configuration(None, None).scopes == ()
 
 
-def test_an_option_of_other_commands_may_stand_for_all() -> None:
+def test_the_top_of_a_file_may_hold_options_of_other_commands() -> None:
     write('seed = 4\nout-dir = "a"')
     assert shown()["out-dir"][0] == "a"
     assert shown(command="generate")["seed"][0] == "4"
@@ -115,7 +115,7 @@ def test_an_option_of_other_commands_may_stand_for_all() -> None:
         ("", r"batchpersist\.toml has no profile 'p'; it has none"),
     ],
 )
-def test_what_is_wrong_is_told_and_nothing_is_done(text: str, complaint: str) -> None:
+def test_a_wrong_setting_is_an_error_before_anything_is_done(text: str, complaint: str) -> None:
     write(text)
     profile = () if "profile" not in text and text else ("--profile", "p")
     result = invoke(*profile, "run", "runs.jsonl")
@@ -124,7 +124,7 @@ def test_what_is_wrong_is_told_and_nothing_is_done(text: str, complaint: str) ->
     assert [path.name for path in Path.cwd().iterdir()] == ["batchpersist.toml"]
 
 
-def test_a_named_file_that_is_missing_or_not_utf_8() -> None:
+def test_a_named_file_that_is_missing_or_not_utf_8_is_an_error() -> None:
     assert invoke("--config", "none.toml", "run", "x").exit_code == 2
     Path("batchpersist.toml").write_bytes(b'out-dir = "\xff"')
     result = invoke("run", "x")
@@ -139,7 +139,7 @@ def test_the_example_of_the_docs_is_a_configuration() -> None:
     assert options["sources"][0] == "/var/log/agents"
 
 
-def test_a_table_for_a_person() -> None:
+def test_config_show_prints_a_table() -> None:
     lines = invoke("config", "show", "generate").stdout.splitlines()
     assert re.split("  +", lines[0]) == ["option", "value", "from"]
     assert any(re.split("  +", line) == ["seed", "0", "default"] for line in lines)
@@ -202,14 +202,14 @@ def test_subcommands_share_a_table_and_variables(monkeypatch: pytest.MonkeyPatch
     assert invoke("locks", "list").exit_code == 10
 
 
-def test_what_is_meant_for_others_takes_no_lock_from_a_live_owner(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_force_of_other_commands_does_not_unlock_a_live_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BATCHPERSIST_FORCE", "1")
     write("force = true")
     with TaskLock(Layout("out", ".runs"), "task"):
         assert invoke("locks", "unlock", "task").exit_code == 11
 
 
-def test_a_byte_order_mark_at_the_start_of_the_file_is_passed_over() -> None:
+def test_a_byte_order_mark_at_the_start_of_the_file_is_ignored() -> None:
     Path("batchpersist.toml").write_bytes(b'\xef\xbb\xbf[run]\nout-dir = "b"\n')
     assert shown()["out-dir"] == ("b", "batchpersist.toml [run] out-dir")
 

@@ -1,4 +1,4 @@
-"""Nothing found is said, and never looks healthy: empty sources, selections and roots."""
+"""Empty sources, selections and roots are reported, and do not look like a success."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ COMMANDS = {"run": ("run",), "dry run": ("run", "-n"), "validate": ("validate",)
 
 @pytest.mark.parametrize("case", NOTHING)
 @pytest.mark.parametrize("command", COMMANDS)
-def test_nothing_found_is_said_and_may_fail(command: str, case: str) -> None:
+def test_nothing_found_is_reported_and_may_fail(command: str, case: str) -> None:
     words, said = NOTHING[case]
     result = invoke(*COMMANDS[command], *words)
     assert result.exit_code == 0
@@ -55,14 +55,14 @@ def test_nothing_found_is_said_and_may_fail(command: str, case: str) -> None:
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_what_was_found_is_no_failure(command: str) -> None:
+def test_fail_if_empty_accepts_a_source_with_runs(command: str) -> None:
     result = invoke(*COMMANDS[command], "runs.jsonl", "--fail-if-empty")
     assert result.exit_code == 0
     assert "No runs" not in result.stdout
     assert "None of" not in result.stdout
 
 
-def test_a_pipe_of_nothing_fails_a_job(folder: Path) -> None:
+def test_fail_if_empty_rejects_an_empty_pipe(folder: Path) -> None:
     script = f"zcat missing.gz 2>/dev/null | {sys.executable} -m batchpersist run - --fail-if-empty"
     done = subprocess.run(["sh", "-c", script], cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 3
@@ -92,14 +92,14 @@ def test_a_shard_without_tasks_is_not_empty_where_others_have_them() -> None:
     assert invoke("merge-metrics", *parts, "-o", "merged.json").exit_code == 3
 
 
-def test_a_comparison_of_nothing_is_said() -> None:
+def test_a_comparison_without_runs_is_reported() -> None:
     result = invoke("compare", "empty")
     assert result.exit_code == 2
     assert "no runs" in result.stderr.lower() or "no run" in result.stderr.lower()
 
 
 @pytest.mark.parametrize("words", [("audit",), ("audit", "empty"), ("repair",), ("repair", "--yes")])
-def test_a_root_without_runs_is_not_said_to_be_well(words: tuple[str, ...]) -> None:
+def test_a_root_without_runs_is_not_reported_as_correct(words: tuple[str, ...]) -> None:
     Path("out").mkdir()
     Path(".runs").mkdir()
     result = invoke(*words)
@@ -111,7 +111,7 @@ def test_a_root_without_runs_is_not_said_to_be_well(words: tuple[str, ...]) -> N
         assert invoke(*words, "--fail-if-empty").exit_code == 3
 
 
-def test_an_audit_or_repair_of_no_task_is_not_said_to_be_well() -> None:
+def test_an_audit_or_repair_of_no_task_is_not_reported_as_correct() -> None:
     invoke("run", "runs.jsonl")
     for words in (("audit",), ("repair",)):
         assert "no difference" not in (found := invoke(*words, "--task", "tsak").stdout)

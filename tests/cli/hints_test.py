@@ -1,4 +1,4 @@
-"""What a command says to do next helps: it does not lead in a circle."""
+"""What a command advises to do next helps, and does not lead in a circle."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def snake(number: int) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", ["run", "validate"])
-def test_where_all_lines_have_other_names_the_options_that_read_them_are_named(name: str) -> None:
+def test_options_that_read_other_key_names_are_shown(name: str) -> None:
     source(*map(snake, (1, 2, 3)))
     result = command(name, "s.jsonl")
     assert result.exit_code == 3
@@ -46,24 +46,24 @@ def test_where_all_lines_have_other_names_the_options_that_read_them_are_named(n
 
 
 @pytest.mark.parametrize("name", ["run", "validate"])
-def test_where_no_names_look_like_keys_the_options_for_them_are_named(name: str) -> None:
+def test_key_options_are_shown_if_no_name_resembles_a_key(name: str) -> None:
     source({"x": "1"}, {"y": "2"})
     stdout = command(name, "s.jsonl").stdout
     assert "2 documents found, and each lacks a key. --task-key, --run-key and --time-key say" in stdout
 
 
-def test_one_line_that_lacks_a_key_is_no_case_for_other_names() -> None:
+def test_key_options_are_not_shown_for_a_single_line() -> None:
     source(usual(1), {"x": "1"})
     assert "--task-key" not in command("run", "s.jsonl").stdout
 
 
-def test_nothing_valid_does_not_read_as_if_something_was_persisted() -> None:
+def test_a_batch_without_valid_input_does_not_claim_success() -> None:
     source(snake(1))
     assert "No input was valid, so nothing was persisted." in command("run", "s.jsonl").stdout
 
 
 @pytest.mark.parametrize("content", ["{torn", '{"taskId": "other", "runs": []}'])
-def test_a_damaged_snapshot_is_not_said_to_be_mended_by_the_same_command(content: str) -> None:
+def test_a_damaged_snapshot_leads_to_repair(content: str) -> None:
     source(*map(usual, (1, 2)))
     Path("out/mail").mkdir(parents=True)
     Path("out/mail/runs.json").write_text(content)
@@ -75,7 +75,7 @@ def test_a_damaged_snapshot_is_not_said_to_be_mended_by_the_same_command(content
     assert command("run", "s.jsonl").exit_code == 0
 
 
-def test_after_too_many_failures_max_failures_is_named() -> None:
+def test_too_many_failures_lead_to_max_failures() -> None:
     source(usual(1), {"x": "1"}, {"x": "2"})
     stopped = command("run", "s.jsonl", "--max-failures", "1")
     assert stopped.exit_code == 4

@@ -67,7 +67,7 @@ def test_verbosity_in_a_file_is_a_count_or_a_boolean(value: str, is_shown: bool)
     assert (NO_CACHE in invoke().stderr) == is_shown
 
 
-def test_debug_lines_need_no_bar_above_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_debug_lines_are_not_mixed_with_a_bar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stderr.isatty", lambda: True)
     displays = [choose_display("auto", False, False, verbosity) for verbosity in (1, 2)]
     for display in displays:

@@ -1,4 +1,4 @@
-"""What every command prints: all of it, or an exit code that says so; in any encoding; no line of others."""
+"""Every command prints all its output or exits with 1, in any encoding, and no name forges a line."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ COMMANDS = (
     *("config show", "config show --json", "config show locks"),
     *("completion bash", "completion zsh", "completion fish"),
 )
-"""What each prints is what it is for, or a part of it."""
+"""Each prints something that it exists for."""
 
 HOSTILE = "a\nDone: 9 persisted. Nothing failed.\x1b[2J\x9b1m\u202e\u2028\x7f"
 """Names a folder and a source; a line that begins with ``Done: 9`` is forged."""
@@ -148,14 +148,14 @@ def _done(folder: Path, number: int) -> Done:
     )
 
 
-def test_every_command_is_tried_here() -> None:
+def test_these_tests_run_every_command() -> None:
     context = cli.make_context("batchpersist", ["run", "x"])
     tried = {words.split()[0] for words in COMMANDS}
     assert set(cli.list_commands(context)) <= tried  # type: ignore[attr-defined]
 
 
 @commands
-def test_what_cannot_be_printed_makes_the_exit_code_1(words: str, tried: Try) -> None:
+def test_lost_output_makes_the_exit_code_1(words: str, tried: Try) -> None:
     done = tried(FULL, COMMANDS)[words]
     assert done.code == 1, done.stderr
     expected = b"Error: standard output could not be written: [ENOSPC] No space left on device\n"
@@ -165,7 +165,7 @@ def test_what_cannot_be_printed_makes_the_exit_code_1(words: str, tried: Try) ->
 
 
 @commands
-def test_a_reader_who_has_enough_is_no_error(words: str, tried: Try) -> None:
+def test_a_closed_pipe_is_not_an_error(words: str, tried: Try) -> None:
     done = tried("gone", COMMANDS)[words]
     assert done.code in (0, 3, 5), done.stderr
     assert b"roken" not in done.stderr
@@ -174,7 +174,7 @@ def test_a_reader_who_has_enough_is_no_error(words: str, tried: Try) -> None:
 
 
 @commands
-def test_the_terminal_s_encoding_stops_nothing(words: str, tried: Try) -> None:
+def test_an_encoding_without_a_character_stops_nothing(words: str, tried: Try) -> None:
     done = tried("", COMMANDS, PYTHONIOENCODING="latin-1")[words]
     assert done.code in (0, 3, 5), done.stderr
     assert b"Traceback" not in done.stderr
@@ -192,7 +192,7 @@ def test_no_name_steers_the_terminal_or_forges_a_line(words: str, tried: Try) ->
 
 
 @pytest.mark.parametrize("words", LOCALE)
-def test_a_locale_without_utf_8_is_no_traceback(words: str, tried: Try) -> None:
+def test_a_locale_without_utf_8_causes_no_traceback(words: str, tried: Try) -> None:
     done = tried("", LOCALE, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")[words]
     assert b"Traceback" not in done.stderr
     if done.code == 2:  # the recorded names of the sources have no spelling there
@@ -236,14 +236,14 @@ def test_no_error_message_steers_the_terminal_or_forges_a_line(
     assert not [line for line in result.stderr.split("\n") if line.startswith("Done: 9")]
 
 
-def test_nor_does_a_failure_above_a_progress_bar(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failure_above_a_bar_has_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     bar = BarDisplay(verbose=True)
     bar.show(RunFailed("input", Failure("InvalidRunError", HOSTILE, HOSTILE), HOSTILE, 1, HOSTILE, HOSTILE))
     bar.close()
     assert CONTROL.findall(capsys.readouterr().err) == []
 
 
-def test_a_defect_s_traceback_has_no_controls_either() -> None:
+def test_a_traceback_has_no_control_characters() -> None:
     program = (
         "import batchpersist.cli.main as m\n"
         f"def fail(self, *_): raise ZeroDivisionError({HOSTILE!r})\n"
@@ -257,7 +257,7 @@ def test_a_defect_s_traceback_has_no_controls_either() -> None:
     assert CONTROL.findall(done.stderr) == []
 
 
-def test_a_document_has_its_own_encoding_whatever_the_terminal_has(tried: Try) -> None:
+def test_a_document_is_utf_8_in_any_locale(tried: Try) -> None:
     page = tried("", COMMANDS, PYTHONIOENCODING="latin-1")["report -f html"].stdout
     assert not page.decode("utf-8").isascii()
 

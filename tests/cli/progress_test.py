@@ -1,4 +1,4 @@
-"""What a person or a program sees of a batch on its way."""
+"""What a user or a program sees of the events of a batch."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_progress_in_words() -> None:
+def test_progress_is_described() -> None:
     assert describe_progress(Progress("scan", 1500, None, 0), 4.6) == "scan: 1,500 runs after 5 s"
     assert (
         describe_progress(Progress("settle", 10, 2000, 3), 60)
@@ -51,7 +51,7 @@ def test_progress_in_words() -> None:
     )
 
 
-def test_a_failure_in_words_names_file_line_and_run() -> None:
+def test_a_described_failure_names_file_line_and_run() -> None:
     assert describe_failure(FAILURE) == "a.jsonl:3: snapshot: task is locked: by 7@host (task-1/run-1)"
     invalid = RunFailed("input", Failure("InvalidRunError", "empty", ""), "b.json", 1, "", "")
     assert describe_failure(invalid) == "b.json:1: input: empty"
@@ -70,7 +70,7 @@ def test_a_failure_in_words_names_file_line_and_run() -> None:
         ("bar", True, True, True, JsonDisplay),
     ],
 )
-def test_which_display(
+def test_options_and_terminal_choose_the_display(
     mode: str, as_json: bool, quiet: bool, terminal: bool, expected: type, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "stderr", Terminal() if terminal else io.StringIO())
@@ -104,7 +104,7 @@ def test_json_lines_carry_a_message_type_and_every_failure(capsys: pytest.Captur
     }
 
 
-def test_a_line_now_and_then_even_when_nothing_new_is_heard(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_are_printed_even_without_new_events(capsys: pytest.CaptureFixture[str]) -> None:
     display = LineDisplay(seconds=0.01)
     display.show(Progress("settle", 5, 9, 0))
     deadline = time.monotonic() + 10
@@ -129,7 +129,7 @@ def test_a_bar_shows_each_phase_and_its_failures(monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("display", [NoticeDisplay, LineDisplay, BarDisplay])
-def test_failures_are_printed_only_when_asked_for(
+def test_failures_are_printed_only_with_verbose(
     display: type[NoticeDisplay], capsys: pytest.CaptureFixture[str]
 ) -> None:
     for verbose in (False, True):
@@ -161,7 +161,7 @@ def test_the_page_has_every_event_with_all_its_fields(
     assert set(fields) <= named
 
 
-def test_a_retry_of_invalid_input_alone_is_called_so() -> None:
+def test_a_retry_of_invalid_input_alone_is_described_as_such() -> None:
     assert describe_notice(RetryStarted("b", 2, 1)).endswith(
         "runs that did not stand: 2; 1 no longer in the sources"
     )

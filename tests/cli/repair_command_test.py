@@ -1,4 +1,4 @@
-"""``batchpersist repair`` as a command: its words, its exit codes, and what it does when it is stopped."""
+"""``batchpersist repair`` as a command: its output, its exit codes, and interruptions."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_without_yes_only_the_fixes_are_printed(tree: Tree) -> None:
     assert (result.exit_code, tree.manifest("mail", "mail-0").exists()) == (0, True)
 
 
-def test_what_is_left_is_printed_with_the_reason(tree: Tree) -> None:
+def test_remaining_findings_are_printed_with_the_reason(tree: Tree) -> None:
     tree.snapshot("mail").unlink()
     tree.manifest("search", "search-0").write_text(stringify(a_run("search", 0, notes="other")))
     with TaskLock(Layout("out", "runs"), "mail"):

@@ -132,7 +132,7 @@ def test_exit_11_while_another_batch_holds_the_root() -> None:
     assert str(os.getpid()) in result.stderr
 
 
-def test_exit_12_when_it_is_out_of_time_and_the_same_command_goes_on() -> None:
+def test_exit_12_when_it_is_out_of_time_and_the_same_command_continues() -> None:
     result = invoke("runs.jsonl", "--max-duration", "0.000001s")
     assert result.exit_code == 12
     assert result.stdout.splitlines()[-1].startswith("Out of time: ")
@@ -272,7 +272,7 @@ def test_standard_input_is_a_source() -> None:
     assert Path(".runs/piped/run-1/manifest.json").exists()
 
 
-def test_names_that_are_not_utf_8(folder: Path) -> None:
+def test_file_names_that_are_not_utf_8_are_read(folder: Path) -> None:
     (folder / "runs.jsonl").rename(folder / os.fsdecode(b"runs-\xff.jsonl"))
     words = (os.fsdecode(b"runs-\xff.jsonl"), "--out-dir", os.fsdecode(b"out-\xfe"))
     first, again = invoke(*words), invoke(*words)
@@ -282,7 +282,7 @@ def test_names_that_are_not_utf_8(folder: Path) -> None:
     assert record.config["sources"] == [words[0]]
 
 
-def test_other_key_names() -> None:
+def test_key_options_name_the_keys() -> None:
     document = {"task_id": "t", "run_id": "r", "completed_at": "2026-01-01", "status": "ok"}
     Path("other.json").write_text(json.dumps(document))
     result = invoke(
@@ -306,7 +306,7 @@ def test_other_key_names() -> None:
         (("--limit", "5"), 5),
     ],
 )
-def test_selection(words: tuple[str, ...], kept: int) -> None:
+def test_selection_options_select_runs(words: tuple[str, ...], kept: int) -> None:
     invoke("runs.jsonl", *words)
     assert json.loads(Path("out/metrics.json").read_bytes())["counts"]["selected"] == kept
 
@@ -321,7 +321,7 @@ def test_help_and_version_start_without_the_heavy_parts() -> None:
     assert CliRunner().invoke(cli, ["--help"]).stdout.count("\n  run ") == 1
 
 
-def test_whoever_stops_reading_does_not_stop_the_batch(folder: Path) -> None:
+def test_a_reader_that_stops_does_not_stop_the_batch(folder: Path) -> None:
     command = [sys.executable, "-m", "batchpersist", "run", "runs.jsonl", "--json"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
@@ -343,7 +343,7 @@ def test_an_error_of_the_batch_itself_is_one_line_and_an_event() -> None:
     assert (event["message_type"], event["stage"], event["exit_code"]) == ("error", "batch", 1)
 
 
-def test_a_script_without_a_guard_is_told_so(folder: Path) -> None:
+def test_a_script_without_a_main_guard_gets_an_error(folder: Path) -> None:
     script = """
 from batchpersist import BatchOptions, run_batch
 run_batch(["runs.jsonl"], BatchOptions(workers=2, pool_runs=0))

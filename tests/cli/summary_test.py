@@ -1,4 +1,4 @@
-"""The closing words: what happened, what failed, what to do next."""
+"""The summary at the end of a batch: what happened, what failed, what to do next."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ def cause(count: int, **sample: Any) -> Cause:
         ),
     ],
 )
-def test_only_what_was_settled_in_the_time_told_is_told_beside_it(
-    counts: dict[str, int], expected: str
-) -> None:
+def test_the_rate_counts_the_runs_of_this_part_only(counts: dict[str, int], expected: str) -> None:
     [line] = [line for line in summary_lines(metrics(figures=counts), "m.json") if "runs/s" in line]
     assert line.startswith(expected)
 
@@ -101,16 +99,16 @@ def last_line(state: str, **counts: int) -> str:
         ),
     ],
 )
-def test_the_last_line_says_it_all(state: str, counts: dict[str, int], expected: str) -> None:
+def test_the_last_line_has_the_result(state: str, counts: dict[str, int], expected: str) -> None:
     assert last_line(state, **counts) == expected
 
 
-def test_the_figures_stand_before_the_verdict() -> None:
+def test_the_figures_come_before_the_result() -> None:
     lines = list(summary_lines(metrics(figures={"selected": 1}), "m.json"))
     assert lines[-2] == "1 run of 2 tasks in 2.0 s (1,234 runs/s); details in m.json"
 
 
-def test_causes_come_first_with_an_example_each_and_are_not_endless() -> None:
+def test_causes_come_first_with_an_example_each_and_are_limited() -> None:
     errors = [cause(8 - n, detail=f"detail {n}") for n in range(7)]
     found = metrics(figures={"failed": 20, "selected": 20}, errors=errors, errors_omitted=3)
     lines = list(summary_lines(found, "m.json"))
@@ -118,7 +116,7 @@ def test_causes_come_first_with_an_example_each_and_are_not_endless() -> None:
     assert lines[5] == "... and 5 more causes"
 
 
-def test_what_was_left_out_stands_before_the_verdict() -> None:
+def test_skipped_files_come_before_the_result() -> None:
     passed_over = PassedOver(other_events=0, other_manifests=0, ignored_files=1, incomplete=2)
     found = metrics(figures={"selected": 1}, passed_over=passed_over, unknown_suffixes={".txt": 1})
     assert list(summary_lines(found, "m.json"))[1:-1] == [
@@ -127,7 +125,7 @@ def test_what_was_left_out_stands_before_the_verdict() -> None:
     ]
 
 
-def test_a_dry_run_says_that_nothing_was_written() -> None:
+def test_a_dry_run_reports_that_nothing_was_written() -> None:
     preview = Preview(
         discovered=9, invalid=1, filtered=2, other_shards=0, superseded=1, selected=5, tasks=2, shards=1,
         bytes=12345, new=3, changed=1, unchanged=1, unreadable=0, incomplete=0, unknown_suffixes={},
