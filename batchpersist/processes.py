@@ -33,7 +33,7 @@ def has_ended(pid: int) -> bool:
     """Whether a process has ended, all its threads, and only waits for somebody to ask how.
 
     Some systems' first process never asks. To the lock protocol it counts as alive all the same,
-    as it does to the orchestrator (``lockowner.state_of_owner``).
+    as it does to the orchestrator (``locks.stale_locks.state_of_owner``).
     """
     import psutil
 

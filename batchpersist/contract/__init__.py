@@ -1,7 +1,7 @@
 """What the orchestrator prescribes: JSON text, ids, the order of entries, lock records, its own layout.
 
-Pure functions, each compared with the published package by tests/contract. ``runs_root`` alone
-looks at folders. Its modules are its public names.
+Pure functions of texts and names, each compared with the published package by tests/contract.
+``runs_root`` alone asks the disk: it lists folders, and opens no file. Its modules are its public names.
 """
 
 __all__ = [

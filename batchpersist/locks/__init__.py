@@ -8,7 +8,7 @@ from .admin import LockState, list_locks, unlock
 from .batch_lock import BatchLock, held_locks, holder_of
 from .kernel_lock import KernelLock, Timeout, flock
 from .stale_locks import is_stale_lock
-from .task_lock import TaskLock, clear_locks, drain
+from .task_lock import TaskLock, clear_locks, stop_locking
 
 __all__ = [
     "BatchLock",
@@ -17,7 +17,7 @@ __all__ = [
     "TaskLock",
     "Timeout",
     "clear_locks",
-    "drain",
+    "stop_locking",
     "flock",
     "held_locks",
     "holder_of",

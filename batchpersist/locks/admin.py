@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 
-from ..contract import lock_record
 from ..contract.identifiers import check_task_id
-from ..contract.lock_record import CLEARED_WHEN_OLD, OwnerState
+from ..contract.lock_record import Owner
 from ..errors import LockHeldError, UnsafeIdentifierError, UsageError
 from ..options import LockPolicy
 from ..paths import Layout
 from . import lock_file
-from .lock_file import Seen
-from .stale_locks import is_old, owner_state, remove_judged
+from .lock_file import FoundLock, describe_owner, new_owner, read_lock
+from .stale_locks import CLEARED_WHEN_OLD, OwnerState, is_old, remove_judged, state_of_lock
 
 _LOCK, _GATE = ".lock", ".lock.acquire"
 
@@ -41,9 +39,9 @@ class LockState:
     is_gate: bool
     owner: OwnerState
     stale: bool
-    """Whoever tries for it would clear it (docs/formats.md, "Task lock")."""
+    """The next process that wants the lock clears it (docs/formats.md, "Task lock")."""
     kept_because: str
-    """Why it is not stale, in words; empty: it is."""
+    """Why it is not stale; empty: it is."""
     age_seconds: float
     """Since its owner refreshed it last."""
     pid: int | None
@@ -73,75 +71,77 @@ def unlock(
 
     A dead process of this host need not become stale first. An owner that may be alive keeps it, and so
     does one without a record until that is stale, unless ``force``. As the protocol asks, the lock is
-    judged and removed behind the gate, and only if a second look finds the file that was judged.
+    judged and removed behind the gate, and only if it is still the file that was judged.
 
-    Raises LockHeldError where a lock is left alone, UsageError for what is no task's id, OSError.
+    Raises LockHeldError where an owner keeps a lock, UsageError for what is not a task's id, OSError.
     """
     try:
         check_task_id(task_id)
     except UnsafeIdentifierError as error:
         raise UsageError(str(error)) from None
-    me = lock_record.this_process(task_id, stale_seconds)
-    gate = layout.task_lock_gate(task_id)
-    clear = partial(_clear, layout, force=force, stale_seconds=stale_seconds)
-    with lock_file.staged(layout.lock_mutexes, me) as source:
-        removed = _take_gate(gate, lambda: lock_file.place(source, me, gate), clear, policy)
+    unlocking = _Unlocking(layout, force, stale_seconds)
+    owner, gate = new_owner(task_id, stale_seconds), layout.task_lock_gate(task_id)
+    with lock_file.staged_record(layout.lock_mutexes, owner) as source:
+        unlocking.take_gate(source, owner, gate, policy)
         try:
-            removed += clear(layout.task_lock(task_id))
+            unlocking.clear(layout.task_lock(task_id))
         finally:
-            lock_file.remove(gate, me.token)
-    return removed
+            lock_file.remove(gate, owner.token)
+    return unlocking.removed
 
 
-def _take_gate(
-    gate: str, place: Callable[[], bool], clear: Callable[[str], list[LockState]], policy: LockPolicy
-) -> list[LockState]:
-    """Clears it first, if that may be; waits for one who may only just be taking the lock."""
-    removed: list[LockState] = []
-    for delay in (*policy.delays(), None):
-        if place():
-            return removed
-        try:
-            removed += clear(gate)
-        except LockHeldError:
-            if delay is None:
-                raise
-            time.sleep(delay)
-        else:
-            if place():
-                return removed
-    raise LockHeldError(gate, "others take it again and again")
+class _Unlocking:
+    def __init__(self, layout: Layout, force: bool, stale_seconds: float) -> None:
+        self._mutex = layout.break_mutex
+        self._force = force
+        self._stale_seconds = stale_seconds
+        self.removed: list[LockState] = []
 
+    def take_gate(self, source: str, owner: Owner, gate: str, policy: LockPolicy) -> None:
+        """Clears it first, if that is allowed; waits for a process that is just taking the lock."""
+        for delay in (*policy.delays(), None):
+            if lock_file.place(source, owner, gate):
+                return
+            try:
+                self.clear(gate)
+            except LockHeldError:
+                if delay is None:
+                    raise
+                time.sleep(delay)
+            else:
+                if lock_file.place(source, owner, gate):
+                    return
+        raise LockHeldError(gate, "others take it again and again")
 
-def _clear(layout: Layout, path: str, force: bool, stale_seconds: float) -> list[LockState]:
-    """Remove one lock file, if it is there and may be; nothing is waited for."""
-    judged = lock_file.look(path)
-    if judged is None:
-        return []
-    state = _judge(path, judged, stale_seconds)
-    if state.owner is OwnerState.NO_LOCK:
-        raise LockHeldError(path, state.kept_because)
-    if not (force or state.stale or state.owner is OwnerState.DEAD):
-        raise LockHeldError(path, f"held by {lock_file.holder(path)}; {state.kept_because}")
-    if not remove_judged(path, layout.break_mutex, judged):
-        raise LockHeldError(path, "it changed while it was looked at")
-    return [state]
+    def clear(self, path: str) -> None:
+        """Remove one lock file, if it is there and its owner may not keep it; never waits."""
+        judged = read_lock(path)
+        if judged is None:
+            return
+        state = _judge(path, judged, self._stale_seconds)
+        if state.owner is OwnerState.NO_LOCK:
+            raise LockHeldError(path, state.kept_because)
+        if not (self._force or state.stale or state.owner is OwnerState.DEAD):
+            raise LockHeldError(path, f"held by {describe_owner(path)}; {state.kept_because}")
+        if not remove_judged(path, self._mutex, judged):
+            raise LockHeldError(path, "it changed while it was looked at")
+        self.removed.append(state)
 
 
 def _state(path: str, stale_seconds: float) -> LockState | None:
     try:
-        seen = lock_file.look(path)
+        found = read_lock(path)
     except PermissionError:
-        seen = Seen(0, 0, time.time_ns(), b"")
-    return None if seen is None else _judge(path, seen, stale_seconds)
+        found = FoundLock(0, 0, time.time_ns(), b"")
+    return None if found is None else _judge(path, found, stale_seconds)
 
 
-def _judge(path: str, seen: Seen, stale_seconds: float) -> LockState:
+def _judge(path: str, found: FoundLock, stale_seconds: float) -> LockState:
     name = os.path.basename(path)
-    record = None if seen.content is None else lock_record.parse(seen.content)
-    owner = owner_state(seen)
+    record = found.owner
+    owner = state_of_lock(found)
     kept_because = _WHY_KEPT.get(owner, "")
-    if owner in CLEARED_WHEN_OLD and not is_old(seen, stale_seconds):
+    if owner in CLEARED_WHEN_OLD and not is_old(found, stale_seconds):
         kept_because = f"it was refreshed within {stale_seconds:g} s"
     return LockState(
         task_id=name.removesuffix(_GATE).removesuffix(_LOCK),
@@ -150,7 +150,7 @@ def _judge(path: str, seen: Seen, stale_seconds: float) -> LockState:
         owner=owner,
         stale=not kept_because,
         kept_because=kept_because,
-        age_seconds=0.0 if seen.content is None else max(0.0, time.time() - seen.mtime_ns / 1e9),
+        age_seconds=0.0 if found.content is None else max(0.0, time.time() - found.mtime_ns / 1e9),
         pid=record.pid if record else None,
         host=record.host if record else "",
         acquired_at=record.acquired_at if record else "",

@@ -11,13 +11,13 @@ from collections.abc import Collection
 from types import TracebackType
 from typing import NamedTuple
 
-from ..contract import lock_record
+from ..contract.lock_record import Owner
 from ..errors import TaskStateLockError
 from ..options import LockPolicy
 from ..paths import Layout
 from ..profiling import LOCK_WAIT, in_phase
 from . import lock_file
-from .lock_file import holder
+from .lock_file import describe_owner
 from .stale_locks import clear_abandoned, clear_stale
 
 _log = logging.getLogger(__name__)
@@ -32,11 +32,11 @@ class _Lease(NamedTuple):
     """Seconds between two refreshes."""
 
 
-class Keepalive:
+class LockRefresher:
     """Refreshes the held lock files while at least one is held.
 
     Its daemon thread starts with the first lock and ends by itself in the first round that finds none
-    held, so that taking and dropping a lock neither starts nor wakes it. A forked child inherits
+    held, so that taking and releasing a lock neither starts nor wakes it. A forked child inherits
     neither the thread nor the locks: it starts empty. Thread-safe.
     """
 
@@ -51,7 +51,7 @@ class Keepalive:
         self._next_round = 0.0
 
     def add(self, token: str, path: str, stale_seconds: float) -> None:
-        """Refresh ``path`` from now on, as long as it carries ``token``.
+        """Refresh ``path`` from now on, as long as it has ``token``.
 
         Every quarter of ``stale_seconds``: docs/formats.md asks for a half, and a round may be late.
         """
@@ -64,16 +64,16 @@ class Keepalive:
             self._leases[token] = lease
 
     def _start(self) -> bool:
-        """False where there is no thread to be had: the next lock tries again. The lock holds all the
-        same, for nobody breaks an old one whose owner lives."""
+        """False where the system has no thread: the next lock tries again. The lock holds all the same, for
+        nobody clears an old one whose owner lives."""
         try:
-            threading.Thread(target=self._run, name="batchpersist-keepalive", daemon=True).start()
+            threading.Thread(target=self._run, name="batchpersist-lock-refresher", daemon=True).start()
         except RuntimeError:
             return False
         return True
 
-    def drop(self, token: str) -> None:
-        """Refresh the lock with this token no more; harmless where it is not known."""
+    def remove(self, token: str) -> None:
+        """Stop refreshing the lock with this token; does nothing where it is not known."""
         with self._changed:
             self._leases.pop(token, None)
 
@@ -87,32 +87,32 @@ class Keepalive:
                 self._next_round = time.monotonic() + interval
                 self._changed.wait(interval)
                 leases = list(self._leases.items())
-            for token, lease in leases:  # outside the mutex: a slow disk must not delay add and drop
+            for token, lease in leases:  # outside the mutex: a slow disk must not delay add and remove
                 self._refresh(token, lease.path)
 
     def _refresh(self, token: str, path: str) -> None:
         try:
             if not lock_file.refresh(path, token):
-                self.drop(token)  # released just now, or lost: then release says so
+                self.remove(token)  # released just now, or lost: then release says so
         except OSError as error:
             _log.warning("could not refresh lock file %s: %s", path, error)
 
 
-_keepalive = Keepalive()
+_refresher = LockRefresher()
 _using: set[TaskLock] = set()
 """The locks that this process holds or is trying for."""
 os.register_at_fork(after_in_child=_using.clear)
-_ending = threading.Event()
+_is_stopping = threading.Event()
 
 
-def drain(seconds: float) -> None:
-    """Before this process ends at once: let no more task locks be taken, and wait for those in use.
+def stop_locking(seconds: float) -> None:
+    """Before this process ends at once: take no more task locks, and wait for the release of those in use.
 
-    A commit holds its lock for a moment only; a process that ends meanwhile would leave it to
-    everybody else for minutes. Returns after ``seconds`` at the latest. For any thread that does
-    not itself hold a lock.
+    A commit holds its lock for a moment only; a process that ends meanwhile would keep all others from
+    the task for minutes. Returns after ``seconds`` at the latest. For any thread that does not itself
+    hold a lock.
     """
-    _ending.set()
+    _is_stopping.set()
     deadline = time.monotonic() + seconds
     while _using and time.monotonic() < deadline:
         time.sleep(0.005)
@@ -130,15 +130,15 @@ def clear_locks(layout: Layout, task_id: str, pids: Collection[int]) -> None:
 
 
 class TaskLock:
-    """Holds off everyone else who records runs of a task: processes, threads, the orchestrator.
+    """Keeps all others from recording runs of a task: processes, threads, the orchestrator.
 
     ``task_id`` must have been checked. Not reentrant, not inherited by a forked child (there it is
     simply not held, and releasing it does nothing). Different objects for one task exclude each other
     in one process as well. While held, the file's mtime is kept fresh.
 
-    As a context manager it raises TaskStateLockError at the end of a block in which the lock was lost: what
-    was done in it may have been overtaken by whoever has taken it, and is to be looked at again. The
-    published orchestrator can take it so (docs/decisions/0019-lock-records.md).
+    As a context manager it raises TaskStateLockError at the end of a block in which the lock was lost: its
+    new owner may have overtaken what was done in the block, and the caller checks it again. The published
+    orchestrator can take it so (docs/decisions/0019-lock-records.md).
     """
 
     def __init__(self, layout: Layout, task_id: str, policy: LockPolicy = LockPolicy()) -> None:
@@ -152,11 +152,11 @@ class TaskLock:
         """The holding process and the token in the file."""
 
     def acquire(self) -> None:
-        """Take the lock; the runs-dir is made where it is missing.
+        """Take the lock. Makes the runs-dir where it is missing.
 
         Sleeps only between attempts. Raises TaskStateLockError when all attempts found the lock or its
         gate taken, OSError for any other reason, RuntimeError when this object holds the lock already.
-        Whatever is raised, nothing of this object is left on disk.
+        Whatever it raises, it leaves nothing on disk.
         """
         if self._token() is not None:
             raise RuntimeError(f"task lock is held already: {self._path}")
@@ -169,7 +169,7 @@ class TaskLock:
             raise
 
     def _acquire(self) -> None:
-        if _ending.is_set():
+        if _is_stopping.is_set():
             raise TaskStateLockError("task is locked", "this process is ending")
         obstacle = self._attempt()
         for delay in self._policy.delays():
@@ -178,19 +178,19 @@ class TaskLock:
             time.sleep(delay)
             obstacle = self._attempt()
         if obstacle is not None:
-            raise TaskStateLockError("task is locked", f"{obstacle} held by {holder(obstacle)}")
+            raise TaskStateLockError("task is locked", f"{obstacle} held by {describe_owner(obstacle)}")
 
     def release(self) -> bool:
-        """Give the lock back; does nothing where it is not held. False: it was lost while held.
+        """Release the lock; does nothing where it is not held. False: it was lost while held.
 
-        The file is removed only if it still carries this object's token; a lock that was lost is logged as
-        a warning. Raises OSError when it cannot be read or removed.
+        The file is removed only if it still has this object's token; the log warns of a lock that was
+        lost. Raises OSError when it cannot be read or removed.
         """
         token = self._token()
         self._held = None
         if token is None:
             return True
-        _keepalive.drop(token)
+        _refresher.remove(token)
         try:
             if lock_file.remove(self._path, token):
                 return True
@@ -213,13 +213,13 @@ class TaskLock:
         return self._held[1] if self._held is not None and self._held[0] == os.getpid() else None
 
     def _attempt(self) -> str | None:
-        """Try once. None: the lock is held now; else the path of the file that stood in the way."""
-        owner = lock_record.this_process(self._task_id, self._policy.stale_seconds)
+        """Try once. None: the lock is held now; else the path of the file that was in the way."""
+        owner = lock_file.new_owner(self._task_id, self._policy.stale_seconds)
         try:
-            with lock_file.staged(self._folder, owner) as source:
+            with lock_file.staged_record(self._folder, owner) as source:
                 obstacle = self._take(source, owner)
             if obstacle is None:
-                _keepalive.add(owner.token, self._path, self._policy.stale_seconds)
+                _refresher.add(owner.token, self._path, self._policy.stale_seconds)
                 self._held = (os.getpid(), owner.token)
         except BaseException:
             self._held = None
@@ -229,8 +229,8 @@ class TaskLock:
             raise
         return obstacle
 
-    def _take(self, source: str, owner: lock_record.Owner) -> str | None:
-        """The gate, then the lock, then the gate dropped. A stale lock is cleared behind the gate only."""
+    def _take(self, source: str, owner: Owner) -> str | None:
+        """Take the gate, then the lock, then release the gate. Clear a stale lock behind the gate only."""
         if not self._place(source, owner, self._gate):
             return self._gate
         try:
@@ -238,7 +238,7 @@ class TaskLock:
         finally:
             lock_file.remove(self._gate, owner.token)
 
-    def _place(self, source: str, owner: lock_record.Owner, path: str) -> bool:
+    def _place(self, source: str, owner: Owner, path: str) -> bool:
         if lock_file.place(source, owner, path):
             return True
         free = clear_stale(path, self._mutex, self._policy.stale_seconds)

@@ -19,7 +19,7 @@ from distributed import TimeoutError as DaskTimeoutError  # until Python 3.11 no
 
 from .. import __version__
 from ..errors import UsageError
-from ..locks import drain
+from ..locks import stop_locking
 from .pool import ElasticExecutor
 from .process_pool import DRAIN_SECONDS
 
@@ -170,7 +170,7 @@ class _WorkerPlugin(WorkerPlugin):  # type: ignore[misc]  # distributed has no t
             signal.signal(number, signal.SIG_IGN)
 
     def teardown(self, worker: Any) -> None:
-        drain(DRAIN_SECONDS)
+        stop_locking(DRAIN_SECONDS)
 
 
 def _check_versions(client: Client) -> None:

@@ -16,7 +16,7 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from ..locks import drain
+from ..locks import stop_locking
 from ..processes import has_ended, is_running
 from ..storage.atomic_write import working_folder
 from ..system_limits import no_thread
@@ -67,7 +67,7 @@ def _await_parents_end(parent: Any) -> None:
 
 def _end(code: int) -> None:
     """End at once, but not in the middle of a commit: the task's lock would stay behind."""
-    drain(DRAIN_SECONDS)
+    stop_locking(DRAIN_SECONDS)
     os._exit(code)
 
 

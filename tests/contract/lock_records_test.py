@@ -23,9 +23,14 @@ import pytest
 from support.contenders import dead_pid
 
 from batchpersist.contract import lock_record
-from batchpersist.contract.lock_record import CLEARED_WHEN_OLD, OwnerState
-from batchpersist.locks import lock_file
-from batchpersist.locks.stale_locks import clear_stale, is_old, owner_state
+from batchpersist.locks import lock_file, stale_locks
+from batchpersist.locks.stale_locks import (
+    CLEARED_WHEN_OLD,
+    OwnerState,
+    clear_stale,
+    is_old,
+    state_of_lock,
+)
 from batchpersist.processes import process_start
 from batchpersist.timestamps import utc_text
 
@@ -164,7 +169,7 @@ def strict_state(content: bytes) -> OwnerState:
         record = msgspec.json.decode(content, type=Strict)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         return OwnerState.UNKNOWN
-    return lock_record.state_of_owner(
+    return stale_locks.state_of_owner(
         lock_record.Owner(token="t", pid=record.pid, host=record.host, acquired_at=record.acquired_at)
     )
 
@@ -210,12 +215,12 @@ def judge(folder: Path, count: int, live_pid: int, package: Path) -> Judged:
         shutil.copy2(path, theirs)
     old, states, strictly = set(), {}, {}
     for path in ours.iterdir():
-        seen = lock_file.look(str(path))
+        seen = lock_file.read_lock(str(path))
         assert seen is not None
         assert seen.content is not None
         if is_old(seen, STALE):
             old.add(path.name)
-        states[path.name], strictly[path.name] = owner_state(seen), strict_state(seen.content)
+        states[path.name], strictly[path.name] = state_of_lock(seen), strict_state(seen.content)
     # We first: what becomes old meanwhile is kept by us, and cleared by them.
     cleared = {
         path.name: clear_stale(str(path), str(folder / "mutex"), STALE) for path in list(ours.iterdir())

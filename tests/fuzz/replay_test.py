@@ -14,6 +14,8 @@ import targets
 from seeds import SEEDS
 from targets import TARGETS
 
+from batchpersist.sources import readers
+
 CORPUS = Path(__file__).with_name("corpus")
 
 
@@ -56,13 +58,12 @@ def test_control_what_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch, name: s
         replay(target)
 
 
-@pytest.mark.parametrize(("name", "module"), [("lines", "ndjson"), ("json_list", "jsonfile")])
+@pytest.mark.parametrize(("name", "reader"), [("lines", "line_documents"), ("json_list", "json_documents")])
 def test_control_a_document_left_out_is_found(
-    monkeypatch: pytest.MonkeyPatch, name: str, module: str
+    monkeypatch: pytest.MonkeyPatch, name: str, reader: str
 ) -> None:
-    reader = getattr(targets, module)
-    documents = reader.documents
-    monkeypatch.setattr(reader, "documents", lambda *place: iter(list(documents(*place))[1:]))
+    read = getattr(readers, reader)
+    monkeypatch.setattr(readers, reader, lambda *place: iter(list(read(*place))[1:]))
     target = next(target for target in TARGETS if target.__name__ == name)
     with pytest.raises(AssertionError):
         replay(target)

@@ -23,7 +23,7 @@ from support.model import js_number
 
 from batchpersist.contract.identifiers import JAVASCRIPT_WHITESPACE
 from batchpersist.contract.json_text import BYTE_ORDER_MARK, MAX_DEPTH, canonical, nest
-from batchpersist.contract.lock_record import OwnerState, parse, state_of
+from batchpersist.contract.lock_record import UnreadableRecordError, parse
 from batchpersist.contract.run_parser import RunReader
 from batchpersist.errors import InvalidRunError, SnapshotError
 from batchpersist.models import DEFAULT_KEYS
@@ -182,15 +182,15 @@ def _respelled(value: Any) -> Any:
 
 
 def lock_owner(data: bytes) -> None:
-    """Never raises; what is an owner record by its kind, version and token is not taken for garbage."""
-    owner = parse(data)
-    state = state_of(data)
+    """What is an owner record by its kind, version and token is not taken for garbage."""
     valid = strict(data)
+    try:
+        owner = parse(data)
+    except UnreadableRecordError:
+        return
     if owner is None:
-        assert state in (OwnerState.UNKNOWN, OwnerState.UNJUDGED)
         assert valid is None or not _is_owner(valid[0])
         return
-    assert state not in (OwnerState.UNKNOWN, OwnerState.UNJUDGED)
     assert owner.token
     assert owner.pid is None or owner.pid > 0
     if valid is not None:  # what is not strictly valid may count as an owner: then the lock is left alone

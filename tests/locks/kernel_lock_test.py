@@ -163,4 +163,4 @@ def test_no_other_module_takes_a_flock() -> None:
     package = Path(kernel_lock.__file__).parents[1]
     taking = re.compile(r"\bfilelock\b|fcntl\.(flock|lockf)\(")
     found = {path.stem for path in package.rglob("*.py") if taking.search(path.read_text())}
-    assert found == {"kernellock"}
+    assert found == {"kernel_lock"}

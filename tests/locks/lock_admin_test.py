@@ -15,11 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from batchpersist.cli.main import cli
-from batchpersist.contract.lock_record import OwnerState as Owner
 from batchpersist.errors import LockHeldError, UsageError
 from batchpersist.locks import admin
 from batchpersist.locks.admin import LockState, list_locks, unlock
 from batchpersist.locks.batch_lock import BatchLock
+from batchpersist.locks.stale_locks import OwnerState
 from batchpersist.locks.task_lock import TaskLock
 from batchpersist.options import LockPolicy
 from batchpersist.paths import Layout
@@ -87,17 +87,17 @@ def test_owners_are_told_apart_and_stale_means_what_the_contract_says(dead_pid: 
         found = {name: (state.owner, state.stale) for name, state in states().items()}
         mine = states()["mine.lock"]
     assert found == {
-        "dead.lock": (Owner.DEAD, False),
-        "stale.lock": (Owner.DEAD, True),
-        "far.lock": (Owner.ELSEWHERE, False),
-        "odd.lock": (Owner.NO_PID, False),
-        "undated.lock": (Owner.UNDATED, False),
-        "nobody's.lock": (Owner.NO_HOST, False),
-        "empty.lock": (Owner.UNKNOWN, False),
-        "old-empty.lock": (Owner.UNKNOWN, True),
-        "gated.lock.acquire": (Owner.DEAD, False),
-        "folder.lock": (Owner.NO_LOCK, False),
-        "mine.lock": (Owner.ALIVE, False),
+        "dead.lock": (OwnerState.DEAD, False),
+        "stale.lock": (OwnerState.DEAD, True),
+        "far.lock": (OwnerState.ELSEWHERE, False),
+        "odd.lock": (OwnerState.NO_PID, False),
+        "undated.lock": (OwnerState.UNDATED, False),
+        "nobody's.lock": (OwnerState.NO_HOST, False),
+        "empty.lock": (OwnerState.UNKNOWN, False),
+        "old-empty.lock": (OwnerState.UNKNOWN, True),
+        "gated.lock.acquire": (OwnerState.DEAD, False),
+        "folder.lock": (OwnerState.NO_LOCK, False),
+        "mine.lock": (OwnerState.ALIVE, False),
     }
     assert (mine.task_id, mine.is_gate, mine.pid) == ("mine", False, os.getpid())
     assert states()["gated.lock.acquire"].task_id == "gated"
@@ -182,7 +182,7 @@ def test_what_cannot_be_told_is_left_alone(file: Any, age: float, refused: str |
     path = leave_text("task.lock", file, age=age) if isinstance(file, str) else None
     path = path or leave("task.lock", dead_pid, age=age, **file)
     if refused is None:
-        assert [state.owner for state in unlock(ROOT, "task")] == [Owner.UNKNOWN]
+        assert [state.owner for state in unlock(ROOT, "task")] == [OwnerState.UNKNOWN]
         return
     with pytest.raises(LockHeldError, match=refused):
         unlock(ROOT, "task")

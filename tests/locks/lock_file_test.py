@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from batchpersist.contract.lock_record import Owner, parse, this_process
+from batchpersist.contract.lock_record import Owner, parse
 from batchpersist.locks import lock_file
+from batchpersist.locks.lock_file import new_owner
 
 
 @pytest.fixture
 def owner() -> Owner:
-    return this_process("task", 300.0)
+    return new_owner("task", 300.0)
 
 
 def refuse_links(monkeypatch: pytest.MonkeyPatch, code: int = errno.EPERM) -> None:
@@ -23,7 +24,7 @@ def refuse_links(monkeypatch: pytest.MonkeyPatch, code: int = errno.EPERM) -> No
 
 
 def place(tmp_path: Path, owner: Owner, path: Path) -> bool:
-    with lock_file.staged(str(tmp_path / "own"), owner) as source:
+    with lock_file.staged_record(str(tmp_path / "own"), owner) as source:
         return lock_file.place(source, owner, str(path))
 
 
@@ -105,12 +106,12 @@ def test_a_record_that_cannot_be_written_whole_leaves_nothing(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return written
 
-    with lock_file.staged(str(tmp_path / "own"), owner) as source:
+    with lock_file.staged_record(str(tmp_path / "own"), owner) as source:
         monkeypatch.setattr(os, "write", write)
         with pytest.raises(OSError, match="No space left"):
             lock_file.place(source, owner, str(path))
     assert not path.exists()
-    with pytest.raises(OSError, match="No space left"), lock_file.staged(str(tmp_path / "own"), owner):
+    with pytest.raises(OSError, match="No space left"), lock_file.staged_record(str(tmp_path / "own"), owner):
         raise AssertionError("not reached")
     assert list((tmp_path / "own").iterdir()) == []
 
@@ -154,46 +155,46 @@ def test_what_is_no_regular_file_is_seen_without_content_and_never_removed(
 ) -> None:
     path = tmp_path / "lock"
     plant(kind, path, owner.encode())
-    seen = lock_file.look(str(path))
+    seen = lock_file.read_lock(str(path))
     assert seen is not None
     assert seen.content is None
     assert not lock_file.remove(str(path), owner.token)
     assert os.path.lexists(path)
-    assert lock_file.holder(str(path)) == "something that is no lock file (a link or a folder)"
+    assert lock_file.describe_owner(str(path)) == "something that is no lock file (a link or a folder)"
 
 
 def test_a_look_tells_a_file_from_its_equal_successor(tmp_path: Path, owner: Owner) -> None:
     path = tmp_path / "lock"
-    assert lock_file.look(str(path)) is None
+    assert lock_file.read_lock(str(path)) is None
     path.write_bytes(owner.encode())
-    first = lock_file.look(str(path))
-    assert first == lock_file.look(str(path))
+    first = lock_file.read_lock(str(path))
+    assert first == lock_file.read_lock(str(path))
     (tmp_path / "successor").write_bytes(owner.encode())
     os.replace(tmp_path / "successor", path)
-    assert first != lock_file.look(str(path))
+    assert first != lock_file.read_lock(str(path))
 
 
 def test_the_holder_in_words(tmp_path: Path) -> None:
     path = tmp_path / "lock"
-    assert lock_file.holder(str(path)) == "nobody any more"
+    assert lock_file.describe_owner(str(path)) == "nobody any more"
     path.write_bytes(b"")
-    assert lock_file.holder(str(path)) == "someone who left no owner record"
+    assert lock_file.describe_owner(str(path)) == "someone who left no owner record"
     record = b'{"schema_version":1,"kind":"codex-lock-owner","token":"t","pid":12,"host":"box"'
     path.write_bytes(record + b',"acquired_at":"2025-01-02T03:04:05.678Z"}\n')
-    assert lock_file.holder(str(path)) == "12@box since 2025-01-02T03:04:05.678Z"
+    assert lock_file.describe_owner(str(path)) == "12@box since 2025-01-02T03:04:05.678Z"
     path.write_bytes(record + b"}")
-    assert lock_file.holder(str(path)) == "12@box since an unknown time"
+    assert lock_file.describe_owner(str(path)) == "12@box since an unknown time"
     path.write_bytes(record.replace(b'12,"host":"box"', b'"12"') + b"}")
-    assert lock_file.holder(str(path)) == "an unknown process@an unknown host since an unknown time"
-    unreadable = lock_file.holder(str(path / "below a file"))
+    assert lock_file.describe_owner(str(path)) == "an unknown process@an unknown host since an unknown time"
+    unreadable = lock_file.describe_owner(str(path / "below a file"))
     assert unreadable == "someone whose record cannot be read (Not a directory)"
 
 
 def test_a_record_is_read_to_its_end(tmp_path: Path) -> None:
-    long = this_process("ü" * 120, 300.0)
+    long = new_owner("ü" * 120, 300.0)
     path = tmp_path / "lock"
     assert place(tmp_path, long, path)
-    seen = lock_file.look(str(path))
+    seen = lock_file.read_lock(str(path))
     assert seen is not None
     assert seen.content is not None
     read = parse(seen.content)

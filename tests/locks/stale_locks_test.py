@@ -11,9 +11,10 @@ import pytest
 from filelock import FileLock
 from support.contenders import SPAWN, dead_pid, run_together
 
-from batchpersist.contract.lock_record import Owner, this_process
+from batchpersist.contract.lock_record import Owner
 from batchpersist.errors import TaskStateLockError
 from batchpersist.locks import stale_locks
+from batchpersist.locks.lock_file import new_owner
 from batchpersist.locks.stale_locks import clear_abandoned, clear_stale
 from batchpersist.locks.task_lock import TaskLock
 from batchpersist.options import LockPolicy
@@ -32,7 +33,7 @@ def plant(path: Path, content: bytes, *, age: float = 2 * STALE) -> None:
 
 
 def owner(**changes: object) -> Owner:
-    return msgspec.structs.replace(this_process("task", STALE), **changes)
+    return msgspec.structs.replace(new_owner("task", STALE), **changes)
 
 
 def cleared(path: Path) -> bool:
@@ -98,10 +99,10 @@ def test_a_symbolic_link_is_neither_followed_nor_cleared(tmp_path: Path) -> None
 
 
 def test_an_unreadable_file_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def look(path: str) -> None:
+    def refuse(path: str) -> None:
         raise PermissionError
 
-    monkeypatch.setattr(stale_locks, "look", look)
+    monkeypatch.setattr(stale_locks, "read_lock", refuse)
     assert not cleared(tmp_path / "lock")
 
 
@@ -113,7 +114,7 @@ def test_a_file_that_changed_since_it_was_judged_stays(
     plant(lock, b"stale", age=1000)
     judge = stale_locks.is_stale
 
-    def judge_while_another_acts(seen: stale_locks.Seen, stale_seconds: float) -> bool:
+    def judge_while_another_acts(seen: stale_locks.FoundLock, stale_seconds: float) -> bool:
         verdict = judge(seen, stale_seconds)
         if change == "replaced":
             plant(tmp_path / "new", b"stale", age=0)
@@ -153,7 +154,7 @@ Take = Callable[[Path], bool]
 def contend(barrier: Barrier, folder: Path, rounds: int, take: Take) -> None:
     judge = stale_locks.is_stale
 
-    def judge_slowly(seen: stale_locks.Seen, stale_seconds: float) -> bool:
+    def judge_slowly(seen: stale_locks.FoundLock, stale_seconds: float) -> bool:
         verdict = judge(seen, stale_seconds)
         linger()
         return verdict
@@ -236,8 +237,8 @@ def test_a_lock_is_old_by_a_clock_of_whole_milliseconds(monkeypatch: pytest.Monk
     now = 1_800_000_000_000_999_999
     monkeypatch.setattr(time, "time_ns", lambda: now)
     limit = int(STALE * 1e9)
-    assert not stale_locks.is_old(stale_locks.Seen(1, 1, now - limit - 999_999, b""), STALE)
-    assert stale_locks.is_old(stale_locks.Seen(1, 1, now - limit - 1_000_500, b""), STALE)
+    assert not stale_locks.is_old(stale_locks.FoundLock(1, 1, now - limit - 999_999, b""), STALE)
+    assert stale_locks.is_old(stale_locks.FoundLock(1, 1, now - limit - 1_000_500, b""), STALE)
 
 
 @pytest.mark.parametrize("changes", [{"host": ""}, {"host": "another"}, {"pid": os.getpid()}])

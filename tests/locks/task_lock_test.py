@@ -18,7 +18,7 @@ from support.contenders import dead_pid, run_together, start_together
 from batchpersist.contract import lock_record
 from batchpersist.errors import TaskStateLockError
 from batchpersist.locks import lock_file
-from batchpersist.locks.lock_file import holder
+from batchpersist.locks.lock_file import describe_owner
 from batchpersist.locks.task_lock import TaskLock
 from batchpersist.options import LockPolicy
 from batchpersist.paths import Layout
@@ -119,20 +119,20 @@ def test_a_lock_that_comes_free_meanwhile_is_taken(layout: Layout, monkeypatch: 
         assert files(layout) == ["task.lock"]
 
 
-def test_being_locked_out_names_the_file_and_its_holder(layout: Layout) -> None:
+def test_being_locked_out_names_the_file_and_its_describe_owner(layout: Layout) -> None:
     with TaskLock(layout, "task"):
         with pytest.raises(TaskStateLockError) as caught:
             TaskLock(layout, "task", ONCE).acquire()
         assert caught.value.message == "task is locked"
         path = layout.task_lock("task")
-        assert caught.value.detail == f"{path} held by {holder(path)}"
+        assert caught.value.detail == f"{path} held by {describe_owner(path)}"
         assert f"{os.getpid()}@" in caught.value.detail
         assert files(layout) == ["task.lock"]
 
 
 def test_a_gate_that_another_holds_keeps_out_as_well(layout: Layout) -> None:
     gate = layout.task_lock_gate("task")
-    plant(gate, lock_record.this_process("task", 300).encode())
+    plant(gate, lock_file.new_owner("task", 300).encode())
     with pytest.raises(TaskStateLockError, match=r"task\.lock\.acquire held by \d+@"):
         TaskLock(layout, "task", ONCE).acquire()
     assert files(layout) == ["task.lock.acquire"]
@@ -141,14 +141,14 @@ def test_a_gate_that_another_holds_keeps_out_as_well(layout: Layout) -> None:
 @pytest.mark.parametrize("stale", ["lock", "gate", "both"])
 def test_what_a_dead_process_left_is_cleared(layout: Layout, stale: str) -> None:
     record = lock_record.Owner(
-        kind=lock_record.KIND, token="t", pid=dead_pid(), host=lock_record.this_process("", 1).host
+        kind=lock_record.KIND, token="t", pid=dead_pid(), host=lock_file.new_owner("", 1).host
     ).encode()
     if stale != "gate":
         plant(layout.task_lock("task"), record)
     if stale != "lock":
         plant(layout.task_lock_gate("task"), record)
     with TaskLock(layout, "task", ONCE):
-        assert str(os.getpid()) in holder(layout.task_lock("task"))
+        assert str(os.getpid()) in describe_owner(layout.task_lock("task"))
         assert files(layout) == ["task.lock"]
     assert files(layout) == []
 
@@ -211,7 +211,7 @@ def test_a_lock_lost_while_held_is_a_warning_and_the_file_is_left(
     lock.acquire()
     os.unlink(layout.task_lock("task"))
     if loss == "another's":
-        plant(layout.task_lock("task"), lock_record.this_process("task", 300).encode())
+        plant(layout.task_lock("task"), lock_file.new_owner("task", 300).encode())
     before = files(layout)
     with caplog.at_level(logging.WARNING):
         assert not lock.release()
@@ -280,7 +280,7 @@ def test_without_hard_links_it_works_as_well(layout: Layout, monkeypatch: pytest
 
     monkeypatch.setattr(os, "link", refuse)
     with TaskLock(layout, "task"):
-        assert str(os.getpid()) in holder(layout.task_lock("task"))
+        assert str(os.getpid()) in describe_owner(layout.task_lock("task"))
         with pytest.raises(TaskStateLockError):
             TaskLock(layout, "task", ONCE).acquire()
     assert files(layout) == []
@@ -377,7 +377,7 @@ def test_nobody_ever_sees_a_lock_file_without_its_record(layout: Layout) -> None
     def watch() -> None:
         while not done.is_set():
             for path in (layout.task_lock("task"), layout.task_lock_gate("task")):
-                found = lock_file.look(path)
+                found = lock_file.read_lock(path)
                 if found is not None and found.content is not None:
                     seen.add(lock_record.parse(found.content) is not None)
 
@@ -415,12 +415,12 @@ def test_a_process_that_is_to_end_takes_no_more_locks_and_waits_for_those_in_use
 import os, sys, threading
 from batchpersist.errors import TaskStateLockError
 from batchpersist.paths import Layout
-from batchpersist.locks.task_lock import TaskLock, drain
+from batchpersist.locks.task_lock import TaskLock, stop_locking
 layout = Layout("", sys.argv[1])
 lock = TaskLock(layout, "a")
 lock.acquire()
 threading.Timer(0.2, lock.release).start()
-drain(30)
+stop_locking(30)
 assert not os.path.exists(layout.task_lock("a"))
 try:
     TaskLock(layout, "b").acquire()

@@ -18,7 +18,7 @@ from support.contenders import dead_pid
 from support.model import Run, persist, stringify
 
 from batchpersist.contract.identifiers import check_run_id, check_task_id
-from batchpersist.contract.lock_record import this_process
+from batchpersist.locks.lock_file import new_owner
 from batchpersist.storage import temp_files
 
 TASKS = ("billing", "mail", "search")
@@ -190,7 +190,7 @@ def plant_foreign_file(tree: Tree, task: str, at: int, byte: int) -> None:
 
 def plant_stale_lock(tree: Tree, task: str, at: int, byte: int) -> None:
     path = tree.runs / f"{task}.lock{'.acquire' if at % 2 else ''}"
-    owner = this_process(task, 300).encode()
+    owner = new_owner(task, 300).encode()
     path.write_bytes(owner.replace(b'"pid":%d' % os.getpid(), b'"pid":%d' % DEAD))
     long_ago = time.time() - 1000
     os.utime(path, (long_ago, long_ago))

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from batchpersist.contract.lock_record import this_process
 from batchpersist.locks import lock_file
-from batchpersist.locks.task_lock import Keepalive
+from batchpersist.locks.lock_file import new_owner
+from batchpersist.locks.task_lock import LockRefresher
 
 SHORT = 0.2
 LONG = 3600.0
@@ -20,7 +20,7 @@ LONG = 3600.0
 
 def lock_at(path: Path) -> str:
     """An old lock file of this process; returns its token."""
-    owner = this_process("task", SHORT)
+    owner = new_owner("task", SHORT)
     path.write_bytes(owner.encode())
     os.utime(path, (1000, 1000))
     return owner.token
@@ -40,59 +40,59 @@ def fresh(path: Path) -> bool:
 
 @pytest.fixture
 def threads() -> Callable[[], int]:
-    """Counts the keepalive threads that the test started; earlier ones may still be waiting."""
+    """Counts the refresher's threads that the test started; earlier ones may still be waiting."""
     before = set(threading.enumerate())
     return lambda: sum(
-        thread.name == "batchpersist-keepalive" for thread in set(threading.enumerate()) - before
+        thread.name == "batchpersist-lock-refresher" for thread in set(threading.enumerate()) - before
     )
 
 
 def test_all_held_files_are_refreshed_again_and_again_by_one_thread(
     tmp_path: Path, threads: Callable[[], int]
 ) -> None:
-    keepalive = Keepalive()
+    refresher = LockRefresher()
     paths = [tmp_path / str(number) for number in range(5)]
     tokens = [lock_at(path) for path in paths]
     for token, path in zip(tokens, paths, strict=True):
-        keepalive.add(token, str(path), SHORT)
+        refresher.add(token, str(path), SHORT)
     assert threads() == 1
     for _ in range(2):
         eventually(lambda: all(fresh(path) for path in paths))
         for path in paths:
             os.utime(path, (1000, 1000))
     for token in tokens:
-        keepalive.drop(token)
+        refresher.remove(token)
 
 
 def test_a_short_lease_is_kept_beside_a_long_one(tmp_path: Path) -> None:
-    keepalive = Keepalive()
+    refresher = LockRefresher()
     long, short = lock_at(tmp_path / "long"), lock_at(tmp_path / "short")
-    keepalive.add(long, str(tmp_path / "long"), LONG)
-    keepalive.add(short, str(tmp_path / "short"), SHORT)
+    refresher.add(long, str(tmp_path / "long"), LONG)
+    refresher.add(short, str(tmp_path / "short"), SHORT)
     eventually(lambda: fresh(tmp_path / "short"))
-    keepalive.drop(long)
-    keepalive.drop(short)
+    refresher.remove(long)
+    refresher.remove(short)
 
 
 def test_the_thread_ends_with_nothing_to_do_and_comes_back(
     tmp_path: Path, threads: Callable[[], int]
 ) -> None:
-    keepalive = Keepalive()
+    refresher = LockRefresher()
     for _ in range(2):
         token = lock_at(tmp_path / "lock")
-        keepalive.add(token, str(tmp_path / "lock"), SHORT)
+        refresher.add(token, str(tmp_path / "lock"), SHORT)
         eventually(lambda: fresh(tmp_path / "lock"))
-        keepalive.drop(token)
+        refresher.remove(token)
         eventually(lambda: threads() == 0)
 
 
 def test_taking_and_dropping_a_lock_does_not_start_another_thread(
     tmp_path: Path, threads: Callable[[], int]
 ) -> None:
-    keepalive = Keepalive()
+    refresher = LockRefresher()
     for number in range(100):
-        keepalive.add(str(number), str(tmp_path / "lock"), LONG)
-        keepalive.drop(str(number))
+        refresher.add(str(number), str(tmp_path / "lock"), LONG)
+        refresher.remove(str(number))
     assert threads() == 1
 
 
@@ -102,9 +102,9 @@ def test_another_s_file_is_not_refreshed_and_no_longer_looked_at(
     looks = []
     refresh = lock_file.refresh
     monkeypatch.setattr(lock_file, "refresh", lambda path, token: looks.append(path) or refresh(path, token))
-    keepalive = Keepalive()
+    refresher = LockRefresher()
     lock_at(tmp_path / "lock")
-    keepalive.add("a token that was lost", str(tmp_path / "lock"), SHORT)
+    refresher.add("a token that was lost", str(tmp_path / "lock"), SHORT)
     eventually(lambda: threads() == 0)
     assert looks == [str(tmp_path / "lock")]
     assert not fresh(tmp_path / "lock")
@@ -114,11 +114,11 @@ def test_a_refresh_that_fails_is_logged_and_tried_again(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     (tmp_path / "file").touch()
-    keepalive = Keepalive()
+    refresher = LockRefresher()
     with caplog.at_level(logging.WARNING):
-        keepalive.add("token", str(tmp_path / "file" / "lock"), SHORT)
+        refresher.add("token", str(tmp_path / "file" / "lock"), SHORT)
         eventually(lambda: len(caplog.records) >= 2)
-    keepalive.drop("token")
+    refresher.remove("token")
     assert "could not refresh lock file" in caplog.text
 
 
@@ -136,26 +136,26 @@ def in_forked_child(action: Callable[[], bool]) -> bool:
 
 
 def test_a_forked_child_keeps_its_own_locks_only(tmp_path: Path) -> None:
-    keepalive = Keepalive()
+    refresher = LockRefresher()
     parents = lock_at(tmp_path / "parent's")
-    keepalive.add(parents, str(tmp_path / "parent's"), LONG)
+    refresher.add(parents, str(tmp_path / "parent's"), LONG)
 
     def child() -> bool:
         token = lock_at(tmp_path / "child's")
-        keepalive.add(token, str(tmp_path / "child's"), SHORT)
+        refresher.add(token, str(tmp_path / "child's"), SHORT)
         eventually(lambda: fresh(tmp_path / "child's"))
         return not fresh(tmp_path / "parent's")
 
     assert in_forked_child(child)
-    keepalive.drop(parents)
+    refresher.remove(parents)
 
 
 def test_a_child_forked_in_the_midst_of_a_change_does_not_hang(tmp_path: Path) -> None:
-    keepalive = Keepalive()
+    refresher = LockRefresher()
     inside, go_on = threading.Event(), threading.Event()
 
     def busy() -> None:
-        with keepalive._changed:
+        with refresher._changed:
             inside.set()
             go_on.wait()
 
@@ -165,8 +165,8 @@ def test_a_child_forked_in_the_midst_of_a_change_does_not_hang(tmp_path: Path) -
     token = lock_at(tmp_path / "lock")
 
     def child() -> bool:
-        keepalive.add(token, str(tmp_path / "lock"), SHORT)
-        keepalive.drop(token)
+        refresher.add(token, str(tmp_path / "lock"), SHORT)
+        refresher.remove(token)
         return True
 
     try:
