@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import monotonic
+from typing import Protocol
 
 from .errors import ScanStoppedError
 from .events import Event
@@ -40,6 +41,13 @@ class Deadline:
 
 
 NO_DEADLINE = Deadline()
+
+
+class Checkpoint(Protocol):
+    """What a long wait or copy calls again and again while it lasts, such as a ``RunContext``."""
+
+    def check(self) -> None:
+        """Return, or raise what ends the wait."""
 
 
 @dataclass(frozen=True)

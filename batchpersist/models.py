@@ -159,6 +159,69 @@ def place_of(source: str, line: int) -> str:
     return f"{source}:{line}" if line else source
 
 
+class Reject(NamedTuple):
+    """One invalid input: it is not a completed run, or it is a source that cannot be read (to its end)."""
+
+    source: str
+    line: int
+    """The line (or row) reached; 0 where nothing could be read."""
+    failure: Failure
+
+
+class SourceCounts(NamedTuple):
+    """What the scan of one source, or of one range of it, found."""
+
+    runs: int
+    rejects: int
+    other_events: int
+    other_manifests: int
+    bytes_read: int
+    is_lasting: bool = True
+    """Its rows point to bytes that outlast the batch."""
+
+
+OTHER_SUFFIXES = "(other)"
+_NAMED_SUFFIXES = 20
+
+
+@dataclass
+class SkippedCounts:
+    """What a scan skipped."""
+
+    other_manifests: int = 0
+    """Manifests of another schema."""
+    ignored_files: int = 0
+    """Of no readable suffix, or not a file at all."""
+    incomplete: int = 0
+    """Run folders of the orchestrator without a summary."""
+    unknown_suffixes: dict[str, int] = field(default_factory=dict)
+    """Of ``ignored_files``: how many have which suffix. After a few suffixes, the others count as one."""
+
+    def add_skipped(self, more: SkippedCounts) -> None:
+        self.other_manifests += more.other_manifests
+        self.ignored_files += more.ignored_files
+        self.incomplete += more.incomplete
+        known = self.unknown_suffixes
+        for suffix, files in more.unknown_suffixes.items():
+            name = suffix if suffix in known or len(known) < _NAMED_SUFFIXES else OTHER_SUFFIXES
+            known[name] = known.get(name, 0) + files
+
+
+@dataclass
+class ScanTotals(SkippedCounts):
+    """What a scan came across, apart from the runs themselves."""
+
+    discovered: int = 0
+    """Runs found, the invalid ones included."""
+    other_events: int = 0
+    bytes_read: int = 0
+    """Of sources that were taken from the cache, too."""
+    other_rejects: int = 0
+    """Of ``discovered``: invalid ones that are not wanted."""
+    cached_sources: int = 0
+    """Files whose runs came from the cache."""
+
+
 RetryKind = Literal["failed", "locked", "invalid"]
 
 

@@ -186,7 +186,7 @@ def test_packages_do_not_import_in_a_circle() -> None:
 
 def test_imports_of_each_form_are_found() -> None:
     assert {"errors", "contract.json_text"} <= own_imports("contract.run_parser")
-    assert {"errors", "sources.scan_tasks"} <= own_imports("sources.walk")
+    assert {"errors", "sources.source"} <= own_imports("sources.walk")
     assert {"locks.lock_file"} <= own_imports("locks.task_lock")
     assert {"__init__"} <= own_imports("batch.session")  # from .. import __version__
     assert "prohibited" not in public_names("locks")

@@ -11,7 +11,7 @@ from support import engine
 from support.engine import Run
 from support.outcomes import Row, plan_rows
 from support.reports import failing_rows, leave_batch
-from support.scans import lines, put, run, scan_parts
+from support.scans import lines, put, run, run_scan_tasks
 
 from batchpersist.arrow_tables import (
     KEY_GLUE,
@@ -28,11 +28,11 @@ from batchpersist.batch.run import run_batch
 from batchpersist.cache.outputs import with_fingerprints
 from batchpersist.index.builder import IndexBuilder
 from batchpersist.metrics.outcome_table import OutcomeBuilder, read_outcomes
-from batchpersist.models import DEFAULT_KEYS, Failure
+from batchpersist.models import DEFAULT_KEYS, Failure, Reject
 from batchpersist.options import BatchOptions
 from batchpersist.records.batch_folder import BatchFolder
 from batchpersist.sources.discovery import discover
-from batchpersist.sources.scan_tasks import Part, Reject
+from batchpersist.sources.scan_tasks import ScanTask
 
 FAILURE = Failure("WorkerDiedError", "worker died", "")
 REJECT = Reject("a.jsonl", 3, Failure("InvalidRunError", "not JSON", "byte 3"))
@@ -41,18 +41,18 @@ FORMS = {"full": (failing_rows(), [REJECT]), "empty": ([], [])}
 
 @pytest.mark.parametrize("data", [b"", lines(run("a"), run("b"))])
 def test_an_index_has_the_columns_of_its_schema(tmp_path: Path, data: bytes) -> None:
-    parts = list(discover([str(put(tmp_path / "in" / "a.jsonl", data))]))
-    scanned = index_of(IndexBuilder(), tmp_path, parts)
+    scan_tasks = list(discover([str(put(tmp_path / "in" / "a.jsonl", data))]))
+    scanned = index_of(IndexBuilder(), tmp_path, scan_tasks)
     assert scanned.schema.equals(index_schema())
     builder = IndexBuilder(known=scanned.select(run_schema().names))
     builder.add_known(0, scanned.num_rows)
-    both = index_of(builder, tmp_path, parts)
+    both = index_of(builder, tmp_path, scan_tasks)
     assert both.schema.equals(index_schema())
     assert both["known"].null_count == scanned.num_rows == both.num_rows / 2
 
 
-def index_of(builder: IndexBuilder, spool: Path, parts: list[Part]) -> pa.Table:
-    for scanned in scan_parts(parts, DEFAULT_KEYS, str(spool)):
+def index_of(builder: IndexBuilder, spool: Path, scan_tasks: list[ScanTask]) -> pa.Table:
+    for scanned in run_scan_tasks(scan_tasks, DEFAULT_KEYS, str(spool)):
         builder.add(scanned)
     return builder.take_table()
 

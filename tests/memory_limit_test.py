@@ -19,8 +19,8 @@ from batchpersist.memory_limit import BASE, INDEX_TIMES, SMALLEST, TEXT_TIMES, M
 from batchpersist.options import Selection
 from batchpersist.plan.planner import make_plan
 from batchpersist.plan.sharding import SHARD_BYTES
-from batchpersist.sources.location import SourceFile
-from batchpersist.sources.scan_tasks import Format
+from batchpersist.sources.formats import Format
+from batchpersist.sources.source import SourceFile
 
 MEGABYTE = 1 << 20
 

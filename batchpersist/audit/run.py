@@ -91,7 +91,7 @@ class Audit:
         self._context = context
         self._all_statuses = all_statuses
         options.layout.check_roots()
-        self._parts = discover(sources, alive=context.check)
+        self._scan_tasks = discover(sources, context)
         self._has_sources = bool(sources)
         self._inventory = take_inventory(options)
         self._whole_tasks = whole_tasks
@@ -125,7 +125,7 @@ class Audit:
     def _scan(self) -> tuple[Plan, list[Finding]]:
         """The plan of the sources' runs, and a finding for each invalid input."""
         keys, spool = self._options.keys, self._spool.name
-        index = scan_sources(self._parts, self.pool, keys, spool, self._context)
+        index = scan_sources(self._scan_tasks, self.pool, keys, spool, self._context)
         invalid = list(_invalid_inputs(index))
         self.unknown_suffixes = dict(index.totals.unknown_suffixes)
         selection = Selection(self._options.tasks)

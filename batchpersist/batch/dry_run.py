@@ -113,7 +113,7 @@ def preview_batch(
     ):
         cache = load_cache(layout, options.keys) if job.reads_cache else None
         index = scan_sources(
-            discover(job.sources, alive=context.check),
+            discover(job.sources, context),
             crew,
             options.keys,
             spool,

@@ -15,7 +15,7 @@ from ..models import Shard, ShardOutcome, Work
 from ..options import FailurePolicy
 from ..persist import Liveness
 from ..plan import Plan
-from ..sources import decoded
+from ..sources import SourceFile
 from ..workers import Retries, ShardCall, Supervisor, WorkerPool, make_persister
 from .session import BatchSession
 
@@ -54,7 +54,8 @@ class FailureCounter:
             if run["superseded"]:
                 continue
             self._failed.add(first + row)
-            place = (decoded(run["origin"], run["file"]).name, run["line"], run["task_id"], run["run_id"])
+            name = SourceFile.decode(run["origin"], run["file"]).name
+            place = (name, run["line"], run["task_id"], run["run_id"])
             if row in outcome.snapshot_failures and self._is_new("snapshot", first + row):
                 self._on_event(RunFailed("snapshot", outcome.snapshot_failures[row], *place))
             if row in outcome.manifest_failures and self._is_new("manifest", first + row):

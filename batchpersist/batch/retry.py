@@ -20,14 +20,14 @@ from ..errors import BatchMissingError, SourceChangedError, UsageError, failure_
 from ..events import RetryStarted
 from ..foreign_text import as_named, encodable
 from ..index.builder import IndexBuilder
-from ..index.scan import rejected
+from ..index.scan import reject_event
 from ..metrics.outcome_table import read_outcomes
-from ..models import Keys, RetryKind, RetryOf
+from ..models import Keys, Reject, RetryKind, RetryOf
 from ..options import BatchOptions, Selection
 from ..partition import Partition
 from ..paths import Layout
 from ..records.batch_folder import BatchFolder, BatchRecord, find_batch
-from ..sources import STANDARD_INPUT, Reject, is_remote, is_there, source_names
+from ..sources import STANDARD_INPUT, is_remote, source_exists, source_names
 from ..storage.atomic_write import working_folder
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ def plan_retry(
     sources = [_path_of(record, name) for name in _config(record).sources if name != STANDARD_INPUT]
     return RetryPlan(
         retry,
-        sources=[source for source in sources if is_there(source, RunContext(should_stop=should_stop).check)],
+        sources=[source for source in sources if source_exists(source, RunContext(should_stop=should_stop))],
         options=_options(record, options, retry),
         items=len(RunsToRetry(layout, retry)),
         invalid=0 if "invalid" in chosen else len(RunsToRetry(layout, replace(retry, only=("invalid",)))),
@@ -192,7 +192,7 @@ class RunsToRetry:
             RetryStarted(self._batch_id, pc.count_distinct(run_keys(rows.filter(wanted))).as_py(), len(gone))
         )
         for reject in gone:
-            on_event(rejected(reject))
+            on_event(reject_event(reject))
         return wanted
 
     def _mark(self, index: pa.Table) -> pa.Array:

@@ -19,7 +19,7 @@ from ..context import Deadline, OnEvent, RunContext, ShouldStop, ignore_event, n
 from ..errors import UsageError
 from ..events import BatchResumed
 from ..index.builder import IndexBuilder
-from ..index.scan import rejected, scan_sources
+from ..index.scan import reject_event, scan_sources
 from ..memory_limit import give_back
 from ..metrics.batch_report import BatchReport, write_report
 from ..metrics.build import Phases, Stopwatch, build_metrics
@@ -30,7 +30,7 @@ from ..models import RetryKind
 from ..options import BatchOptions
 from ..plan import SHARD_RUNS, Plan, make_plan, refuse_ids
 from ..records.root_record import remember
-from ..sources import Part, discover
+from ..sources import ScanTask, discover
 from ..workers import WorkerPool
 from .execution import FailureCounter, ShardExecution
 from .retry import RunsToRetry, plan_retry
@@ -70,7 +70,7 @@ def run_batch(
     job.check_paths()
     if job.textfile_path is not None:
         check_textfile(job.textfile_path)
-    parts = discover(job.sources, alive=context.check)
+    scan_tasks = discover(job.sources, context)
     pool = _worker_pool(options, executor)
     with open_session(job, pool, context) as session:
         if pool.elastic is not None:
@@ -78,7 +78,7 @@ def run_batch(
         if job.reads_cache:
             pool.warm_up(likely_rows(job.layout))
         with closing(CacheSession(job, session.folder.spool)) as cache:
-            return _Batch(job, pool, session, cache, session.follow(context)).run(parts)
+            return _Batch(job, pool, session, cache, session.follow(context)).run(scan_tasks)
 
 
 def retry_batch(
@@ -135,15 +135,15 @@ class _Batch:
         self._pool_start = 0.0
         self._clock = Stopwatch()
 
-    def run(self, parts: Iterator[Part]) -> BatchReport:
-        index = self._scan(parts)
+    def run(self, scan_tasks: Iterator[ScanTask]) -> BatchReport:
+        index = self._scan(scan_tasks)
         # No name here holds the plan: it takes about as much memory as the outcome table that follows it.
         outcomes = self._persist(self._plan(index), index)
         return self._report(index, outcomes)
 
-    def _scan(self, parts: Iterator[Part]) -> IndexBuilder:
+    def _scan(self, scan_tasks: Iterator[ScanTask]) -> IndexBuilder:
         index = scan_sources(
-            parts,
+            scan_tasks,
             self._pool,
             self._options.keys,
             self._session.folder.spool,
@@ -172,7 +172,7 @@ class _Batch:
         )
         index.rejects += plan.refused
         for reject in plan.refused:
-            self._context.on_event(rejected(reject))
+            self._context.on_event(reject_event(reject))
         self._filtered, self._other_partitions = plan.filtered, plan.other_shards
         self._failures.discovered = index.totals.discovered - plan.other_shards
         self._failures.invalid = len(index.rejects)

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 from ..context import OnEvent, RunContext, ShouldStop, ignore_event, never_stop
 from ..exit_codes import ExitCode
-from ..index.scan import rejected, scan_sources
-from ..models import DEFAULT_KEYS, Keys
+from ..index.scan import reject_event, scan_sources
+from ..models import DEFAULT_KEYS, Keys, Reject
 from ..options import POOL_RUNS, Selection
 from ..plan import make_plan
-from ..sources import Reject, discover
+from ..sources import discover
 from ..workers import WorkerPool
 
 
@@ -78,10 +78,10 @@ def validate_sources(
         closing(WorkerPool(workers, pool_runs)) as crew,
         tempfile.TemporaryDirectory(prefix="batchpersist-") as spool,
     ):
-        index = scan_sources(discover(sources, alive=context.check), crew, keys, spool, context)
+        index = scan_sources(discover(sources, context), crew, keys, spool, context)
     plan = make_plan(index.take_table(), selection, workers=1)
     for reject in plan.refused:
-        on_event(rejected(reject))
+        on_event(reject_event(reject))
     totals = index.totals
     return Validation(
         discovered=totals.discovered,

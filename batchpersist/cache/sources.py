@@ -10,7 +10,8 @@ from struct import Struct
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from ..arrow_tables import adopt, memory, whole
-from ..sources import PieceCounts, Pieces
+from ..models import SourceCounts
+from ..sources import PackedSources
 from ..storage.fingerprint import NO_FINGERPRINT, what_changed
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class CachedFiles(NamedTuple):
     place: memoryview[int]
     first: memoryview[int]
     second: memoryview[int]
-    """The place and the halves of the fingerprint make the identity (``sources.Piece``)."""
+    """The place and the halves of the fingerprint make the identity (``sources.Source``)."""
     first_row: memoryview[int]
     runs: memoryview[int]
     other_events: memoryview[int]
@@ -47,7 +48,7 @@ _FINGERPRINT = Struct("=QQ")
 
 
 def each_identity(identities: bytes) -> Iterator[Identity]:
-    """Of those that follow one another (``sources.Pieces``)."""
+    """Of those that follow one another (``sources.PackedSources``)."""
     return _IDENTITY.iter_unpack(identities)
 
 
@@ -67,21 +68,21 @@ class CachedSources:
         self._next = 0
         self._sorted: tuple[memoryview[int], memoryview[int]] | None = None
 
-    def find(self, pieces: Pieces) -> Sequence[int]:
-        """The number of each piece's file, in their order; UNKNOWN where it was not scanned as it is now.
+    def find(self, sources: PackedSources) -> Sequence[int]:
+        """The number of each source's file, in their order; UNKNOWN where it was not scanned as it is now.
 
         Mostly they follow those that were found last: then they are found at once.
         """
-        thirds = memoryview(pieces.identities).cast("Q")
-        numbers = range(self._next, self._next + len(pieces))
+        thirds = memoryview(sources.identities).cast("Q")
+        numbers = range(self._next, self._next + len(sources))
         here = slice(numbers.start, numbers.stop)
         columns = (self._files.place, self._files.first, self._files.second)
         if all(column[here] == thirds[third::3] for third, column in enumerate(columns)):
             self._next = numbers.stop
             return numbers
-        found = list(map(self._find, each_identity(pieces.identities)))
+        found = list(map(self._find, each_identity(sources.identities)))
         if _log.isEnabledFor(logging.DEBUG):
-            self._log_unknown(pieces, found)
+            self._log_unknown(sources, found)
         return found
 
     def _find(self, identity: Identity) -> int:
@@ -105,16 +106,16 @@ class CachedSources:
             yield numbers[at]
             at += 1
 
-    def _log_unknown(self, pieces: Pieces, numbers: Sequence[int]) -> None:
-        for piece, number in zip(pieces, numbers, strict=True):
-            if number == UNKNOWN and piece.start == 0:
-                ((place, *found),) = each_identity(piece.identity)
+    def _log_unknown(self, sources: PackedSources, numbers: Sequence[int]) -> None:
+        for source, number in zip(sources, numbers, strict=True):
+            if number == UNKNOWN and source.start == 0:
+                ((place, *found),) = each_identity(source.identity)
                 reason = "not in the cache"
-                if not piece.is_cacheable:
+                if not source.is_cacheable:
                     reason = "written within the last clock tick, or not a file on a disk"
                 elif at := list(self._at(place)):
                     reason = what_changed(_fingerprint(self._identity(at[-1])), _FINGERPRINT.pack(*found))
-                _log.debug("%s is scanned, not taken from the cache: %s", piece.name, reason)
+                _log.debug("%s is scanned, not taken from the cache: %s", source.name, reason)
 
     def stretches(self, numbers: Iterable[int]) -> Iterator[CachedFiles]:
         """The files of some numbers, in their order; those together whose rows follow each other."""
@@ -147,7 +148,7 @@ _ENTRIES = 1 << 16
 
 
 class SourceRecorder:
-    """Collects what a scan finds in each source file, for the next batch; for pieces in source order."""
+    """Collects what a scan finds in each source file, for the next batch; for sources in source order."""
 
     def __init__(self, take: Callable[[pa.RecordBatch], None]) -> None:
         """``take`` is given what has been collected, some at a time."""
@@ -160,10 +161,10 @@ class SourceRecorder:
     def __len__(self) -> int:
         return self._entries
 
-    def add(self, identity: Identity, counts: PieceCounts, first_row: int) -> None:
+    def add(self, identity: Identity, counts: SourceCounts, first_row: int) -> None:
         """Record what a file held, or its first range. One with a reject is left out, to be read again."""
         is_cacheable = _fingerprint(identity) != NO_FINGERPRINT
-        self._open = is_cacheable and counts.lasting and not counts.rejects
+        self._open = is_cacheable and counts.is_lasting and not counts.rejects
         if self._open:
             self._make_room()
             entry = (*identity, first_row, *_counts(counts))
@@ -171,7 +172,7 @@ class SourceRecorder:
                 column.append(value)
             self._entries += 1
 
-    def extend(self, counts: PieceCounts) -> None:
+    def extend(self, counts: SourceCounts) -> None:
         """Record what a further range of the last file held; with a reject, the whole file is left out."""
         if not self._open:
             return
@@ -207,7 +208,7 @@ class SourceRecorder:
         self._take(pa.record_batch(columns, names=CachedFiles._fields))
 
 
-def _counts(counts: PieceCounts) -> tuple[int, int, int, int]:
+def _counts(counts: SourceCounts) -> tuple[int, int, int, int]:
     return counts.runs, counts.other_events, counts.other_manifests, counts.bytes_read
 
 

@@ -10,9 +10,8 @@ import click
 from ..batch.validate import Validation, validate_sources
 from ..errors import MissingKeyError
 from ..foreign_text import printable
-from ..models import place_of
+from ..models import Reject, place_of
 from ..report.outcome_text import nothing_found, skipped
-from ..sources import Reject
 from ..wording import number
 from . import batch_options, source_options
 from .batch_options import POOL_THRESHOLD

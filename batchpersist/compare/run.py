@@ -13,7 +13,7 @@ import msgspec
 from .. import __version__
 from ..batch_job import BatchJob
 from ..context import Deadline, OnEvent, RunContext, ShouldStop, ignore_event, never_stop
-from ..errors import ComparisonStoppedError, MeasurementError
+from ..errors import ComparisonStoppedError, MeasurementError, ScanStoppedError
 from ..exit_codes import ExitCode
 from ..paths import Layout
 from ..records.root_record import check_keys
@@ -81,7 +81,7 @@ def compare_batches(
     """
     variant, roots = questions_of(options)[0].variants[0], Roots(options.out_dir, options.runs_dir)
     BatchJob(batch_options(options, variant, roots, limit=None)).check_paths()
-    discover(sources, alive=RunContext(should_stop=should_stop).check)
+    discover(sources, RunContext(should_stop=should_stop))
     check_keys(Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir)), options.keys)
     started_at = utc_text()
     with scratch_folder(
@@ -114,14 +114,12 @@ def _spool_standard_input(sources: Sequence[str], scratch: str, context: RunCont
     """The sources; in the place of standard input, which can be read only once, a file."""
     if STANDARD_INPUT not in sources:
         return list(sources)
-
-    def check_stop() -> None:
-        if context.should_stop():
-            raise ComparisonStoppedError
-
     path = os.path.join(scratch, "stdin.jsonl")
-    with open(path, "wb") as file:
-        file.writelines(standard_input_blocks(check_stop))
+    try:
+        with open(path, "wb") as file:
+            file.writelines(standard_input_blocks(RunContext(should_stop=context.should_stop)))
+    except ScanStoppedError:
+        raise ComparisonStoppedError from None
     return [path if source == STANDARD_INPUT else source for source in sources]
 
 

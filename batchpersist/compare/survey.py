@@ -73,8 +73,8 @@ def survey_sources(
     """
     try:
         with closing(WorkerPool(max(options.workers))) as pool:
-            parts = discover(sources, alive=context.check)
-            index = scan_sources(parts, pool, options.keys, spool, context)
+            scan_tasks = discover(sources, context)
+            index = scan_sources(scan_tasks, pool, options.keys, spool, context)
         if index.cut_short:
             raise ScanStoppedError
     except ScanStoppedError:

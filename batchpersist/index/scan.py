@@ -17,29 +17,29 @@ from ..context import RunContext
 from ..errors import ItemError, ScanStoppedError, WorkerDiedError, failure_of
 from ..events import Progress, RunFailed
 from ..memory_limit import UNBOUNDED, MemoryBound
-from ..models import Keys
-from ..sources import Part, PieceCounts, Pieces, Reject, ScannedPart, is_spooled
+from ..models import Keys, Reject, SkippedCounts, SourceCounts
+from ..sources import PackedSources, ScanTask
 from ..workers import Call, SerialExecutor, Supervisor, WorkerPool
 from .builder import IndexBuilder
-from .scan_worker import scan_part
+from .scan_worker import ScanResult, run_scan_task
 
 if TYPE_CHECKING:
     from ..cache import Cache
 
 
 class Stretch(NamedTuple):
-    """A part, or some of its pieces one after the other."""
+    """Consecutive sources of a scan task that the cache knows, or does not know."""
 
-    part: Part
+    scan_task: ScanTask
     known: Sequence[int] | None
-    """The files that its pieces belong to, by their numbers in ``CachedSources``; None: to be scanned.
+    """The files that its sources belong to, by their numbers in ``CachedSources``; None: they are scanned.
 
-    The pieces themselves are not needed then, and may be missing."""
+    Known sources themselves are not needed, and may be missing."""
 
 
 def scan_sources(
-    parts: Iterable[Part],
-    crew: WorkerPool,
+    scan_tasks: Iterable[ScanTask],
+    pool: WorkerPool,
     keys: Keys,
     spool_dir: str,
     context: RunContext,
@@ -49,22 +49,22 @@ def scan_sources(
     wanted: Callable[[Reject], bool] = lambda _reject: True,
     memory: MemoryBound = UNBOUNDED,
 ) -> IndexBuilder:
-    """Scan all parts, several at once where the crew has a pool, and index them in source order.
+    """Run all scan tasks, several at once if the pool has processes, and index their runs in source order.
 
-    ``context`` hears of the progress and of each invalid input; it is asked whether to stop before each
-    part, and again and again while this process itself copies one; ``recorder`` collects what each held.
-    Nothing is raised for bad content: that is a reject in the index, where it is ``wanted``. UsageError
-    where there are more runs than ``memory`` holds.
+    ``context`` gets the progress and each invalid input; it is asked whether to stop before each scan task,
+    and again and again while this process itself copies a source. ``recorder`` collects what each source
+    held. Raises nothing for bad content: this is a reject of the index if it is ``wanted``. Raises UsageError
+    if there are more runs than fit in ``memory``.
     """
     builder = IndexBuilder(cache.rows if cache else None, wanted, memory=memory)
     recorder = SourceRecorder(lambda _batch: None) if recorder is None else recorder
-    scan = _Scan(builder, crew, keys, spool_dir, context)
+    scan = _Scan(builder, pool, keys, spool_dir, context)
     if cache is not None:
-        scan = replace(scan, sources=cache.sources, last_time=cache.rows.num_rows)
-    for stretch, scanned in scan.results(parts):
-        _record_scanned(recorder, builder.rows, stretch.part, scanned)
-        for reject in builder.add(scanned):
-            context.on_event(rejected(reject))
+        scan = replace(scan, sources=cache.sources, cached_runs=cache.rows.num_rows)
+    for stretch, result in scan.run(scan_tasks):
+        _record(recorder, builder.rows, stretch.scan_task, result)
+        for reject in builder.add(result):
+            context.on_event(reject_event(reject))
         if scan.sources is not None:
             _add_known(builder, recorder, scan.sources, stretch)
         context.on_event(Progress("scan", builder.totals.discovered, None, len(builder.rejects)))
@@ -73,120 +73,111 @@ def scan_sources(
 
 @dataclass(frozen=True)
 class _Scan:
-    """A scan under way: what it knows of the sources ends with it."""
+    """One scan."""
 
     builder: IndexBuilder
-    crew: WorkerPool
+    pool: WorkerPool
     keys: Keys
     spool_dir: str
     context: RunContext
     sources: CachedSources | None = None
-    last_time: int = 0
-    """Runs that there were: as many are expected where nothing can be told of a part (folders)."""
+    cached_runs: int = 0
+    """As many runs are expected of a scan task whose size is not known (folders)."""
     numbers: Iterator[int] = field(default_factory=count)
 
-    def results(self, parts: Iterable[Part]) -> Iterator[tuple[Stretch, ScannedPart]]:
-        """The parts, and what they leave, in source order: what is known of their pieces, or was scanned."""
-        under_way: deque[Stretch] = deque()
-        calls = self._calls(parts, under_way)
+    def run(self, scan_tasks: Iterable[ScanTask]) -> Iterator[tuple[Stretch, ScanResult]]:
+        """The stretches of the scan tasks and of those that they leave, in source order, with results."""
+        submitted: deque[Stretch] = deque()
+        calls = self._calls(scan_tasks, submitted)
         # A worker may wait for a storage that does not answer.
-        supervisor = Supervisor(self.crew, calls, self.context, in_order=True, may_abandon=True)
-        for scanned in supervisor:
-            yield under_way.popleft(), scanned
-            yield from self.results(scanned.more)
+        supervisor = Supervisor(self.pool, calls, self.context, in_order=True, may_abandon=True)
+        for result in supervisor:
+            yield submitted.popleft(), result
+            yield from self.run(result.remaining)
         self.builder.cut_short |= supervisor.cut_short
 
-    def _calls(self, parts: Iterable[Part], under_way: deque[Stretch]) -> Iterator[ScanCall]:
-        for part in parts:
-            for stretch in _stretches(part, self.sources):
-                under_way.append(stretch)
+    def _calls(self, scan_tasks: Iterable[ScanTask], submitted: deque[Stretch]) -> Iterator[ScanCall]:
+        for scan_task in scan_tasks:
+            for stretch in _cut_stretches(scan_task, self.sources):
+                submitted.append(stretch)
                 if stretch.known is not None:
-                    yield ScanCall(self, stretch.part, self.builder.rows, is_known=True)
+                    yield ScanCall(self, stretch.scan_task, self.builder.rows, is_known=True)
                 else:
-                    likely = part.likely_runs if part.pieces.size else self.last_time
-                    part_number = next(self.numbers)
-                    yield ScanCall(
-                        self, replace(stretch.part, number=part_number), self.builder.rows + likely
-                    )
+                    likely = scan_task.likely_runs if scan_task.sources.size else self.cached_runs
+                    numbered = replace(stretch.scan_task, number=next(self.numbers))
+                    yield ScanCall(self, numbered, self.builder.rows + likely)
 
 
 @dataclass(frozen=True, eq=False)
-class ScanCall(Call[ScannedPart]):
-    """Has a worker scan a part, or this process; what the cache knows is not read."""
+class ScanCall(Call[ScanResult]):
+    """Has a worker run a scan task, or this process; what the cache knows is not read."""
 
     scan: _Scan
-    part: Part
+    scan_task: ScanTask
     known_runs: int
     is_known: bool = False
-    """The catalogue has the part's rows: nothing is read."""
+    """The cache has the rows of its sources."""
 
     def __str__(self) -> str:
-        return f"the scan of part {self.part.number}"
+        return f"scan task {self.scan_task.number}"
 
     @property
     def runs(self) -> int:
         return self.known_runs
 
-    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[ScannedPart]:
+    def submit(self, pool: WorkerPool, *, sweep: bool) -> Future[ScanResult]:
         if self.is_known:
-            return SerialExecutor().submit(_nothing_scanned, self.part)
-        what = self.part, self.scan.keys, self.scan.spool_dir
-        if self.part.local or not crew.is_parallel(self.runs):
-            return SerialExecutor().submit(scan_part, *what, self.scan.context.check)
-        return crew.submit(self.runs, scan_part, *what)
+            return SerialExecutor().submit(ScanResult.of_unread, self.scan_task)
+        arguments = self.scan_task, self.scan.keys, self.scan.spool_dir
+        if self.scan_task.is_local or not pool.is_parallel(self.runs):
+            return SerialExecutor().submit(run_scan_task, *arguments, self.scan.context)
+        return pool.submit(self.runs, run_scan_task, *arguments)
 
-    def fail(self, error: Exception) -> ScannedPart:
+    def fail(self, error: Exception) -> ScanResult:
         if isinstance(error, ScanStoppedError):
             self.scan.builder.cut_short = True
-            return _nothing_scanned(self.part)
+            return ScanResult.of_unread(self.scan_task)
         raise error
 
-    def give_up(self, error: ItemError) -> ScannedPart:
-        """Each of the part's pieces is invalid input then."""
+    def give_up(self, error: ItemError) -> ScanResult:
+        """Each source of the scan task is invalid input."""
         died = failure_of(WorkerDiedError("worker died while reading"))
-        rejects = [Reject(piece.name, 0, died) for piece in self.part.pieces]
-        return ScannedPart(
-            rejects=[*self.part.rejects, *rejects], piece_counts=[PieceCounts(0, 1, 0, 0, 0)] * len(rejects)
+        rejects = [Reject(source.name, 0, died) for source in self.scan_task.sources]
+        return ScanResult(
+            rejects=[*self.scan_task.rejects, *rejects],
+            source_counts=[SourceCounts(0, 1, 0, 0, 0)] * len(rejects),
         )
 
 
-def _stretches(part: Part, sources: CachedSources | None) -> Iterator[Stretch]:
-    """Cut a part where cached pieces meet others; the first stretch has the part's findings."""
-    if sources is None or not part.pieces:
-        yield Stretch(part, None)
+def _cut_stretches(scan_task: ScanTask, cached: CachedSources | None) -> Iterator[Stretch]:
+    """Cut a scan task where the cache's knowledge begins and ends; the first has what the walk skipped."""
+    if cached is None or not scan_task.sources:
+        yield Stretch(scan_task, None)
         return
-    found = groupby(sources.find(part.pieces), key=lambda number: number == UNKNOWN)
-    groups = [(unknown, list(numbers)) for unknown, numbers in found]
+    found = groupby(cached.find(scan_task.sources), key=lambda number: number == UNKNOWN)
+    groups = [(is_unknown, list(numbers)) for is_unknown, numbers in found]
     if len(groups) == 1:
-        (unknown, numbers) = groups[0]
-        yield Stretch(part, None if unknown else numbers)
+        (is_unknown, numbers) = groups[0]
+        yield Stretch(scan_task, None if is_unknown else numbers)
         return
-    pieces = iter(part.pieces)
-    for unknown, numbers in groups:
-        stretch = list(islice(pieces, len(numbers)))
-        part = replace(part, pieces=Pieces.of(stretch if unknown else []))
-        yield Stretch(part, None if unknown else numbers)
-        part = replace(
-            part, other_manifests=0, ignored_files=0, unknown_suffixes={}, incomplete=0, rejects=()
-        )
+    sources = iter(scan_task.sources)
+    for is_unknown, numbers in groups:
+        group = list(islice(sources, len(numbers)))
+        scan_task = replace(scan_task, sources=PackedSources.of(group if is_unknown else []))
+        yield Stretch(scan_task, None if is_unknown else numbers)
+        scan_task = replace(scan_task, skipped=SkippedCounts(), rejects=())
 
 
-def _nothing_scanned(part: Part) -> ScannedPart:
-    return ScannedPart(
-        rejects=list(part.rejects),
-        other_manifests=part.other_manifests,
-        ignored_files=part.ignored_files,
-        incomplete=part.incomplete,
-        unknown_suffixes=part.unknown_suffixes,
-    )
-
-
-def _record_scanned(recorder: SourceRecorder, first_row: int, part: Part, scanned: ScannedPart) -> None:
-    if part.ranged and (not part.starts_file or any(is_spooled(piece.format) for piece in part.pieces)):
-        for counts in scanned.piece_counts:
+def _record(recorder: SourceRecorder, first_row: int, scan_task: ScanTask, result: ScanResult) -> None:
+    """Record what each source held; the first range of a file makes its entry, the others extend it."""
+    if scan_task.is_range and (
+        not scan_task.starts_file or any(source.format.is_spooled for source in scan_task.sources)
+    ):
+        for counts in result.source_counts:
             recorder.extend(counts)
         return
-    for identity, counts in zip(each_identity(part.pieces.identities), scanned.piece_counts, strict=False):
+    identities = each_identity(scan_task.sources.identities)
+    for identity, counts in zip(identities, result.source_counts, strict=False):
         recorder.add(identity, counts, first_row)
         first_row += counts.runs
 
@@ -194,7 +185,9 @@ def _record_scanned(recorder: SourceRecorder, first_row: int, part: Part, scanne
 def _add_known(
     builder: IndexBuilder, recorder: SourceRecorder, sources: CachedSources, stretch: Stretch
 ) -> None:
-    if stretch.known is None or not stretch.part.starts_file:  # of a file's ranges, the first one counts
+    if (
+        stretch.known is None or not stretch.scan_task.starts_file
+    ):  # the first of a file's ranges has its rows
         return
     totals = builder.totals
     for files in sources.stretches(stretch.known):
@@ -206,6 +199,6 @@ def _add_known(
         totals.cached_sources += len(files.runs)
 
 
-def rejected(reject: Reject) -> RunFailed:
+def reject_event(reject: Reject) -> RunFailed:
     """The event for invalid input."""
     return RunFailed("input", reject.failure, reject.source, reject.line, "", "")

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from array import array
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from operator import sub
 from typing import TYPE_CHECKING
@@ -12,37 +12,67 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from ..arrow_tables import adopt, run_schema
+from ..context import Checkpoint, RunContext
 from ..contract.run_parser import RunReader
 from ..errors import InvalidRunError, ItemError, failure_of
-from ..models import Failure, Keys
+from ..models import Failure, Keys, Reject, SkippedCounts, SourceCounts
 from ..sources import (
-    FOLDERS,
-    PART_BYTES,
-    Copy,
-    Part,
-    Piece,
-    PieceCounts,
-    Pieces,
-    Reject,
-    ScannedPart,
-    copy_lines,
-    encoded_piece,
-    fetch,
-    is_copy,
-    is_remote,
-    is_spooled,
-    range_part,
-    read_piece,
-    refusal,
-    unfold,
+    SCAN_TASK_BYTES,
+    PackedSources,
+    ScanTask,
+    Source,
+    SourceReader,
+    StagedSource,
+    expand,
 )
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
+@dataclass
+class ScanResult:
+    """What a scan task holds."""
+
+    rows: pa.RecordBatch | None = None
+    """Of the index (``arrow_tables.run_schema``), in source order; None if there are none.
+
+    ``length`` is the document's: where an event wraps the run, the event's. ``line`` counts from 1, in a
+    range from the range's first line."""
+    last_source: str = ""
+    """The name of the last source that was read, as a person knows it."""
+    rejects: list[Reject] = field(default_factory=list)
+    line_count: int = 0
+    """Lines that start in the range: the parent numbers those of the next range with it."""
+    is_range: bool = False
+    starts_file: bool = True
+    """The range, if it is one, is the first of its file."""
+    other_events: int = 0
+    skipped: SkippedCounts = field(default_factory=SkippedCounts)
+    bytes_read: int = 0
+    """Of the sources, as stored (compressed, if they are)."""
+    source_counts: list[SourceCounts] = field(default_factory=list)
+    """Of each source, in order."""
+    remaining: list[ScanTask] = field(default_factory=list)
+    """What this scan task leaves to be scanned next, in this order."""
+
+    @classmethod
+    def of_unread(cls, scan_task: ScanTask) -> ScanResult:
+        """The result before any source is read."""
+        return cls(
+            rejects=list(scan_task.rejects),
+            is_range=scan_task.is_range,
+            starts_file=scan_task.starts_file,
+            skipped=replace(scan_task.skipped),
+        )
+
+    @property
+    def runs(self) -> int:
+        return 0 if self.rows is None else int(self.rows.num_rows)
+
+
 class RowColumns:
-    """The rows of a part as they are found, in source order."""
+    """Collects the rows of a scan task, in source order."""
 
     def __init__(self) -> None:
         self._tasks: dict[str, int] = {}
@@ -52,7 +82,7 @@ class RowColumns:
         self._origins: dict[bytes, int] = {}
         self._origin = array("i")
         self._begun = 0
-        """The origin of what comes next."""
+        """The origin of the rows that come next."""
         self._files: list[str] = []
         self._file = array("i")
         self._offsets, self._lengths, self._lines = array("q"), array("q"), array("q")
@@ -61,7 +91,7 @@ class RowColumns:
         return len(self._run_ids)
 
     def begin(self, origin: bytes, file: str) -> None:
-        """The rows from here on are of this file (``sources.SourceFile``)."""
+        """The rows from here on are of this file (``SourceFile.encode``)."""
         self._begun = self._origins.setdefault(origin, len(self._origins))
         self._files.append(file)
 
@@ -78,7 +108,7 @@ class RowColumns:
         self._lines.append(line)
 
     def batch(self) -> pa.RecordBatch | None:
-        """All rows; add nothing after it."""
+        """All rows; nothing can be added after it."""
         if not self._run_ids:
             return None
         import pyarrow as pa
@@ -99,139 +129,108 @@ class RowColumns:
         )
 
 
-LONGEST_COPY = 4 * PART_BYTES
-"""Bytes that one part may hold of a source whose length shows only when it is copied."""
+LONGEST_COPY = 4 * SCAN_TASK_BYTES
+"""Bytes that one scan task may read of a source whose length is known only when it has been copied."""
 
 
-def scan_part(
-    part: Part,
-    keys: Keys,
-    spool_dir: str,
-    alive: Callable[[], None] = lambda: None,
-) -> ScannedPart:
-    """Read a part, in any process that sees its files (``part.local``: in this one).
+def run_scan_task(
+    scan_task: ScanTask, keys: Keys, spool_dir: str, context: Checkpoint = RunContext()
+) -> ScanResult:
+    """Read the sources of a scan task, in any process that sees its files (``is_local``: in this one).
 
-    What is not a completed run, or cannot be read, is among the rejects; nothing is raised
-    for it. Sources that cannot be read by position, or lie elsewhere, are copied into files in ``spool_dir``,
-    and what turns out long there is left as further parts; so is what is found in a folder.
-    A part may be scanned again: the copies are made anew. ``alive`` is called again and again while they
-    are made; what it raises ends the scan.
+    Raises nothing for what is not a completed run, or cannot be read: this is among the rejects. Copies
+    sources that cannot be read by position, or are remote, into files in ``spool_dir``. A long copy remains
+    as further scan tasks, and so does what a folder holds. A scan task may be run again, and then makes its
+    copies again. ``context`` is checked again and again while they are made; what it raises ends the scan.
     """
-    scan = _Scan(part, keys, spool_dir, alive)
-    pieces = iter(part.pieces)
-    for piece in pieces:
-        if piece.format in FOLDERS:
-            scan.scanned.more = list(unfold(part.number, chain((piece,), pieces)))
-        elif (long := scan.take(piece)) is not None:
-            rest = (Part(part.number, Pieces.of([piece])) for piece in pieces)
-            scan.scanned.more = [*_ranges(part, *long), *rest]
-    return scan.ended()
+    scan = _Scan(scan_task, keys, spool_dir, context)
+    sources = iter(scan_task.sources)
+    for source in sources:
+        if source.format.is_folder:
+            scan.result.remaining = list(expand(scan_task.number, chain((source,), sources)))
+        elif (long := scan.read(source)) is not None:
+            rest = (ScanTask(scan_task.number, PackedSources.of([source])) for source in sources)
+            scan.result.remaining = [*_cut_copy(scan_task.number, long), *rest]
+    return scan.finish()
 
 
-def _ranges(part: Part, lines: Piece, failure: Failure | None) -> list[Part]:
-    """Parts for the ranges of a piece's copy, and for why it ends early."""
-    ranges = [range_part(part.number, cut) for cut in lines.cut(PART_BYTES)]
-    if failure is not None:  # a range of nothing: the lines before it tell its line
-        end = lines._replace(start=lines.stop)
-        ranges.append(range_part(part.number, end, (Reject(lines.name, 0, failure),)))
-    return ranges
+def _cut_copy(number: int, staged: StagedSource) -> Iterator[ScanTask]:
+    """Scan tasks for the ranges of a source's copy, and for why it ends early."""
+    for part in staged.source.cut(SCAN_TASK_BYTES):
+        yield ScanTask.of_range(number, part)
+    if staged.failure is not None:  # an empty range: its line follows from the lines before it
+        end = staged.source._replace(start=staged.source.stop)
+        yield ScanTask.of_range(number, end, (Reject(end.name, 0, staged.failure),))
 
 
 class _Scan:
-    """One part under way."""
+    """The scan of one scan task."""
 
-    def __init__(self, part: Part, keys: Keys, spool_dir: str, alive: Callable[[], None]) -> None:
-        self._alive = alive
+    def __init__(self, scan_task: ScanTask, keys: Keys, spool_dir: str, context: Checkpoint) -> None:
         self._keys = keys
-        self._spool_dir = spool_dir
+        self._reader = SourceReader(keys, spool_dir, context)
         self._read_run = RunReader(keys).read
         self._rows = RowColumns()
-        self._lasting = True
-        self.scanned = ScannedPart(
-            rejects=list(part.rejects),
-            ranged=part.ranged,
-            starts_file=part.starts_file,
-            other_manifests=part.other_manifests,
-            ignored_files=part.ignored_files,
-            incomplete=part.incomplete,
-            unknown_suffixes=part.unknown_suffixes,
-        )
+        self.result = ScanResult.of_unread(scan_task)
 
-    def take(self, piece: Piece) -> Copy | None:
-        """Read a piece; of one that has a long copy come its lines, which have yet to be read."""
-        before, self._lasting = self._counts(), True
-        long = self._take(piece)
-        counts = PieceCounts(*map(sub, self._counts(), before))._replace(lasting=self._lasting)
-        if long is not None and long.failure is not None:  # it is told with the last of the lines
+    def read(self, source: Source) -> StagedSource | None:
+        """Read a source; if its copy is long, return that instead, to be read in ranges."""
+        before = self._counts()
+        staged = StagedSource(source) if self.result.is_range else self._reader.stage(source)
+        self.result.bytes_read += staged.bytes_read
+        copy = staged.source
+        is_long = copy is not source and not copy.format.is_json and copy.stop > LONGEST_COPY
+        if not is_long:
+            self._read_documents(copy, staged.failure)
+        counts = SourceCounts(*map(sub, self._counts(), before))
+        counts = counts._replace(is_lasting=copy.path == source.path)
+        if is_long and staged.failure is not None:  # it is reported with the last of the lines
             counts = counts._replace(rejects=1)
-        self.scanned.piece_counts.append(counts)
-        return long
+        self.result.source_counts.append(counts)
+        return staged if is_long else None
 
-    def _take(self, piece: Piece) -> Copy | None:
+    def _read_documents(self, source: Source, failure: Failure | None) -> None:
+        """``failure``: why the source ends where it does, if it should not."""
+        result, line = self.result, 0
+        self._rows.begin(*source.file.encode(source.below))
         try:
-            local = fetch(piece, self._spool_dir, self._alive) if is_remote(piece.path) else piece
-        except (OSError, ItemError) as error:
-            self.scanned.rejects.append(Reject(piece.name, 0, failure_of(error)))
-            return None
-        lines, failure = self._lines(piece, local)
-        if lines is not piece and not lines.format.is_json and lines.stop > LONGEST_COPY:
-            return Copy(lines, failure)
-        self._read(lines, failure)
-        return None
-
-    def _lines(self, piece: Piece, local: Piece) -> Copy:
-        """What is to be read by position: ``local``, or the copy of it that is made here."""
-        if self.scanned.ranged or not is_spooled(local.format):
-            return Copy(local, None)
-        lines, failure = copy_lines(local, self._keys, self._spool_dir, self._alive)
-        self.scanned.bytes_read += local.stop or lines.stop
-        if local is not piece:  # its lines have been copied, and are all that will be read again
-            os.unlink(local.path)
-        self._lasting = lines.path == piece.path
-        return Copy(lines, failure)
-
-    def _read(self, piece: Piece, failure: Failure | None) -> None:
-        """``failure``: why the piece ends where it does, if it should not."""
-        scanned, line = self.scanned, 0
-        self._rows.begin(*encoded_piece(piece))
-        try:
-            for line, offset, text in read_piece(piece, self._spool_dir):
+            for line, offset, text in self._reader.documents(source):
                 if text:
-                    self._take_text(piece, line, offset, text)
+                    self._read_document(source, line, offset, text)
         except (OSError, ItemError) as error:
             failure = failure_of(error)
         if failure is not None:
-            scanned.rejects.append(Reject(piece.name, line, failure))
-        scanned.source, scanned.line_count = piece.name, line
-        if not is_spooled(piece.format) and not is_copy(piece.format):
-            scanned.bytes_read += piece.stop - piece.start
+            result.rejects.append(Reject(source.name, line, failure))
+        result.last_source, result.line_count = source.name, line
+        if not source.format.is_spooled and not source.format.is_copy:
+            result.bytes_read += source.stop - source.start
 
-    def _take_text(self, piece: Piece, line: int, offset: int, text: bytes) -> None:
-        scanned = self.scanned
+    def _read_document(self, source: Source, line: int, offset: int, text: bytes) -> None:
+        result = self.result
         try:
             found = self._read_run(text)
         except InvalidRunError as error:
-            if piece.doubtful and _lacks_keys(text, self._keys):
-                scanned.other_manifests += 1
+            if source.is_doubtful and _lacks_keys(text, self._keys):
+                result.skipped.other_manifests += 1
             else:
-                known = refusal(text) if is_spooled(piece.format) or is_copy(piece.format) else None
-                scanned.rejects.append(Reject(piece.name, line, failure_of(known or error)))
+                cause = self._reader.row_error(source, text) or error
+                result.rejects.append(Reject(source.name, line, failure_of(cause)))
             return
         if found is None:
-            scanned.other_events += 1
+            result.other_events += 1
         else:
             self._rows.add(found[0], offset, len(text), line)
 
     def _counts(self) -> tuple[int, ...]:
-        """Those of a ``PieceCounts``, of all pieces so far."""
-        scanned = self.scanned
-        others = (scanned.other_events, scanned.other_manifests, scanned.bytes_read)
-        return len(self._rows), len(scanned.rejects), *others
+        """Those of ``SourceCounts``, of all sources so far."""
+        result = self.result
+        others = (result.other_events, result.skipped.other_manifests, result.bytes_read)
+        return len(self._rows), len(result.rejects), *others
 
-    def ended(self) -> ScannedPart:
-        """All that was found; take nothing after it."""
-        self.scanned.rows = self._rows.batch()
-        return self.scanned
+    def finish(self) -> ScanResult:
+        """All that was found; nothing can be read after it."""
+        self.result.rows = self._rows.batch()
+        return self.result
 
 
 def _lacks_keys(text: bytes, keys: Keys) -> bool:

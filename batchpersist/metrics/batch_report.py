@@ -29,7 +29,7 @@ from .schema import Metrics, State, metrics_text
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ..sources import Reject
+    from ..models import Reject
 
 
 @dataclass(frozen=True, repr=False)

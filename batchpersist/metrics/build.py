@@ -36,7 +36,7 @@ from .schema import (
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from ..sources import Reject, ScanTotals
+    from ..models import Reject, ScanTotals
 
 SIDES = ("snapshot", "manifest", "pair")
 _QUANTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99}

@@ -53,7 +53,7 @@ class Heartbeat:
         if self._memory is not None:
             _RECORD.pack_into(self._memory, 0, row, time.monotonic())
 
-    def repeat(self) -> None:
+    def check(self) -> None:
         """Say that the process is still at its row: it takes long, but does not hang."""
         self.beat(self._row)
 

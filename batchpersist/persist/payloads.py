@@ -13,7 +13,7 @@ from ..errors import ItemError, SourceChangedError, WorkerDiedError
 from ..models import Keys, RunKeys
 from ..plan import ShardRows
 from ..profiling import PARSE, READ, current
-from ..sources import SourceFile, ensure_copy, place
+from ..sources import SourceFile, SourceReader
 from .liveness import SILENT, Heartbeat
 
 OPEN_FILES = 32
@@ -26,8 +26,7 @@ class PayloadReader:
     def __init__(self, keys: Keys, spool_dir: str, heartbeat: Heartbeat = SILENT) -> None:
         """``spool_dir``: the folder for copies of files that cannot be read by position. ``heartbeat`` beats
         again and again while such a copy is made."""
-        self._keys = keys
-        self._heartbeat = heartbeat
+        self._source_reader = SourceReader(keys, spool_dir, heartbeat)
         self._spool_dir = spool_dir
         self._read_run = RunReader(keys).read_canonical
         self._open: OrderedDict[str, int] = OrderedDict()
@@ -70,7 +69,7 @@ class PayloadReader:
     def _descriptor(self, file: SourceFile) -> int:
         descriptor = self._open.get(file.path)
         if descriptor is None:
-            path = place(file.path, file.format, self._spool_dir)
+            path = file.data_path(self._spool_dir)
             if path != file.path and not os.path.exists(path):
                 self._copy(file)
             if len(self._open) >= OPEN_FILES:
@@ -81,7 +80,7 @@ class PayloadReader:
     def _copy(self, file: SourceFile) -> None:
         if file.path not in self._uncopied:
             try:
-                return ensure_copy(file, self._keys, self._spool_dir, self._heartbeat.repeat)
+                return self._source_reader.ensure_copy(file)
             except (OSError, ItemError) as error:
                 self._uncopied[file.path] = error
         raise self._uncopied[file.path].with_traceback(None)

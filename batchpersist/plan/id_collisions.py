@@ -13,9 +13,10 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from ..contract.identifiers import LOCK_SUFFIXES, folded
-from ..errors import UnsafeIdentifierError, UsageError, failure_of
+from ..errors import UnsafeIdentifierError, UsageError
+from ..models import Reject
 from ..paths import OWN_FOLDER, Layout
-from ..sources import Reject, decoded
+from .selection import reject_row
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -149,7 +150,7 @@ def _rejects(rows: pa.Table, errors: Mapping[int, UnsafeIdentifierError]) -> lis
 
     refused = rows.select(["task_id", "origin", "file", "line"]).take(pa.array(errors, pa.int64()))
     return [
-        (row["task_id"], Reject(decoded(row["origin"], row["file"]).name, row["line"], failure_of(error)))
+        (row["task_id"], reject_row(row, error))
         for row, error in zip(refused.to_pylist(), errors.values(), strict=True)
     ]
 

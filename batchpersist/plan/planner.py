@@ -15,10 +15,9 @@ from typing import TYPE_CHECKING
 
 from ..arrow_tables import adopt, columns_of, compact, plan_schema, whole
 from ..memory_limit import UNBOUNDED, MemoryBound, give_back
-from ..models import Shard
+from ..models import Reject, Shard
 from ..options import Selection
 from ..partition import Partition
-from ..sources import Reject
 from .selection import of_tasks, select, timeless_rejects
 from .sharding import KNOWN_SHARDS, SHARD_RUNS, TaskRows, bounds, cut, shard_runs
 

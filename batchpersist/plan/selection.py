@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ..errors import InvalidRunError, failure_of
+from ..errors import InvalidRunError, ItemError, failure_of
+from ..models import Reject
 from ..options import Selection
-from ..sources import Reject, decoded
+from ..sources import SourceFile
 from ..timestamps import instant
 
 if TYPE_CHECKING:
@@ -41,10 +42,14 @@ def of_tasks(rows: pa.Table, wanted: Callable[[str], bool]) -> pa.Table:
 
 def timeless_rejects(rows: pa.Table) -> list[Reject]:
     """What becomes of the rows of which none can say whether they are wanted."""
-    return [
-        Reject(decoded(row["origin"], row["file"]).name, row["line"], failure_of(_timeless(row["timestamp"])))
-        for row in rows.select(["origin", "file", "line", "timestamp"]).to_pylist()
-    ]
+    picked = rows.select(["origin", "file", "line", "timestamp"]).to_pylist()
+    return [reject_row(row, _timeless(row["timestamp"])) for row in picked]
+
+
+def reject_row(row: Mapping[str, Any], error: ItemError) -> Reject:
+    """The reject for a row of an index, with its ``origin``, ``file`` and ``line``."""
+    name = SourceFile.decode(row["origin"], row["file"]).name
+    return Reject(name, row["line"], failure_of(error))
 
 
 def _timeless(timestamp: str) -> InvalidRunError:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from ..arrow_tables import compact, memory, whole
 from ..contract.entry_order import RunIdsAndTimes
 from ..models import RunKeys, Shard, Work
-from ..sources import SourceFile, decoded
+from ..sources import SourceFile
 from ..storage.fingerprint import FINGERPRINT_BYTES, NO_FINGERPRINT
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class ShardRows:
         """Where the run's bytes are: the file (of one that has a copy, there), offset, length."""
         key = origin, file = self._origin[row], self._file[row]
         if key not in self._files:
-            self._files[key] = decoded(self._origins[origin], self._below[file])
+            self._files[key] = SourceFile.decode(self._origins[origin], self._below[file])
         return self._files[key], self._offsets[row], self._lengths[row]
 
     def recorded(self, rows: Iterable[int]) -> RunIdsAndTimes:

@@ -1,63 +1,33 @@
 """Sources: finds what there is to read, and reads each format (docs/sources.md).
 
-``discover`` finds the sources and cuts them into scan tasks. In the process that scans one,
-``read_piece`` reads a piece of it as documents. ``SourceFile`` is what the index keeps of a source,
-to read a run's bytes again.
+``discover`` finds the sources and cuts them into scan tasks. In the process that runs one, a ``SourceReader``
+reads its sources as JSON documents. A ``SourceFile`` is what the index keeps of a source, to read a run's
+bytes again.
 """
 
-from .decompress import standard_input_blocks
-from .discovery import STANDARD_INPUT, absolute, discover, is_read_from, is_there, paths_of, unfold
-from .formats import OTHER_SUFFIXES
-from .location import SourceFile, decoded, encoded_piece, source_names
-from .object_store import fetch, is_remote
-from .readers import read_piece
-from .scan_tasks import (
-    FOLDERS,
-    PART_BYTES,
-    Part,
-    Piece,
-    PieceCounts,
-    Pieces,
-    Reject,
-    ScannedPart,
-    ScanTotals,
-    range_part,
-)
-from .staging import Copy, copy_lines, ensure_copy, is_copy, is_spooled, place
-from .tables import refusal
+from .discovery import absolute, discover, expand, is_read_from, paths_of, source_exists
+from .object_store import is_remote
+from .scan_tasks import SCAN_TASK_BYTES, ScanTask
+from .source import PackedSources, Source, SourceFile, source_names
+from .source_reader import SourceReader, StagedSource
+from .streams import STANDARD_INPUT, standard_input_blocks
 
 __all__ = [
-    "ScanTotals",
-    "Copy",
-    "FOLDERS",
-    "OTHER_SUFFIXES",
-    "PART_BYTES",
-    "Part",
-    "Piece",
-    "PieceCounts",
-    "Pieces",
-    "Reject",
+    "PackedSources",
+    "SCAN_TASK_BYTES",
     "STANDARD_INPUT",
-    "ScannedPart",
+    "ScanTask",
+    "Source",
     "SourceFile",
+    "SourceReader",
+    "StagedSource",
     "absolute",
-    "copy_lines",
-    "decoded",
     "discover",
-    "encoded_piece",
-    "ensure_copy",
-    "fetch",
-    "is_copy",
+    "expand",
     "is_read_from",
     "is_remote",
-    "is_spooled",
-    "is_there",
     "paths_of",
-    "place",
-    "range_part",
-    "read_piece",
-    "refusal",
+    "source_exists",
     "source_names",
     "standard_input_blocks",
-    "unfold",
 ]

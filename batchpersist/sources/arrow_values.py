@@ -20,7 +20,7 @@ _UNIT_DIGITS = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 _DAY_SECONDS = 86_400
 
 
-class NoForm:
+class Unencodable:
     """A value that JSON cannot hold: encoding it raises InvalidRunError, which makes its row invalid."""
 
     def __init__(self, column: str, value: str) -> None:
@@ -29,58 +29,58 @@ class NoForm:
     @staticmethod
     def refuse(value: Any) -> Any:
         """The hook of an encoder."""
-        assert isinstance(value, NoForm)
+        assert isinstance(value, Unencodable)
         raise InvalidRunError(value._reason)
 
 
 def json_values(column: pa.Array, name: str) -> list[Any]:
-    """A value a row, for an encoder with ``NoForm.refuse``; a null is None. ``name``: the column's.
+    """A value a row, for an encoder with ``Unencodable.refuse``; a null is None. ``name``: the column's.
 
-    Raises SourceUnreadableError for a type that has no form in JSON.
+    Raises SourceUnreadableError for a type that JSON has no form for.
     """
     import pyarrow as pa
     from pyarrow import types
 
     if isinstance(column.type, pa.UuidType):
         return [None if value is None else str(value) for value in column.to_pylist()]
-    column = storage(column)
+    column = unwrap_extension(column)
     for is_kind, values in _FORMS.items():
         if getattr(types, is_kind)(column.type):
             return values(column, name)
-    raise _without_form(column.type, name)
+    raise _type_error(column.type, name)
 
 
-def _without_form(kind: pa.DataType, name: str) -> SourceUnreadableError:
+def _type_error(kind: pa.DataType, name: str) -> SourceUnreadableError:
     return SourceUnreadableError(
         f"column `{name}` has type {kind}, without a form in JSON: leave it out, or write it as text"
     )
 
 
-def storage(column: pa.Array) -> pa.Array:
-    """What an extension type, such as Arrow's own for JSON, is stored as."""
+def unwrap_extension(column: pa.Array) -> pa.Array:
+    """The column as it is stored, if its type is an extension such as Arrow's own for JSON."""
     import pyarrow as pa
 
     return column.storage if isinstance(column, pa.ExtensionArray) else column
 
 
-def objects(names: list[str], columns: list[list[Any]], rows: int) -> list[dict[str, Any]]:
-    """Members in column order. A null is left out: a table cannot tell it from a missing member."""
+def build_objects(names: list[str], columns: list[list[Any]], rows: int) -> list[dict[str, Any]]:
+    """Members in column order, without nulls: a table cannot distinguish them from missing members."""
     return [
         {name: column[row] for name, column in zip(names, columns, strict=True) if column[row] is not None}
         for row in range(rows)
     ]
 
 
-def _each(column: pa.Array, name: str, form: Callable[[Any], Any], what: str) -> list[Any]:
-    """The form of each value; ``form`` raises ValueError where there is none, since the value is ``what``."""
+def _convert(column: pa.Array, name: str, form: Callable[[Any], Any], what: str) -> list[Any]:
+    """Each value converted by ``form``, which raises ValueError for a value that is ``what``."""
 
-    def one(value: Any) -> Any:
+    def convert(value: Any) -> Any:
         try:
             return None if value is None else form(value)
         except ValueError:
-            return NoForm(name, what)
+            return Unencodable(name, what)
 
-    return list(map(one, column.to_pylist()))
+    return list(map(convert, column.to_pylist()))
 
 
 def _plain(column: pa.Array, _name: str) -> list[Any]:
@@ -88,14 +88,14 @@ def _plain(column: pa.Array, _name: str) -> list[Any]:
 
 
 def _strings(column: pa.Array, name: str) -> list[Any]:
-    """Bytes are taken as text: many writers leave out that they are. Neither is checked by Arrow."""
+    """Bytes are read as text: many writers do not mark text as such. Arrow checks neither for UTF-8."""
     import pyarrow as pa
 
-    return _each(column.cast(pa.large_binary()), name, bytes.decode, "bytes that are no UTF-8")
+    return _convert(column.cast(pa.large_binary()), name, bytes.decode, "bytes that are no UTF-8")
 
 
 def _numbers(column: pa.Array, name: str) -> list[Any]:
-    return _each(column, name, _number, "NaN or infinity, which JSON does not have")
+    return _convert(column, name, _number, "NaN or infinity, which JSON does not have")
 
 
 def _number(value: float) -> msgspec.Raw:
@@ -105,11 +105,11 @@ def _number(value: float) -> msgspec.Raw:
 
 
 def _decimals(column: pa.Array, name: str) -> list[Any]:
-    return _each(column, name, lambda value: msgspec.Raw(format(value, "f").encode()), "no number")
+    return _convert(column, name, lambda value: msgspec.Raw(format(value, "f").encode()), "no number")
 
 
 def _timestamps(column: pa.Array, name: str) -> list[Any]:
-    """As JavaScript's ``toISOString``: UTC, milliseconds. Without a time zone it is taken as UTC."""
+    """Like JavaScript's ``toISOString``: UTC, milliseconds. Times without a zone are in UTC."""
     import pyarrow as pa
 
     digits = _UNIT_DIGITS[column.type.unit]
@@ -117,7 +117,7 @@ def _timestamps(column: pa.Array, name: str) -> list[Any]:
     def form(value: int) -> str:
         return javascript_time(value * 1000 if not digits else value // 10 ** (digits - 3))
 
-    return _each(column.view(pa.int64()), name, form, "a time that is out of the range of dates")
+    return _convert(column.view(pa.int64()), name, form, "a time that is out of the range of dates")
 
 
 def _dates(column: pa.Array, name: str) -> list[Any]:
@@ -129,7 +129,7 @@ def _dates(column: pa.Array, name: str) -> list[Any]:
         return javascript_date(value if in_days else value // (1000 * _DAY_SECONDS))
 
     whole = column.view(pa.int32() if in_days else pa.int64())
-    return _each(whole, name, form, "a date that is out of range")
+    return _convert(whole, name, form, "a date that is out of range")
 
 
 def _times(column: pa.Array, name: str) -> list[Any]:
@@ -143,7 +143,7 @@ def _times(column: pa.Array, name: str) -> list[Any]:
         return clock_time(value, digits)
 
     whole = column.view(pa.int32() if pa.types.is_time32(column.type) else pa.int64())
-    return _each(whole, name, form, "a time that is not within a day")
+    return _convert(whole, name, form, "a time that is not within a day")
 
 
 def _decoded(column: pa.Array, name: str) -> list[Any]:
@@ -153,7 +153,9 @@ def _decoded(column: pa.Array, name: str) -> list[Any]:
 def _structs(column: pa.Array, name: str) -> list[Any]:
     names = [field.name for field in column.type]
     children = zip(names, column.flatten(), strict=True)
-    values = objects(names, [json_values(child, f"{name}.{own}") for own, child in children], len(column))
+    values = build_objects(
+        names, [json_values(child, f"{name}.{own}") for own, child in children], len(column)
+    )
     return [
         value if valid else None for value, valid in zip(values, column.is_valid().to_pylist(), strict=True)
     ]
@@ -172,7 +174,7 @@ def _maps(column: pa.Array, name: str) -> list[Any]:
     import pyarrow as pa
 
     if not (pa.types.is_string(column.type.key_type) or pa.types.is_large_string(column.type.key_type)):
-        raise _without_form(column.type, name)
+        raise _type_error(column.type, name)
     pair = pa.struct([("key", column.type.key_type), ("value", column.type.item_type)])
     rows = _lists(column.cast(pa.list_(pair)), name)
     return [None if row is None else {pair["key"]: pair.get("value") for pair in row} for row in rows]
@@ -200,6 +202,6 @@ _FORMS: dict[str, Callable[[pa.Array, str], list[Any]]] = {
     "is_large_list": _lists,
     "is_fixed_size_list": _lists,
 }
-"""By the function of ``pyarrow.types`` that tells the type."""
+"""By the function of ``pyarrow.types`` that checks the type."""
 
 TEXT_KINDS = tuple(kind for kind, values in _FORMS.items() if values is _strings)

@@ -1,100 +1,91 @@
-"""Finds the sources and cuts them lazily into scan tasks of about the same work."""
+"""Finds the sources that a person names, and cuts them lazily into scan tasks."""
 
 from __future__ import annotations
 
 import os
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import count, repeat
 from urllib.parse import urlsplit
 
+from ..context import Checkpoint, RunContext
 from ..contract.runs_root import MANIFEST, SECRETS, SUMMARY, is_root
 from ..errors import SourceMissingError, UsageError
-from .formats import READABLE, format_of
-from .object_store import is_folder, is_object_there, is_remote, objects
-from .scan_tasks import FOLDERS, PART_BYTES, Format, Part, Piece, Pieces, Reject, range_part
-from .staging import is_spooled
-from .walk import Finding, Passed, UnknownSuffix, entries, folder, found_file, is_doubtful, walk
+from .formats import READABLE, Format, format_of
+from .object_store import is_object_folder, is_remote, object_exists, walk_objects
+from .scan_tasks import SCAN_TASK_BYTES, ScanTask, cut_scan_tasks
+from .source import Source
+from .streams import STANDARD_INPUT
+from .walk import Finding, examine_file, folder_source, is_doubtful, list_folder, walk
 
-STANDARD_INPUT = "-"
+_EXAMINED_FILES = 1_000
+"""Files of a source that ``discover`` examines itself; it leaves the others to the workers."""
 
-PART_FILES = 500
-
-FOLDER_FILES = 16
-"""A folder counts as so many files: there may be more in it, or one."""
-
-SEEN_AT_ONCE = 1_000
-"""Files in a source that are looked at by whoever takes the parts; the others are for the workers."""
-
-WALK = 20_000
-"""Files to look for at once: what is known of them, and not scanned yet, is held in memory."""
-
-_SPLIT = {Format.LINES, Format.STANDARD_INPUT}
-"""What may be long enough for parts of its own."""
-
-EXPANSION = 10
-"""What compressed sources and tables grow by when they are read, about."""
+_WALK = 20_000
+"""Findings of one walk: it holds in memory what has been found and is not scanned yet."""
 
 
 def paths_of(sources: Iterable[str | os.PathLike[str]]) -> list[str]:
-    """Sources as text; path objects will do, too. Raises UsageError where they are not several."""
+    """Sources as text; they may be path objects. Raises UsageError for a single path."""
     if isinstance(sources, str | os.PathLike):
         raise UsageError(f"sources are several paths, not one: [{os.fspath(sources)!r}]")
     return [os.fspath(source) for source in sources]
 
 
 def discover(
-    sources: Sequence[str], *, part_bytes: int = PART_BYTES, alive: Callable[[], None] = lambda: None
-) -> Iterator[Part]:
-    """The parts of all ``sources`` (files, folders, URIs, or ``-`` for standard input), in source order.
+    sources: Sequence[str],
+    context: Checkpoint = RunContext(),
+    *,
+    scan_task_bytes: int = SCAN_TASK_BYTES,
+) -> Iterator[ScanTask]:
+    """The scan tasks of all ``sources`` (files, folders, URIs, or ``-`` for standard input), in their order.
 
-    All sources are looked up before this returns: SourceMissingError where one of them does not
-    exist, or cannot be looked up on its object storage; UsageError for a file whose format is not
-    known. The rest is found while the parts are taken and scanned: a folder within a folder is a
-    piece that its scan unfolds. What cannot be listed or read is a reject in a part, never an
-    exception. ``alive`` is called again and again while an object storage is asked; what it raises ends that.
+    Looks up all sources before it returns: raises SourceMissingError if one of them does not exist, or
+    cannot be looked up on its object storage; UsageError for a file of unknown format. The rest is found as
+    the scan tasks are taken and scanned: a folder within a folder is a source that its worker expands. A
+    folder or file that cannot be listed or read is a reject in a scan task, never an exception.
+    ``context`` is checked again and again while an object storage is asked; what it raises ends that.
     """
     sources = paths_of(sources)
-    missing = [source for source in sources if not is_there(source, alive)]
+    missing = [source for source in sources if not source_exists(source, context)]
     if missing:
         raise SourceMissingError(missing[0])
     for source in sources:
-        _check_format(source, alive)
-    findings = (finding for source in sources for finding in _look_into(source, alive))
-    return _pack(findings, part_bytes, count())
+        _check_format(source, context)
+    findings = (finding for source in sources for finding in _find_files(source, context))
+    return cut_scan_tasks(findings, scan_task_bytes, count())
 
 
-def unfold(number: int, pieces: Iterable[Piece]) -> Iterator[Part]:
-    """Parts for pieces of which some are folders; what is deep inside these may be folders again.
+def expand(number: int, sources: Iterable[Source]) -> Iterator[ScanTask]:
+    """Scan tasks for sources some of which are folders; deep inside these, sources may be folders again.
 
-    They have the ``number`` of the part that the pieces come from.
+    They have the ``number`` of the scan task that the sources come from.
     """
-    return _pack(walk(pieces, WALK), PART_BYTES, repeat(number))
+    return cut_scan_tasks(walk(sources, _WALK), SCAN_TASK_BYTES, repeat(number))
 
 
-def is_there(source: str, alive: Callable[[], None] = lambda: None) -> bool:
-    """Whether a source exists, as far as can be told without reading it.
+def source_exists(source: str, context: Checkpoint = RunContext()) -> bool:
+    """Whether a source exists, as far as this is known without reading it.
 
     Raises UsageError and SourceUnreachableError for one on object storage.
     """
     if source == STANDARD_INPUT:
         return sys.stdin is not None
     if is_remote(source):
-        return is_object_there(source, alive)
+        return object_exists(source, context)
     try:
         os.stat(source)
     except (FileNotFoundError, NotADirectoryError):
         return False
-    except OSError:  # it may be there, but cannot be looked at: that is for its reader to say
+    except OSError:  # it may exist without being accessible: its reader reports why
         return True
     return True
 
 
 def is_read_from(source: str, path: str) -> bool:
-    """Whether a file is the source, or lies in this folder and is called like a file that is read.
+    """Whether ``path`` is the source, or lies in this folder and has the name of a file that is read.
 
-    ``path`` need not exist: a batch that wrote it would find it among its sources the next time.
+    ``path`` need not exist: the next batch would find it among its sources if this one wrote it.
     """
     if source == STANDARD_INPUT or is_remote(source):
         return False
@@ -109,12 +100,14 @@ def is_read_from(source: str, path: str) -> bool:
 
 
 def absolute(source: str) -> str:
-    """A source as it is called from any folder."""
+    """The source by a name that is valid in any working folder."""
     return source if source == STANDARD_INPUT or is_remote(source) else os.path.abspath(source)
 
 
-def _check_format(source: str, alive: Callable[[], None]) -> None:
-    if source == STANDARD_INPUT or (is_folder(source, alive) if is_remote(source) else os.path.isdir(source)):
+def _check_format(source: str, context: Checkpoint) -> None:
+    if source == STANDARD_INPUT or (
+        is_object_folder(source, context) if is_remote(source) else os.path.isdir(source)
+    ):
         return
     if os.path.basename(source) in SECRETS:
         raise UsageError(f"the orchestrator keeps a secret there, which is never opened: {source}")
@@ -126,86 +119,12 @@ def _check_format(source: str, alive: Callable[[], None]) -> None:
         raise UsageError(f"not a regular file: {source}; pipe it into - instead")
 
 
-def _look_into(source: str, alive: Callable[[], None]) -> Iterator[Finding]:
+def _find_files(source: str, context: Checkpoint) -> Iterator[Finding]:
     if source == STANDARD_INPUT:
-        yield Piece(Format.STANDARD_INPUT, source, "<stdin>", 0, 0)
+        yield Source(Format.STANDARD_INPUT, source, "<stdin>", 0, 0)
     elif is_remote(source):
-        yield from objects(source, alive)
+        yield from walk_objects(source, context)
     elif os.path.isdir(source):
-        yield from entries(folder(os.path.abspath(source), source), SEEN_AT_ONCE)
+        yield from list_folder(folder_source(os.path.abspath(source), source), _EXAMINED_FILES)
     else:
-        yield found_file(os.path.abspath(source), source)
-
-
-def _pack(findings: Iterable[Finding], part_bytes: int, numbers: Iterator[int]) -> Iterator[Part]:
-    """Small files together in one part, a large file of lines in many."""
-    batch = _Batch()
-    for finding in findings:
-        if isinstance(finding, Piece) and _is_alone(finding, part_bytes):
-            if batch:
-                yield batch.part(next(numbers))
-                batch = _Batch()
-            yield from _split(finding, part_bytes, numbers)
-            continue
-        batch.add(finding)
-        if batch.size >= part_bytes or batch.files >= PART_FILES:
-            yield batch.part(next(numbers))
-            batch = _Batch()
-    if batch:
-        yield batch.part(next(numbers))
-
-
-def _is_alone(piece: Piece, part_bytes: int) -> bool:
-    return piece.format in _SPLIT and (piece.stop > part_bytes or piece.format is Format.STANDARD_INPUT)
-
-
-def _split(piece: Piece, part_bytes: int, numbers: Iterator[int]) -> Iterator[Part]:
-    if piece.format is Format.STANDARD_INPUT:
-        yield Part(next(numbers), Pieces.of([piece]), local=True)
-        return
-    if is_remote(piece.path):  # it is cut when it has been fetched
-        yield Part(next(numbers), Pieces.of([piece]))
-        return
-    for cut in piece.cut(part_bytes):
-        yield range_part(next(numbers), cut)
-
-
-class _Batch:
-    """What the next part will hold."""
-
-    def __init__(self) -> None:
-        self.pieces: list[Piece] = []
-        self.size = 0
-        self.files = 0
-        self._rejects: list[Reject] = []
-        self._passed: Counter[Passed | UnknownSuffix] = Counter()
-
-    def __bool__(self) -> bool:
-        return bool(self.pieces or self._rejects or self._passed)
-
-    def add(self, finding: Finding) -> None:
-        if isinstance(finding, Piece):
-            self.pieces.append(finding)
-            if finding.format in FOLDERS:
-                self.files += len(finding.names) or FOLDER_FILES
-            else:
-                self.files += 1
-            self.size += finding.stop * (EXPANSION if is_spooled(finding.format) else 1)
-        elif isinstance(finding, Reject):
-            self._rejects.append(finding)
-        else:
-            self._passed[finding] += 1
-
-    def part(self, number: int) -> Part:
-        suffixes = {
-            found.suffix: files for found, files in self._passed.items() if isinstance(found, UnknownSuffix)
-        }
-        return Part(
-            number,
-            Pieces.of(self.pieces),
-            other_manifests=self._passed[Passed.OTHER_MANIFEST],
-            ignored_files=self._passed[Passed.IGNORED_FILE] + sum(suffixes.values()),
-            unknown_suffixes=suffixes,
-            incomplete=self._passed[Passed.INCOMPLETE],
-            rejects=tuple(self._rejects),
-        )
+        yield examine_file(os.path.abspath(source), source)

@@ -1,17 +1,80 @@
-"""A file's format, by its name and its first bytes: which suffixes are read, and what contradicts them.
+"""The formats of sources: by a file's name (which suffixes are read), and by its first bytes.
 
 Rotated files are named as logrotate names them (``a.jsonl.1``, ``a.jsonl-20260131``, ``a.jsonl.2.gz``), or as
-loggers do that write a date with a time, or with a number (``a.jsonl.2026-01-31.1``).
+loggers do that add a date with a time, or a number (``a.jsonl.2026-01-31.1``).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from enum import Enum, auto
 from typing import NamedTuple
 
 from ..errors import SourceChangedError, SourceUnreadableError
-from .scan_tasks import Format
+
+
+class Format(Enum):
+    """How a source is read."""
+
+    JSON = auto()
+    """One document, or a list of documents."""
+    GZIP_JSON = auto()
+    ZSTD_JSON = auto()
+    XZ_JSON = auto()
+    BZIP2_JSON = auto()
+    COPIED_JSON = auto()
+    """In the spool."""
+    LINES = auto()
+    GZIP_LINES = auto()
+    ZSTD_LINES = auto()
+    XZ_LINES = auto()
+    BZIP2_LINES = auto()
+    PARQUET = auto()
+    ARROW = auto()
+    STANDARD_INPUT = auto()
+    COPIED_LINES = auto()
+    """In the spool."""
+    FOLDER = auto()
+    """All that is below it, or some files in it."""
+    TASK = auto()
+    """A task's folder in a root of the orchestrator: its runs, or some of them."""
+
+    __hash__ = object.__hash__
+    """Members are unique. Enum's own hash is a Python call, for each look-up of a format."""
+
+    @property
+    def is_json(self) -> bool:
+        """The text is one JSON value, to be read whole; otherwise it is lines."""
+        return self in _JSON
+
+    @property
+    def is_copy(self) -> bool:
+        """The source is a file in the spool."""
+        return self in _COPIES
+
+    @property
+    def is_spooled(self) -> bool:
+        """The source cannot be read by position, so its documents are copied into the spool."""
+        return self in _SPOOLED
+
+    @property
+    def is_folder(self) -> bool:
+        """The source is walked before anything is read."""
+        return self in _FOLDERS
+
+
+_COPIES = {Format.COPIED_JSON, Format.COPIED_LINES}
+_FOLDERS = {Format.FOLDER, Format.TASK}
+_SPOOLED = set(Format) - _COPIES - _FOLDERS - {Format.JSON, Format.LINES}
+_JSON = {
+    Format.JSON,
+    Format.GZIP_JSON,
+    Format.ZSTD_JSON,
+    Format.XZ_JSON,
+    Format.BZIP2_JSON,
+    Format.COPIED_JSON,
+}
 
 _PLAIN = {
     ".json": Format.JSON,
@@ -37,8 +100,8 @@ READABLE = (
 OTHER_SUFFIXES = "(other)"
 NO_SUFFIX = "(none)"
 
-# Year and month are checked and numbers are short: whatever else ends in digits is likely the temporary
-# file of some program (``runs.json.48213``).
+# Year and month are checked and numbers are short: other names that end in digits are likely temporary
+# files of some program (``runs.json.48213``).
 _ROTATION = re.compile(
     r"""
     (?P<date>
@@ -58,7 +121,7 @@ _SUFFIX = re.compile(r"\.([a-z~][\w~]{0,11})[^.]*$", re.ASCII)
 
 
 def format_of(name: str) -> Format | None:
-    """The format that a file's name says, in any case of letters; None: it is not readable."""
+    """The format that a file's name indicates, in any case of letters; None: it is not readable."""
     kind = _PLAIN.get(name[name.rfind(".") :])
     if kind is None:
         base, compression, _ = _parse(name)
@@ -69,10 +132,10 @@ def format_of(name: str) -> Format | None:
 
 
 def reading_order(name: str) -> str:
-    """A key that sorts names as text, but the rotated files of a log oldest first and before the log itself.
+    """A sort key: names as text, but the rotated files of a log oldest first and before the log itself.
 
-    So a later version of a run is read after an earlier one. The highest number is the oldest, as logrotate
-    counts; an earlier date is older. Of a file and its compressed copy the copy comes first.
+    A later version of a run is thus read after an earlier one. The highest number is the oldest, as logrotate
+    counts; an earlier date is older. A file's compressed copy comes before the file.
     """
     if name[name.rfind(".") :] in _PLAIN:  # nearly all
         return f"{name}\2"
@@ -82,25 +145,25 @@ def reading_order(name: str) -> str:
     return f"{base}\1{age or '~'}{'' if compression else '~'}\0{name}"
 
 
-def unread_suffix(name: str) -> str:
-    """What to call the kind of a file that is not readable: ``.log`` for ``agent.log.1``."""
+def describe_suffix(name: str) -> str:
+    """The suffix that names the kind of an unreadable file: ``.log`` for ``agent.log.1``."""
     base, compression, _ = _parse(name)
     found = _SUFFIX.search(base.lower())
     return f".{found[1]}{compression}" if found else compression or NO_SUFFIX
 
 
 def _parse(name: str) -> tuple[str, str, str]:
-    """What a file was called before it was rotated and compressed; the latter's suffix; its age as text."""
-    base, age = _rotated(name)
+    """A file's name before rotation and compression; the suffix of the compression; its age as text."""
+    base, age = _split_rotation(name)
     compression = base[base.rfind(".") :].lower()
     if compression not in _COMPRESSED:
         return base, "", age
-    base, inner = _rotated(base[: -len(compression)])
+    base, inner = _split_rotation(base[: -len(compression)])
     return base, compression, inner or age
 
 
-def _rotated(name: str) -> tuple[str, str]:
-    """A name without what rotation added to it; and its age: in order of text, oldest first."""
+def _split_rotation(name: str) -> tuple[str, str]:
+    """A name without what rotation added, and its age: as text, the oldest sorts first."""
     found = _ROTATION.search(name)
     if found is None or not found[0]:
         return name, ""
@@ -110,10 +173,10 @@ def _rotated(name: str) -> tuple[str, str]:
 
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""Of UTF-8; at the start of a text it means nothing."""
+"""Of UTF-8. It has no meaning at the start of a text."""
 
 HEAD = 16
-"""Bytes that are enough to tell."""
+"""Bytes that are enough to recognize a kind of data."""
 
 
 class _Kind(NamedTuple):
@@ -144,11 +207,11 @@ _KINDS = (_GZIP, _ZSTD, _XZ, _BZIP2, _PARQUET, _ENCRYPTED, _ARROW, _ZIP, _UTF16,
 TEXT, GZIP, ZSTD, XZ, BZIP2, PARQUET, ARROW = (
     kind.name for kind in (_TEXT, _GZIP, _ZSTD, _XZ, _BZIP2, _PARQUET, _ARROW)
 )
-"""What can be expected."""
+"""What a reader can expect."""
 
 
-def check(expected: str, head: bytes) -> None:
-    """Raises SourceUnreadableError where a source's first bytes are those of something else than expected."""
+def check_head(expected: str, head: bytes) -> None:
+    """Raise SourceUnreadableError if a source begins like another kind of data than expected."""
     if expected == TEXT and head.startswith(b'{"'):  # nearly all
         return
     for kind in _KINDS:
@@ -159,28 +222,28 @@ def check(expected: str, head: bytes) -> None:
 
 
 def is_text(head: bytes) -> bool:
-    """Whether a source with these first bytes may be read as text."""
+    """Whether a source with these first bytes can be read as text."""
     try:
-        check(TEXT, head)
+        check_head(TEXT, head)
     except SourceUnreadableError:
         return False
     return True
 
 
-def checked_text(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """The blocks of a text without its byte order mark; raises as ``check`` does."""
+def read_text(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """The blocks of a text without its byte order mark; raises like ``check_head``."""
     head = b""
     for block in blocks:
         head += block
         if len(head) >= HEAD:
             break
-    check(TEXT, head)
+    check_head(TEXT, head)
     yield head.removeprefix(BYTE_ORDER_MARK)
     yield from blocks
 
 
 def check_size(found: int, expected: int) -> None:
-    """Raises SourceChangedError where a source ends before the bytes that it had when it was found."""
+    """Raise SourceChangedError if a source has fewer bytes than when it was found."""
     if found < expected:
         raise SourceChangedError(
             "the source became shorter while it was read",

@@ -1,27 +1,27 @@
 """Sources on object storage, ``s3://`` and ``gs://`` (docs/sources.md).
 
-An object is fetched whole into the spool by the worker that scans it, and is then read as a local file.
+The worker that scans an object fetches it whole into the spool, and reads it there as a local file.
 """
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from urllib.parse import SplitResult, quote, unquote, urlsplit
 
+from ..context import Checkpoint, RunContext
 from ..contract.runs_root import CLI, RUNS, SECRETS, root_above, run_of
 from ..errors import SourceUnreachableError, SourceUnreadableError, UsageError, failure_of
+from ..models import Reject
 from ..system_limits import no_thread
-from .formats import check_size, format_of, reading_order, unread_suffix
-from .scan_tasks import Piece, Reject
-from .spool import Spool
-from .walk import Finding, Passed, UnknownSuffix, is_doubtful, look_for_run
+from .formats import describe_suffix, format_of, reading_order
+from .source import Source
+from .walk import Finding, Skipped, UnknownSuffix, find_run, is_doubtful
 
 if TYPE_CHECKING:
     from pyarrow import NativeFile
@@ -32,10 +32,10 @@ T = TypeVar("T")
 SCHEMES = ("s3://", "gs://")
 
 BLOCK = 8 << 20
-"""Bytes of a request: so many that its latency is outweighed."""
+"""Bytes of a request: enough to outweigh its latency."""
 
 ATTEMPTS = 4
-"""Of each request; the storage's own client has tried a few times by then."""
+"""Of each request; the storage's own client tries a few times in each."""
 
 FIRST_DELAY = 0.2
 """Seconds before the second attempt; doubled for each further one."""
@@ -46,83 +46,105 @@ _POLL_SECONDS = 0.1
 
 
 def is_remote(source: str) -> bool:
-    """Whether a source, or a piece's path, is on object storage."""
+    """Whether a source is on object storage."""
     return source.startswith(SCHEMES)
 
 
-def is_object_there(source: str, alive: Callable[[], None] = lambda: None) -> bool:
-    """Whether there is an object, or a folder of objects, at this URI; for a person's own spelling of it.
+def object_exists(source: str, context: Checkpoint = RunContext()) -> bool:
+    """Whether there is an object, or a folder of objects, at this URI as a person spelled it.
 
-    Raises UsageError where it is no URI, and SourceUnreachableError where the storage does not answer.
+    Raises UsageError if it is not a URI, and SourceUnreachableError if the storage does not answer.
     """
     from pyarrow.fs import FileType
 
-    return _look_up(source, alive).type is not FileType.NotFound
+    return _look_up(source, context).type is not FileType.NotFound
 
 
-def is_folder(source: str, alive: Callable[[], None] = lambda: None) -> bool:
-    """Whether it is no object itself, but others lie below it. Raises as ``is_object_there`` does."""
+def is_object_folder(source: str, context: Checkpoint = RunContext()) -> bool:
+    """Whether objects lie below this URI, and none at it. Raises like ``object_exists``."""
     from pyarrow.fs import FileType
 
-    return _look_up(source, alive).type is FileType.Directory
+    return _look_up(source, context).type is FileType.Directory
 
 
-def objects(source: str, alive: Callable[[], None] = lambda: None) -> Iterator[Finding]:
+def walk_objects(source: str, context: Checkpoint = RunContext()) -> Iterator[Finding]:
     """The object at this URI, or those below it, in the order in which a folder's files come.
 
     One listing, which is held in memory. A listing that fails is a reject.
     """
     split = urlsplit(source)
-    if not is_folder(source, alive):
-        yield _finding(split, split.path.strip("/"), _look_up(source, alive))
+    if not is_object_folder(source, context):
+        yield _find_object(split, split.path.strip("/"), _look_up(source, context))
         return
-    from pyarrow.fs import FileSelector, FileType
+    from pyarrow.fs import FileSelector
 
-    base = _path(split)
     try:
-        with _told("its folder cannot be listed"):
-            selector = FileSelector(base, recursive=True)
-            found = _answer(lambda: _file_system(_bucket(split)).get_file_info(selector), alive)
+        with _reword_error("its folder cannot be listed"):
+            selector = FileSelector(_path(split), recursive=True)
+            listed = _wait_for(lambda: _file_system(_bucket(split)).get_file_info(selector), context)
     except SourceUnreadableError as error:
         yield Reject(_name(split, split.path), 0, failure_of(error))
         return
-    files = {tuple(info.path.split("/")): info for info in found if info.type is FileType.File}
-    depth = base.count("/") + 1
-
-    def look_at(names: Names, doubtful: bool) -> Finding | None:
-        if names not in files:
-            return None
-        key = "/".join([*filter(None, [split.path.strip("/")]), *map(_quoted, names[depth:])])
-        return _finding(split, key, files[names], doubtful=doubtful)
-
-    def look_for(task: Names, run: str, has_folder: bool) -> Iterator[Finding]:
-        return look_for_run(
-            run, lambda file, doubtful: look_at((*task, *file.split("/")), doubtful), lambda _run: has_folder
-        )
-
-    def place(unit: tuple[tuple[Names, bool], bool]) -> tuple[list[str], bool]:
-        (names, is_run), _ = unit
-        return list(map(reading_order, names)), is_run
-
-    for (names, is_run), has_folder in sorted(_units(files, depth).items(), key=place):
-        if is_run:
-            yield from look_for(names[:-1], names[-1], has_folder)
-        elif names[-1] in SECRETS:
-            yield Passed.IGNORED_FILE
-        elif (doubtful := is_doubtful(names[-1], names[depth:-1])) is None:
-            yield Passed.OTHER_MANIFEST
-        elif (found := look_at(names, doubtful)) is not None:
-            yield found
+    yield from _Listing(split, listed).findings()
 
 
 Names = tuple[str, ...]
 """The bucket, the folders in it, and a file."""
 
 
-def _units(files: Iterable[Names], depth: int) -> dict[tuple[Names, bool], bool]:
-    """What there is to look at: files, and (True) runs in roots of the orchestrator, as task and run id.
+class _Listing:
+    """The walk of the objects below a URI."""
 
-    For a run: whether it has a run folder. ``depth``: of the source.
+    def __init__(self, split: SplitResult, listed: Iterable[FileInfo]) -> None:
+        from pyarrow.fs import FileType
+
+        self._split = split
+        self._files = {tuple(info.path.split("/")): info for info in listed if info.type is FileType.File}
+        self._depth = _path(split).count("/") + 1
+
+    def findings(self) -> Iterator[Finding]:
+        units = _group_runs(self._files, self._depth)
+        for names, is_run in sorted(units, key=_order):
+            if is_run:
+                yield from find_run(names[-1], _ListedTask(self, names[:-1], units[names, is_run]))
+            elif names[-1] in SECRETS:
+                yield Skipped.IGNORED_FILE
+            elif (doubtful := is_doubtful(names[-1], names[self._depth : -1])) is None:
+                yield Skipped.OTHER_MANIFEST
+            elif (found := self.examine(names, doubtful)) is not None:
+                yield found
+
+    def examine(self, names: Names, doubtful: bool) -> Finding | None:
+        if names not in self._files:
+            return None
+        key = "/".join([*filter(None, [self._split.path.strip("/")]), *map(_quote, names[self._depth :])])
+        return _find_object(self._split, key, self._files[names], doubtful=doubtful)
+
+
+class _ListedTask(NamedTuple):
+    """A task's folder in a listing (``walk.TaskRuns``), of which one run is to be found."""
+
+    listing: _Listing
+    folder: Names
+    has_folder: bool
+
+    def examine(self, file: str, doubtful: bool) -> Finding | None:
+        return self.listing.examine((*self.folder, *file.split("/")), doubtful)
+
+    def has_run_folder(self, _run: str) -> bool:
+        return self.has_folder
+
+
+def _order(unit: tuple[Names, bool]) -> tuple[list[str], bool]:
+    """A sort key: the order in which a folder's files are read."""
+    names, is_run = unit
+    return list(map(reading_order, names)), is_run
+
+
+def _group_runs(files: Iterable[Names], depth: int) -> dict[tuple[Names, bool], bool]:
+    """Files, and (True) runs in roots of the orchestrator, as task and run id.
+
+    The value: whether a run has a run folder. ``depth``: of the source.
     """
     roots = {names[:above] for names in files if (above := root_above(names)) is not None}
     units: dict[tuple[Names, bool], bool] = {}
@@ -145,69 +167,56 @@ def _outside(names: Names, depth: int, root: int | None) -> Names:
     return names[depth : root - 1 if root is not None and names[root - 1] == RUNS else root]
 
 
-def fetch(piece: Piece, spool_dir: str, alive: Callable[[], None] = lambda: None) -> Piece:
-    """Copy an object into a file of its own, which the piece is then of.
+def object_blocks(uri: str, context: Checkpoint = RunContext()) -> Iterator[bytes]:
+    """The bytes of the object at a URI.
 
-    ``alive`` is called again and again meanwhile, and may raise an error of its own to end it.
-    Raises SourceUnreadableError where it cannot be read to its end, or was changed meanwhile,
-    SourceChangedError where it is shorter than in the listing, and OSError where the copy cannot be written;
-    then there is none.
+    ``context`` is checked again and again meanwhile; what it raises ends the reading. Raises
+    SourceUnreadableError if the object cannot be read to its end, or changes meanwhile.
     """
-    split = urlsplit(piece.path)
-    spool = Spool(spool_dir)
-    try:
-        with spool:
-            file_system = _answer(lambda: _file_system(_bucket(split)), alive)
-            for block in read_blocks(file_system, _path(split), alive):
-                spool.add(block)
-        check_size(spool.size, piece.stop)
-    except BaseException:
-        os.unlink(spool.path)
-        raise
-    return piece._replace(path=spool.path, stop=spool.size)
+    split = urlsplit(uri)
+    file_system = _wait_for(lambda: _file_system(_bucket(split)), context)
+    yield from read_blocks(file_system, _path(split), context)
 
 
-def read_blocks(
-    file_system: FileSystem, path: str, alive: Callable[[], None] = lambda: None
-) -> Iterator[bytes]:
-    """An object's bytes; each request is made again where it fails. Raises as ``fetch`` does."""
-    file, size, state = _persistently(lambda: _opened(file_system, path), alive)
+def read_blocks(file_system: FileSystem, path: str, context: Checkpoint = RunContext()) -> Iterator[bytes]:
+    """An object's bytes; repeats each request that fails. Raises like ``object_blocks``."""
+    file, size, state = _retry(lambda: _open(file_system, path), context)
     with file:
         for offset in range(0, size, BLOCK):
             length = min(BLOCK, size - offset)
-            block: bytes = _persistently(partial(file.read_at, length, offset), alive)
+            block: bytes = _retry(partial(file.read_at, length, offset), context)
             if len(block) < length:
                 raise SourceUnreadableError("the object is shorter than it was")
             yield block
     if size > BLOCK:  # several requests may have met several objects of this name
-        again, *found = _persistently(lambda: _opened(file_system, path), alive)
+        again, *found = _retry(lambda: _open(file_system, path), context)
         again.close()
         if found != [size, state]:
             raise SourceUnreadableError("the object was changed while it was read")
 
 
-def _opened(file_system: FileSystem, path: str) -> tuple[NativeFile, int, Any]:
-    """An object, its size, and what else tells it from another of its name."""
+def _open(file_system: FileSystem, path: str) -> tuple[NativeFile, int, Any]:
+    """An object, its size, and what else distinguishes it from another of its name."""
     file = file_system.open_input_file(path)
     return file, file.size(), file.metadata()
 
 
-def _persistently(request: Callable[[], T], alive: Callable[[], None]) -> T:
+def _retry(request: Callable[[], T], context: Checkpoint) -> T:
     for attempt in range(ATTEMPTS - 1):
         try:
-            return _answer(request, alive)
+            return _wait_for(request, context)
         except FileNotFoundError:
             break
-        except (OSError, ValueError):  # one that was opened, and is closed by an error, is a ValueError
+        except (OSError, ValueError):  # ValueError: an error closed a file that was open
             time.sleep(FIRST_DELAY * 2**attempt)
-    with _told("the object cannot be read"):
-        return _answer(request, alive)
+    with _reword_error("the object cannot be read"):
+        return _wait_for(request, context)
 
 
-def _answer(request: Callable[[], T], alive: Callable[[], None]) -> T:
-    """Make a request in a thread: Arrow waits and tries again for minutes, and hears no signal meanwhile.
+def _wait_for(request: Callable[[], T], context: Checkpoint) -> T:
+    """Make a request in a thread: Arrow retries for minutes, and handles no signal meanwhile.
 
-    What ``alive`` raises ends the wait; the request itself goes on (``is_request_left``).
+    What the context raises ends the wait; the request itself continues (``is_request_left``).
     """
     answer: Future[T] = Future()
 
@@ -224,7 +233,7 @@ def _answer(request: Callable[[], T], alive: Callable[[], None]) -> T:
         raise no_thread() from error
     try:
         while not wait([answer], _POLL_SECONDS).done:
-            alive()
+            context.check()
     except BaseException:
         _left.append(thread)
         raise
@@ -232,37 +241,37 @@ def _answer(request: Callable[[], T], alive: Callable[[], None]) -> T:
 
 
 _left: list[threading.Thread] = []
-"""Of requests that nobody waits for any more."""
+"""Threads of requests whose wait was ended."""
 
 
 def is_request_left() -> bool:
-    """Whether a request goes on that nobody waits for any more: Arrow waits for it as the process ends."""
+    """Whether a request continues whose wait was ended: Arrow waits for it as the process ends."""
     return any(thread.is_alive() for thread in _left)
 
 
 @contextmanager
-def _told(message: str) -> Iterator[None]:
-    """Arrow words what failed in one long sentence, which differs from object to object."""
+def _reword_error(message: str) -> Iterator[None]:
+    """Arrow describes a failure in one long sentence, different for each object: it becomes the detail."""
     try:
         yield
     except (OSError, ValueError) as error:
         raise SourceUnreadableError(message, str(error)) from error
 
 
-def _look_up(source: str, alive: Callable[[], None]) -> FileInfo:
+def _look_up(source: str, context: Checkpoint) -> FileInfo:
     from pyarrow.fs import FileInfo, FileType
 
     split = urlsplit(source)
-    _check(source, split)
+    _check_uri(source, split)
     try:
-        return _answer(lambda: _file_system(_bucket(split)).get_file_info(_path(split)), alive)
+        return _wait_for(lambda: _file_system(_bucket(split)).get_file_info(_path(split)), context)
     except FileNotFoundError:
         return FileInfo(_path(split), FileType.NotFound)
     except OSError as error:
         raise SourceUnreachableError(_name(split, split.path), str(error)) from error
 
 
-def _check(source: str, split: SplitResult) -> None:
+def _check_uri(source: str, split: SplitResult) -> None:
     user, _, bucket = split.netloc.rpartition("@")
     if user and user != ANONYMOUS:
         raise UsageError(
@@ -277,7 +286,7 @@ def _check(source: str, split: SplitResult) -> None:
 
 @lru_cache(maxsize=64)
 def _file_system(bucket: str) -> FileSystem:
-    """Raises UsageError for options that it does not have, and OSError where the storage does not answer."""
+    """Raise UsageError for unknown options, and OSError if the storage does not answer."""
     import pyarrow as pa
     from pyarrow.fs import FileSystem
 
@@ -293,24 +302,24 @@ def _bucket(split: SplitResult) -> str:
 
 
 def _path(split: SplitResult) -> str:
-    """As Arrow has it, without percent signs."""
+    """In Arrow's spelling, without percent signs."""
     bucket = split.netloc.rpartition("@")[2]
     return f"{bucket}/{unquote(split.path).strip('/')}".rstrip("/")
 
 
-def _finding(split: SplitResult, key: str, info: FileInfo, *, doubtful: bool = False) -> Finding:
+def _find_object(split: SplitResult, key: str, info: FileInfo, *, doubtful: bool = False) -> Finding:
     """``key``: quoted."""
     kind = format_of(unquote(key))
     if kind is None:
-        return UnknownSuffix(unread_suffix(unquote(key)))
+        return UnknownSuffix(describe_suffix(unquote(key)))
     path = split._replace(path=f"/{key}").geturl()
-    return Piece(kind, path, _name(split, key), 0, info.size, doubtful)
+    return Source(kind, path, _name(split, key), 0, info.size, doubtful)
 
 
 def _name(split: SplitResult, key: str) -> str:
-    """What a person calls it: without options."""
+    """As a person knows it: without options."""
     return f"{split.scheme}://{split.netloc.rpartition('@')[2]}/{unquote(key).strip('/')}"
 
 
-def _quoted(name: str) -> str:
+def _quote(name: str) -> str:
     return quote(name, safe="")

@@ -13,7 +13,7 @@ from ..errors import InvalidRunError, SourceUnreadableError, unreadable_as
 from ..models import Keys
 from ..system_limits import require_thread
 from . import formats
-from .arrow_values import TEXT_KINDS, NoForm, json_values, objects, storage
+from .arrow_values import TEXT_KINDS, Unencodable, build_objects, json_values, unwrap_extension
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -23,19 +23,19 @@ TEXT_COLUMNS = ("json", "run", "summary", "payload")
 
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
 
-_encode = msgspec.json.Encoder(enc_hook=NoForm.refuse).encode
+_encode = msgspec.json.Encoder(enc_hook=Unencodable.refuse).encode
 
 
 _MARK = b"\xff\xff"
-"""Begins the text of an invalid row, and no other text in UTF-8. The reason follows."""
+"""Begins the text of an invalid row, and never UTF-8. The reason follows."""
 
 
-def row_texts(batch: pa.RecordBatch, keys: Keys, folders: Mapping[str, str]) -> list[bytes]:
-    """One JSON document for each row; for one that JSON cannot hold, a text that ``refusal`` reads.
+def encode_rows(batch: pa.RecordBatch, keys: Keys, folders: Mapping[str, str]) -> list[bytes]:
+    """One JSON document for each row; for one that JSON cannot hold, a text that ``row_error`` reads.
 
     With columns for all three keys, a row is an object of its columns; else it is what a
-    column of JSON text holds. ``folders``: values for keys that are no columns (``folders_of``).
-    Raises SourceUnreadableError where the table has neither form.
+    column of JSON text holds. ``folders``: values for keys that are not columns (``hive_columns``).
+    Raises SourceUnreadableError if the table has neither form.
     """
     names = batch.schema.names
     wanted = (keys.task, keys.run, keys.time)
@@ -43,33 +43,33 @@ def row_texts(batch: pa.RecordBatch, keys: Keys, folders: Mapping[str, str]) -> 
     if given.keys() | set(names) >= set(wanted):
         columns = [[value] * batch.num_rows for value in given.values()]
         columns += map(json_values, batch.columns, names)
-        return list(map(_row_text, objects([*given, *names], columns, batch.num_rows)))
+        return list(map(_encode_row, build_objects([*given, *names], columns, batch.num_rows)))
     import pyarrow as pa
 
-    stored = [storage(column) for column in batch.columns]
-    texts = stored[_text_column(names, stored, wanted)].cast(pa.large_binary()).to_pylist()
+    stored = [unwrap_extension(column) for column in batch.columns]
+    texts = stored[_find_text_column(names, stored, wanted)].cast(pa.large_binary()).to_pylist()
     return [text or b"" for text in texts]
 
 
-def _row_text(row: dict[str, Any]) -> bytes:
+def _encode_row(row: dict[str, Any]) -> bytes:
     try:
         return _encode(row)
     except InvalidRunError as error:
         return _MARK + error.message.encode("utf-8", "backslashreplace")
 
 
-def refusal(text: bytes) -> InvalidRunError | None:
-    """Why a row is invalid, if that was known when its text was made."""
+def row_error(text: bytes) -> InvalidRunError | None:
+    """Why a row is invalid, if its text is one of ``encode_rows`` that holds the reason."""
     return InvalidRunError(text[len(_MARK) :].decode("utf-8", "replace")) if text.startswith(_MARK) else None
 
 
-def folders_of(path: str) -> dict[str, str]:
-    """The columns that the folders above a file stand for: ``taskId=a`` (Hive, Spark, DuckDB)."""
+def hive_columns(path: str) -> dict[str, str]:
+    """The columns that the names of the folders above a file hold: ``taskId=a`` (Hive, Spark, DuckDB)."""
     parts = [part.partition("=") for part in path.split("/")[:-1]]
     return {unquote(name): unquote(value) for name, is_one, value in parts if is_one and value != _HIVE_NULL}
 
 
-def _text_column(names: list[str], columns: list[pa.Array], keys: tuple[str, ...]) -> int:
+def _find_text_column(names: list[str], columns: list[pa.Array], keys: tuple[str, ...]) -> int:
     texts = [at for at, column in enumerate(columns) if _is_text(column.type)]
     for name in TEXT_COLUMNS:
         for at in texts:
@@ -93,10 +93,10 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 ROWS = 1024
-"""Rows at a time: the work a batch costs once is spread over enough of them."""
+"""Rows of a batch: enough to outweigh the work that each batch costs."""
 
 BUFFER = 1 << 20
-"""Bytes of each column to hold of a file: without a bound Arrow reads a row group's columns whole."""
+"""Bytes of each column in memory: without a limit Arrow reads the columns of a row group whole."""
 
 _NO_TIME = 2**63 - 1
 """Out of the range of dates, in every unit but nanoseconds."""
@@ -107,25 +107,25 @@ _END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def line_blocks(batches: Iterator[pa.RecordBatch], keys: Keys, folders: Mapping[str, str]) -> Iterator[bytes]:
-    """Each row as a line of JSON; see ``row_texts`` for its form.
+    """Each row as a line of JSON; see ``encode_rows`` for its form.
 
     Raises SourceUnreadableError where the table is damaged or has neither form.
     """
     for batch in batches:
         with unreadable_as(_damaged):
-            texts = row_texts(batch, keys, folders)
+            texts = encode_rows(batch, keys, folders)
         yield b"".join([_line(text) for text in texts])
 
 
 def _line(text: bytes) -> bytes:
-    """One line, whatever the row holds, that is as valid or invalid as the row.
+    """One line, whatever the row holds, which is as valid or invalid as the row.
 
-    A carriage return is to JSON all that a newline is: space between tokens, an error within.
+    To JSON a carriage return is the same as a newline: space between tokens, an error within one.
     """
     if b"\n" in text:
         text = text.replace(b"\n", b"\r")
     if not text.strip(b" \t\r"):
-        text = b"null"  # no run either, but not a blank line
+        text = b"null"  # invalid as well, but not a blank line
     return text + b"\n"
 
 
@@ -133,20 +133,20 @@ def parquet_batches(path: str) -> Iterator[pa.RecordBatch]:
     import pyarrow.parquet as pq
 
     with unreadable_as(_damaged), open(path, "rb") as source:
-        formats.check(formats.PARQUET, source.read(formats.HEAD))
+        formats.check_head(formats.PARQUET, source.read(formats.HEAD))
         # Nanoseconds, Arrow's default for INT96, hold no more than the years 1677 to 2262, and wrap around.
         file = pq.ParquetFile(source, buffer_size=BUFFER, pre_buffer=False, coerce_int96_timestamp_unit="ms")
         leaves = map(file.schema.column, range(len(file.schema)))
         int96 = [leaf.path for leaf in leaves if leaf.physical_type == "INT96"]
         for batch in file.iter_batches(batch_size=ROWS, use_threads=False):
-            yield _without_doubtful(batch, int96)
+            yield _drop_doubtful_times(batch, int96)
 
 
-def _without_doubtful(batch: pa.RecordBatch, int96: list[str]) -> pa.RecordBatch:
-    """The batch with a time that is none in place of each that may stand for another.
+def _drop_doubtful_times(batch: pa.RecordBatch, int96: list[str]) -> pa.RecordBatch:
+    """The batch with an invalid time in place of each that may mean another one.
 
-    PyArrow before 23 writes the time of day before 1970 as a negative number. Arrow reads that without its
-    sign, as one of 2**64 nanoseconds more: 1969 as 2554.
+    PyArrow before 23 writes the time of day before 1970 as a negative number. Arrow reads it as unsigned, so
+    2**64 nanoseconds are added: 1969 becomes 2554.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -161,12 +161,12 @@ def _without_doubtful(batch: pa.RecordBatch, int96: list[str]) -> pa.RecordBatch
 
 
 def arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
-    """Of an Arrow IPC file or stream; Feather is the former."""
+    """The batches of an Arrow IPC file or stream; Feather is such a file."""
     import pyarrow as pa
 
     with open(path, "rb") as file:
         head = file.read(formats.HEAD)
-    formats.check(formats.ARROW, head)
+    formats.check_head(formats.ARROW, head)
     magic = head[: len(_FILE_MAGIC)]
     if magic.startswith(_FEATHER_1_MAGIC):
         raise SourceUnreadableError("Feather version 1 is not read: write it as version 2")
@@ -181,7 +181,7 @@ def arrow_batches(path: str) -> Iterator[pa.RecordBatch]:
 def _file_batches(source: pa.NativeFile) -> Iterator[pa.RecordBatch]:
     import pyarrow as pa
 
-    require_thread()  # opening a file takes one of Arrow's, whatever it is told
+    require_thread()  # opening a file starts one of Arrow's, whatever its options
     with pa.ipc.open_file(source) as reader:
         for number in range(reader.num_record_batches):
             yield reader.get_batch(number)
@@ -192,7 +192,7 @@ def _stream_batches(source: pa.NativeFile) -> Iterator[pa.RecordBatch]:
 
     with pa.ipc.open_stream(source) as reader:
         yield from reader
-    # A reader takes the file's end for the stream's, even where a copy broke off between two batches.
+    # A reader accepts the end of the file as the stream's, even if a copy broke off between two batches.
     source.seek(-len(_END_OF_STREAM), os.SEEK_END)
     if source.read() != _END_OF_STREAM:
         raise _damaged("no end of stream marker")

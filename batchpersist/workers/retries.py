@@ -17,7 +17,7 @@ from ..errors import TaskStateLockError
 from ..models import Failure, Shard, ShardOutcome, Work
 from ..options import RetryPolicy
 from ..plan import Plan
-from ..sources import decoded, is_spooled, place
+from ..sources import SourceFile
 from ..storage.fsync import nearest_folder
 
 if TYPE_CHECKING:
@@ -191,8 +191,8 @@ def missing_copies(rows: pa.Table, spool: str, numbers: Iterable[int]) -> int:
     picked = rows.select(["origin", "file", "offset", "length"]).take(list(numbers))
     ends: dict[str, int] = {}
     for origin, below, offset, length in zip(*(column.to_pylist() for column in picked.columns), strict=True):
-        file = decoded(origin, below)
-        if is_spooled(file.format):
-            path = place(file.path, file.format, spool)
+        file = SourceFile.decode(origin, below)
+        if file.format.is_spooled:
+            path = file.data_path(spool)
             ends[path] = max(ends.get(path, 0), offset + length)
     return sum(end for path, end in ends.items() if not os.path.exists(path))

@@ -377,7 +377,7 @@ def read_or_die(part: Any, *_more: Any) -> Any:
 def test_a_worker_that_dies_while_reading_is_told_with_the_source(
     tmp_path: Path, persist: Callable[..., BatchReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scan, "scan_part", read_or_die)
+    monkeypatch.setattr(scan, "run_scan_task", read_or_die)
     report = persist(workers=2)
     assert [error.message for error in report.metrics.errors] == ["worker died while reading"]
     assert report.exit_code == 3

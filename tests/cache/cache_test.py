@@ -36,8 +36,8 @@ from batchpersist.paths import Layout
 from batchpersist.persist import manifests, snapshots, worker
 from batchpersist.plan.shard_job import ShardJob
 from batchpersist.snapshots.store import TaskStateStore
-from batchpersist.sources import staging
-from batchpersist.sources.discovery import discover as discover_parts
+from batchpersist.sources.discovery import discover as discover_sources
+from batchpersist.sources.source_reader import SourceReader
 from batchpersist.storage import atomic_write
 from batchpersist.workers import shard_call
 from batchpersist.workers.pool import WorkerPool
@@ -299,7 +299,7 @@ class Chance:
 
 def die_while_copying(job: ShardJob, options: PersistOptions) -> ShardOutcome:
     """What a worker does; the first of them dies halfway."""
-    make_copy = staging._copied
+    make_copy = SourceReader._copy
 
     def die_once(*arguments: Any) -> Any:
         try:
@@ -309,7 +309,7 @@ def die_while_copying(job: ShardJob, options: PersistOptions) -> ShardOutcome:
         os._exit(9)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(staging, "_copied", die_once)
+        patch.setattr(SourceReader, "_copy", die_once)
         return worker.persist_shard(job, options)
 
 
@@ -347,7 +347,7 @@ class TestByOne:
         write_lines(twins.sources / "a.jsonl", [run("t", n) for n in range(5)])
         twins.night()
         monkeypatch.setattr(worker.PayloadReader, "text", None)  # reading a payload is a defect now
-        monkeypatch.setattr(scan, "scan_part", None)
+        monkeypatch.setattr(scan, "run_scan_task", None)
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
         assert report.metrics.counts.unchanged == 5
         assert report.metrics.timing.cached_sources == 1
@@ -359,7 +359,7 @@ class TestByOne:
         write_lines(twins.sources / f"a.{kind}", [run("t", n) for n in range(5)])
         size = (twins.sources / f"a.{kind}").stat().st_size
         twins.night()
-        monkeypatch.setattr(staging, "_copied", None)
+        monkeypatch.setattr(SourceReader, "_copy", None)
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
         assert report.metrics.counts.unchanged == 5
         assert (report.metrics.timing.cached_sources, report.metrics.bytes.read) == (1, size)
@@ -407,13 +407,13 @@ class TestByOne:
         twins.night()
         await_tick()
         (twins.roots[0] / "runs/t/run-2/manifest.json").unlink()
-        make_copy = staging._copied
+        make_copy = SourceReader._copy
 
         def gone(*arguments: Any) -> Any:
             path.unlink()
             return make_copy(*arguments)
 
-        monkeypatch.setattr(staging, "_copied", gone)
+        monkeypatch.setattr(SourceReader, "_copy", gone)
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
         (error,) = report.metrics.errors
         assert (error.stage, error.message, error.count) == (
@@ -451,7 +451,7 @@ class TestByOne:
             tried.append(arguments)
             return None, 0, OSError(errno.EFBIG, "File too large")
 
-        monkeypatch.setattr(staging, "_copied", fail)
+        monkeypatch.setattr(SourceReader, "_copy", fail)
         report = run_batch([str(twins.sources)], twins.options(twins.roots[0]))
         assert (report.metrics.counts.failed, len(tried)) == (9, 1)
 
@@ -464,7 +464,7 @@ class TestByOne:
             twins.night(sources)
         await_tick()
         shutil.rmtree(twins.roots[0] / "runs" / ".batchpersist" / "cache")
-        make_copy, made = staging._copied, []
+        make_copy, made = SourceReader._copy, []
 
         def break_off(*arguments: Any, **options: Any) -> Any:
             path, _, error = make_copy(*arguments, **options)
@@ -474,7 +474,7 @@ class TestByOne:
                 error = OSError(errno.EFBIG, "File too large")
             return path, 300 if error else os.stat(path).st_size, error
 
-        monkeypatch.setattr(staging, "_copied", break_off)
+        monkeypatch.setattr(SourceReader, "_copy", break_off)
         report = run_batch(sources, twins.options(twins.roots[0], force=True))
         counts = report.metrics.counts
         assert (len(made), counts.failed, counts.persisted) == (2, 0, 9)
@@ -503,7 +503,7 @@ class TestByOne:
     ) -> None:
         """It is scanned in ranges, and why it ends early is told with the last of them."""
         monkeypatch.setattr(scan_worker, "LONGEST_COPY", 500)
-        monkeypatch.setattr(scan_worker, "PART_BYTES", 300)
+        monkeypatch.setattr(scan_worker, "SCAN_TASK_BYTES", 300)
         path = twins.sources / "b.jsonl.gz"
         write_lines(path, [run("t", n) for n in range(20)], b'{"type": "other"}\n')
         if damaged:
@@ -543,26 +543,26 @@ class TestByOne:
         monkeypatch.setattr(WorkerPool, "_submit_to_pool", listen)
         report = run_batch([str(twins.sources / then)], options)
         assert report.exit_code == 0
-        assert (scan.scan_part in calls) == pooled
+        assert (scan.run_scan_task in calls) == pooled
 
     def test_a_source_of_which_a_range_could_not_be_scanned_is_not_known(
         self, twins: Twins, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """A worker died of it, twice: another one may read it the next night."""
-        monkeypatch.setattr(discover_parts, "__kwdefaults__", {"part_bytes": 300})
+        monkeypatch.setattr(discover_sources, "__kwdefaults__", {"scan_task_bytes": 300})
         write_lines(twins.sources / "a.jsonl", [run("t", n) for n in range(12)])
-        scan_part = scan.scan_part
+        run_scan_task = scan.run_scan_task
 
         def die(part: Any, *rest: Any) -> Any:
-            if [piece.start for piece in part.pieces] == [300]:
+            if [piece.start for piece in part.sources] == [300]:
                 raise MemoryError
-            return scan_part(part, *rest)
+            return run_scan_task(part, *rest)
 
-        monkeypatch.setattr(scan, "scan_part", die)
+        monkeypatch.setattr(scan, "run_scan_task", die)
         options = twins.options(twins.roots[0])
         first = run_batch([str(twins.sources / "a.jsonl")], options)
         assert first.metrics.counts.invalid == 1
-        monkeypatch.setattr(scan, "scan_part", scan_part)
+        monkeypatch.setattr(scan, "run_scan_task", run_scan_task)
         await_tick()
         second = run_batch([str(twins.sources / "a.jsonl")], options)
         assert second.metrics.timing.cached_sources == 0

@@ -14,7 +14,7 @@ import targets
 from seeds import SEEDS
 from targets import TARGETS
 
-from batchpersist.sources import readers
+from batchpersist.sources import documents
 
 CORPUS = Path(__file__).with_name("corpus")
 
@@ -62,8 +62,8 @@ def test_control_what_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch, name: s
 def test_control_a_document_left_out_is_found(
     monkeypatch: pytest.MonkeyPatch, name: str, reader: str
 ) -> None:
-    read = getattr(readers, reader)
-    monkeypatch.setattr(readers, reader, lambda *place: iter(list(read(*place))[1:]))
+    read = getattr(documents, reader)
+    monkeypatch.setattr(documents, reader, lambda *place: iter(list(read(*place))[1:]))
     target = next(target for target in TARGETS if target.__name__ == name)
     with pytest.raises(AssertionError):
         replay(target)

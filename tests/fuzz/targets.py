@@ -28,7 +28,7 @@ from batchpersist.contract.run_parser import RunReader
 from batchpersist.errors import InvalidRunError, SnapshotError
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.snapshots.history import read_history
-from batchpersist.sources import readers
+from batchpersist.sources import documents
 from batchpersist.storage import block_reader
 from batchpersist.storage.block_reader import MemoryBytes
 
@@ -113,7 +113,7 @@ def lines(data: bytes) -> None:
     with _file(data) as path:
         bounds = [0, *[min(cut, len(data)) for cut in cuts], len(data)]
         pieces = [
-            piece for start, stop in pairwise(bounds) for piece in readers.line_documents(path, start, stop)
+            piece for start, stop in pairwise(bounds) for piece in documents.line_documents(path, start, stop)
         ]
     found = [(offset, text) for _, offset, text in pieces if text]
     assert found == [(offset, text) for offset, text in expected if text]
@@ -124,16 +124,16 @@ def json_list(data: bytes) -> None:
     valid = strict(data.removeprefix(BYTE_ORDER_MARK))
     with _file(data) as path:
         try:
-            documents = list(readers.json_documents(path))
+            found = list(documents.json_documents(path))
         except InvalidRunError:
             assert valid is None or _has_surrogates(data)
             return
-    for line, offset, text in documents:
+    for line, offset, text in found:
         assert data[offset : offset + len(text)] == text
         assert line == 1 + data.count(b"\n", 0, offset)
     if valid is not None:
         items = valid[0] if isinstance(valid[0], list) else [valid[0]]
-        assert [strict(text)[0] for _, _, text in documents] == items  # type: ignore[index]
+        assert [strict(text)[0] for _, _, text in found] == items  # type: ignore[index]
 
 
 def _has_surrogates(data: bytes) -> bool:

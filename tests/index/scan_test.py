@@ -9,10 +9,10 @@ from support.scans import lines, put, run, text
 
 from batchpersist.context import RunContext
 from batchpersist.events import Event, RunFailed
-from batchpersist.index import scan_worker as scanning_part
+from batchpersist.index import scan_worker
 from batchpersist.index.builder import IndexBuilder
 from batchpersist.index.scan import scan_sources
-from batchpersist.index.scan_worker import scan_part
+from batchpersist.index.scan_worker import run_scan_task
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.sources.discovery import discover
 from batchpersist.workers.pool import WorkerPool
@@ -23,8 +23,8 @@ def test_what_parts_leave_is_indexed_in_source_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
     if workers == 1:  # the limits are not known to other processes
-        monkeypatch.setattr(scanning_part, "LONGEST_COPY", 1000)
-        monkeypatch.setattr(scanning_part, "PART_BYTES", 300)
+        monkeypatch.setattr(scan_worker, "LONGEST_COPY", 1000)
+        monkeypatch.setattr(scan_worker, "SCAN_TASK_BYTES", 300)
     put(tmp_path / "in" / "1.jsonl", lines(run("first")))
     long = lines(*(run(f"a{number:02d}") for number in range(40)))
     put(tmp_path / "in" / "2.jsonl.gz", gzip.compress(long + b"no run\n" + lines(run("b")))[:-4])
@@ -50,8 +50,8 @@ def test_what_parts_leave_is_indexed_in_source_order(
 
 
 def test_a_scan_stops_within_what_a_part_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanning_part, "LONGEST_COPY", 0)
-    monkeypatch.setattr(scanning_part, "PART_BYTES", 100)
+    monkeypatch.setattr(scan_worker, "LONGEST_COPY", 0)
+    monkeypatch.setattr(scan_worker, "SCAN_TASK_BYTES", 100)
     path = put(tmp_path / "a.jsonl.gz", gzip.compress(lines(*(run(f"r{number}") for number in range(40)))))
     answers = iter([False] * 5)
     with closing(WorkerPool(1)) as crew:
@@ -71,8 +71,8 @@ def test_a_cache_may_have_no_rows(tmp_path: Path) -> None:
     assert known.num_rows == 0
     builder = IndexBuilder(known)
     source = put(tmp_path / "a.jsonl", lines(run("r0"), run("r1")))
-    for part in discover([str(source)]):
-        builder.add(scan_part(part, DEFAULT_KEYS, str(tmp_path)))
+    for scan_task in discover([str(source)]):
+        builder.add(run_scan_task(scan_task, DEFAULT_KEYS, str(tmp_path)))
     table = builder.take_table()
     assert table["known"].to_pylist() == [None, None]
     assert table["run_id"].to_pylist() == ["r0", "r1"]

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import gzip
 import pickle
-import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,12 +12,13 @@ from hypothesis import strategies as st
 from support.scans import lines, put, rows_of, run, scan, text
 
 from batchpersist.arrow_tables import run_schema
-from batchpersist.index import scan_worker as scanning_part
-from batchpersist.index.scan_worker import scan_part
+from batchpersist.index import scan_worker
+from batchpersist.index.scan_worker import run_scan_task
 from batchpersist.models import DEFAULT_KEYS, Keys
+from batchpersist.sources import discovery, scan_tasks
 from batchpersist.sources.discovery import discover
-from batchpersist.sources.location import SourceFile, decoded
-from batchpersist.sources.scan_tasks import Format
+from batchpersist.sources.formats import Format
+from batchpersist.sources.source import SourceFile
 
 
 def test_columns_say_where_each_run_is(tmp_path: Path) -> None:
@@ -26,13 +26,13 @@ def test_columns_say_where_each_run_is(tmp_path: Path) -> None:
     path = put(tmp_path / "in" / "a.jsonl", data)
     other = put(tmp_path / "in" / "b.json", text(run("c")))
     (part,) = discover([str(tmp_path / "in")])
-    scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
+    scanned = run_scan_task(part, DEFAULT_KEYS, str(tmp_path))
     columns = {name: [row[name] for row in rows_of(scanned)] for name in run_schema().names}
     assert columns["task_id"] == ["t", "other", "t"]
     assert columns["run_id"] == ["a", "b", "c"]
     assert columns["timestamp"] == ["2025-01-01T00:00:00.000Z"] * 3
     lines_file = SourceFile(str(path), str(path), Format.LINES)
-    assert list(map(decoded, columns["origin"], columns["file"])) == [
+    assert list(map(SourceFile.decode, columns["origin"], columns["file"])) == [
         lines_file,
         lines_file,
         SourceFile(str(other), str(other), Format.JSON),
@@ -49,7 +49,7 @@ def test_a_scanned_part_travels_between_processes(tmp_path: Path) -> None:
         lines(*(run(f"r{number}", taskId="one task") for number in range(1000))) + b"x\n",
     )
     (part,) = discover([str(path)])
-    scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
+    scanned = run_scan_task(part, DEFAULT_KEYS, str(tmp_path))
     sent = pickle.dumps(scanned)
     assert pickle.loads(sent) == scanned
     assert sent.count(b"one task") == 1
@@ -97,7 +97,7 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> 
     for path in (tmp_path / "in").iterdir():
         if path.name != "z.json":
             path.unlink()
-    (scanned,) = [scan_part(part, DEFAULT_KEYS, str(tmp_path)) for part in parts]
+    (scanned,) = [run_scan_task(part, DEFAULT_KEYS, str(tmp_path)) for part in parts]
     assert [row["run_id"] for row in rows_of(scanned)] == ["z"]
     assert [(Path(reject.source).name, reject.line) for reject in scanned.rejects] == [
         (name, 0) for name in ("a.json", "b.jsonl", "c.parquet", "d.jsonl.gz", "e.jsonl.zst", "f.arrow")
@@ -108,7 +108,7 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> 
 def test_a_spool_that_cannot_be_written_is_told_of_its_source(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl.gz", gzip.compress(lines(run())))
     (part,) = discover([str(path)])
-    scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path / "gone"))
+    scanned = run_scan_task(part, DEFAULT_KEYS, str(tmp_path / "gone"))
     (reject,) = scanned.rejects
     assert (reject.source, scanned.rows) == (str(path), None)
     assert reject.failure.detail.startswith(str(tmp_path / "gone" / "spool-"))
@@ -118,9 +118,9 @@ def test_copies_do_not_depend_on_the_size_of_parts(tmp_path: Path) -> None:
     one = put(tmp_path / "1.jsonl.gz", gzip.compress(lines(run("a"))))
     two = put(tmp_path / "2.jsonl.gz", gzip.compress(lines(run("b"))))
     together = scan(tmp_path / "together", one, two)
-    apart = scan(tmp_path / "apart", one, two, part_bytes=1)
+    apart = scan(tmp_path / "apart", one, two, scan_task_bytes=1)
     assert together.rows == apart.rows
-    assert (together.parts, apart.parts) == (1, 2)
+    assert (together.tasks, apart.tasks) == (1, 2)
     assert [row.document for row in apart.rows] == [text(run("a")), text(run("b"))]
 
 
@@ -128,38 +128,46 @@ def test_counts_of_what_was_passed_over_come_with_the_part(tmp_path: Path) -> No
     for name in ("a.txt", "t/cli/x/manifest.json"):
         put(tmp_path / "in" / name, b"")
     (part,) = discover([str(tmp_path / "in")])
-    scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
-    assert (scanned.ignored_files, scanned.other_manifests, scanned.piece_counts) == (1, 0, [])
-    (inside,) = scanned.more
-    scanned = scan_part(inside, DEFAULT_KEYS, str(tmp_path))
-    counts = (scanned.ignored_files, scanned.other_manifests, scanned.piece_counts, scanned.more)
+    scanned = run_scan_task(part, DEFAULT_KEYS, str(tmp_path))
+    assert (scanned.skipped.ignored_files, scanned.skipped.other_manifests, scanned.source_counts) == (
+        1,
+        0,
+        [],
+    )
+    (inside,) = scanned.remaining
+    scanned = run_scan_task(inside, DEFAULT_KEYS, str(tmp_path))
+    counts = (
+        scanned.skipped.ignored_files,
+        scanned.skipped.other_manifests,
+        scanned.source_counts,
+        scanned.remaining,
+    )
     assert counts == (0, 1, [], [])
 
 
 @given(
     files=st.sets(st.lists(st.sampled_from(["a", "b", "c.json", "-"]), min_size=1, max_size=4).map(tuple)),
     limit=st.integers(1, 6),
-    part_files=st.integers(1, 4),
+    task_files=st.integers(1, 4),
 )
 @settings(deadline=None)
 def test_folders_are_scanned_in_order_however_they_are_unfolded(
-    tmp_path_factory: pytest.TempPathFactory, files: set[tuple[str, ...]], limit: int, part_files: int
+    tmp_path_factory: pytest.TempPathFactory, files: set[tuple[str, ...]], limit: int, task_files: int
 ) -> None:
     root = tmp_path_factory.mktemp("folders")
     for number, parts in enumerate(files):
         put(root.joinpath("in", *parts, f"{number}.json"), text(run(f"r{number}")))
     put(root / "in" / "b" / "no run.json", b"x")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(discovering, "WALK", limit)
-        patch.setattr(discovering, "PART_FILES", part_files)
-        found = scan(root / "spool", root / "in", part_bytes=100)
+        patch.setattr(discovery, "_WALK", limit)
+        patch.setattr(scan_tasks, "SCAN_TASK_FILES", task_files)
+        found = scan(root / "spool", root / "in", scan_task_bytes=100)
     paths = sorted(root.glob("in/**/*.json"), key=lambda path: path.parts)
     expected = [str(path) for path in paths if path.is_file() and path.name != "no run.json"]
     assert [row.name for row in found.rows] == expected
     assert [reject.source for reject in found.rejects] == [str(root / "in" / "b" / "no run.json")]
 
 
-discovering = sys.modules["batchpersist.sources.discovery"]
 """The module: its package has a function of this name."""
 
 COPIES = ("1.jsonl.gz", "2.jsonl.gz", "3.jsonl.zst", "4.parquet", "5.jsonl", "6.jsonl.gz")
@@ -183,8 +191,8 @@ def test_long_copies_are_left_as_ranges_and_come_to_the_same(
         write_copy(folder / "in" / COPIES[at], texts, damaged=at in damaged)
     whole = scan(folder / "whole", folder / "in")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scanning_part, "LONGEST_COPY", longest)
-        patch.setattr(scanning_part, "PART_BYTES", size)
+        patch.setattr(scan_worker, "LONGEST_COPY", longest)
+        patch.setattr(scan_worker, "SCAN_TASK_BYTES", size)
         left = scan(folder / "left", folder / "in")
     assert (left.rows, left.rejects, left.bytes_read) == (whole.rows, whole.rejects, whole.bytes_read)
     damage = [f"{folder}/in/{COPIES[at]}" for at in sorted(damaged)]
@@ -205,18 +213,18 @@ def write_copy(path: Path, texts: list[bytes], *, damaged: bool) -> None:
 
 
 def test_what_follows_a_long_copy_is_left_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scanning_part, "LONGEST_COPY", 1000)
-    monkeypatch.setattr(scanning_part, "PART_BYTES", 600)
+    monkeypatch.setattr(scan_worker, "LONGEST_COPY", 1000)
+    monkeypatch.setattr(scan_worker, "SCAN_TASK_BYTES", 600)
     put(tmp_path / "in" / "1.json", text(run("first")))
     put(tmp_path / "in" / "2.jsonl.gz", gzip.compress(lines(*(run(f"r{number}") for number in range(20)))))
     put(tmp_path / "in" / "3.jsonl.gz", gzip.compress(lines(run("after"))))
     put(tmp_path / "in" / "4.json", text(run("last")))
     put(tmp_path / "in" / "note.txt", b"")
     (part,) = discover([str(tmp_path / "in")])
-    scanned = scan_part(part, DEFAULT_KEYS, str(tmp_path))
-    assert ([row["run_id"] for row in rows_of(scanned)], scanned.ignored_files) == (["first"], 1)
-    ranges, rest = scanned.more[:-2], scanned.more[-2:]
-    assert [(left.ranged, len(left.pieces)) for left in ranges] == [(True, 1)] * len(ranges)
-    assert len({piece.path for left in ranges for piece in left.pieces}) == 1
-    assert [list(left.pieces) for left in rest] == [[piece] for piece in list(part.pieces)[2:]]
+    scanned = run_scan_task(part, DEFAULT_KEYS, str(tmp_path))
+    assert ([row["run_id"] for row in rows_of(scanned)], scanned.skipped.ignored_files) == (["first"], 1)
+    ranges, rest = scanned.remaining[:-2], scanned.remaining[-2:]
+    assert [(left.is_range, len(left.sources)) for left in ranges] == [(True, 1)] * len(ranges)
+    assert len({source.path for left in ranges for source in left.sources}) == 1
+    assert [list(left.sources) for left in rest] == [[source] for source in list(part.sources)[2:]]
     assert pickle.loads(pickle.dumps(scanned)) == scanned

@@ -23,9 +23,7 @@ from batchpersist.metrics import build
 from batchpersist.metrics.build import BatchInfo, Phases, build_metrics, percentiles, stable
 from batchpersist.metrics.outcome_table import OutcomeBuilder
 from batchpersist.metrics.schema import Counts, Percentiles, metrics_text
-from batchpersist.models import Failure, Shard, Side, Work
-from batchpersist.sources import ScanTotals
-from batchpersist.sources.scan_tasks import Reject
+from batchpersist.models import Failure, Reject, ScanTotals, Shard, Side, Work
 from batchpersist.storage.result_files import write_output
 
 SCHEMA = json.loads((resources.files("batchpersist") / "metrics.schema.json").read_text())

@@ -15,8 +15,8 @@ from batchpersist.models import Work
 from batchpersist.options import Selection
 from batchpersist.plan.planner import Plan, make_plan
 from batchpersist.plan.sharding import SHARD_BYTES, SHARD_RUNS, SHARD_TASKS
-from batchpersist.sources.location import SourceFile
-from batchpersist.sources.scan_tasks import Format
+from batchpersist.sources.formats import Format
+from batchpersist.sources.source import SourceFile
 
 
 def index_of(runs: list[tuple[str, str, str, int]]) -> pa.Table:

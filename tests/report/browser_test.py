@@ -14,11 +14,10 @@ from support.browsers import MISSING, browser, look_at
 from support.reports import HOSTILE, failing_rows, inputs_of, leave_batch
 
 from batchpersist.foreign_text import printable
-from batchpersist.models import Failure
+from batchpersist.models import Failure, Reject
 from batchpersist.paths import Layout
 from batchpersist.report.formats import render
 from batchpersist.report.inputs import find_inputs
-from batchpersist.sources.scan_tasks import Reject
 
 pytestmark = pytest.mark.skipif(
     bool(MISSING), reason=f"THERE IS NO {' '.join(MISSING)}: HTML IS NOT TRIED IN A BROWSER"

@@ -19,12 +19,11 @@ from support.reports import HOSTILE, document_of, failing_rows, leave_batch
 from batchpersist.compare.document import Comparison
 from batchpersist.foreign_text import printable
 from batchpersist.metrics.outcome_table import ShardRow
-from batchpersist.models import Failure
+from batchpersist.models import Failure, Reject
 from batchpersist.report.charts import draw_throughput, draw_workers
 from batchpersist.report.document import BatchDocument, FailedRun, SideFailure, Verdict
 from batchpersist.report.html import render_batch_page, render_comparison_page
 from batchpersist.report.timeline import throughput, workers
-from batchpersist.sources.scan_tasks import Reject
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "compare.json"
 VOID = {"meta", "input", "br", "img", "link", "hr"}

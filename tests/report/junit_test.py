@@ -13,10 +13,9 @@ from support.outcomes import Row
 from support.reports import HOSTILE, document_of, failing_rows, leave_batch
 
 from batchpersist.foreign_text import printable
-from batchpersist.models import Failure
+from batchpersist.models import Failure, Reject
 from batchpersist.report.document import BatchDocument, FailedRun, SideFailure, Verdict
 from batchpersist.report.junit import render_junit
-from batchpersist.sources.scan_tasks import Reject
 
 ATTRIBUTES = {
     "testsuites": {"name", "tests", "failures", "errors", "skipped", "time"},

@@ -23,14 +23,13 @@ from batchpersist.arrow_tables import outcome_schema
 from batchpersist.cli.main import cli
 from batchpersist.events import Progress
 from batchpersist.locks.batch_lock import BatchLock
-from batchpersist.models import Durability, Failure, Side, Work
+from batchpersist.models import Durability, Failure, Reject, Side, Work
 from batchpersist.paths import Layout
 from batchpersist.records.batch_folder import BatchFolder, ProgressFile, batch_name
 from batchpersist.records.journal import Journal, ShardEntry, encode_entry
 from batchpersist.report import build
 from batchpersist.report.document import BatchDocument
 from batchpersist.report.formats import FORMATS
-from batchpersist.sources.scan_tasks import Reject
 
 PAGE = Path(__file__).parents[2] / "docs" / "report.md"
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "compare.json"

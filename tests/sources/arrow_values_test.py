@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchpersist.errors import InvalidRunError, SourceUnreadableError
-from batchpersist.sources.arrow_values import NoForm, json_values
+from batchpersist.sources.arrow_values import Unencodable, json_values
 
 
 def texts(column: pa.Array) -> list[str]:
@@ -24,7 +24,7 @@ def texts(column: pa.Array) -> list[str]:
 
 def forms(column: pa.Array) -> list[Any]:
     """The values; None where the row would be invalid."""
-    return [None if isinstance(value, NoForm) else value for value in json_values(column, "c")]
+    return [None if isinstance(value, Unencodable) else value for value in json_values(column, "c")]
 
 
 @pytest.mark.parametrize(
@@ -220,7 +220,7 @@ def test_a_time_is_right_or_invalid(unit: str, drawn: int, within: bool) -> None
     ],
 )
 def test_a_value_without_a_form_names_its_column(column: pa.Array, reason: str) -> None:
-    encode = msgspec.json.Encoder(enc_hook=NoForm.refuse).encode
+    encode = msgspec.json.Encoder(enc_hook=Unencodable.refuse).encode
     right, wrong = json_values(column, "c")
     assert encode(right)
     with pytest.raises(InvalidRunError, match=f"^column {reason}"):

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.scans import lines, put, run, scan, text
 
-from batchpersist.sources import decompress
+from batchpersist.sources import streams
 
 RUNS = [run(f"r{number}") for number in range(50)]
 
@@ -57,7 +57,7 @@ UTF16 = ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"]
 @pytest.mark.parametrize("name", ["a.jsonl", "a.ndjson.1", "a.json"])
 def test_other_data_under_the_name_of_text_is_named_once(tmp_path: Path, kind: str, name: str) -> None:
     path = put(tmp_path / name, FORMS[kind](lines(*RUNS)))
-    found = scan(tmp_path / "spool", path, part_bytes=100)  # of all ranges the first one speaks
+    found = scan(tmp_path / "spool", path, scan_task_bytes=100)  # of all ranges the first one speaks
     (reject,) = found.rejects
     assert (found.rows, reject.line) == ([], 0)
     assert reject.failure.message.startswith(f"{kind} where plain text was expected; ")
@@ -151,7 +151,7 @@ def test_the_frames_of_a_file_are_walked_to_its_end(
         data = b"\x53\x2a\x4d\x18\x03\0\0\0abc" + data
     path = put(tmp_path_factory.mktemp("frames") / "a.zst", data[: len(data) - missing] if missing else data)
     with open(path, "rb") as file:
-        found = decompress.frames(file)
+        found = streams.read_zstd_frames(file)
         if not missing:
             assert [frame.dictionary for frame in found] == [0] * len(texts)
         elif 0 < missing < 9 and texts:  # within the last frame, which has no fewer bytes

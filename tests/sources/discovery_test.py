@@ -11,10 +11,11 @@ import pytest
 from support.scans import lines, put, run, scan, text
 
 from batchpersist.errors import SourceMissingError, UsageError
-from batchpersist.index.scan_worker import scan_part
+from batchpersist.index.scan_worker import run_scan_task
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.sources import walk as walking
-from batchpersist.sources.discovery import PART_FILES, discover
+from batchpersist.sources.discovery import discover
+from batchpersist.sources.scan_tasks import SCAN_TASK_FILES
 
 discovering = import_module("batchpersist.sources.discovery")  # there is a function of this name, too
 
@@ -81,37 +82,37 @@ def test_paths_do_not_depend_on_the_working_directory(
     monkeypatch.chdir(tmp_path)
     (part,) = discover(["folder"])
     monkeypatch.chdir("/")
-    assert scan_part(part, DEFAULT_KEYS, str(tmp_path)).runs == 1
+    assert run_scan_task(part, DEFAULT_KEYS, str(tmp_path)).runs == 1
 
 
 def test_small_files_share_a_part_up_to_its_size(tmp_path: Path) -> None:
     for number in range(10):
         put(tmp_path / "in" / f"{number}.json", lines(run(f"r{number}")))
     size = len(lines(run("r0")))
-    parts = list(discover([str(tmp_path / "in")], part_bytes=3 * size))
-    assert [len(part.pieces) for part in parts] == [3, 3, 3, 1]
+    parts = list(discover([str(tmp_path / "in")], scan_task_bytes=3 * size))
+    assert [len(part.sources) for part in parts] == [3, 3, 3, 1]
     assert [part.number for part in parts] == [0, 1, 2, 3]
-    assert not any(part.ranged or part.local for part in parts)
+    assert not any(part.is_range or part.is_local for part in parts)
 
 
 def test_small_files_share_a_part_up_to_a_number(tmp_path: Path) -> None:
-    for number in range(PART_FILES + 1):
+    for number in range(SCAN_TASK_FILES + 1):
         put(tmp_path / "in" / f"{number:03d}.json", b"{}")
-    assert [len(part.pieces) for part in discover([str(tmp_path / "in")])] == [PART_FILES, 1]
+    assert [len(part.sources) for part in discover([str(tmp_path / "in")])] == [SCAN_TASK_FILES, 1]
 
 
 def test_a_large_file_of_lines_is_cut_into_ranges(tmp_path: Path) -> None:
     small = put(tmp_path / "small.jsonl", b" " * 5)
     large = put(tmp_path / "large.jsonl", b" " * 25)
-    parts = list(discover([str(small), str(large), str(small)], part_bytes=10))
-    ranges = [[(piece.start, piece.stop) for piece in part.pieces] for part in parts]
+    parts = list(discover([str(small), str(large), str(small)], scan_task_bytes=10))
+    ranges = [[(source.start, source.stop) for source in part.sources] for part in parts]
     assert ranges == [[(0, 5)], [(0, 10)], [(10, 20)], [(20, 25)], [(0, 5)]]
-    assert [part.ranged for part in parts] == [False, True, True, True, False]
+    assert [part.is_range for part in parts] == [False, True, True, True, False]
 
 
 def test_only_standard_input_is_local(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", b"")
-    assert [part.local for part in discover([str(path), "-", str(path)])] == [False, True, False]
+    assert [part.is_local for part in discover([str(path), "-", str(path)])] == [False, True, False]
 
 
 def test_parts_can_be_sent_to_a_worker(tmp_path: Path) -> None:
@@ -128,8 +129,8 @@ def test_folders_are_listed_only_as_parts_are_taken(tmp_path: Path) -> None:
     (part,) = discover([str(tmp_path / "in")])
     put(tmp_path / "in" / "2" / "new.json", lines(run("new")))
     shutil.rmtree(tmp_path / "in" / "3")
-    (found,) = scan_part(part, DEFAULT_KEYS, str(tmp_path)).more
-    assert [piece.name.rsplit("/in/", 1)[1] for piece in found.pieces] == [
+    (found,) = run_scan_task(part, DEFAULT_KEYS, str(tmp_path)).remaining
+    assert [source.name.rsplit("/in/", 1)[1] for source in found.sources] == [
         "1/a.json",
         "2/b.json",
         "2/new.json",
@@ -142,13 +143,13 @@ def test_folders_are_listed_only_as_parts_are_taken(tmp_path: Path) -> None:
 def test_most_files_of_a_large_folder_are_looked_at_by_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(discovering, "SEEN_AT_ONCE", 2)
+    monkeypatch.setattr(discovering, "_EXAMINED_FILES", 2)
     monkeypatch.setattr(walking, "UNSEEN_FILES", 3)
     for number in range(9):
         put(tmp_path / "in" / f"{number}.json", text(run(f"r{number}")))
     put(tmp_path / "in" / "note.txt", b"")
     (part,) = discover([str(tmp_path / "in")])
-    assert [piece.names for piece in part.pieces] == [
+    assert [source.names for source in part.sources] == [
         *((), ()),
         *(("2.json", "3.json", "4.json"), ("5.json", "6.json", "7.json"), ("8.json", "note.txt")),
     ]
@@ -161,7 +162,7 @@ def test_a_folder_within_a_folder_weighs_more_than_a_file(tmp_path: Path) -> Non
     for number in range(100):
         put(tmp_path / "in" / f"{number:02d}" / "a.json", b"")
     parts = list(discover([str(tmp_path / "in")]))
-    assert [len(part.pieces) for part in parts] == [32, 32, 32, 4]
+    assert [len(part.sources) for part in parts] == [32, 32, 32, 4]
 
 
 def test_a_source_that_cannot_be_looked_at_is_a_reject(tmp_path: Path) -> None:

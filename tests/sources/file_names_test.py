@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from batchpersist.sources.formats import format_of, reading_order, unread_suffix
-from batchpersist.sources.scan_tasks import Format
+from batchpersist.sources.formats import Format, describe_suffix, format_of, reading_order
 
 LOGROTATE = ["-20260131", "-2026-01-31", ".20260131", "_20260131", "-2026013123", "-20260131-1769817600"]
 LOGROTATE += [
@@ -72,7 +71,7 @@ def test_rotated_and_compressed_names_say_their_format(
     ],
 )
 def test_what_is_not_readable_is_named_by_its_suffix(name: str, suffix: str) -> None:
-    assert (format_of(name), unread_suffix(name)) == (None, suffix)
+    assert (format_of(name), describe_suffix(name)) == (None, suffix)
 
 
 @pytest.mark.parametrize(

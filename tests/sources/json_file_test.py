@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from support.scans import put, run, scan, text
 
 from batchpersist.errors import InvalidRunError
-from batchpersist.sources.readers import json_documents
+from batchpersist.sources.documents import json_documents
 
 SPACE = st.text(" \t\r\n", max_size=3)
 VALUE = st.recursive(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.scans import lines, put, run, scan, text
 
-from batchpersist.sources import readers
-from batchpersist.sources.readers import line_documents
+from batchpersist.sources import documents
+from batchpersist.sources.documents import line_documents
 from batchpersist.storage import block_reader
 
 LINE = st.one_of(
@@ -37,19 +37,19 @@ def filled(found: list[tuple[int, int, bytes]]) -> list[tuple[int, int, bytes]]:
     return [document for document in found if document[2]]
 
 
-@given(data=TEXT, part_bytes=st.integers(1, 400), block=st.integers(1, 50))
+@given(data=TEXT, scan_task_bytes=st.integers(1, 400), block=st.integers(1, 50))
 def test_ranges_share_out_the_lines_of_a_file(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes, part_bytes: int, block: int
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, scan_task_bytes: int, block: int
 ) -> None:
     path = put(tmp_path_factory.mktemp("ranges") / "a.jsonl", data)
     found, before = [], 0
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(block_reader, "BLOCK", block)
-        patch.setattr(readers, "BLOCK", block)
-        for start in range(0, len(data), part_bytes):
+        patch.setattr(documents, "BLOCK", block)
+        for start in range(0, len(data), scan_task_bytes):
             line = 0
             for line, offset, document in line_documents(
-                str(path), start, min(start + part_bytes, len(data))
+                str(path), start, min(start + scan_task_bytes, len(data))
             ):
                 found.append((before + line, offset, document))
             before += line
@@ -57,24 +57,24 @@ def test_ranges_share_out_the_lines_of_a_file(
     assert before == data.count(b"\n") + (not data.endswith(b"\n") and data != b"")
 
 
-@given(data=TEXT, part_bytes=st.integers(1, 400))
+@given(data=TEXT, scan_task_bytes=st.integers(1, 400))
 def test_a_scan_does_not_depend_on_the_size_of_parts(
-    tmp_path_factory: pytest.TempPathFactory, data: bytes, part_bytes: int
+    tmp_path_factory: pytest.TempPathFactory, data: bytes, scan_task_bytes: int
 ) -> None:
     folder = tmp_path_factory.mktemp("parts")
     path = put(folder / "a.jsonl", data)
-    whole = scan(folder / "spool", path, part_bytes=len(data) + 1)
-    cut = scan(folder / "spool", path, part_bytes=part_bytes)
+    whole = scan(folder / "spool", path, scan_task_bytes=len(data) + 1)
+    cut = scan(folder / "spool", path, scan_task_bytes=scan_task_bytes)
     assert (cut.rows, cut.rejects, cut.bytes_read) == (whole.rows, whole.rejects, len(data))
     expected = [(line, bare) for line, _, bare in filled(obvious(data)) if b"taskId" in bare]
     assert [(row.line, row.document) for row in whole.rows] == expected
 
 
-@pytest.mark.parametrize("part_bytes", range(1, 60))
-def test_every_cut_of_a_short_file(tmp_path: Path, part_bytes: int) -> None:
+@pytest.mark.parametrize("scan_task_bytes", range(1, 60))
+def test_every_cut_of_a_short_file(tmp_path: Path, scan_task_bytes: int) -> None:
     short = b'{"taskId":"t","runId":"%d","timestamp":""}'
     path = put(tmp_path / "a.jsonl", b"\n\n".join(short % number for number in range(5)) + b"\r\nx\n")
-    found = scan(tmp_path / "spool", path, part_bytes=part_bytes)
+    found = scan(tmp_path / "spool", path, scan_task_bytes=scan_task_bytes)
     assert [(row.line, row.run_id) for row in found.rows] == [
         (1, "0"),
         (3, "1"),
@@ -88,7 +88,7 @@ def test_every_cut_of_a_short_file(tmp_path: Path, part_bytes: int) -> None:
 def test_a_line_may_be_far_longer_than_ranges_and_blocks(tmp_path: Path) -> None:
     long = run("long", note="x" * (3 * block_reader.BLOCK))
     path = put(tmp_path / "a.jsonl", lines(run("a"), long, run("b")))
-    found = scan(tmp_path / "spool", path, part_bytes=100_000)
+    found = scan(tmp_path / "spool", path, scan_task_bytes=100_000)
     assert [(row.line, row.document) for row in found.rows] == [
         (1, text(run("a"))),
         (2, text(long)),
@@ -98,7 +98,7 @@ def test_a_line_may_be_far_longer_than_ranges_and_blocks(tmp_path: Path) -> None
 
 def test_a_range_is_not_read_far_beyond_its_end(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", lines(run("a"), run("b")) + b"x" * (4 * block_reader.BLOCK))
-    read = readers.read_blocks
+    read = documents.read_blocks
 
     def counted(*args: Any) -> object:
         for block in read(*args):
@@ -107,7 +107,7 @@ def test_a_range_is_not_read_far_beyond_its_end(tmp_path: Path) -> None:
 
     seen: list[int] = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readers, "read_blocks", counted)
+        patch.setattr(documents, "read_blocks", counted)
         assert len(list(line_documents(str(path), 0, 10))) == 1
     assert sum(seen) <= block_reader.BLOCK
 
@@ -123,15 +123,15 @@ def test_lines_that_are_written_meanwhile_are_the_next_batchs(tmp_path: Path) ->
     ]
 
 
-@pytest.mark.parametrize("part_bytes", [1, 2, 3, 4, 1000])
-def test_a_byte_order_mark_at_the_start_is_passed_over(tmp_path: Path, part_bytes: int) -> None:
+@pytest.mark.parametrize("scan_task_bytes", [1, 2, 3, 4, 1000])
+def test_a_byte_order_mark_at_the_start_is_passed_over(tmp_path: Path, scan_task_bytes: int) -> None:
     mark = b"\xef\xbb\xbf"
     data = mark + b" " + text(run("a")) + b"\n" + mark + text(run("b")) + b"\n"
     path = str(put(tmp_path / "a.jsonl", data))
     found = [
         (offset, document)
-        for start in range(0, len(data), part_bytes)
-        for _, offset, document in line_documents(path, start, min(start + part_bytes, len(data)))
+        for start in range(0, len(data), scan_task_bytes)
+        for _, offset, document in line_documents(path, start, min(start + scan_task_bytes, len(data)))
     ]
     assert filled([(0, *each) for each in found]) == [
         (0, 4, text(run("a"))),

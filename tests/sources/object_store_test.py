@@ -33,7 +33,6 @@ from batchpersist.cli.main import cli
 from batchpersist.compare.options import CompareOptions
 from batchpersist.compare.run import compare_batches
 from batchpersist.errors import (
-    SourceChangedError,
     SourceMissingError,
     SourceUnreachableError,
     SourceUnreadableError,
@@ -44,9 +43,10 @@ from batchpersist.models import DEFAULT_KEYS
 from batchpersist.options import BatchOptions
 from batchpersist.records.batch_folder import list_batches
 from batchpersist.sources import object_store
-from batchpersist.sources.discovery import discover, unfold
-from batchpersist.sources.object_store import fetch
-from batchpersist.sources.scan_tasks import Part, Pieces
+from batchpersist.sources.discovery import discover, expand
+from batchpersist.sources.scan_tasks import ScanTask
+from batchpersist.sources.source import PackedSources
+from batchpersist.sources.source_reader import SourceReader
 
 RUNS = [run(f"task-{n % 4}", n) for n in range(12)]
 LINES = [json.dumps(item).encode() + b"\n" for item in RUNS]
@@ -182,7 +182,7 @@ def test_the_order_is_that_of_the_same_local_folder(bucket: Bucket, tmp_path: Pa
         report = run_batch([source], options(f"root{len(orders)}", cache=False))
         names = report.outcomes.sort_by("timestamp")
         placed = zip(names["source"].to_pylist(), names["run_id"].to_pylist(), strict=True)
-        orders.append([piece.name.rpartition("/f/")[2] for piece in pieces(source)])
+        orders.append([source.name.rpartition("/f/")[2] for source in find_sources(source)])
         assert {name.rpartition("/f/")[2]: run_id for name, run_id in placed} == {
             key: f"run-{number}" for number, key in enumerate(keys)
         }
@@ -205,26 +205,26 @@ def test_a_root_of_the_orchestrator_is_recognised(bucket: Bucket, tmp_path: Path
     bucket.put("backup/monday/one/metrics.json", b"")
     bucket.put("backup/monday/one/r0/manifest.json", LINES[2])
     counts = {"discovered": 4, "invalid": 0, "incomplete": 1, "other_events": 1, "ignored_files": 0}
-    local = [piece.name.removeprefix(f"{ROOT}/") for piece in pieces(str(ROOT))]
+    local = [source.name.removeprefix(f"{ROOT}/") for source in find_sources(str(ROOT))]
     for number, source in enumerate((".runs", ".runs/0102-beta/cli", ".runs/local-mcp/", "")):
         remote = bucket.uri(f"backup/{source}")
         report = run_batch([remote], options(f"root{number}"))
         found = asdict(report.metrics.counts) | asdict(report.metrics.passed_over)
         if number == 0:
             assert {name: found[name] for name in counts} == counts
-            assert [piece.name.partition("/.runs/")[2] for piece in pieces(remote)] == local
+            assert [source.name.partition("/.runs/")[2] for source in find_sources(remote)] == local
         elif number == 1:
             assert (found["persisted"], found["incomplete"], found["invalid"]) == (1, 1, 0)
         elif number == 3:  # .runs and monday
             assert (found["persisted"], found["incomplete"], found["invalid"]) == (7, 2, 0)
 
 
-def pieces(source: str) -> list[Any]:
+def find_sources(uri: str) -> list[Any]:
     return [
-        piece
-        for part in discover([source])
-        for further in unfold(part.number, part.pieces)
-        for piece in further.pieces
+        source
+        for part in discover([uri])
+        for further in expand(part.number, part.sources)
+        for source in further.sources
     ]
 
 
@@ -241,12 +241,12 @@ def test_a_long_object_is_fetched_once_and_then_shared(
     bucket: Bucket, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(scan_worker, "LONGEST_COPY", 500)
-    monkeypatch.setattr(scan_worker, "PART_BYTES", 300)
+    monkeypatch.setattr(scan_worker, "SCAN_TASK_BYTES", 300)
     monkeypatch.setattr(object_store, "BLOCK", 256)
     bucket.put("long.jsonl", b"".join(LINES))
-    (part,) = discover([bucket.uri("long.jsonl")], part_bytes=100)
-    left = scan_worker.scan_part(part, DEFAULT_KEYS, str(tmp_path))
-    assert len(left.more) == -(-len(b"".join(LINES)) // 300) > 2
+    (part,) = discover([bucket.uri("long.jsonl")], scan_task_bytes=100)
+    left = scan_worker.run_scan_task(part, DEFAULT_KEYS, str(tmp_path))
+    assert len(left.remaining) == -(-len(b"".join(LINES)) // 300) > 2
     assert len(list(tmp_path.glob("spool-*"))) == 1
     report = run_batch([bucket.uri("long.jsonl")], options())
     assert report.outcomes["line"].to_pylist() is not None
@@ -257,7 +257,7 @@ def test_a_long_object_is_fetched_once_and_then_shared(
 def test_compressed_objects_do_not_stay_in_the_spool_twice(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put("c.jsonl.gz", gzip.compress(b"".join(LINES)))
     (part,) = discover([bucket.uri("c.jsonl.gz")])
-    scanned = scan_worker.scan_part(part, DEFAULT_KEYS, str(tmp_path))
+    scanned = scan_worker.run_scan_task(part, DEFAULT_KEYS, str(tmp_path))
     assert scanned.runs == 12
     (copy,) = tmp_path.iterdir()
     assert copy.read_bytes() == b"".join(LINES)
@@ -373,14 +373,14 @@ def test_an_object_that_is_gone_when_it_is_read_is_one_invalid_input(bucket: Buc
     Path("local.json").write_bytes(LINES[0])
     parts = discover([bucket.uri("g"), "local.json"])
     (part,) = parts
-    first, *rest = part.pieces
-    gone = Part(part.number, Pieces.of([first._replace(path=bucket.uri("g/none.jsonl")), *rest]))
-    scanned = scan_worker.scan_part(gone, DEFAULT_KEYS, ".")
+    first, *rest = part.sources
+    gone = ScanTask(part.number, PackedSources.of([first._replace(path=bucket.uri("g/none.jsonl")), *rest]))
+    scanned = scan_worker.run_scan_task(gone, DEFAULT_KEYS, ".")
     (reject,) = scanned.rejects
     assert (reject.source, reject.line) == (first.name, 0)
     assert reject.failure.message == "the object cannot be read"
     assert scanned.runs == 7
-    assert [(counts.runs, counts.rejects) for counts in scanned.piece_counts] == [(0, 1), (6, 0), (1, 0)]
+    assert [(counts.runs, counts.rejects) for counts in scanned.source_counts] == [(0, 1), (6, 0), (1, 0)]
     assert not [path for path in Path().glob("spool-*") if not path.stat().st_size]
 
 
@@ -516,8 +516,10 @@ def test_a_tables_key_is_read_from_the_folder_that_its_object_is_named_to_be_in(
 
 def test_an_object_that_is_shorter_than_it_was_listed_is_one_reject(bucket: Bucket, tmp_path: Path) -> None:
     bucket.put("a.jsonl", b"".join(LINES))
-    (piece,) = pieces(bucket.uri("a.jsonl"))
+    (source,) = find_sources(bucket.uri("a.jsonl"))
     bucket.put("a.jsonl", LINES[0])
-    with pytest.raises(SourceChangedError, match="became shorter while it was read: it ends after"):
-        fetch(piece, str(tmp_path))
+    failure = SourceReader(DEFAULT_KEYS, str(tmp_path)).stage(source).failure
+    assert failure is not None
+    assert failure.type == "SourceChangedError"
+    assert str(failure).startswith("the source became shorter while it was read: it ends after")
     assert os.listdir(tmp_path) == []

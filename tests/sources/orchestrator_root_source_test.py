@@ -25,8 +25,8 @@ from batchpersist.metrics.schema import PassedOver
 from batchpersist.options import BatchOptions, FailurePolicy
 from batchpersist.partition import Partition
 from batchpersist.sources import walk as walking
-from batchpersist.sources.scan_tasks import Piece
-from batchpersist.sources.walk import Finding, folder, walk
+from batchpersist.sources.source import Source
+from batchpersist.sources.walk import Finding, folder_source, walk
 
 CASE = Path(__file__).parents[2] / "fixtures" / "orchestrator-root"
 OLD = "0099-old/2025-11-03T08-15-30-120Z-0f21ab77"
@@ -369,9 +369,9 @@ def test_a_walk_of_a_root_may_be_cut_short_and_taken_up_again(
         put(root / f"0101-alpha/cli/r{number}/run-summary.json", text(run(f"r{number}")))
         put(root / f"0101-alpha/cli/way{number}/.heartbeat", b"")
         put(root / f"0101-alpha/way{number}/manifest.json", text(run(f"way{number}")))
-    whole = list(map(name_of, walk([folder(str(root), "src")])))
+    whole = list(map(name_of, walk([folder_source(str(root), "src")])))
     monkeypatch.setattr(walking, "UNSEEN_FILES", 2)
-    left: list[Finding] = [folder(str(root), "src")]
+    left: list[Finding] = [folder_source(str(root), "src")]
     taken: list[object] = []
     while left:
         findings = list(walk(left, limit))  # type: ignore[arg-type]
@@ -381,7 +381,7 @@ def test_a_walk_of_a_root_may_be_cut_short_and_taken_up_again(
 
 
 def name_of(finding: Finding) -> object:
-    return finding.name if isinstance(finding, Piece) else finding
+    return finding.name if isinstance(finding, Source) else finding
 
 
 def test_a_repository_is_read_with_the_hidden_root_in_it(root: Path) -> None:

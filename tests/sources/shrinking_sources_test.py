@@ -16,43 +16,44 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.scans import lines, put, run, scan_parts, text
+from support.scans import lines, put, run, run_scan_tasks, text
 
 from batchpersist import BatchOptions, run_batch
 from batchpersist.events import Event, Progress
-from batchpersist.index.scan_worker import scan_part
-from batchpersist.models import DEFAULT_KEYS
+from batchpersist.index.scan_worker import ScanResult, run_scan_task
+from batchpersist.models import DEFAULT_KEYS, Reject
 from batchpersist.sources.discovery import discover
-from batchpersist.sources.scan_tasks import Reject, ScannedPart
 
 MESSAGE = "the source became shorter while it was read"
 RUNS = [run(f"r{number:02}") for number in range(20)]
 
 
 def scan_after(
-    path: Path, source: Path, change: Callable[[], object], part_bytes: int = 8 << 20
+    path: Path, source: Path, change: Callable[[], object], scan_task_bytes: int = 8 << 20
 ) -> tuple[list[str], list[Reject]]:
     """Scan a source that is changed after it was found, and cut into parts."""
-    parts = list(discover([str(source)], part_bytes=part_bytes))
+    parts = list(discover([str(source)], scan_task_bytes=scan_task_bytes))
     change()
     spool = path / "spool"
     spool.mkdir(exist_ok=True)
-    scanned = list(scan_parts(parts, DEFAULT_KEYS, spool))
+    scanned = list(run_scan_tasks(parts, DEFAULT_KEYS, spool))
     run_ids = [row for part in scanned if part.rows for row in part.rows.column("run_id").to_pylist()]
     return run_ids, [reject for part in scanned for reject in part.rejects]
 
 
-@given(kept=st.integers(0, len(lines(*RUNS))), part_bytes=st.integers(30, 3000))
+@given(kept=st.integers(0, len(lines(*RUNS))), scan_task_bytes=st.integers(30, 3000))
 def test_each_line_is_read_or_lies_in_a_range_that_is_reported(
-    tmp_path_factory: pytest.TempPathFactory, kept: int, part_bytes: int
+    tmp_path_factory: pytest.TempPathFactory, kept: int, scan_task_bytes: int
 ) -> None:
     folder, data = tmp_path_factory.mktemp("cut"), lines(*RUNS)
     path = put(folder / "a.jsonl", data)
-    found, rejects = scan_after(folder, path, lambda: os.truncate(path, kept), part_bytes)
+    found, rejects = scan_after(folder, path, lambda: os.truncate(path, kept), scan_task_bytes)
     whole = data[:kept].count(b"\n")
     assert found in ([row["runId"] for row in RUNS[:whole]], [row["runId"] for row in RUNS[: whole + 1]])
     shorter = [reject for reject in rejects if reject.failure.message == MESSAGE]
-    ranges_cut = [stop for start in range(0, len(data), part_bytes) if (stop := start + part_bytes) > kept]
+    ranges_cut = [
+        stop for start in range(0, len(data), scan_task_bytes) if (stop := start + scan_task_bytes) > kept
+    ]
     assert len(shorter) == (len(ranges_cut) if kept < len(data) else 0)
     assert all(reject.failure.detail.startswith(f"it ends after {kept:,} bytes, ") for reject in shorter)
 
@@ -126,7 +127,7 @@ def test_a_cut_source_is_reported_as_shorter_rather_than_damaged(
 def test_a_source_that_grows_is_read_without_complaint(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl", lines(*RUNS))
     found, rejects = scan_after(
-        tmp_path, path, lambda: path.write_bytes(lines(*RUNS, run("new"))), part_bytes=100
+        tmp_path, path, lambda: path.write_bytes(lines(*RUNS, run("new"))), scan_task_bytes=100
     )
     assert (found, rejects) == ([row["runId"] for row in RUNS], [])
 
@@ -136,14 +137,16 @@ def test_a_file_on_standard_input_that_becomes_shorter_is_reported(tmp_path: Pat
     program = """
 import os, sys
 from batchpersist.models import DEFAULT_KEYS
-from batchpersist.sources import Format, Piece, copy_lines, streams
+from batchpersist.sources import SourceReader, Source, streams
+from batchpersist.sources.formats import Format
 next_block = streams._next_block
 def cut(*arguments):
     block = next_block(*arguments)
     os.truncate(0, 1000)
     return block
 streams._next_block = cut
-print(copy_lines(Piece(Format.STANDARD_INPUT, "-", "<stdin>", 0, 0), DEFAULT_KEYS, sys.argv[1]).failure)
+source = Source(Format.STANDARD_INPUT, "-", "<stdin>", 0, 0)
+print(SourceReader(DEFAULT_KEYS, sys.argv[1]).stage(source).failure)
 """
     with open(path, "r+b") as source:
         words = [sys.executable, "-c", program, str(tmp_path)]
@@ -177,11 +180,11 @@ def test_a_cut_source_makes_the_batch_end_with_exit_code_3(
     monkeypatch.chdir(tmp_path)
     put(tmp_path / "a.jsonl", lines(*RUNS))
 
-    def cut_first(part: object, *rest: object) -> ScannedPart:
+    def cut_first(part: object, *rest: object) -> ScanResult:
         os.truncate("a.jsonl", 200)
-        return scan_part(part, *rest)  # type: ignore[arg-type]
+        return run_scan_task(part, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("batchpersist.index.scan.scan_part", cut_first)
+    monkeypatch.setattr("batchpersist.index.scan.run_scan_task", cut_first)
     report = run_batch(["a.jsonl"], BatchOptions())
     assert (report.exit_code, report.metrics.counts.persisted) == (3, 2)
     assert MESSAGE in {error.message for error in report.metrics.errors}

@@ -230,7 +230,7 @@ def test_tables_share_a_part_with_lines(tmp_path: Path) -> None:
     for name in ("b", "c"):
         parquet(pa.Table.from_pylist([run(name)]), tmp_path).rename(tmp_path / "in" / f"{name}.parquet")
     found = scan(tmp_path / "spool", tmp_path / "in")
-    assert found.parts == 1
+    assert found.tasks == 1
     assert [json.loads(row.document)["runId"] for row in found.rows] == found.run_ids
     assert sorted(found.run_ids) == ["a", "b", "c"]
 

@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from support.scans import put, run, scan, text
 
 from batchpersist.sources import walk as walking
-from batchpersist.sources.scan_tasks import NO_IDENTITY, Format, Piece
-from batchpersist.sources.walk import Finding, Passed, UnknownSuffix, entries, folder, walk
+from batchpersist.sources.formats import Format
+from batchpersist.sources.source import NO_IDENTITY, Source
+from batchpersist.sources.walk import Finding, Skipped, UnknownSuffix, folder_source, list_folder, walk
 
 
 def names(root: Path) -> list[str]:
     """What is read below a folder, relative to it."""
-    found = [finding for finding in walk([folder(str(root), "src")]) if isinstance(finding, Piece)]
-    assert all(piece.path == f"{root}/{piece.name.removeprefix('src/')}" for piece in found)
-    return [piece.name.removeprefix("src/") for piece in found]
+    found = [finding for finding in walk([folder_source(str(root), "src")]) if isinstance(finding, Source)]
+    assert all(source.path == f"{root}/{source.name.removeprefix('src/')}" for source in found)
+    return [source.name.removeprefix("src/") for source in found]
 
 
 def test_each_level_is_walked_in_the_order_of_names(tmp_path: Path) -> None:
@@ -52,7 +53,7 @@ def test_the_order_is_that_of_sorted_path_parts(
 
 def uncached(finding: Finding) -> Finding:
     """A file just written has no fingerprint, and a moment later it has."""
-    return finding._replace(identity=NO_IDENTITY) if isinstance(finding, Piece) else finding
+    return finding._replace(identity=NO_IDENTITY) if isinstance(finding, Source) else finding
 
 
 @given(
@@ -66,15 +67,15 @@ def test_a_walk_may_be_cut_short_and_taken_up_again(
     for parts in folders:
         put(root.joinpath(*parts) / "manifest.json", b"")
         put(root.joinpath(*parts) / "x.txt", b"")
-    whole = list(map(uncached, walk([folder(str(root), "src")])))
-    left, found = [folder(str(root), "src")], []
+    whole = list(map(uncached, walk([folder_source(str(root), "src")])))
+    left, found = [folder_source(str(root), "src")], []
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(walking, "UNSEEN_FILES", 2)
         while left:
             findings = list(walk(left, limit))
             found += map(uncached, findings[:limit])
             left = findings[limit:]
-            assert all(piece.format is Format.FOLDER for piece in left)
+            assert all(source.format is Format.FOLDER for source in left)
     assert found == whole
 
 
@@ -85,18 +86,18 @@ def test_a_large_folder_is_listed_once_and_looked_at_in_pieces(
     for name in ("0.json", "1.json", "2.txt", "5.json", "6.json", "7.json", "8.json", "9.json"):
         put(tmp_path / name, b"")
     put(tmp_path / "4" / "a.json", b"")
-    whole = list(map(uncached, walk([folder(str(tmp_path), "src")])))
-    seen, *rest = entries(folder(str(tmp_path), "src"), 1)
+    whole = list(map(uncached, walk([folder_source(str(tmp_path), "src")])))
+    seen, *rest = list_folder(folder_source(str(tmp_path), "src"), 1)
     shutil.rmtree(tmp_path / "4")
     listed: list[str] = []
     monkeypatch.setattr(os, "scandir", listed.append)
-    assert [piece.names for piece in rest if isinstance(piece, Piece)] == [
+    assert [source.names for source in rest if isinstance(source, Source)] == [
         ("1.json", "2.txt"),
         (),
         ("5.json", "6.json", "7.json"),
         ("8.json", "9.json"),
     ]
-    found = [seen, *walk(piece for piece in rest if isinstance(piece, Piece) and piece.names)]
+    found = [seen, *walk(source for source in rest if isinstance(source, Source) and source.names)]
     assert list(map(uncached, found)) == [*whole[:3], *whole[4:]]
     assert listed == []
 
@@ -105,7 +106,7 @@ def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
     for name in (".hidden.json", ".git/a.json", "a/.b/c.json", "a/d.json"):
         put(tmp_path / name, b"")
     assert names(tmp_path) == ["a/d.json"]
-    assert len(list(walk([folder(str(tmp_path), "src")]))) == 1
+    assert len(list(walk([folder_source(str(tmp_path), "src")]))) == 1
 
 
 def test_a_hidden_folder_can_be_named(tmp_path: Path) -> None:
@@ -122,7 +123,7 @@ def test_links_to_files_are_read_and_links_to_folders_are_not_followed(tmp_path:
     (root / "up").symlink_to(root)
     (root / "file.json").symlink_to(tmp_path / "outside" / "a.json")
     assert names(root) == ["file.json"]
-    assert Passed.IGNORED_FILE not in set(walk([folder(str(root), "src")]))
+    assert Skipped.IGNORED_FILE not in set(walk([folder_source(str(root), "src")]))
 
 
 def test_a_link_that_leads_out_of_its_folder_is_told_and_one_to_its_neighbour_is_not(tmp_path: Path) -> None:
@@ -131,7 +132,7 @@ def test_a_link_that_leads_out_of_its_folder_is_told_and_one_to_its_neighbour_is
     (tmp_path / "in" / "latest").symlink_to("2026")
     (tmp_path / "in" / "2025").symlink_to(tmp_path / "outside")
     assert names(tmp_path / "in") == ["2026/b.json"]
-    found = list(walk([folder(str(tmp_path / "in"), "src")]))
+    found = list(walk([folder_source(str(tmp_path / "in"), "src")]))
     assert [told for told in found if isinstance(told, UnknownSuffix)] == [
         UnknownSuffix("(link to a folder)")
     ]
@@ -161,7 +162,7 @@ def test_other_suffixes_and_what_is_not_a_file_are_named(tmp_path: Path) -> None
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket.jsonl"))
     expected = [".md", "(none)", ".log.gz", ".tmp", "(device)", "(pipe)", "(socket)", ".lock"]
-    assert list(walk([folder(str(tmp_path), "src")])) == [*map(UnknownSuffix, expected)]
+    assert list(walk([folder_source(str(tmp_path), "src")])) == [*map(UnknownSuffix, expected)]
 
 
 @pytest.mark.skipif(os.sep != "/", reason="names are bytes")

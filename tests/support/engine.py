@@ -14,8 +14,8 @@ from batchpersist.arrow_tables import index_schema
 from batchpersist.models import ShardOutcome, Side
 from batchpersist.options import Selection
 from batchpersist.plan.planner import Plan, make_plan
-from batchpersist.sources.location import SourceFile
-from batchpersist.sources.scan_tasks import Format
+from batchpersist.sources.formats import Format
+from batchpersist.sources.source import SourceFile
 from batchpersist.storage.fingerprint import file_clock
 
 Run = dict[str, Any]
@@ -47,7 +47,7 @@ def slow_file_clock() -> int:
 
 def file_columns(*files: SourceFile) -> dict[str, pa.Array]:
     """The columns of an index that say of which file each row is."""
-    origins, below = zip(*(file.encoded() for file in files), strict=True) if files else ((), ())
+    origins, below = zip(*(file.encode() for file in files), strict=True) if files else ((), ())
     kinds = {"origin": pa.binary(), "file": pa.string()}
     values = zip(kinds.items(), (origins, below), strict=True)
     return {name: pa.array(column, kind).dictionary_encode() for (name, kind), column in values}

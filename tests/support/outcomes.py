@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from support.engine import file_columns
 
 from batchpersist.models import Commit, Failure, Shard, ShardOutcome, Side, Work
-from batchpersist.sources.location import SourceFile
-from batchpersist.sources.scan_tasks import Format
+from batchpersist.sources.formats import Format
+from batchpersist.sources.source import SourceFile
 
 PROPERTY = settings(max_examples=60, deadline=None)
 BAD = (Side.FAILED, Side.LOCKED)

@@ -14,15 +14,13 @@ from batchpersist.metrics.batch_report import write_folder
 from batchpersist.metrics.build import BatchInfo, Phases, build_metrics
 from batchpersist.metrics.outcome_table import OutcomeBuilder
 from batchpersist.metrics.schema import metrics_text
-from batchpersist.models import Failure, Shard, Side, Work
+from batchpersist.models import Failure, Reject, ScanTotals, Shard, Side, Work
 from batchpersist.options import BatchOptions
 from batchpersist.paths import Layout
 from batchpersist.records.batch_folder import BatchFolder, BatchRecord, State
 from batchpersist.report.build import build_document
 from batchpersist.report.document import BatchDocument
 from batchpersist.report.inputs import BatchInputs, find_inputs
-from batchpersist.sources import ScanTotals
-from batchpersist.sources.scan_tasks import Reject
 
 BEGIN = datetime(2026, 1, 31, 4, 5, 6, 789_000, timezone.utc)
 BATCH_ID = "20260131T040506789Z-3f9a1c"

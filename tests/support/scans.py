@@ -8,12 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from batchpersist.index.scan_worker import scan_part
-from batchpersist.models import DEFAULT_KEYS, Keys
+from batchpersist.index.scan_worker import ScanResult, run_scan_task
+from batchpersist.models import DEFAULT_KEYS, Keys, Reject, SkippedCounts
 from batchpersist.sources.discovery import discover
-from batchpersist.sources.location import decoded
-from batchpersist.sources.scan_tasks import Part, Reject, ScannedPart
-from batchpersist.sources.staging import place
+from batchpersist.sources.scan_tasks import ScanTask
+from batchpersist.sources.source import SourceFile
 
 
 class Row(NamedTuple):
@@ -26,14 +25,11 @@ class Row(NamedTuple):
 
 
 @dataclass
-class Scan:
+class Scan(SkippedCounts):
     rows: list[Row] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
-    parts: int = 0
+    tasks: int = 0
     other_events: int = 0
-    other_manifests: int = 0
-    ignored_files: int = 0
-    incomplete: int = 0
     bytes_read: int = 0
 
     @property
@@ -41,42 +37,41 @@ class Scan:
         return [row.run_id for row in self.rows]
 
 
-def scan(spool_dir: Path, *sources: Path | str, part_bytes: int = 8 << 20, keys: Keys = DEFAULT_KEYS) -> Scan:
-    """All parts of the sources, in order; lines of ranges are turned into lines of their file."""
+def scan(
+    spool_dir: Path, *sources: Path | str, scan_task_bytes: int = 8 << 20, keys: Keys = DEFAULT_KEYS
+) -> Scan:
+    """The result of all scan tasks, in order; lines of ranges become lines of their file."""
     spool_dir.mkdir(exist_ok=True)
     result, before = Scan(), 0
-    for scanned in scan_parts(
-        discover([str(source) for source in sources], part_bytes=part_bytes), keys, spool_dir
-    ):
+    tasks = discover([str(source) for source in sources], scan_task_bytes=scan_task_bytes)
+    for scanned in run_scan_tasks(tasks, keys, spool_dir):
         before = 0 if scanned.starts_file else before
         for row in rows_of(scanned):
-            file = decoded(row["origin"], row["file"])
-            with open(place(file.path, file.format, str(spool_dir)), "rb") as source:
+            file = SourceFile.decode(row["origin"], row["file"])
+            with open(file.data_path(str(spool_dir)), "rb") as source:
                 source.seek(row["offset"])
                 document = source.read(row["length"])
             identity = (row["task_id"], row["run_id"], row["timestamp"])
             result.rows.append(Row(file.name, row["line"] + before, *identity, document))
         result.rejects += [reject._replace(line=reject.line + before) for reject in scanned.rejects]
         before += scanned.line_count
-        result.parts += 1
+        result.tasks += 1
         result.other_events += scanned.other_events
-        result.other_manifests += scanned.other_manifests
-        result.ignored_files += scanned.ignored_files
-        result.incomplete += scanned.incomplete
+        result.add_skipped(scanned.skipped)
         result.bytes_read += scanned.bytes_read
     return result
 
 
-def rows_of(scanned: ScannedPart) -> list[dict[str, Any]]:
+def rows_of(scanned: ScanResult) -> list[dict[str, Any]]:
     return [] if scanned.rows is None else scanned.rows.to_pylist()
 
 
-def scan_parts(parts: Iterable[Part], keys: Keys, spool_dir: Path) -> Iterator[ScannedPart]:
-    """Each part, and after it what it left."""
-    for part in parts:
-        scanned = scan_part(part, keys, str(spool_dir))
-        yield scanned
-        yield from scan_parts(scanned.more, keys, spool_dir)
+def run_scan_tasks(scan_tasks: Iterable[ScanTask], keys: Keys, spool_dir: Path) -> Iterator[ScanResult]:
+    """The result of each scan task, and after it those of what it leaves."""
+    for scan_task in scan_tasks:
+        result = run_scan_task(scan_task, keys, str(spool_dir))
+        yield result
+        yield from run_scan_tasks(result.remaining, keys, spool_dir)
 
 
 def run(run_id: str = "r1", **members: Any) -> dict[str, Any]:

@@ -19,11 +19,10 @@ from support.scans import lines, put, run
 
 from batchpersist.errors import SourceUnreadableError
 from batchpersist.models import DEFAULT_KEYS
-from batchpersist.sources import staging
 from batchpersist.sources.discovery import discover
-from batchpersist.sources.location import SourceFile
-from batchpersist.sources.scan_tasks import IDENTITY_BYTES, Format
-from batchpersist.sources.staging import copy_lines, ensure_copy, place
+from batchpersist.sources.formats import Format
+from batchpersist.sources.source import IDENTITY_BYTES, SourceFile
+from batchpersist.sources.source_reader import SourceReader, Spool
 from batchpersist.workers.retries import missing_copies
 
 TEXT = lines(*(run(f"r{number}") for number in range(2000)))
@@ -42,60 +41,71 @@ def spool(tmp_path: Path) -> str:
 
 
 def ensure(file: SourceFile, spool: str) -> str:
-    ensure_copy(file, DEFAULT_KEYS, spool, lambda: None)
-    return place(file.path, file.format, spool)
+    SourceReader(DEFAULT_KEYS, spool).ensure_copy(file)
+    return file.data_path(spool)
 
 
-def test_a_copy_is_made_where_it_is_looked_for(file: SourceFile, spool: str) -> None:
-    assert ensure(file, spool) == place(file.path, file.format, spool)
+def test_a_copy_is_made_in_its_place(file: SourceFile, spool: str) -> None:
+    assert ensure(file, spool) == file.data_path(spool)
     assert Path(ensure(file, spool)).read_bytes() == TEXT
 
 
 def test_sources_of_other_paths_have_other_copies(file: SourceFile, spool: str) -> None:
-    assert place(file.path + "x", file.format, spool) != place(file.path, file.format, spool)
-    assert place("/a.jsonl", Format.LINES, spool) == "/a.jsonl"
+    other = file._replace(path=file.path + "x")
+    assert other.data_path(spool) != file.data_path(spool)
+    assert SourceFile("/a.jsonl", "a.jsonl", Format.LINES).data_path(spool) == "/a.jsonl"
 
 
 def test_one_copy_is_made_for_all_processes_that_ask_at_once(file: SourceFile, spool: str) -> None:
     with get_context("spawn").Pool(3) as pool:
-        copies = pool.starmap(ensure_and_look, [(file, spool)] * 6)
-    assert len(set(copies)) == 1, "nobody's copy was replaced"
+        copies = pool.starmap(ensure_and_stat, [(file, spool)] * 6)
+    assert len(set(copies)) == 1, "no copy was replaced"
 
 
-def ensure_and_look(file: SourceFile, spool: str) -> tuple[str, int]:
+def ensure_and_stat(file: SourceFile, spool: str) -> tuple[str, int]:
     path = ensure(file, spool)
     return path, os.stat(path).st_ino
 
 
-def test_who_waits_for_another_s_copy_shows_signs_of_life(
+class Signs:
+    """A checkpoint that counts its checks."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def check(self) -> None:
+        self.count += 1
+
+
+def test_waiting_for_a_copy_checks_again_and_again(
     file: SourceFile, spool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    begun, signs = threading.Event(), []
-    blocks = staging._blocks
+    begun, signs = threading.Event(), Signs()
+    blocks = SourceReader._blocks
 
-    def slow_blocks(*source: Any) -> Iterator[bytes]:
+    def slow_blocks(reader: SourceReader, file: SourceFile) -> Iterator[bytes]:
         begun.set()
-        while not signs:
+        while not signs.count:
             time.sleep(0.01)
-        yield from blocks(*source)
+        yield from blocks(reader, file)
 
-    monkeypatch.setattr(staging, "_blocks", slow_blocks)
+    monkeypatch.setattr(SourceReader, "_blocks", slow_blocks)
     first = threading.Thread(target=ensure, args=(file, spool))
     first.start()
     begun.wait()
-    ensure_copy(file, DEFAULT_KEYS, spool, lambda: signs.append("alive"))
+    SourceReader(DEFAULT_KEYS, spool, signs).ensure_copy(file)
     first.join()
-    assert signs
-    assert Path(place(file.path, file.format, spool)).read_bytes() == TEXT
+    assert signs.count
+    assert Path(file.data_path(spool)).read_bytes() == TEXT
 
 
-def test_who_makes_a_copy_shows_signs_of_life(file: SourceFile, spool: str) -> None:
-    signs: list[str] = []
-    ensure_copy(file, DEFAULT_KEYS, spool, lambda: signs.append("alive"))
-    assert signs
+def test_making_a_copy_checks_again_and_again(file: SourceFile, spool: str) -> None:
+    signs = Signs()
+    SourceReader(DEFAULT_KEYS, spool, signs).ensure_copy(file)
+    assert signs.count
 
 
-def test_what_cannot_be_copied_to_its_end_leaves_no_copy(file: SourceFile, spool: str) -> None:
+def test_a_file_that_cannot_be_copied_to_its_end_leaves_no_copy(file: SourceFile, spool: str) -> None:
     whole = Path(file.path).read_bytes()
     Path(file.path).write_bytes(whole[:-9])
     with pytest.raises(SourceUnreadableError, match="cut short"):
@@ -105,22 +115,20 @@ def test_what_cannot_be_copied_to_its_end_leaves_no_copy(file: SourceFile, spool
     assert Path(ensure(file, spool)).read_bytes() == TEXT
 
 
-def test_a_spool_that_is_full_is_an_error_that_may_pass(
+def test_a_full_spool_is_an_error_that_may_pass(
     file: SourceFile, spool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: Any) -> int:
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr("batchpersist.sources.spool.os.write", full)
+        patch.setattr("batchpersist.sources.source_reader.os.write", full)
         with pytest.raises(OSError, match="No space left"):
             ensure(file, spool)
     assert Path(ensure(file, spool)).read_bytes() == TEXT
 
 
-def test_whoever_dies_of_a_copy_leaves_it_to_another_one_but_not_for_ever(
-    file: SourceFile, spool: str
-) -> None:
+def test_a_copy_is_retried_after_one_death_and_not_after_two(file: SourceFile, spool: str) -> None:
     for _ in range(2):
         maker = get_context("fork").Process(target=die_of, args=(file, spool))
         maker.start()
@@ -135,11 +143,11 @@ def die_of(file: SourceFile, spool: str) -> None:
         yield TEXT[:100]
         os._exit(9)
 
-    staging._blocks = blocks  # type: ignore[assignment]  # in a process of its own
+    SourceReader._blocks = blocks  # type: ignore[method-assign]  # in a process of its own
     ensure(file, spool)
 
 
-def test_one_death_is_forgotten_when_the_copy_was_made(file: SourceFile, spool: str) -> None:
+def test_deaths_before_a_copy_was_made_do_not_count(file: SourceFile, spool: str) -> None:
     for _ in range(3):
         maker = get_context("fork").Process(target=die_of, args=(file, spool))
         maker.start()
@@ -147,14 +155,14 @@ def test_one_death_is_forgotten_when_the_copy_was_made(file: SourceFile, spool: 
         os.unlink(ensure(file, spool))
 
 
-def test_where_the_batch_has_ended_nothing_is_copied(file: SourceFile, spool: str) -> None:
+def test_nothing_is_copied_after_the_batch_has_ended(file: SourceFile, spool: str) -> None:
     os.rmdir(spool)
     with pytest.raises(FileNotFoundError):
         ensure(file, spool)
     assert not os.path.exists(spool)
 
 
-def test_a_copy_is_given_up_when_the_batch_ends_meanwhile(
+def test_a_copy_ends_when_the_batch_ends_meanwhile(
     file: SourceFile, spool: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     taken = []
@@ -166,7 +174,7 @@ def test_a_copy_is_given_up_when_the_batch_ends_meanwhile(
             taken.append(block)
             yield block
 
-    monkeypatch.setattr(staging, "_blocks", blocks)
+    monkeypatch.setattr(SourceReader, "_blocks", blocks)
     with pytest.raises(FileNotFoundError):
         ensure(file, spool)
     assert len(taken) == 2
@@ -175,19 +183,20 @@ def test_a_copy_is_given_up_when_the_batch_ends_meanwhile(
 
 def test_an_earlier_copy_is_never_replaced(file: SourceFile, spool: str) -> None:
     """There are rows that point into it; a source that is named twice may have changed in between."""
-    (piece,) = next(discover([file.path])).pieces
-    piece = piece._replace(identity=b"known".ljust(IDENTITY_BYTES, b"!"))
-    first, _ = copy_lines(piece, DEFAULT_KEYS, spool)
+    (source,) = next(discover([file.path])).sources
+    source = source._replace(identity=b"known".ljust(IDENTITY_BYTES, b"!"))
+    reader = SourceReader(DEFAULT_KEYS, spool)
+    first = reader.stage(source).source
     other = os.urandom(5000).hex().encode() + b"\n"  # longer: it may have grown
     Path(file.path).write_bytes(gzip.compress(other))
-    second, failure = copy_lines(piece, DEFAULT_KEYS, spool)
+    second, failure, _ = reader.stage(source)
     assert (first.path, first.format) == (file.path, Format.GZIP_LINES)
     assert (second.format, failure) == (Format.COPIED_LINES, None)
-    assert Path(place(file.path, file.format, spool)).read_bytes() == TEXT
+    assert Path(file.data_path(spool)).read_bytes() == TEXT
     assert Path(second.path).read_bytes() == other
 
 
-def test_room_is_wanted_for_copies_that_are_not_there(file: SourceFile, spool: str) -> None:
+def test_missing_copies_count_their_bytes(file: SourceFile, spool: str) -> None:
     plain = SourceFile("/in/b.jsonl", "b.jsonl", Format.LINES)
     columns = file_columns(file, plain, file)
     rows = pa.table({**columns, "offset": [0, 0, 500], "length": [100, 100, 70]})
@@ -196,3 +205,43 @@ def test_room_is_wanted_for_copies_that_are_not_there(file: SourceFile, spool: s
     assert missing_copies(rows, spool, [1]) == 0
     ensure(file, spool)
     assert missing_copies(rows, spool, [0, 1, 2]) == 0
+
+
+def test_added_bytes_are_in_the_file_at_once(tmp_path: Path) -> None:
+    with Spool(str(tmp_path)) as spool:
+        spool.add(b"one\n")
+        spool.add(b"")
+        spool.add(b"two\n")
+        assert Path(spool.path).read_bytes() == b"one\ntwo\n"
+        assert spool.size == 8
+
+
+def test_each_spool_file_has_a_name_of_its_own(tmp_path: Path) -> None:
+    with Spool(str(tmp_path)) as one, Spool(str(tmp_path)) as two:
+        assert {Path(one.path), Path(two.path)} == set(tmp_path.iterdir())
+        assert one.path != two.path
+
+
+def test_only_its_owner_can_read_a_spool_file(tmp_path: Path) -> None:
+    with Spool(str(tmp_path)) as spool:
+        assert os.stat(spool.path).st_mode & 0o777 == 0o600
+
+
+def test_a_link_in_place_of_it_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda _size: "known")
+    victim = tmp_path / "victim"
+    victim.write_bytes(b"precious")
+    (tmp_path / "spool-known").symlink_to(victim)
+    with pytest.raises(FileExistsError):
+        Spool(str(tmp_path))
+    assert victim.read_bytes() == b"precious"
+
+
+def test_a_full_disk_is_an_error_of_the_spool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.open
+    monkeypatch.setattr(os, "open", lambda _path, flags, mode: real("/dev/full", flags & ~os.O_EXCL, mode))
+    spool = Spool(str(tmp_path))
+    monkeypatch.undo()
+    with spool, pytest.raises(OSError, match="No space left"):
+        spool.add(b"x")
+    assert spool.size == 0

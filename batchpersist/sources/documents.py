@@ -1,4 +1,4 @@
-"""Reads a range of a source as JSON documents, whatever its format."""
+"""Reads the JSON documents of a file: one on each line, or one JSON value or list."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from ..contract.json_text import REFUSALS, SPACE, with_enough_stack
 from ..errors import InvalidRunError
 from ..storage.block_reader import BLOCK, FileBytes, read_blocks
 from . import formats
-from .scan_tasks import Document, Piece
-from .staging import is_copy, place
+
+Document = tuple[int, int, bytes]
+"""Line (or row) within the file or range, from 1; offset; text. A blank line has an empty text."""
 
 _BLANK = b" \t\r"
 
@@ -22,12 +23,12 @@ _BLANK = b" \t\r"
 def line_documents(path: str, start: int, stop: int) -> Iterator[Document]:
     """The lines that start in the bytes ``start:stop`` of a file, without the space around them.
 
-    They are numbered from the first of them. A line starts at the file's start (behind a byte order mark) and
+    They are numbered from the first of them. A line starts at the file's start (after a byte order mark) and
     after each newline; the last line of the range is read to its end, however far that is. Ranges that
-    cover a file thus share out its lines. Memory: a block and the longest line.
+    cover a file thus share its lines without overlap. Memory: a block and the longest line.
 
-    Raises SourceChangedError where the file ends before ``stop``, behind the lines that it still has; and
-    SourceUnreadableError where it holds no text: its first range does so, the others are empty.
+    Raises SourceChangedError if the file ends before ``stop``, after yielding the lines that it still has;
+    and SourceUnreadableError if it does not hold text: only for its first range, the others are empty.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     file = FileBytes(descriptor)
@@ -37,7 +38,7 @@ def line_documents(path: str, start: int, stop: int) -> Iterator[Document]:
             if formats.is_text(head) and (first := _first_line(file, start, stop)) is not None:
                 yield from _line_documents(read_blocks(file, first), first, stop)
             return
-        formats.check(formats.TEXT, head)
+        formats.check_head(formats.TEXT, head)
         first = len(formats.BYTE_ORDER_MARK) if head.startswith(formats.BYTE_ORDER_MARK) else 0
         if first and len(head) > first:
             stop = max(stop, first + 1)  # the first line starts before it
@@ -56,7 +57,7 @@ def _line_documents(blocks: Iterable[bytes], first: int, stop: int) -> Iterator[
 
 def _split_lines(blocks: Iterable[bytes], offset: int, stop: int) -> Iterator[tuple[int, bytes]]:
     pending: list[bytes] = []
-    """Of the line that is not ended yet; joined once, however many blocks it spans."""
+    """Blocks of the unfinished line; joined once, however many there are."""
     for block in blocks:
         lines = block.split(b"\n")
         pending.append(lines[0])
@@ -76,7 +77,7 @@ def _split_lines(blocks: Iterable[bytes], offset: int, stop: int) -> Iterator[tu
 
 
 def _first_line(file: FileBytes, start: int, stop: int) -> int | None:
-    """Where the first line of the range starts; None where none does."""
+    """The offset of the first line that starts in the range; None if none does."""
     if start == 0:
         return 0
     at = start - 1  # a newline here makes a line start right at ``start``
@@ -97,12 +98,13 @@ _list_decoder = msgspec.json.Decoder(list[msgspec.Raw])
 def json_documents(path: str, size: int = 0) -> Iterator[Document]:
     """The file's documents, each with the line that it starts on; reads the file whole.
 
-    A list stands or falls as one: raises InvalidRunError where it is not JSON. Raises SourceUnreadableError
-    where the file does not hold text, and SourceChangedError where it has less than ``size`` bytes by now.
+    Raises InvalidRunError if a list is not JSON: then none of its documents is read. Raises
+    SourceUnreadableError if the file does not hold text, and SourceChangedError if it has fewer than ``size``
+    bytes by now.
     """
     with open(path, "rb", buffering=0) as file:
         data = file.read()
-    formats.check(formats.TEXT, data[: formats.HEAD])
+    formats.check_head(formats.TEXT, data[: formats.HEAD])
     try:
         yield from _json_documents(data)
     except InvalidRunError:
@@ -123,7 +125,7 @@ def _json_documents(data: bytes) -> Iterator[Document]:
 
 
 def _elements(data: bytes, start: int) -> Iterator[Document]:
-    # The decoder refuses lone surrogates, which JSON has; here it is asked for places alone.
+    # The decoder refuses lone surrogates, which are valid JSON; it is used only to find the elements.
     text = _SURROGATE.sub(rb"\\u0020", data) if b"\\u" in data else data
     text = text.removeprefix(formats.BYTE_ORDER_MARK)
     try:
@@ -139,16 +141,3 @@ def _elements(data: bytes, start: int) -> Iterator[Document]:
         end = offset + memoryview(element).nbytes
         yield line, offset, data[offset:end]
         offset = end
-
-
-def read_piece(piece: Piece, spool_dir: str) -> Iterator[Document]:
-    """The documents of a piece; of one whose file has a copy in the spool, ``start:stop`` are bytes of that.
-
-    Raises OSError or ItemError where the piece, or the rest of it, cannot be read.
-    """
-    path = place(piece.path, piece.format, spool_dir)
-    if not piece.stop and (path != piece.path or is_copy(piece.format)):
-        return iter(())  # nothing was copied: perhaps there is no file
-    if piece.format.is_json:
-        return json_documents(path, piece.stop)
-    return line_documents(path, piece.start, piece.stop)

@@ -14,7 +14,7 @@ import pytest
 from support.scans import lines, put, run, scan
 
 from batchpersist.errors import SourceUnreadableError
-from batchpersist.sources.decompress import bzip2_blocks, gzip_blocks, xz_blocks, zstd_blocks
+from batchpersist.sources.streams import bzip2_blocks, gzip_blocks, xz_blocks, zstd_blocks
 
 Compress = Callable[[bytes], bytes]
 Blocks = Callable[[str], Iterator[bytes]]
