@@ -1,7 +1,7 @@
 """Persist the completed runs of an agent orchestrator: snapshots and manifests, in pairs, in parallel.
 
 The names in ``__all__`` are the public interface (docs/library.md). Each is imported when it
-is first asked for, so that the command starts fast; ``__init__.pyi`` tells type checkers.
+is first asked for, so that the command starts fast; type checkers read ``__init__.pyi``.
 """
 
 import importlib

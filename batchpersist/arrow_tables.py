@@ -142,7 +142,7 @@ def _repeated_text() -> pa.DataType:
 
 
 class SideColumns:
-    """How one side of every pair settled. Rows never filled are NOT_ATTEMPTED."""
+    """The outcome of one side of each pair. Rows that no shard has filled are NOT_ATTEMPTED."""
 
     def __init__(self, rows: int) -> None:
         self._states = array("b", bytes([Side.NOT_ATTEMPTED]) * rows)
@@ -269,7 +269,7 @@ def whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def columns_of(table: pa.Table) -> dict[str, pa.ChunkedArray]:
-    """The columns by name: whoever takes them one by one can let go of them so, too."""
+    """The columns by name: a caller that takes them one by one can release them one by one, too."""
     return dict(zip(table.column_names, table.columns, strict=True))
 
 
@@ -282,7 +282,7 @@ def with_columns(rows: pa.Table, columns: Mapping[str, pa.Array]) -> pa.Table:
 
 
 def run_keys(rows: pa.Table) -> pa.Array:
-    """What tells each row's run from any other, as one string."""
+    """Identifies each row's run, as one string."""
     import pyarrow.compute as pc
 
     tasks = rows["task_id"].cast("string")
@@ -315,8 +315,8 @@ def read_parquet(path: str, columns: Sequence[str] | None = None) -> pa.Table:
 def open_parquet(path: str) -> Iterator[pq.ParquetFile]:
     """Raises UsageError if it is not a Parquet file, also from within; OSError. Read without threads.
 
-    Not by ``pyarrow.parquet.read_table``: that starts threads whatever it is told, waits for ever where
-    none can be started, and now and then ends the process as the interpreter does.
+    Not by ``pyarrow.parquet.read_table``: that starts threads even if asked not to. It hangs where none
+    can be started, and sometimes aborts the process when the interpreter exits.
     """
     import pyarrow.parquet as pq
 

@@ -38,7 +38,7 @@ WORK = (
 
 
 class BatchJob:
-    """What a batch is to do. Does not change; reads the file system only to tell files from devices."""
+    """What a batch is to do. Does not change; reads the file system only to recognize devices."""
 
     def __init__(self, options: BatchOptions, sources: Iterable[str | os.PathLike[str]] = ()) -> None:
         """Raises UsageError where ``sources`` is a single path."""
@@ -200,7 +200,7 @@ class BatchJob:
 def _for_partition(path: str, partition: Partition | None) -> str:
     """A path of this partition alone: all are given the same options, and none may replace another's file.
 
-    A device or a pipe has room for all of them.
+    A device or a pipe is shared by all of them.
     """
     if partition is None or is_stream(path):
         return path

@@ -1,7 +1,7 @@
 """Every error that batchpersist raises, with the exit code that it means for the command.
 
 All of them survive pickling (a worker may raise them), so an error with several
-parts passes all of them to ``Exception.__init__`` and words itself in ``__str__``.
+parts passes all of them to ``Exception.__init__`` and makes its text in ``__str__``.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class BatchPersistError(Exception):
 
 
 class UsageError(BatchPersistError):
-    """The caller asked for something that has no meaning; nothing was done."""
+    """The caller asked for something impossible; nothing was done."""
 
     exit_code = ExitCode.USAGE
 
@@ -72,7 +72,7 @@ class BatchLockedError(BatchPersistError):
 
 
 class LockHeldError(BatchPersistError):
-    """A lock is not removed, since somebody may be working under it; nothing was done."""
+    """A lock is not removed, since its owner may be at work; nothing was done."""
 
     exit_code = ExitCode.LOCKED
 
@@ -86,7 +86,7 @@ class LockHeldError(BatchPersistError):
 
 
 class FlockMissingError(BatchPersistError, OSError):
-    """The file system of a lock file has no flock, so that nobody can be held off."""
+    """The file system of a lock file has no flock: it cannot keep others out."""
 
     exit_code = ExitCode.LOCKED
 
@@ -114,7 +114,7 @@ class RootMissingError(BatchPersistError):
 
 
 class BatchMissingError(BatchPersistError):
-    """There is no such batch, or nothing is left of it."""
+    """There is no such batch, or its folder is gone."""
 
     exit_code = ExitCode.MISSING
 
@@ -145,11 +145,11 @@ class MeasurementError(BatchPersistError):
 
 
 class ComparisonStoppedError(BatchPersistError):
-    """A comparison was stopped by whoever asked for it; nothing is left of it."""
+    """The caller stopped a comparison; its files are removed."""
 
 
 class ScanStoppedError(BatchPersistError):
-    """The reading of a source was stopped by whoever asked for it; nothing of it is used."""
+    """The caller stopped the reading of a source; nothing that was read is used."""
 
     exit_code = ExitCode.TIMED_OUT
 
@@ -162,7 +162,7 @@ class TotalsError(BatchPersistError):
 
 
 class ItemError(BatchPersistError):
-    """One run, or one side of its pair, could not be settled; the batch goes on.
+    """One run, or one side of its pair, could not be persisted; the batch continues.
 
     ``message`` is the same for all cases of one cause, so that equal causes can be
     grouped; ``detail`` is what differs (a position, a path, an owner), or "".
@@ -210,7 +210,7 @@ class TaskStateLockError(ItemError):
 
 
 class WorkerDiedError(ItemError):
-    """The process that was settling a run ended before it was done."""
+    """The worker that was persisting a run died."""
 
 
 class ExecutorBrokenError(ItemError):
@@ -242,7 +242,7 @@ class CommitErrors(BatchPersistError):
 
 
 def failure_of(error: BaseException) -> Failure:
-    """Word an exception as data: what equals for equal causes apart from what differs.
+    """An exception as data: what equal causes have in common, apart from what differs.
 
     An OSError is named by its errno (``[ENOSPC] No space left on device``), with the
     file as detail.

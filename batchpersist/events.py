@@ -1,4 +1,4 @@
-"""What the caller of a batch hears while it runs: plain data, one type for each kind of event."""
+"""What a batch reports to its caller while it runs: plain data, one type for each kind of event."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Progress(NamedTuple):
     failed: int
     """Runs that failed or were invalid so far; in an audit, differences."""
     resumed: int = 0
-    """Of ``done``: those that an earlier part of the batch had settled. They do not count for a rate."""
+    """Of ``done``: those that an earlier part of the batch had persisted. They do not count for a rate."""
 
 
 class RunFailed(NamedTuple):

@@ -1,4 +1,4 @@
-"""The limit of memory for each process of a batch (``--max-memory``), and memory given back to the system.
+"""The limit of memory for each process of a batch (``--max-memory``), and memory returned to the system.
 
 All figures are of the resident set (RSS) at its peak. What Python and Arrow take is there before
 anything is done, so it is the rest that counts. How the figures were measured is in
@@ -22,19 +22,19 @@ BASE = 125 * _MEGABYTE
 """Of the process that scans, plans and reports, however little there is to do; a worker needs less."""
 
 SMALLEST = 192 * _MEGABYTE
-"""Below it there is hardly any room for work."""
+"""With less, hardly any is left for the work."""
 
 INDEX_TIMES = 2.1
-"""What becomes of the index's bytes until the batch is told of: sorted, settled, and made a table."""
+"""By how much the index grows until the batch is reported: sorted, persisted, and made a table."""
 
 ENTRY_BYTES = 620
 """Of an entry of a snapshot that is merged: its keys and its place, in the old order and the new."""
 
 SETTLED_TIMES = 1.6
-"""What the index has become while it is settled."""
+"""By how much the index has grown while its runs are persisted."""
 
 HANDED_BYTES = 550
-"""Of a run that is merged, in the process that hands it to a worker and is told what became of it."""
+"""Of a run that is merged, in the process that hands it to a worker and receives its outcome."""
 
 TEXT_TIMES = 8
 """What a text takes while it is looked at, laid out and nested."""

@@ -31,14 +31,14 @@ class RunKeys(NamedTuple):
 
 
 class Side(IntEnum):
-    """How one write of a pair settled."""
+    """The outcome of one write of a pair."""
 
     NOT_ATTEMPTED = 0
     PERSISTED = 1
     UNCHANGED = 2
     FAILED = 3
     LOCKED = 4
-    """Snapshot only: the task's lock was not to be had."""
+    """Snapshot only: the task's lock could not be acquired."""
 
 
 class Durability(str, Enum):
@@ -81,7 +81,7 @@ class Failure(NamedTuple):
 
 
 class Work(str, Enum):
-    """What a shard settles of its rows: both sides, or one of them for a task split over workers."""
+    """What a shard writes of its rows: both sides, or one of them for a task split over workers."""
 
     PAIR = "pair"
     SNAPSHOT = "snapshot"
@@ -89,7 +89,7 @@ class Work(str, Enum):
 
 
 class Shard(NamedTuple):
-    """A contiguous range of the plan's rows that one worker settles in one go."""
+    """A contiguous range of the plan's rows that one worker persists in one go."""
 
     number: int
     work: Work
@@ -100,7 +100,7 @@ class Shard(NamedTuple):
 
 
 class Commit(NamedTuple):
-    """One task's snapshot as a shard settled it."""
+    """What a shard did to one task's snapshot."""
 
     task_id: str
     runs: int
@@ -114,7 +114,7 @@ class Commit(NamedTuple):
 
 @dataclass
 class ShardOutcome:
-    """What a worker brings home. Sequences are one item a row of the shard, in row order."""
+    """What a worker returns for a shard. Sequences are one item a row of the shard, in row order."""
 
     shard: Shard
     snapshot: MutableSequence[int]
@@ -134,7 +134,7 @@ class ShardOutcome:
     """``FINGERPRINT_BYTES`` a row: of the manifest that holds the run's text. Empty: not asked for."""
     bytes_read: int = 0
     pair_wall: float = 0.0
-    """Seconds in which the shard's groups were settled: both sides, started together."""
+    """Seconds until both sides of the shard's groups, started together, had settled."""
     sum_if_sequential: float = 0.0
     """Seconds the same groups would have taken with one side after the other: never less."""
     pid: int = 0
@@ -143,9 +143,9 @@ class ShardOutcome:
     finished: float = 0.0
     cpu_seconds: float = 0.0
     journal_entry: bytes = b""
-    """What the journal is to say of it, as a line (``records.journal``)."""
+    """Its line of the journal (``records.journal``)."""
     phases: dict[str, float] = field(default_factory=dict)
-    """Seconds of all its threads by phase (``phaseclock``)."""
+    """Seconds of all its threads by phase (``profiling``)."""
     syncs: int = 0
     """Calls of fsync and syncfs."""
     sync_failed: bool = False
@@ -231,5 +231,5 @@ class RetryOf:
 
     batch_id: str
     only: tuple[RetryKind, ...]
-    """``locked``: the task's lock was not to be had; ``failed``: a side failed for another reason;
-    ``invalid``: input that was no run."""
+    """``locked``: the task's lock could not be acquired; ``failed``: a side failed for another reason;
+    ``invalid``: input that is not a run."""

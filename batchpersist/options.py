@@ -19,7 +19,7 @@ from .paths import Layout
 from .timestamps import instant, period
 
 POOL_RUNS = 2_000
-"""Runs from which a pool pays: it takes about as long to start as so many runs to settle."""
+"""From so many runs on a pool pays: to start one takes about as long as to persist these."""
 
 NODE_LIMIT = 536_870_888
 """``buffer.constants.MAX_STRING_LENGTH`` of Node.js on 64 bits."""
@@ -32,7 +32,7 @@ OUTCOME_SUFFIXES = ("", ".parquet", ".csv")
 
 @dataclass(frozen=True, repr=False)
 class LockPolicy(Options):
-    """How often to try for a lock and when one is given up for dead. The defaults are the orchestrator's."""
+    """How often to try for a lock, and when one is stale. The defaults are the orchestrator's."""
 
     attempts: int = 5
     """At least one is made."""
@@ -52,16 +52,16 @@ class LockPolicy(Options):
 
 @dataclass(frozen=True, repr=False)
 class RetryPolicy(Options):
-    """How often to try again, and how long to wait before it."""
+    """How often to retry, and how long to wait before it."""
 
     rounds: int = 1
-    """Each of them tries everything that is left once more."""
+    """Each of them retries all that has failed so far and may pass."""
     first_delay_seconds: float = 0.5
     """Before the first round at most, doubled for each further one; the wait is drawn at
     random from zero up to it, so that many batches do not come back all at once."""
     max_delay_seconds: float = 8.0
     wait_for_space_seconds: float = 0.0
-    """How long to wait for room on a full disk before a round; 0: a full disk is final."""
+    """How long to wait for space on a full disk before a round; 0: a full disk is final."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -100,7 +100,7 @@ class FailurePolicy(Options):
 
 @dataclass(frozen=True, repr=False)
 class Selection(Options):
-    """Which of the discovered runs to settle.
+    """Which of the discovered runs to persist.
 
     Times are selected as instants, whatever their spelling; they are UTC where they have no zone. ``since``
     and ``until`` take an ISO 8601 time or day, ``now``, ``today``, ``yesterday``, or how long ago (``7d``,
@@ -164,7 +164,7 @@ class PersistOptions(CommitOptions):
     sweep: bool = False
     """An earlier batch died, and may have left temporary files where this one is to write."""
     beats: str | None = None
-    """The folder for signs of life (``persist.liveness``); None: nobody watches."""
+    """The folder for heartbeats (``persist.liveness``); None: no supervisor watches."""
     take_fingerprints: bool = False
     """Report by which files each run exists, for the next batch's cache."""
 
@@ -194,9 +194,9 @@ class BatchOptions(Options):
     lock_policy: LockPolicy = field(default_factory=LockPolicy)
     force: bool = False
     cache: bool = True
-    """Use what the last batch learnt of unchanged sources and outputs, and leave it for the next."""
+    """Use the cache of unchanged sources and outputs, and leave one for the next batch."""
     verify_unchanged: bool = False
-    """Read and compare them all the same; what is learnt is left for the next batch."""
+    """Read and compare them all the same; the cache is still left for the next batch."""
     fail_if_empty: bool = False
     """Exit code 3 where no run is found, or none of them is selected."""
     failure_policy: FailurePolicy = field(default_factory=FailurePolicy)
@@ -212,7 +212,7 @@ class BatchOptions(Options):
     resume: bool = True
     """Continue the latest batch of the same work, if it did not finish."""
     retry_of: RetryOf | None = None
-    """Settle only what of an earlier batch did not stand (``batch.retry``)."""
+    """Persist only what failed in an earlier batch (``batch.retry``)."""
     keep_batches: int = 10
     """How many batches leave their folders to be read later, this one included."""
     wait_seconds: float = 0.0

@@ -1,4 +1,4 @@
-"""Whether a process of this host is still there, as far as that can be told for certain."""
+"""Whether a process of this host is still running, as far as that is certain."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def is_running(pid: int, moment: float | None) -> bool:
 
 
 def has_ended(pid: int) -> bool:
-    """Whether a process has ended, all its threads, and only waits for somebody to ask how.
+    """Whether a process has ended, all its threads, and only waits for its parent to collect its exit status.
 
-    Some systems' first process never asks. To the lock protocol it counts as alive all the same,
-    as it does to the orchestrator (``locks.stale_locks.state_of_owner``).
+    In a container the first process may never do so. To the lock protocol such a process counts as alive
+    all the same, as it does to the orchestrator (``locks.stale_locks.state_of_owner``).
     """
     import psutil
 
@@ -45,7 +45,7 @@ def has_ended(pid: int) -> bool:
 
 
 def _has_no_threads(zombie: psutil.Process) -> bool:
-    """Beside its first, which has ended: Linux alone tells of a process that its other threads go on."""
+    """Beside its first, which has ended: on Linux the other threads may still run."""
     import psutil
 
     try:

@@ -1,8 +1,8 @@
 """Where a worker's time goes: seconds by phase, and the number of syncs.
 
 Each thread that works on a shard has its own clock, so that nothing need be locked and shards
-in several threads do not mix. Whoever spends the time says so where it is spent, deep down;
-outside of a shard that goes to a clock that nobody reads. A turn of the clock takes 0.2 us.
+in several threads do not mix. The code that spends the time turns the clock, deep down;
+outside of a shard it turns a clock that is never read. A turn of the clock takes 0.2 us.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class PhaseClock:
         return {phase: self._seconds[phase] for phase in PHASES}
 
 
-_current: ContextVar[PhaseClock] = ContextVar("phase_clock", default=PhaseClock())  # noqa: B039  # nobody's
+_current: ContextVar[PhaseClock] = ContextVar("phase_clock", default=PhaseClock())  # noqa: B039  # never read
 current = _current.get
 """The clock of the calling thread."""
 

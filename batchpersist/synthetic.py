@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from .timestamps import utc_text
 
 RUN_ID = b"@RUN-ID@"
-"""Stands in a sample where the run's own id belongs."""
+"""In a sample, the place of the run's own id."""
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""What the system refuses this process: threads, memory, its working folder."""
+"""Limits that the system sets for this process: threads, memory, its working folder."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _memory_limits() -> Iterator[tuple[str, str, int, int]]:
 def require_thread() -> None:
     """Raise ``no_thread()`` where this process cannot start another thread.
 
-    Before a call that waits for ever without one, or fails in words of its own.
+    Call it before a library that hangs without one, or raises an error of its own.
     """
     try:
         threading.Thread(target=int, daemon=True).start()
@@ -67,9 +67,9 @@ def no_process() -> OSError:
 
 
 def refusal_in(error: Exception) -> Exception:
-    """The OSError for what the system refuses, where a library words it in its own way.
+    """The OSError behind an error of a library that hides it: of threads, memory, the working folder.
 
-    Another error is given back as it is.
+    Any other error is returned as it is.
     """
     if isinstance(error, MemoryError):
         return OSError(errno.ENOMEM, "out of memory (see ulimit -v, and memory.max of the cgroup)")
@@ -82,11 +82,11 @@ def refusal_in(error: Exception) -> Exception:
     if isinstance(error, BlockingIOError) and error.filename is None:  # fork's: all else names a file
         return no_process()
     cause: BaseException | None = error
-    while isinstance(cause, ImportError):  # pyarrow words some anew
+    while isinstance(cause, ImportError):  # pyarrow replaces some by its own
         if (cause.path or "").endswith(".so"):
             return OSError(errno.ENOMEM, f"a library cannot be loaded (see ulimit -v): {cause}")
         cause = cause.__cause__ or cause.__context__
-    if type(error) is RuntimeError:  # as Python words it for threads, among other things
+    if type(error) is RuntimeError:  # Python raises it where a thread cannot be started, but not only there
         try:
             require_thread()
         except OSError as refusal:

@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta, timezone
 
 
 def utc_text(moment: datetime | None = None) -> str:
-    """A moment (None: now), as JavaScript's ``toISOString`` words it."""
+    """A moment (None: now), as JavaScript's ``toISOString`` writes it."""
     utc = (moment or datetime.now(timezone.utc)).astimezone(timezone.utc)
     return utc.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
@@ -31,7 +31,7 @@ _DAY = 86_400_000
 
 
 def javascript_date(days: int) -> str:
-    """A day, counted from 1970-01-01, as JavaScript words it: ``2026-01-31``, ``-000001-01-01``.
+    """A day, counted from 1970-01-01, as JavaScript writes it: ``2026-01-31``, ``-000001-01-01``.
 
     Raises ValueError for a day that a JavaScript date cannot be.
     """
@@ -45,7 +45,7 @@ def javascript_date(days: int) -> str:
 
 
 def javascript_time(milliseconds: int) -> str:
-    """A moment, counted from 1970 in UTC, as JavaScript's ``toISOString`` words it.
+    """A moment, counted from 1970 in UTC, as JavaScript's ``toISOString`` writes it.
 
     Raises ValueError for a moment that a JavaScript date cannot be.
     """

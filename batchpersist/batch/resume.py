@@ -1,7 +1,7 @@
 """What an interrupted batch had persisted by its journal, and what the resumed one skips.
 
 The journal is not believed about files: each part compares them all, or knows them from the cache. What
-is unchanged now, and settled in an earlier part, counts as it did then.
+is unchanged now, and was written in an earlier part, counts as it did then.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class JournaledRuns:
         return with_columns(rows, {"quarantined": marked})
 
     def states(self, rows: pa.Table) -> dict[str, pa.Array]:
-        """By side: how each row had settled (``Side`` values), NOT_ATTEMPTED where nothing says so."""
+        """By side: each row's outcome (``Side`` values) in the journal; NOT_ATTEMPTED where it has none."""
         import pyarrow as pa
         import pyarrow.compute as pc
 
@@ -86,14 +86,14 @@ class JournaledRuns:
         return whole(self.sides[side]["state"]).take(numbers)
 
     def settled(self, rows: pa.Table) -> pa.Array:
-        """Of each row, whether it had settled on both sides."""
+        """Of each row, whether the journal has both sides of its pair."""
         import pyarrow.compute as pc
 
         sides = [pc.not_equal(states, Side.NOT_ATTEMPTED.value) for states in self.states(rows).values()]
         return pc.and_(*sides)
 
     def count_settled(self, rows: pa.Table) -> int:
-        """How many rows had settled on both sides."""
+        """Of how many rows the journal has both sides."""
         return int(self.settled(rows).true_count)
 
 

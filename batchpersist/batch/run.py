@@ -25,7 +25,7 @@ from ..metrics.batch_report import BatchReport, write_report
 from ..metrics.build import Phases, Stopwatch, build_metrics
 from ..metrics.outcome_table import OutcomeBuilder
 from ..metrics.prometheus import check_textfile
-from ..metrics.schema import State as EndState
+from ..metrics.schema import EndState
 from ..models import RetryKind
 from ..options import BatchOptions
 from ..plan import SHARD_RUNS, Plan, make_plan, refuse_ids
@@ -177,7 +177,7 @@ class _Batch:
         self._failures.discovered = index.totals.discovered - plan.other_shards
         self._failures.invalid = len(index.rejects)
         give_back()
-        plan = self._cache.inform(plan)
+        plan = self._cache.add_fingerprints(plan)
         if (journaled := self._session.journaled) is not None:
             settled = journaled.count_settled(plan.rows)
             self._context.on_event(BatchResumed(self._session.batch_id, settled, plan.selected))

@@ -23,7 +23,7 @@ from ..events import BatchStarted, Event, Progress
 from ..locks import BatchLock
 from ..metrics.batch_report import check_writable
 from ..metrics.build import BatchInfo
-from ..metrics.schema import State as EndState
+from ..metrics.schema import EndState
 from ..models import Durability, Failure, ShardOutcome
 from ..paths import Layout
 from ..records.batch_folder import (

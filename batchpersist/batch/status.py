@@ -41,11 +41,11 @@ class BatchStatus:
 
     record: BatchRecord
     state: State | Literal["killed"]
-    """``killed``: it never said how it ended, and nobody holds its lock any more."""
+    """``killed``: its record says that it is running, but no process holds its lock."""
     progress: ProgressRecord | None
-    """The latest news, where it runs or was killed."""
+    """How far it is, where it runs or was killed."""
     result: Result | None
-    """Where it came to its end."""
+    """Where it ended."""
     folder: BatchFolder
 
     @property
@@ -58,7 +58,7 @@ class BatchStatus:
 def batch_statuses(layout: Layout) -> list[BatchStatus]:
     """All batches of a root whose folders are kept, oldest first; those of other versions may be missing.
 
-    Disturbs no batch: takes nothing but a glance at the batch lock. Raises RootMissingError and OSError.
+    Disturbs no batch: the batch lock is only read. Raises RootMissingError and OSError.
     """
     layout.check_runs_dir()
     # First the records: a batch that begins after them is not among them.
@@ -75,7 +75,7 @@ def status_of(layout: Layout, folder: BatchFolder) -> BatchStatus:
 def _status(folder: BatchFolder, record: BatchRecord, layout: Layout) -> BatchStatus:
     state: State | Literal["killed"] = record.state
     if state == "running" and not _holds_its_lock(record, layout):
-        again = find_record(folder)  # it may have ended between the looks at its record and at the lock
+        again = find_record(folder)  # it may have ended after its record was read, and released the lock
         record = again or record
         state = record.state if record.state != "running" else "killed"
     unfinished = state in ("running", "killed")

@@ -68,7 +68,7 @@ def validate_sources(
     on_event: OnEvent = ignore_event,
     should_stop: ShouldStop = never_stop,
 ) -> Validation:
-    """Read all of the sources as a batch would, without writing: what is valid here, a batch can persist.
+    """Read all of the sources as a batch would, without writing: a batch can persist what is valid here.
 
     There are no roots, and nothing is kept: compressed sources and tables are copied to a temporary
     folder while they are read. Raises SourceMissingError, UsageError, OSError.

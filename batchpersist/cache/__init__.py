@@ -1,6 +1,7 @@
-"""The cache of a root: what the last batch knew of unchanged sources and outputs.
+"""The cache of a root: unchanged sources need not be read again, nor unchanged outputs compared.
 
-A batch without it, or with one that it cannot read, does the same work and writes the same files.
+A batch without a cache, or with one that it cannot read, writes the same files. ``CacheSession`` is what a
+batch does with it; ``CachedSources`` and ``SourceRecorder`` are for the scan.
 """
 
 from .outputs import OutputRecorder

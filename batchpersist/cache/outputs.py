@@ -47,7 +47,7 @@ class OutputRecorder:
     def add(self, outcome: ShardOutcome) -> None:
         """Take in a shard; what comes again counts as it was found last."""
         for commit in outcome.commits:
-            # What an earlier one of several commits recorded, the last one's fingerprint does not vouch for.
+            # The fingerprint of the last of several commits does not prove that the earlier runs are there.
             once = commit.task_id not in self._snapshots
             self._snapshots[commit.task_id] = commit.fingerprint if once else b""
         if outcome.manifest_fingerprints and outcome.shard.work is not Work.SNAPSHOT:
@@ -60,9 +60,9 @@ class OutputRecorder:
     ) -> Iterator[pa.RecordBatch]:
         """The fingerprints of all rows of the index, in its order.
 
-        ``states``: how each row's entry in its snapshot settled (``Side``). ``known``: the number of each row
-        of the index in ``cached``, what was known before. That stays where a row has nothing new: it is true
-        still, whether it is of any use or not.
+        ``states``: the outcome of each row's entry in its snapshot (``Side``). ``known``: the number of each
+        row of the index in ``cached``, what was known before. That stays where a row has nothing new: it is
+        still true, though it may be of no use.
         """
         import pyarrow as pa
 

@@ -1,4 +1,4 @@
-"""What is known of unchanged source files: the rows of the index that each gave."""
+"""Source files as the last batch scanned them: unchanged ones give their rows of the index unread."""
 
 from __future__ import annotations
 
@@ -199,7 +199,7 @@ class SourceRecorder:
             self.flush()
 
     def flush(self) -> None:
-        """Hand over what is left; nothing may follow that belongs to it."""
+        """Hand over the entries collected so far; ``extend`` must not follow for the last of them."""
         import pyarrow as pa
 
         kinds = {"Q": pa.uint64(), "q": pa.int64(), "i": pa.int32()}

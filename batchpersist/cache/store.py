@@ -3,7 +3,7 @@
 It holds a header, three tables as Arrow streams (sources, rows of the index, fingerprints of outputs), and
 a checksum over all of it. Each entry says "a file of this fingerprint has this content". That stays true
 whatever happens to the files, so nothing has to be invalidated (docs/decisions/0005-cache.md). Nothing
-depends on the cache: it is not synced but checked, and one that is damaged is not believed in any part.
+depends on the cache: it is not synced but has a checksum, and no part of a damaged one is used.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def likely_rows(layout: Layout) -> int:
 
 
 def load_cache(layout: Layout, keys: Keys) -> Cache | None:
-    """The cache of these roots; None where there is none, or none that can be believed."""
+    """The cache of these roots; None where there is none, or it cannot be used."""
     try:
         return _load(layout, keys)
     except FileNotFoundError:
@@ -114,7 +114,7 @@ class CacheSession:
     """What one batch does with the cache, from its scan to its end. To be closed.
 
     Does nothing where the options do without. What the scan finds is written while it runs, to a file in
-    the batch's folder; only when the batch has settled its pairs does that replace the last cache.
+    the batch's folder; it replaces the last cache only when the batch has persisted what it could.
     """
 
     def __init__(self, job: BatchJob, spool: str) -> None:
@@ -122,18 +122,18 @@ class CacheSession:
         self._job = job
         self._cache = load_cache(job.layout, job.options.keys) if job.reads_cache else None
         self._durable = job.options.durability is not Durability.NONE
-        self._fingerprints = self._believed_fingerprints(self._cache)
+        self._fingerprints = self._trusted_fingerprints(self._cache)
         self._known: pa.Array | None = None
         self._rows = 0
         self.scanned = SourceRecorder(lambda batch: self._write([batch]))
         self._writer: _Writer | None = None
         if job.writes_cache:
-            with self._giving_up():
+            with self._abandoned_on_error():
                 begin = _header(job.layout, job.options.keys, synced=self._durable)
                 self._writer = _Writer(os.path.join(spool, "cache"), begin)
 
-    def _believed_fingerprints(self, cache: Cache | None) -> pa.Table | None:
-        """Outputs that were not synced are compared, and synced, by a batch that promises so."""
+    def _trusted_fingerprints(self, cache: Cache | None) -> pa.Table | None:
+        """None where the outputs were not synced and this batch is to sync: it compares, and syncs, them."""
         if cache is None or (self._durable and not cache.synced):
             return None
         return cache.fingerprints
@@ -144,7 +144,7 @@ class CacheSession:
         return cache
 
     def add_index(self, index: pa.Table) -> None:
-        """The scan has ended. The rows are put aside: memory is for the plan from now on."""
+        """Write the rows of the scan, which has ended: they must not take memory while the plan is made."""
         self._rows = index.num_rows
         if not self._rows or not self.scanned:
             self.close()
@@ -155,23 +155,23 @@ class CacheSession:
             self._write(_pruned(index.select(run_schema().names)).to_batches())
             self._end_table()
 
-    def inform(self, plan: Plan) -> Plan:
-        """The plan with what is known of its outputs, which the workers need not read then."""
+    def add_fingerprints(self, plan: Plan) -> Plan:
+        """Add the cached fingerprints to a plan: workers do not read outputs that still have them."""
         if self._fingerprints is None or self._job.options.force:
             return plan
         return replace(plan, rows=with_fingerprints(plan.rows, self._fingerprints))
 
     def save(self, outputs: OutputRecorder, states: pa.Array) -> None:
-        """All pairs that could be have settled: replace the cache.
+        """Replace the cache; all pairs have settled, or were not attempted.
 
-        ``states``: as for ``OutputRecorder.batches``. Of a run that was not attempted, what an earlier batch
-        left stays.
+        ``states``: as for ``OutputRecorder.batches``. Of a run that was not attempted, the entry of an
+        earlier batch stays.
         """
         if self._writer is not None:
             self._write(outputs.batches(states, self._rows, self._known, self._fingerprints))
             self._end_table()
         if self._writer is not None:
-            with self._giving_up():
+            with self._abandoned_on_error():
                 self._writer.publish(self._job.layout.cache)
         self._fingerprints = self._known = None
 
@@ -183,18 +183,18 @@ class CacheSession:
 
     def _write(self, batches: Iterable[pa.RecordBatch]) -> None:
         if self._writer is not None:
-            with self._giving_up():
+            with self._abandoned_on_error():
                 for batch in batches:
                     self._writer.write(batch)
 
     def _end_table(self) -> None:
         if self._writer is not None:
-            with self._giving_up():
+            with self._abandoned_on_error():
                 self._writer.end_table()
 
     @contextmanager
-    def _giving_up(self) -> Iterator[None]:
-        """A cache that cannot be written is no reason for a batch to fail."""
+    def _abandoned_on_error(self) -> Iterator[None]:
+        """A batch does not fail because its cache cannot be written: it does without."""
         try:
             yield
         except OSError as error:

@@ -24,7 +24,7 @@ from ..storage.result_files import check_output, write_output
 from ..timestamps import moment_of
 from .outcome_table import ShardRow
 from .prometheus import Figures, write_textfile
-from .schema import Metrics, State, metrics_text
+from .schema import EndState, Metrics, metrics_text
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,7 +40,7 @@ class BatchReport:
     """The content of metrics.json (docs/metrics.md)."""
     outcomes: pa.Table
     """A row a run (docs/metrics.md)."""
-    state: State
+    state: EndState
     defects: int
     """Shards that failed by an error of this package's own, not of their runs."""
     unwritten: list[Failure]

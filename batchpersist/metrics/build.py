@@ -22,11 +22,11 @@ from .schema import (
     Bytes,
     Cause,
     Counts,
+    EndState,
     Metrics,
     PassedOver,
     Percentiles,
     Sample,
-    State,
     Task,
     TaskTiming,
     Timing,
@@ -73,7 +73,7 @@ class Stopwatch:
 
 
 def rate(attempted: int, resumed: int, wall: float) -> float:
-    """Runs a second of those that were settled in this time: what an earlier part of a batch did is not."""
+    """Runs a second, without those that an earlier part of the batch had persisted."""
     return round((attempted - resumed) / wall, 1) if wall > 0 else 0.0
 
 
@@ -82,7 +82,7 @@ def build_timing(
 ) -> Timing:
     """The ``timing`` of the metrics, from the outcome table and what its shards reported beside it.
 
-    ``resumed``: attempted runs that an earlier part of the batch had settled.
+    ``resumed``: attempted runs that an earlier part of the batch had persisted.
     """
     attempted = _attempted(table)
     snapshot, manifest, pair = (percentiles(table[f"{side}_seconds"].filter(attempted)) for side in SIDES)
@@ -116,8 +116,8 @@ def _attempted(table: pa.Table) -> pa.Array:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    settled = pa.array([Status.PERSISTED, Status.UNCHANGED, Status.FAILED], pa.int8())
-    return pc.is_in(table["status"].combine_chunks().indices, value_set=settled)
+    statuses = pa.array([Status.PERSISTED, Status.UNCHANGED, Status.FAILED], pa.int8())
+    return pc.is_in(table["status"].combine_chunks().indices, value_set=statuses)
 
 
 def percentiles(column: pa.ChunkedArray) -> Percentiles:
@@ -287,7 +287,7 @@ class BatchInfo:
     version: str
     config: Mapping[str, Any]
     """As JSON holds it; shown as it is."""
-    state: State = "finished"
+    state: EndState = "finished"
     parts: int = 1
     """One more for each time that it was continued."""
 
@@ -308,7 +308,7 @@ def build_metrics(
 
     ``rejects`` are the invalid runs in source order, ``filtered`` those that the selection
     left out, ``other_shards`` those that are other shards' work, ``resumed`` those that an earlier
-    part of the batch settled. Raises TotalsError where the counts do not add up.
+    part of the batch persisted. Raises TotalsError where the counts do not add up.
     """
     import pyarrow.compute as pc
 

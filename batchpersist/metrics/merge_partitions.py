@@ -1,7 +1,7 @@
 """Merges the metrics of a batch's partitions (``--shard K/N``) into those of the whole batch.
 
-Each shard reads all of the sources and settles its own tasks: so what it did with runs adds up, while
-what is invalid was met by all of them, and counts as often as the one saw it that saw it most often.
+Each partition's command reads all sources and persists its own tasks. So its runs add up, while all commands
+meet the same invalid input: of that, the largest count is taken.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ from .schema import (
     Bytes,
     Cause,
     Counts,
+    EndState,
     Metrics,
     PassedOver,
     Percentiles,
-    State,
     Task,
     Timing,
     WorkerPhases,
     read_metrics,
 )
 
-_CODES: dict[State, ExitCode] = {
+_CODES: dict[EndState, ExitCode] = {
     "finished": ExitCode.SUCCESS,
     "timed_out": ExitCode.TIMED_OUT,
     "stopped": ExitCode.STOPPED,
@@ -59,7 +59,7 @@ class PartitionMetrics:
 
     @property
     def exit_code(self) -> ExitCode:
-        """Of its command, as far as its metrics tell."""
+        """Of its command, as far as its metrics show."""
         failures = self.metrics.has_failures
         return worst([_CODES[self.metrics.state], ExitCode.SOME_FAILED if failures else ExitCode.SUCCESS])
 
@@ -111,7 +111,7 @@ def worst(codes: Iterable[ExitCode]) -> ExitCode:
     return max(codes, key=(ExitCode.SUCCESS, ExitCode.SOME_FAILED, *_CODES.values()).index)
 
 
-def worst_state(parts: Iterable[PartitionMetrics]) -> State:
+def worst_state(parts: Iterable[PartitionMetrics]) -> EndState:
     """That of the whole, if its shards ended so."""
     return max((part.metrics.state for part in parts), key=list(_CODES).index)
 

@@ -1,7 +1,7 @@
 """The outcome table of a batch: a row for each run.
 
-Shards come home in any order and land in plain arrays by row number; Arrow then takes the
-arrays over as they are. At a million runs an object a row would cost more than the writes.
+Workers return shards in any order; their outcomes go into plain arrays by row number, which Arrow then
+adopts without a copy. At a million runs an object a row would cost more than the writes.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _FEW = 1 << 16
 
 
 class Status(IntEnum):
-    """How a run settled, both sides of its pair taken together."""
+    """The outcome of a run, both sides of its pair taken together."""
 
     NOT_ATTEMPTED = 0
     PERSISTED = 1
@@ -52,7 +52,7 @@ class Status(IntEnum):
 
 
 def status_of(snapshot: int, manifest: int) -> Status:
-    """The status of a run whose sides settled so (``Side`` values)."""
+    """The status of a run from the outcomes of its sides (``Side`` values)."""
     sides = {snapshot, manifest}
     if sides & {Side.FAILED, Side.LOCKED}:
         return Status.FAILED
@@ -78,13 +78,13 @@ class ShardRow(NamedTuple):
 
 @dataclass
 class ShardTotals:
-    """What shards tell apart from their rows."""
+    """What shards report beside their rows."""
 
     commit_seconds: dict[str, float] = field(default_factory=dict)
     """By task; all its commits together, should there be several."""
     snapshot_bytes: int = 0
     pair_seconds: float = 0.0
-    """Seconds in which pairs were settled, both sides started together, over all shards."""
+    """Seconds until pairs, both sides started together, had settled; over all shards."""
     retried_runs: int = 0
     """How many were tried again, each time counted."""
     sum_if_sequential: float = 0.0
@@ -117,7 +117,7 @@ class OutcomeBuilder:
         """In order of completion."""
 
     def add(self, outcome: ShardOutcome) -> None:
-        """Take in one shard; rows that come again count as they settled last.
+        """Take in one shard; of rows that come again, the last outcome counts.
 
         Raises ValueError where its sequences are not of the shard's length: a defect.
         """
@@ -130,7 +130,7 @@ class OutcomeBuilder:
             self._manifest.fill(start, stop, *columns)
             put_larger(self._manifest_bytes, start, stop, outcome.manifest_bytes)
             put(self._shard, start, stop, array("i", [outcome.shard.number]) * (stop - start))
-        # The sides of a split task are settled apart: the pair took as long as the slower one.
+        # Two shards write the sides of a split task: the pair took as long as the slower one.
         put_larger(self._pair_seconds, start, stop, outcome.pair_seconds)
         self._count(outcome)
 
@@ -149,28 +149,28 @@ class OutcomeBuilder:
             totals.commit_seconds[commit.task_id] = before + commit.seconds
 
     def take_over(self, states: Mapping[str, pa.Array]) -> int:
-        """Rows that stand as an earlier part of the batch left them count as they did then.
+        """Count rows that are as an earlier part of the batch left them as that part did.
 
-        ``states``: for each side and row how it had settled, NOT_ATTEMPTED where it had not. Returns the
-        number of rows of which that part had settled both sides.
+        ``states``: that part's outcome for each side and row, NOT_ATTEMPTED where it has none. Returns the
+        number of rows of which it had written both sides.
         """
         import pyarrow.compute as pc
 
         sides = {"snapshot": self._snapshot, "manifest": self._manifest}
-        standing = [
+        same = [
             pc.and_(
                 pc.equal(sides[side].states(), Side.UNCHANGED.value),
                 pc.not_equal(before, Side.NOT_ATTEMPTED.value),
             )
             for side, before in states.items()
         ]
-        resumed = pc.sum(pc.and_(*standing)).as_py() or 0
-        for (side, before), stands in zip(states.items(), standing, strict=True):
-            sides[side].replace(pc.if_else(stands, before, sides[side].states()))
+        resumed = pc.sum(pc.and_(*same)).as_py() or 0
+        for (side, before), is_same in zip(states.items(), same, strict=True):
+            sides[side].replace(pc.if_else(is_same, before, sides[side].states()))
         return int(resumed)
 
     def snapshot_states(self) -> pa.Array:
-        """How each row's entry in its task's snapshot settled: ``Side`` values, int8."""
+        """The outcome of each row's entry in its task's snapshot: ``Side`` values, int8."""
         return self._snapshot.states()
 
     def table(self) -> pa.Table:

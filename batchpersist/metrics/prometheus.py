@@ -81,7 +81,7 @@ Key = tuple[str, frozenset[tuple[str, str]]]
 """A sample's name and its labels."""
 
 Sample = tuple[str, dict[str, str], float]
-"""A sample's name, the labels that tell it from the others of its family, and its value."""
+"""A sample's name, the labels that distinguish it within its family, and its value."""
 
 PREFIX = "batchpersist"
 _RUNS = f"{PREFIX}_last_batch_runs"
@@ -95,10 +95,10 @@ _DURATIONS = {
 
 @dataclass
 class Figures:
-    """What is told of one batch. Moments are seconds since the epoch."""
+    """The figures of one batch. Moments are seconds since the epoch."""
 
     root: Mapping[str, str]
-    """Labels that tell one job's figures from another's on the same host."""
+    """Labels that distinguish the figures of several roots on the same host."""
     started: float
     finished: float
     seconds: float
@@ -158,11 +158,11 @@ class _Families:
         return self._family("counter", name, "Completed runs found, by what became of them.", samples)
 
     def _new(self, outcome: str) -> float:
-        """Of a batch that was continued, what its earlier part told has been counted."""
-        told = 0.0
+        """Of a resumed batch, the file has the runs of its earlier part already."""
+        counted = 0.0
         if self._known(_START) == self._figures.started:
-            told = self._known(_RUNS, outcome=outcome) or 0.0
-        return max(0.0, self._figures.counts[outcome] - told)
+            counted = self._known(_RUNS, outcome=outcome) or 0.0
+        return max(0.0, self._figures.counts[outcome] - counted)
 
     def _bytes(self) -> Metric:
         name, written = f"{PREFIX}_written_bytes_total", self._figures.bytes
@@ -231,8 +231,8 @@ EXTENSION = ".prom"
 def check_textfile(path: str) -> None:
     """Make sure before the work that the file can be written after it; nothing is left behind.
 
-    Raises UsageError where its name is none that the collector reads, where something stands there that is
-    not in its format, or where prometheus_client is missing; OSError where its folder cannot be written to.
+    Raises UsageError where the collector does not read such a name, where the file has another
+    format, or where prometheus_client is missing; OSError where its folder cannot be written to.
     """
     require("prometheus", "prometheus_client")
     if not is_stream(path) and not path.endswith(EXTENSION):
@@ -246,13 +246,13 @@ def write_textfile(path: str, figures: Figures, should_stop: ShouldStop = never_
 
     They continue those of the same root in the file: counters are added to, and the time of the last
     success is kept if this batch is none. Raises as ``check_textfile`` does, and ReaderMissingError where
-    ``should_stop`` ended the wait for whoever reads a pipe.
+    ``should_stop`` ended the wait for a reader of a pipe.
     """
     write_output(path, (expose(figures, _read(path)).encode(),), should_stop)
 
 
 def _read(path: str) -> dict[Key, float]:
-    if is_stream(path):  # a device or a pipe has nothing to go on from
+    if is_stream(path):  # a device or a pipe has no earlier figures
         return {}
     try:
         samples = parse(Path(path).read_text("utf-8"))

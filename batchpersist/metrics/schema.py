@@ -23,7 +23,7 @@ MAX_ERRORS = 100
 SAMPLES = 5
 """Of each group of errors, the first ones."""
 
-State = Literal["finished", "stopped", "timed_out", "interrupted"]
+EndState = Literal["finished", "stopped", "timed_out", "interrupted"]
 Stage = Literal["input", "snapshot", "manifest"]
 
 _Count = Annotated[int, Meta(ge=0)]
@@ -285,7 +285,7 @@ class Metrics(_Part, frozen=True):
     """When the last run was settled."""
     version: _Text
     """Of batchpersist."""
-    state: State
+    state: EndState
     """How it ended: `finished`, `stopped` (by the failure policy), `timed_out` (`--max-duration`) or
     `interrupted`."""
     interrupted: bool
@@ -314,7 +314,7 @@ class Metrics(_Part, frozen=True):
     """Tasks left out: at most 10,000 are listed."""
 
     @property
-    def lacks_runs(self) -> bool:
+    def fails_as_empty(self) -> bool:
         """Whether no run was selected, for other shards neither, and that is a failure (--fail-if-empty)."""
         return bool(self.config.get("fail_if_empty")) and not (
             self.counts.selected or self.counts.other_shards
@@ -323,7 +323,7 @@ class Metrics(_Part, frozen=True):
     @property
     def has_failures(self) -> bool:
         """Whether the batch, though it came to its end, did not do all that was asked for."""
-        return bool(self.counts.failed or self.counts.invalid or self.lacks_runs)
+        return bool(self.counts.failed or self.counts.invalid or self.fails_as_empty)
 
 
 def metrics_text(document: object) -> bytes:

@@ -1,7 +1,7 @@
-"""Records: what a batch leaves in its folder for those who come later (docs/batches.md).
+"""Records: the files that a batch keeps of itself, for ``resume``, ``retry``, ``status`` and ``report``.
 
-The folder, its journal and progress, and what a root remembers of its keys. Its modules are its
-public names.
+The folder of a batch with its record and progress, its journal, and the record of a root's keys
+(docs/batches.md). Its modules are its public names.
 """
 
 __all__ = [

@@ -1,7 +1,7 @@
 """The folder of a batch: its record, tables, figures and progress, and which batch is the latest.
 
 ``<runs-dir>/.batchpersist/batches/<batch-id>/`` is there from a batch's start. Only the batch
-that holds the batch lock writes in it; anybody may read it, also while the batch is running.
+that holds the batch lock writes in it; any process may read it, also while the batch is running.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class BatchRecord(msgspec.Struct, kw_only=True):
     exit_code: int | None = None
     """None while it runs, and where a signal or an error ended it."""
     retry_of: RetryOf | None = None
-    """What of an earlier batch it tried again."""
+    """What of an earlier batch it retries."""
     version: str
     cwd: str
     boot: str | None = None
@@ -116,7 +116,7 @@ class BatchFolder:
 
     @property
     def shards(self) -> str:
-        """Who settled what, and when, as Parquet."""
+        """Which worker persisted which shard, and when, as Parquet."""
         return os.path.join(self.path, "shards.parquet")
 
     def write_record(self, record: BatchRecord, durability: Durability = Durability.NONE) -> None:
@@ -126,7 +126,7 @@ class BatchFolder:
         atomic_write.write(self.record, text + b"\n", durability)
 
     def read_record(self) -> BatchRecord:
-        """Raises OSError, and BatchMissingError where the file is none of this version's."""
+        """Raises OSError, and BatchMissingError where the file is not a record of this version."""
         path = self.record
         try:
             with open(path, "rb") as file:
@@ -174,7 +174,7 @@ def find_record(folder: BatchFolder) -> BatchRecord | None:
 
 
 def reports_of_batches(layout: Layout) -> set[str]:
-    """Absolute paths of the files that the batches of a root were told to write for themselves.
+    """Absolute paths of the reports that the options of a root's batches name.
 
     Those of which the record cannot be read are left out.
     """
@@ -220,13 +220,13 @@ def drop_oldest(layout: Layout, keep: int, needed: Collection[str]) -> None:
 
 
 def shard_of(folder: BatchFolder) -> str:
-    """The share of the tasks that a batch works on; of one that cannot be told: all of them."""
+    """The partition that a batch works on (``Layout.shard``); "" where its record cannot be read."""
     record = find_record(folder)
     return record.shard if record is not None else ""
 
 
 WRITE_SECONDS = 1.0
-"""Between two states of the file: nobody who reads it sees more, and it costs next to nothing."""
+"""Between two writes of the file: enough for a person who watches, and it costs next to nothing."""
 
 SOONEST_RATE = 0.2
 """Seconds of a phase before which its rate says nothing."""
@@ -235,7 +235,7 @@ _log = logging.getLogger(__name__)
 
 
 class ProgressRecord(msgspec.Struct, kw_only=True):
-    """``progress.json``: the latest news of a batch. Moments are seconds since the epoch."""
+    """``progress.json``: how far a batch is. Moments are seconds since the epoch."""
 
     phase: Literal["scan", "compare", "settle"]
     done: int
@@ -245,19 +245,19 @@ class ProgressRecord(msgspec.Struct, kw_only=True):
     failed: int
     """Runs that failed or were invalid so far."""
     resumed: int = 0
-    """Of ``done``: those that an earlier part of the batch had settled."""
+    """Of ``done``: those that an earlier part of the batch had persisted."""
     phase_started_at: float
     updated_at: float
 
     @property
     def runs_per_second(self) -> float:
-        """Of this phase, by the clock of the batch; 0 where it is too early to tell."""
+        """Of this phase, by the clock of the batch; 0 in its first moments."""
         seconds = self.updated_at - self.phase_started_at
         return (self.done - self.resumed) / seconds if seconds >= SOONEST_RATE else 0.0
 
     @property
     def seconds_left(self) -> float | None:
-        """Of this phase, if it goes on as it did; None where that cannot be told."""
+        """Of this phase, at its rate so far; None where that or the total is unknown."""
         rate = self.runs_per_second
         return (self.total - self.done) / rate if self.total is not None and rate else None
 

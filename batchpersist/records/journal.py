@@ -1,8 +1,8 @@
 """The journal of a batch: a line for each persisted shard, so that an interrupted batch can be resumed.
 
 A line is written when its shard's group has been synced, so what it calls persisted is on the disk,
-even after a power cut (with the default durability). It does not spare the next part any work: that
-compares each run's files with its text, as ever, and counts what is unchanged as it settled before. So the
+even after a power cut (with the default durability). It saves the next part no work: that compares each
+run's files with its text all the same, and counts what is unchanged as the journal has it. So the
 journal itself is synced seldom. Runs are named by task and run, never by their place: sources may have
 been moved, or grown, until the batch is continued.
 """
@@ -22,7 +22,7 @@ from ..plan import ShardRows
 from ..storage.fsync import sync_file
 
 SYNC_SECONDS = 1.0
-"""At most so much work is compared once more after a power cut."""
+"""At most so much work is missing from the journal after a power cut."""
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class TaskEntry(msgspec.Struct, array_like=True):
 
 
 class ShardEntry(msgspec.Struct, tag_field="entry", tag="shard"):
-    """A shard that a worker settled. What was unchanged or failed is only counted."""
+    """A shard that a worker has done. Unchanged and failed runs are only counted."""
 
     number: int
     work: Work
@@ -114,7 +114,7 @@ def encode_entry(entry: ShardEntry | QuarantineEntry) -> bytes:
 
 
 def read_journal(path: str) -> Iterator[ShardEntry | QuarantineEntry]:
-    """The entries, in order; a line that is none (torn by a crash) is passed over. Raises OSError."""
+    """The entries, in order; a line that is not an entry (torn by a crash) is ignored. Raises OSError."""
     decoder = msgspec.json.Decoder(ShardEntry | QuarantineEntry)
     with open(path, "rb") as file:
         for line in file:
@@ -158,7 +158,7 @@ def _sum(sides: Counter[_Pair], condition: Callable[[_Pair], bool]) -> int:
 
 
 def _has_persisted(outcome: ShardOutcome, rows: slice) -> bool:
-    """At little cost: a night with little that is new has hardly any."""
+    """A quick check: of a mostly unchanged shard it spares the loop over its runs."""
     return Side.PERSISTED in outcome.snapshot[rows] or Side.PERSISTED in outcome.manifest[rows]
 
 

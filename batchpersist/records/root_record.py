@@ -1,4 +1,4 @@
-"""What a root remembers of how it was written: the names of the keys and the out-dirs that belong to it.
+"""The record of a root: the names of the keys that it was written with, and its out-dirs.
 
 ``<runs-dir>/.batchpersist/root.json`` is written before the first run is persisted. Read with other keys,
 each run would look damaged; paired with another out-dir, each would look like one that is missing there.
@@ -34,7 +34,7 @@ class RootRecord(msgspec.Struct, kw_only=True):
 
 
 def root_keys(layout: Layout) -> Keys:
-    """The keys that the root was written with; the usual ones where it remembers none.
+    """The keys that the root was written with; the default ones where it has no record.
 
     Raises UsageError where its record cannot be read.
     """
@@ -65,7 +65,7 @@ def check_pairing(layout: Layout) -> None:
 
 
 def remember(layout: Layout, keys: Keys) -> None:
-    """Note the keys and the pairing before anything is written. Raises UsageError and OSError."""
+    """Record the keys and the out-dir before anything is written. Raises UsageError and OSError."""
     check_keys(layout, keys)
     record = _read(layout)
     before = [] if record is None else record.out_dirs

@@ -11,7 +11,7 @@ from ..batch.status import BatchStatus
 from ..metrics import prometheus
 from ..metrics.build import by_cause, by_task, count
 from ..metrics.outcome_table import ShardRow, iter_outcomes, read_outcomes
-from ..metrics.schema import Counts, Metrics, State, Task
+from ..metrics.schema import Counts, EndState, Metrics, Task
 from ..wording import number
 from .document import BatchDocument, FailedRun, Latency, Level, SideFailure, Verdict
 from .inputs import BatchInputs
@@ -116,7 +116,7 @@ def is_success(metrics: Metrics) -> bool:
     return metrics.state == "finished" and not metrics.has_failures
 
 
-def verdict(counts: Counts, state: State, causes: Collection[str] = ()) -> Verdict:
+def verdict(counts: Counts, state: EndState, causes: Collection[str] = ()) -> Verdict:
     """The verdict, with the sentences that the batch itself printed at its end."""
     level: Level = "good" if state == "finished" else "warning"
     if counts.failed:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from ..metrics.schema import Counts, State
+from ..metrics.schema import Counts, EndState
 from ..models import failure_type
 from ..snapshots import NotASnapshotError, OtherTaskError
 from ..wording import number
@@ -16,7 +16,7 @@ DAMAGED = {failure_type(NotASnapshotError), failure_type(OtherTaskError)}
 
 DO_THE_REST = "The same command again does what is left; what stands already is skipped."
 
-_OPENINGS: dict[State, str] = {
+_OPENINGS: dict[EndState, str] = {
     "finished": "Done",
     "stopped": "Stopped by the failure policy",
     "timed_out": "Out of time",
@@ -24,7 +24,7 @@ _OPENINGS: dict[State, str] = {
 }
 
 
-def outcome(counts: Counts, state: State) -> str:
+def outcome(counts: Counts, state: EndState) -> str:
     """What became of every run that was found, leaving out what did not occur."""
     parts = [
         f"{counts.persisted:,} persisted",
@@ -50,7 +50,7 @@ def work_done(counts: Counts) -> str:
     return number(done, "run") if done == counts.selected else f"{done:,} of {counts.selected:,} runs"
 
 
-def what_next(counts: Counts, state: State, causes: Collection[str] = ()) -> str:
+def what_next(counts: Counts, state: EndState, causes: Collection[str] = ()) -> str:
     """The advice after a batch; ``causes``: the types of its failures (``Failure.type``)."""
     if state == "timed_out" and not counts.attempted:
         return "The time was up before anything was settled; it must be enough to read the sources, and more."

@@ -10,15 +10,7 @@ from random import Random
 import pytest
 
 from batchpersist.compare.options import Variant
-from batchpersist.compare.sampling import (
-    FIRST,
-    SLOWEST,
-    STEP,
-    Cost,
-    Sample,
-    choose_sample,
-    likely_seconds,
-)
+from batchpersist.compare.sampling import FIRST, SLOWEST, STEP, Cost, Sample, choose_sample, likely_seconds
 
 SLOW, FAST = Variant("sequential", 1), Variant("grouped", 1)
 RUN = 1000
