@@ -197,7 +197,7 @@ class SideColumns:
         """Null where not attempted."""
         import pyarrow as pa
 
-        return where(self.attempted(), adopt(self._seconds, pa.float64()))
+        return null_unless(self.attempted(), adopt(self._seconds, pa.float64()))
 
     def errors(self) -> tuple[pa.Array, pa.Array, pa.Array]:
         """Type, message and detail; null where the side did not fail."""
@@ -208,7 +208,7 @@ class SideColumns:
             none = pa.nulls(len(self._failure), pa.dictionary(pa.int32(), pa.string()))
             return none, none, none.cast(pa.string())
         failure = adopt(self._failure, pa.int32())
-        failure = where(pc.greater_equal(failure, 0), failure)
+        failure = null_unless(pc.greater_equal(failure, 0), failure)
         cause = adopt(self._cause, pa.int32()).take(failure)
         types = _strings(kind for kind, _ in self._causes).dictionary_encode()
         messages = _strings(message for _, message in self._causes).dictionary_encode()
@@ -246,7 +246,7 @@ def memory(column: pa.Array, code: Literal["b", "B", "i", "q", "Q"], width: int 
     return values[column.offset * width : (column.offset + len(column)) * width]
 
 
-def where(mask: pa.Array, values: pa.Array) -> pa.Array:
+def null_unless(mask: pa.Array, values: pa.Array) -> pa.Array:
     """The values, null where ``mask`` is False; not copied where it never is."""
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -256,14 +256,14 @@ def where(mask: pa.Array, values: pa.Array) -> pa.Array:
     return pc.if_else(mask, values, pa.scalar(None, values.type))
 
 
-def named(names: type[IntEnum], codes: pa.Array) -> pa.Array:
+def enum_column(names: type[IntEnum], codes: pa.Array) -> pa.Array:
     """An enumeration's values (0, 1, 2 ...) as a dictionary column of its names in lower case."""
     import pyarrow as pa
 
     return pa.DictionaryArray.from_arrays(codes, [name.lower() for name in names.__members__])
 
 
-def whole(column: pa.ChunkedArray) -> pa.Array:
+def as_array(column: pa.ChunkedArray) -> pa.Array:
     """A column in one piece; not copied where it is in one."""
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
@@ -286,7 +286,7 @@ def run_keys(rows: pa.Table) -> pa.Array:
     import pyarrow.compute as pc
 
     tasks = rows["task_id"].cast("string")
-    return whole(pc.binary_join_element_wise(tasks, rows["run_id"], KEY_GLUE))
+    return as_array(pc.binary_join_element_wise(tasks, rows["run_id"], KEY_GLUE))
 
 
 def compact(column: pa.DictionaryArray) -> pa.DictionaryArray:
@@ -297,11 +297,11 @@ def compact(column: pa.DictionaryArray) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(numbers.indices, column.dictionary.take(numbers.dictionary))
 
 
-def encoded(column: pa.ChunkedArray) -> pa.Array:
+def dictionary_encode(column: pa.ChunkedArray) -> pa.Array:
     """Strings that repeat, with one dictionary for the whole column (grouping asks for one)."""
     import pyarrow as pa
 
-    return whole(column.cast(pa.string())).dictionary_encode()
+    return as_array(column.cast(pa.string())).dictionary_encode()
 
 
 def read_parquet(path: str, columns: Sequence[str] | None = None) -> pa.Table:

@@ -28,7 +28,7 @@ def _escape_surrogate(found: re.Match[str]) -> str:
     return f"\\x{code - 0xDC00:02x}" if 0xDC80 <= code <= 0xDCFF else f"\\u{code:04x}"
 
 
-def as_named(text: str) -> str:
+def to_file_name(text: str) -> str:
     """The file name of which ``encodable`` made this text, if it was one that is not UTF-8."""
     return _ESCAPED.sub(lambda byte: chr(0xDC00 + int(byte[1], 16)), text)
 

@@ -54,8 +54,8 @@ class MemoryBound:
     def __post_init__(self) -> None:
         """Raises UsageError for a bound that could not be kept."""
         if self.limit is not None and self.limit < SMALLEST:
-            least = f"at least {words(SMALLEST)} are needed, for Python and Arrow alone take most of that"
-            raise UsageError(f"each process cannot do with {words(self.limit)}: {least}")
+            least = f"at least {megabytes(SMALLEST)} are needed, for Python and Arrow alone take most of that"
+            raise UsageError(f"each process cannot do with {megabytes(self.limit)}: {least}")
 
     def shard_bytes(self, usual: int) -> int:
         """Payload bytes of a shard: as many as usual, if they fit."""
@@ -73,9 +73,11 @@ class MemoryBound:
             raise self._too_little(f"to merge the {runs:,} runs of the task {task_id}", needed)
 
     def _too_little(self, purpose: str, needed: int) -> UsageError:
-        least = words(BASE + needed * (2 if self.in_one_process else 1))
+        least = megabytes(BASE + needed * (2 if self.in_one_process else 1))
         advice = "allow more, or name fewer sources at a time"
-        return UsageError(f"{words(self.limit or 0)} are too little {purpose}, that takes {least}: {advice}")
+        return UsageError(
+            f"{megabytes(self.limit or 0)} are too little {purpose}, that takes {least}: {advice}"
+        )
 
     @property
     def _room(self) -> int:
@@ -94,12 +96,12 @@ def parse_size(text: str) -> int:
     return int(float(found[1]) * _UNITS[found[2].upper()])
 
 
-def words(size: int) -> str:
+def megabytes(size: int) -> str:
     """A size for people: whole megabytes, rounded up."""
     return f"{-(-size // _MEGABYTE):,} MB"
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Return to the system what can be: the allocators would keep it for later."""
     import pyarrow as pa
 

@@ -16,7 +16,7 @@ from .models import DEFAULT_KEYS, Durability, Keys, RetryOf
 from .option_checks import Options
 from .partition import Partition
 from .paths import Layout
-from .timestamps import instant, period
+from .timestamps import parse_instant, parse_period
 
 POOL_RUNS = 2_000
 """From so many runs on a pool pays: to start one takes about as long as to persist these."""
@@ -123,10 +123,14 @@ class Selection(Options):
             given = getattr(self, name)
             if given is not None:
                 try:
-                    object.__setattr__(self, name, period(given)[at_end])
+                    object.__setattr__(self, name, parse_period(given)[at_end])
                 except ValueError as error:
                     raise UsageError(f"{name}: {error}") from None
-        if self.since is not None and self.until is not None and instant(self.since) > instant(self.until):
+        if (
+            self.since is not None
+            and self.until is not None
+            and parse_instant(self.since) > parse_instant(self.until)
+        ):
             raise UsageError(f"since ({self.since}) is later than until ({self.until}): no run can match")
 
 

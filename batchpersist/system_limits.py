@@ -66,7 +66,7 @@ def no_process() -> OSError:
     return OSError(errno.EAGAIN, "no process can be started (see ulimit -u, and pids.max of the cgroup)")
 
 
-def refusal_in(error: Exception) -> Exception:
+def system_error_in(error: Exception) -> Exception:
     """The OSError behind an error of a library that hides it: of threads, memory, the working folder.
 
     Any other error is returned as it is.

@@ -76,7 +76,7 @@ _ISO = re.compile(
 _SECOND = 10**9
 
 
-def instant(text: str) -> int:
+def parse_instant(text: str) -> int:
     """The instant that an ISO 8601 text names, in nanoseconds since 1970; UTC where it has no time zone.
 
     A day alone is its first instant. Takes what JavaScript writes, years of six digits included, and what
@@ -112,14 +112,14 @@ _SPAN = re.compile(rf"(?:\d{{1,9}}(?:\.\d+)?\s*{_UNIT}\s*)+", re.IGNORECASE | re
 _SPAN_PART = re.compile(rf"(\d+(?:\.\d+)?)\s*{_UNIT}", re.IGNORECASE | re.ASCII)
 
 
-def span(text: str) -> float:
+def parse_span(text: str) -> float:
     """Seconds of a time span: ``90m``, ``1h30m``, ``2 days``. Raises ValueError."""
     if not _SPAN.fullmatch(text.strip()):
         raise ValueError(f"{text!r} is not a time span")
     return sum(float(number) * _UNITS[unit[0].lower()] for number, unit in _SPAN_PART.findall(text))
 
 
-def period(text: str, now: datetime | None = None) -> tuple[str, str]:
+def parse_period(text: str, now: datetime | None = None) -> tuple[str, str]:
     """Start and end, as ISO text in UTC, of what a person calls a time: of an instant both are the same.
 
     That is ISO 8601 (a day alone is all of it), ``now``, ``today``, ``yesterday``, or how long ago: ``7d``,
@@ -131,7 +131,7 @@ def period(text: str, now: datetime | None = None) -> tuple[str, str]:
         words = (moment - timedelta(days=_DAYS_AGO[words])).date().isoformat()
     try:
         is_date = _BEGINS_AS_DATE.match(words)
-        at = instant(words) if is_date else instant(moment.isoformat()) - _ago(text.strip())
+        at = parse_instant(words) if is_date else parse_instant(moment.isoformat()) - _ago(text.strip())
     except ValueError:
         raise ValueError(
             f"{text!r} is not an ISO date or time such as 2026-01-31 or 2026-01-31T12:00:00Z,"
@@ -150,7 +150,7 @@ def _ago(text: str) -> int:
     """Nanoseconds."""
     if text.lower() == "now":
         return 0
-    seconds = span(_AGO.sub("", text.removeprefix("-")))
+    seconds = parse_span(_AGO.sub("", text.removeprefix("-")))
     return round(seconds * _SECOND)
 
 

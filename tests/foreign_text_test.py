@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.engine import run
 
-from batchpersist.foreign_text import as_named, encodable, encodable_document, printable
+from batchpersist.foreign_text import encodable, encodable_document, printable, to_file_name
 
 
 @given(st.binary())
@@ -22,7 +22,7 @@ def test_byte_outside_utf_8_has_one_form(name: bytes) -> None:
     text = os.fsdecode(name)
     assert encodable(text).encode() == name.decode(errors="backslashreplace").encode()
     if b"\\" not in name:
-        assert os.fsencode(as_named(encodable(text))) == name
+        assert os.fsencode(to_file_name(encodable(text))) == name
     assert printable(text) == printable(encodable(text))
 
 

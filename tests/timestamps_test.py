@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.javascript import JavaScript, needs_node
 
-from batchpersist.timestamps import instant, javascript_time, period, span
+from batchpersist.timestamps import javascript_time, parse_instant, parse_period, parse_span
 
 UTC = dt.timezone.utc
 EPOCH = dt.datetime(1970, 1, 1, tzinfo=UTC)
@@ -30,12 +30,12 @@ ZONES = st.integers(-1439, 1439).map(lambda minutes: dt.timezone(dt.timedelta(mi
 @given(st.datetimes(timezones=st.none() | ZONES | st.just(UTC)), st.sampled_from("T t"))
 def test_python_s_times_are_read_as_the_same_instant(moment: dt.datetime, separator: str) -> None:
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-    assert instant(moment.isoformat(separator)) == nanoseconds(aware)
+    assert parse_instant(moment.isoformat(separator)) == nanoseconds(aware)
 
 
 @given(st.integers(-8_640_000_000_000_000, 8_640_000_000_000_000))
 def test_javascript_s_times_are_read_as_the_same_instant(milliseconds: int) -> None:
-    assert instant(javascript_time(milliseconds)) == milliseconds * 10**6
+    assert parse_instant(javascript_time(milliseconds)) == milliseconds * 10**6
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_javascript_s_times_are_read_as_the_same_instant(milliseconds: int) -> N
     ],
 )
 def test_spellings_of_an_instant_are_equal(text: str, other: str) -> None:
-    assert instant(text) == instant(other)
+    assert parse_instant(text) == parse_instant(other)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_spellings_of_an_instant_are_equal(text: str, other: str) -> None:
 )
 def test_invalid_time_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"not a time|month must be|day is out of range|day \d+ must be"):
-        instant(text)
+        parse_instant(text)
 
 
 YEARS = ["2026", "0000", "0001", "+002026", "+000000", "-000000", "-000001", "+275760", "-271821", "+275761"]
@@ -118,7 +118,7 @@ def test_times_are_read_as_javascript_reads_them() -> None:
 
 def milliseconds(text: str) -> int | None:
     try:
-        return instant(text) // 10**6
+        return parse_instant(text) // 10**6
     except ValueError:
         return None
 
@@ -156,12 +156,12 @@ def is_leap_day_missing(text: str) -> bool:
     ],
 )
 def test_relative_time_is_a_period(text: str, start: str, end: str | None) -> None:
-    assert period(text, NOW) == (start, end or start)
+    assert parse_period(text, NOW) == (start, end or start)
 
 
 def test_days_are_those_of_utc_in_any_time_zone() -> None:
     late = dt.datetime(2026, 3, 1, 23, 30, tzinfo=dt.timezone(dt.timedelta(hours=-5)))
-    assert period("today", late)[0] == "2026-03-02T00:00:00.000Z"
+    assert parse_period("today", late)[0] == "2026-03-02T00:00:00.000Z"
 
 
 @pytest.mark.parametrize(
@@ -169,14 +169,14 @@ def test_days_are_those_of_utc_in_any_time_zone() -> None:
 )
 def test_invalid_relative_time_is_refused_with_examples(text: str) -> None:
     with pytest.raises(ValueError, match=r"yesterday|out of the range"):
-        period(text, NOW)
+        parse_period(text, NOW)
 
 
 def test_span_ignores_case_but_a_capital_m_is_refused() -> None:
-    assert period("2 Days AGO", NOW) == period("2 days ago", NOW)
-    assert span("1H 30MIN") == span("1h 30m")
+    assert parse_period("2 Days AGO", NOW) == parse_period("2 days ago", NOW)
+    assert parse_span("1H 30MIN") == parse_span("1h 30m")
     with pytest.raises(ValueError, match="is not a time span"):
-        span("3M")  # may mean months
+        parse_span("3M")  # may mean months
 
 
 PARTS = st.tuples(st.integers(0, 99), st.sampled_from(["w", "d", "h", "m", "s", " days", " min"]))
@@ -186,4 +186,4 @@ PARTS = st.tuples(st.integers(0, 99), st.sampled_from(["w", "d", "h", "m", "s", 
 def test_span_is_the_sum_of_its_parts(parts: list[tuple[int, str]]) -> None:
     seconds = {"w": 604_800, "d": 86_400, "h": 3600, "m": 60, "s": 1}
     expected = sum(Fraction(number) * seconds[unit.strip()[0]] for number, unit in parts)
-    assert span(" ".join(f"{number}{unit}" for number, unit in parts)) == expected
+    assert parse_span(" ".join(f"{number}{unit}" for number, unit in parts)) == expected

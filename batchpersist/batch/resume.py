@@ -11,7 +11,7 @@ from array import array
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..arrow_tables import KEY_GLUE, adopt, run_keys, whole, with_columns
+from ..arrow_tables import KEY_GLUE, adopt, as_array, run_keys, with_columns
 from ..models import Failure, Side
 from ..records.journal import QuarantineEntry, ShardEntry, read_journal
 
@@ -63,7 +63,7 @@ class JournaledRuns:
 
         if not self.quarantined:
             return rows
-        versions = pc.binary_join_element_wise(run_keys(rows), whole(rows["timestamp"]), KEY_GLUE)
+        versions = pc.binary_join_element_wise(run_keys(rows), as_array(rows["timestamp"]), KEY_GLUE)
         marked = pc.is_in(versions, value_set=pa.array(self.quarantined, pa.string()))
         return with_columns(rows, {"quarantined": marked})
 
@@ -74,7 +74,7 @@ class JournaledRuns:
 
         keys, blank = run_keys(rows), pa.scalar(Side.NOT_ATTEMPTED.value, pa.int8())
         found = {side: self._states(side, keys) for side in _SIDES}
-        replaced = whole(rows["superseded"])
+        replaced = as_array(rows["superseded"])
         return {
             side: pc.if_else(replaced, blank, pc.fill_null(states, blank)) for side, states in found.items()
         }
@@ -82,8 +82,8 @@ class JournaledRuns:
     def _states(self, side: str, keys: pa.Array) -> pa.Array:
         import pyarrow.compute as pc
 
-        numbers = pc.index_in(keys, value_set=whole(self.sides[side]["key"]))
-        return whole(self.sides[side]["state"]).take(numbers)
+        numbers = pc.index_in(keys, value_set=as_array(self.sides[side]["key"]))
+        return as_array(self.sides[side]["state"]).take(numbers)
 
     def settled(self, rows: pa.Table) -> pa.Array:
         """Of each row, whether the journal has both sides of its pair."""

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from ..arrow_tables import encoded, read_parquet, run_keys, whole
+from ..arrow_tables import as_array, dictionary_encode, read_parquet, run_keys
 from ..context import OnEvent, RunContext, ShouldStop, never_stop
 from ..errors import BatchMissingError, SourceChangedError, UsageError, failure_of
 from ..events import RetryStarted
-from ..foreign_text import as_named, encodable
+from ..foreign_text import encodable, to_file_name
 from ..index.builder import IndexBuilder
 from ..index.scan import reject_event
 from ..metrics.outcome_table import read_outcomes
@@ -164,7 +164,7 @@ class RunsToRetry:
         self._had = run_keys(outcomes)
         self._rejects = rejects if "invalid" in retry.only else rejects.slice(0, 0)
         self._broken = {
-            self._path(name): name for name in whole(self._rejects["source"]).unique().to_pylist()
+            self._path(name): name for name in as_array(self._rejects["source"]).unique().to_pylist()
         }
         self._places = pa.array(
             [f"{self._path(row['source'])}\n{row['line']}" for row in self._rejects.to_pylist()], pa.string()
@@ -202,11 +202,11 @@ class RunsToRetry:
         keys = run_keys(index)
         wanted = self._keys
         if self._broken:
-            sources = encoded(source_names(index))
+            sources = dictionary_encode(source_names(index))
             names = sources.dictionary.to_pylist()
             broken = pa.array([self._is_broken(name) for name in names], pa.bool_()).take(sources.indices)
             paths = pa.array([self._path(name) for name in names], pa.string()).take(sources.indices)
-            places = pc.binary_join_element_wise(paths, whole(index["line"]).cast(pa.string()), "\n")
+            places = pc.binary_join_element_wise(paths, as_array(index["line"]).cast(pa.string()), "\n")
             new = pc.or_(pc.is_in(places, self._places), pc.invert(pc.is_in(keys, self._had)))
             wanted = pa.concat_arrays([wanted, keys.filter(pc.and_(broken, new))])
         return pc.is_in(keys, wanted)
@@ -221,7 +221,7 @@ class RunsToRetry:
             )
             yield Reject(run["source"], run["line"], failure_of(lost))
         for path, name in self._broken.items():
-            if not any(map(os.path.lexists, (path, as_named(path)))):
+            if not any(map(os.path.lexists, (path, to_file_name(path)))):
                 yield Reject(name, 0, failure_of(SourceChangedError("the source is no longer there")))
 
     def _path(self, name: str) -> str:

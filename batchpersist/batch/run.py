@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..events import BatchResumed
 from ..index.builder import IndexBuilder
 from ..index.scan import reject_event, scan_sources
-from ..memory_limit import give_back
+from ..memory_limit import release_memory
 from ..metrics.batch_report import BatchReport, write_report
 from ..metrics.build import Phases, Stopwatch, build_metrics
 from ..metrics.outcome_table import OutcomeBuilder
@@ -176,7 +176,7 @@ class _Batch:
         self._filtered, self._other_partitions = plan.filtered, plan.other_shards
         self._failures.discovered = index.totals.discovered - plan.other_shards
         self._failures.invalid = len(index.rejects)
-        give_back()
+        release_memory()
         plan = self._cache.add_fingerprints(plan)
         if (journaled := self._session.journaled) is not None:
             settled = journaled.count_settled(plan.rows)
@@ -187,7 +187,7 @@ class _Batch:
 
     def _take_index(self, index: IndexBuilder) -> pa.Table:
         rows = index.take_table()
-        give_back()
+        release_memory()
         self._cache.add_index(rows)
         return rows
 
@@ -211,10 +211,10 @@ class _Batch:
             worker_seconds=execution.worker_seconds,
             pool_start=self._pool_start,
         )
-        give_back()
+        release_memory()
         state = self._state(execution.cut_short or index.cut_short)
         table = outcomes.table()
-        give_back()
+        release_memory()
         metrics = build_metrics(
             session.info(state),
             phases,
@@ -226,7 +226,7 @@ class _Batch:
             table=table,
             totals=outcomes.totals,
         )
-        give_back()
+        release_memory()
         report = BatchReport(metrics, table, state, execution.defects, [], session.folder.path)
         report = write_report(self._job, session.folder, report, index.rejects, outcomes.shards, should_stop)
         interrupted = state == "interrupted" or (report.unwritten and should_stop())

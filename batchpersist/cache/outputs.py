@@ -10,7 +10,7 @@ from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from ..arrow_tables import adopt, adopt_pieces, encoded, memory, where, whole, with_columns
+from ..arrow_tables import adopt, adopt_pieces, as_array, dictionary_encode, memory, null_unless, with_columns
 from ..models import ShardOutcome, Side, Work
 from ..storage.fingerprint import FINGERPRINT_BYTES, NO_FINGERPRINT
 
@@ -30,8 +30,8 @@ def with_fingerprints(rows: pa.Table, fingerprints: pa.Table) -> pa.Table:
     """
     import pyarrow as pa
 
-    known = whole(rows["known"])
-    columns = {name: pa.DictionaryArray.from_arrays(known, whole(fingerprints[name])) for name in _COLUMNS}
+    known = as_array(rows["known"])
+    columns = {name: pa.DictionaryArray.from_arrays(known, as_array(fingerprints[name])) for name in _COLUMNS}
     return with_columns(rows, columns)
 
 
@@ -67,7 +67,7 @@ class OutputRecorder:
         import pyarrow as pa
 
         place = array("i", [-1]) * index_rows
-        for number, row in enumerate(memory(whole(self._rows["row"]), "i")):
+        for number, row in enumerate(memory(as_array(self._rows["row"]), "i")):
             place[row] = number
         for start in range(0, index_rows, _ROWS):
             places = _nullable(place[start : start + _ROWS])
@@ -75,7 +75,7 @@ class OutputRecorder:
             if known is not None and cached is not None:
                 before = known.slice(start, _ROWS)
                 columns = [
-                    _first_known(column, _at(before, whole(cached[name])))
+                    _first_known(column, _at(before, as_array(cached[name])))
                     for name, column in zip(_COLUMNS, columns, strict=True)
                 ]
             yield pa.record_batch(columns, names=list(_COLUMNS))
@@ -92,7 +92,7 @@ class OutputRecorder:
         import pyarrow.compute as pc
 
         kind = pa.binary(FINGERPRINT_BYTES)
-        tasks = encoded(self._rows["task_id"].take(places))
+        tasks = dictionary_encode(self._rows["task_id"].take(places))
         found = [self._snapshots.get(task) or NO_FINGERPRINT for task in tasks.dictionary.to_pylist()]
         exists = pc.is_in(states, value_set=pa.array([Side.PERSISTED, Side.UNCHANGED], pa.int8()))
         of_task = pa.array(found, kind).take(tasks.indices)
@@ -118,4 +118,4 @@ def _nullable(numbers: array[int]) -> pa.Array:
     import pyarrow.compute as pc
 
     column = adopt(numbers, pa.int32())
-    return where(pc.greater_equal(column, 0), column)
+    return null_unless(pc.greater_equal(column, 0), column)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from ..arrow_tables import adopt, memory, whole
+from ..arrow_tables import adopt, as_array, memory
 from ..models import SourceCounts
 from ..sources import PackedSources
 from ..storage.fingerprint import NO_FINGERPRINT, what_changed
@@ -63,7 +63,7 @@ class CachedSources:
         """``table``: what a ``SourceRecorder`` handed over. Raises ValueError for any other."""
         if tuple(table.column_names) != CachedFiles._fields:
             raise ValueError("not a table of sources")
-        columns = zip(map(whole, table.columns), _CODES, strict=True)
+        columns = zip(map(as_array, table.columns), _CODES, strict=True)
         self._files = CachedFiles(*(memory(column, code) for column, code in columns))
         self._next = 0
         self._sorted: tuple[memoryview[int], memoryview[int]] | None = None

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from .. import __version__
-from ..arrow_tables import compact, run_schema, whole
+from ..arrow_tables import as_array, compact, run_schema
 from ..batch_job import BatchJob
 from ..models import Durability, Keys
 from ..paths import Layout
@@ -151,7 +151,7 @@ class CacheSession:
         self.scanned.flush()
         self._end_table()
         if self._writer is not None:
-            self._known = whole(index["known"])
+            self._known = as_array(index["known"])
             self._write(_pruned(index.select(run_schema().names)).to_batches())
             self._end_table()
 
@@ -209,7 +209,7 @@ def _pruned(index: pa.Table) -> pa.Table:
 
     for number, field in enumerate(index.schema):
         if pa.types.is_dictionary(field.type) and index.num_rows:
-            column = whole(index[number])
+            column = as_array(index[number])
             if pc.count_distinct(column.indices).as_py() < len(column.dictionary):
                 index = index.set_column(number, field, compact(column))
     return index

@@ -26,7 +26,7 @@ from ..memory_limit import call_glibc
 from ..metrics.batch_report import BatchReport
 from ..options import BatchOptions
 from ..storage.result_files import ReaderMissingError
-from ..system_limits import refusal_in
+from ..system_limits import system_error_in
 from .logfile import Log, log_to
 from .on_failure import Invocation
 from .output import final_exit_code, print_event, print_line
@@ -240,7 +240,7 @@ def _log_job(job: Job) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        _report_error(job, refusal_in(error))
+        _report_error(job, system_error_in(error))
     except StopNowError:
         code = job.interruption.exit_code
         log.outcome(f"stopped at once, exit code {code}", code)

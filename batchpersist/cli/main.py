@@ -17,7 +17,7 @@ from .. import __version__
 from ..errors import BatchPersistError, UsageError, exit_code_of, failure_of
 from ..exit_codes import ExitCode
 from ..foreign_text import printable
-from ..system_limits import is_memory_limited, refusal_in, require_memory
+from ..system_limits import is_memory_limited, require_memory, system_error_in
 from .config import configure, default_map
 from .on_failure import Invocation, run_failure_command
 from .output import (
@@ -163,7 +163,7 @@ def _coded_errors() -> Iterator[None]:
         words = f"a file's name cannot be spelt in this locale's encoding ({error.encoding}): {error.object}"
         raise _CodedError(UsageError(f"{words}; LC_ALL=C.UTF-8 helps")) from error
     except Exception as error:
-        known = refusal_in(error)
+        known = system_error_in(error)
         if not isinstance(known, BatchPersistError | OSError):
             raise
         if isinstance(known, OSError) and known.errno == errno.ENOMEM:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from ..exit_codes import ExitCode
-from ..metrics.merge_partitions import check_partitions, merge_partitions, read_partition, worst
+from ..metrics.merge_partitions import check_partitions, merge_partitions, read_partition, worst_exit_code
 from ..metrics.schema import metrics_text
 from .output import print_event, print_line, write_document
 from .params import OutputType, SectionedCommand
@@ -31,10 +31,10 @@ def command(parts: tuple[str, ...], output: str, partial: bool, as_json: bool) -
     partitions = check_partitions(map(read_partition, parts), partial=partial)
     merged = merge_partitions(partitions)
     write_document((metrics_text(merged),), output)
-    code = worst(part.exit_code for part in partitions)
+    code = worst_exit_code(part.exit_code for part in partitions)
     missing = partitions[0].shard.of - len(partitions)
     if missing:
-        code = worst((code, ExitCode.SOME_FAILED))
+        code = worst_exit_code((code, ExitCode.SOME_FAILED))
     if as_json:
         figures = metrics_fields(merged, "counts", "bytes", "timing")
         print_event("summary", state=merged.state, missing=missing, **figures, metrics=output, exit_code=code)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import failure_of
-from ..system_limits import refusal_in
+from ..system_limits import system_error_in
 from .output import print_line
 
 
@@ -63,7 +63,7 @@ def _run_command(command: Sequence[str], invocation: Invocation, code: int) -> s
             [*command, invocation.metrics], env=variables, stdin=subprocess.DEVNULL, stdout=2, check=False
         )
     except (OSError, ValueError) as error:
-        failure = failure_of(refusal_in(error))
+        failure = failure_of(system_error_in(error))
         return f"the command for failures could not be run: {failure.message}: {command[0]}"
     if process.returncode:
         return f"the command for failures itself ended with {process.returncode}: {command[0]}"

@@ -19,7 +19,7 @@ from ..paths import Layout
 from ..plan import refuse_places_of_runs
 from ..sources import is_read_from
 from ..storage.result_files import STANDARD_OUTPUT, is_stream
-from ..timestamps import period, span
+from ..timestamps import parse_period, parse_span
 from .config import CONFIGURATION
 
 
@@ -73,7 +73,7 @@ class DurationType(click.ParamType):  # type: ignore[type-arg]
         if isinstance(value, float):
             return value
         try:
-            seconds = float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else span(value)
+            seconds = float(value) if re.fullmatch(r"\d+(\.\d+)?", value) else parse_span(value)
         except ValueError:
             self.fail(f"{value!r} is not a time span such as 90m, 1h30m or 45 (seconds)", param, ctx)
         if not seconds:
@@ -141,7 +141,7 @@ class TimeType(click.ParamType):  # type: ignore[type-arg]
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         try:
-            return period(str(value))[self._at_end]
+            return parse_period(str(value))[self._at_end]
         except ValueError as error:
             self.fail(str(error), param, ctx)
 

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from ..context import RunContext
 from ..errors import BatchPersistError, ComparisonStoppedError, MeasurementError, failure_of
 from ..processes import running_in_group
-from ..system_limits import refusal_in
+from ..system_limits import system_error_in
 
 if TYPE_CHECKING:  # the supervisor imports this module for each batch: it has to start fast
     from ..metrics.schema import Metrics
@@ -160,7 +160,7 @@ def supervise(folder: str) -> None:
     try:
         _supervise(folder)
     except (OSError, RuntimeError) as error:
-        sys.stderr.write(f"{failure_of(refusal_in(error)).message}\n")
+        sys.stderr.write(f"{failure_of(system_error_in(error)).message}\n")
 
 
 def _supervise(folder: str) -> None:

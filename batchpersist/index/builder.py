@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..arrow_tables import adopt, columns_of, run_schema, where, whole
+from ..arrow_tables import adopt, as_array, columns_of, null_unless, run_schema
 from ..memory_limit import UNBOUNDED, MemoryBound
 from ..models import Reject, ScanTotals
 from .scan_worker import ScanResult
@@ -28,7 +28,7 @@ def join_chunks(columns: dict[str, pa.ChunkedArray]) -> pa.Table:
 
     def join(name: str) -> pa.Array:
         column = columns.pop(name)
-        return _stack_dictionaries(column) if name == "file" else whole(column.unify_dictionaries())
+        return _stack_dictionaries(column) if name == "file" else as_array(column.unify_dictionaries())
 
     return pa.table({name: join(name) for name in list(columns)})
 
@@ -43,7 +43,7 @@ def _stack_dictionaries(column: pa.ChunkedArray) -> pa.Array:
     import pyarrow.compute as pc
 
     if not column.num_chunks:
-        return whole(column)
+        return as_array(column)
     dictionaries = [column.chunk(0).dictionary]
     indices, before = [], 0
     for chunk in column.chunks:
@@ -160,7 +160,7 @@ class IndexBuilder:
         numbers = adopt(order, pa.int32())
         if order != array("i", range(table.num_rows)):
             table = table.take(numbers)
-        return table.append_column("known", where(pc.less(numbers, before), numbers))
+        return table.append_column("known", null_unless(pc.less(numbers, before), numbers))
 
 
 def _shift_lines(rows: pa.RecordBatch, before: int) -> pa.RecordBatch:

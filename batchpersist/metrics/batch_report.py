@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import asdict
 
-from ..arrow_tables import compact, reject_schema, shard_schema, whole
+from ..arrow_tables import as_array, compact, reject_schema, shard_schema
 from ..batch_job import BatchJob
 from ..context import ShouldStop
 from ..errors import UsageError, failure_of
@@ -221,7 +221,7 @@ def _of_its_own(rows: pa.Table) -> pa.Table:
     for number, field in enumerate(rows.schema):
         column = rows.column(number)
         if field.type == repeated and len(column.chunk(0).dictionary) > rows.num_rows:
-            rows = rows.set_column(number, field, compact(whole(column)))
+            rows = rows.set_column(number, field, compact(as_array(column)))
     return rows
 
 

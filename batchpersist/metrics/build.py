@@ -141,7 +141,7 @@ def seconds(value: float) -> float:
 _CAUSE = ("stage", "type", "message")
 
 
-def count(
+def count_outcomes(
     table: pa.Table,
     *,
     discovered: int,
@@ -180,7 +180,7 @@ def count(
     )
 
 
-def by_task(table: pa.Table, commit_seconds: Mapping[str, float]) -> tuple[list[Task], int]:
+def list_tasks(table: pa.Table, commit_seconds: Mapping[str, float]) -> tuple[list[Task], int]:
     """An entry for each task, sorted by task_id; and how many tasks beyond MAX_TASKS were left out.
 
     Tasks with failures are listed first, then those of the most runs.
@@ -208,7 +208,7 @@ def _task_entry(task: Mapping[str, Any], commit_seconds: Mapping[str, float]) ->
     return Task(**{name: task[name] for name in Task.__struct_fields__ if name != "timing"}, timing=timing)
 
 
-def by_cause(table: pa.Table, rejects: Sequence[Reject]) -> tuple[list[Cause], int]:
+def list_causes(table: pa.Table, rejects: Sequence[Reject]) -> tuple[list[Cause], int]:
     """What failed, grouped by stage, type and message, the most frequent first; and how many groups
     beyond MAX_ERRORS were left out. Samples are the first in source order (rejects) or plan order."""
     import pyarrow as pa
@@ -312,7 +312,7 @@ def build_metrics(
     """
     import pyarrow.compute as pc
 
-    counts = count(
+    counts = count_outcomes(
         table,
         discovered=scan.discovered,
         invalid=len(rejects),
@@ -321,8 +321,8 @@ def build_metrics(
         resumed=resumed,
     )
     counts.check()
-    tasks, tasks_omitted = by_task(table, totals.commit_seconds)
-    errors, errors_omitted = by_cause(table, rejects)
+    tasks, tasks_omitted = list_tasks(table, totals.commit_seconds)
+    errors, errors_omitted = list_causes(table, rejects)
     return Metrics(
         schema_version=SCHEMA_VERSION,
         batch_id=info.batch_id,

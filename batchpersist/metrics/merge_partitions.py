@@ -61,7 +61,9 @@ class PartitionMetrics:
     def exit_code(self) -> ExitCode:
         """Of its command, as far as its metrics show."""
         failures = self.metrics.has_failures
-        return worst([_CODES[self.metrics.state], ExitCode.SOME_FAILED if failures else ExitCode.SUCCESS])
+        return worst_exit_code(
+            [_CODES[self.metrics.state], ExitCode.SOME_FAILED if failures else ExitCode.SUCCESS]
+        )
 
 
 def read_partition(path: str) -> PartitionMetrics:
@@ -106,7 +108,7 @@ def _check_numbers(parts: Sequence[PartitionMetrics], *, partial: bool) -> None:
         raise UsageError(f"shards are missing of {of}: {', '.join(missing)} (--partial merges the others)")
 
 
-def worst(codes: Iterable[ExitCode]) -> ExitCode:
+def worst_exit_code(codes: Iterable[ExitCode]) -> ExitCode:
     """The exit code that says most of what went wrong."""
     return max(codes, key=(ExitCode.SUCCESS, ExitCode.SOME_FAILED, *_CODES.values()).index)
 

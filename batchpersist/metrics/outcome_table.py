@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from ..arrow_tables import (
     SideColumns,
     adopt,
-    encoded,
-    named,
+    as_array,
+    dictionary_encode,
+    enum_column,
+    null_unless,
     open_parquet,
     outcome_schema,
     put,
     put_larger,
-    where,
-    whole,
 )
 from ..errors import UsageError
 from ..models import ShardOutcome, Side, Work
@@ -181,14 +181,14 @@ class OutcomeBuilder:
         snapshot, manifest = self._snapshot, self._manifest
         rows, self._rows = self._rows, self._rows.slice(0, 0)
         columns = {
-            "task_id": encoded(rows["task_id"]),
+            "task_id": dictionary_encode(rows["task_id"]),
             "run_id": rows["run_id"],
             "timestamp": rows["timestamp"],
             "source": _sources(rows),
             "line": rows["line"],
-            "status": named(Status, _statuses(snapshot, manifest, rows["superseded"])),
-            "snapshot": named(Side, snapshot.states()),
-            "manifest": named(Side, manifest.states()),
+            "status": enum_column(Status, _statuses(snapshot, manifest, rows["superseded"])),
+            "snapshot": enum_column(Side, snapshot.states()),
+            "manifest": enum_column(Side, manifest.states()),
         }
         for name, side in (("snapshot", snapshot), ("manifest", manifest)):
             parts = zip(("type", "message", "detail"), side.errors(), strict=True)
@@ -197,16 +197,16 @@ class OutcomeBuilder:
         shard = adopt(self._shard, pa.int32())
         columns["snapshot_seconds"] = snapshot.seconds()
         columns["manifest_seconds"] = manifest.seconds()
-        columns["pair_seconds"] = where(pc.or_(snapshot.attempted(), manifest.attempted()), pairs)
+        columns["pair_seconds"] = null_unless(pc.or_(snapshot.attempted(), manifest.attempted()), pairs)
         columns["manifest_bytes"] = adopt(self._manifest_bytes, pa.int64())
-        columns["shard"] = where(pc.greater_equal(shard, 0), shard)
+        columns["shard"] = null_unless(pc.greater_equal(shard, 0), shard)
         return pa.table(columns, schema=outcome_schema())
 
 
 def _sources(rows: pa.Table) -> pa.ChunkedArray:
     """What a person calls each row's source; in one dictionary, unless that would take a lot of memory."""
     names = source_names(rows)
-    files = sum(len(whole(rows[name]).dictionary) for name in ("origin", "file"))
+    files = sum(len(as_array(rows[name]).dictionary) for name in ("origin", "file"))
     return names.unify_dictionaries() if files <= _FEW else names
 
 
@@ -223,7 +223,7 @@ def _statuses(snapshot: SideColumns, manifest: SideColumns, superseded: pa.Chunk
 
     answers = pa.array([status_of(first, second) for first in Side for second in Side], pa.int8())
     place = pc.add(pc.multiply(snapshot.states(), pa.scalar(len(Side), pa.int8())), manifest.states())
-    replaced = whole(superseded)
+    replaced = as_array(superseded)
     return pc.if_else(replaced, pa.scalar(Status.SUPERSEDED.value, pa.int8()), answers.take(place))
 
 
@@ -264,7 +264,7 @@ def _read_column(column: pa.ChunkedArray, name: str, path: str) -> pa.ChunkedArr
     if kind is None:
         return column
     names = pa.array([name.lower() for name in kind.__members__])
-    codes = pc.index_in(whole(column.cast(pa.string())), value_set=names)
+    codes = pc.index_in(as_array(column.cast(pa.string())), value_set=names)
     if codes.null_count:
         raise UsageError(f"not an outcome table, for it has an unknown {name}: {path}")
-    return named(kind, codes.cast(pa.int8()))
+    return enum_column(kind, codes.cast(pa.int8()))

@@ -13,8 +13,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..arrow_tables import adopt, columns_of, compact, plan_schema, whole
-from ..memory_limit import UNBOUNDED, MemoryBound, give_back
+from ..arrow_tables import adopt, as_array, columns_of, compact, plan_schema
+from ..memory_limit import UNBOUNDED, MemoryBound, release_memory
 from ..models import Reject, Shard
 from ..options import Selection
 from ..partition import Partition
@@ -149,7 +149,7 @@ def _superseded(rows: pa.Table) -> pa.Array:
     import pyarrow.compute as pc
 
     numbers = adopt(array("i", range(rows.num_rows)), pa.int32())
-    keys = {"task": whole(rows["task_id"]).indices, "run": rows["run_id"]}
+    keys = {"task": as_array(rows["task_id"]).indices, "run": rows["run_id"]}
     numbered = pa.table({**keys, "number": numbers})
     last = numbered.group_by(["task", "run"], use_threads=False).aggregate([("number", "max")])["number_max"]
     if len(last) == rows.num_rows:
@@ -172,7 +172,7 @@ def _by_task(rows: pa.Table) -> tuple[pa.Array, list[TaskRows]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    codes = compact(whole(rows["task_id"])).indices
+    codes = compact(as_array(rows["task_id"])).indices
     order = pc.array_sort_indices(codes)
     sizes = pa.table({"code": codes.take(order), "length": rows["length"].take(order)})
     totals = sizes.group_by("code", use_threads=False).aggregate([("length", "count"), ("length", "sum")])
@@ -191,5 +191,5 @@ def _taken(columns: dict[str, pa.ChunkedArray], order: pa.Array) -> pa.Table:
     taken = {}
     for name in list(columns):
         taken[name] = columns.pop(name).take(order)
-        give_back()
+        release_memory()
     return pa.table(taken)

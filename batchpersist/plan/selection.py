@@ -10,7 +10,7 @@ from ..errors import InvalidRunError, ItemError, failure_of
 from ..models import Reject
 from ..options import Selection
 from ..sources import SourceFile
-from ..timestamps import instant
+from ..timestamps import parse_instant
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -63,12 +63,12 @@ def _within(rows: pa.Table, selection: Selection) -> tuple[pa.Table, pa.Table]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    since = None if selection.since is None else instant(selection.since)
-    until = None if selection.until is None else instant(selection.until)
+    since = None if selection.since is None else parse_instant(selection.since)
+    until = None if selection.until is None else parse_instant(selection.until)
 
     def is_wanted(timestamp: str) -> bool | None:
         try:
-            moment = instant(timestamp)
+            moment = parse_instant(timestamp)
         except ValueError:
             return None
         return (since is None or moment >= since) and (until is None or moment < until)

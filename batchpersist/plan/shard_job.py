@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..arrow_tables import compact, memory, whole
+from ..arrow_tables import as_array, compact, memory
 from ..contract.entry_order import RunIdsAndTimes
 from ..models import RunKeys, Shard, Work
 from ..sources import SourceFile
@@ -56,12 +56,12 @@ class ShardRows:
         """As in ``ShardJob``; ``table``: the columns ``_WANTED``."""
         self.run_ids: list[str] = table["run_id"].to_pylist()
         self.timestamps: list[str] = table["timestamp"].to_pylist()
-        self._task_ids, self._task = _repeated(whole(table["task_id"]))
-        self._origins, self._origin = _repeated(whole(table["origin"]))
-        self._below, self._file = _repeated(whole(table["file"]))
+        self._task_ids, self._task = _repeated(as_array(table["task_id"]))
+        self._origins, self._origin = _repeated(as_array(table["origin"]))
+        self._below, self._file = _repeated(as_array(table["file"]))
         self._files: dict[tuple[int, int], SourceFile] = {}
-        self._offsets, self._lengths = (memory(whole(table[name]), "q") for name in ("offset", "length"))
-        self._superseded = memory(whole(table["superseded"]).cast("int8"), "b")
+        self._offsets, self._lengths = (memory(as_array(table[name]), "q") for name in ("offset", "length"))
+        self._superseded = memory(as_array(table["superseded"]).cast("int8"), "b")
         self._manifests, self._snapshots = manifests, snapshots
         self.quarantined = quarantined
 
@@ -121,7 +121,7 @@ def make_job(rows: pa.Table, shard: Shard, *, sweep: bool = False) -> ShardJob:
     part = rows.slice(shard.start, shard.stop - shard.start)
     wanted = part.select(_WANTED)
     for name in _REPEATED:  # the plan's dictionaries name every task and file of the batch
-        wanted = wanted.set_column(_WANTED.index(name), name, compact(whole(part[name])))
+        wanted = wanted.set_column(_WANTED.index(name), name, compact(as_array(part[name])))
     sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, wanted.schema) as writer:
         writer.write_table(wanted.combine_chunks())
@@ -144,7 +144,7 @@ def _fingerprints(column: pa.ChunkedArray) -> bytes:
     if column.null_count == len(column):
         return b""
     kind = pa.binary(FINGERPRINT_BYTES)
-    known = whole(column.cast(kind).fill_null(pa.scalar(NO_FINGERPRINT, kind)))
+    known = as_array(column.cast(kind).fill_null(pa.scalar(NO_FINGERPRINT, kind)))
     return memory(known, "B", FINGERPRINT_BYTES).tobytes()
 
 

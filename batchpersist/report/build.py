@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from ..arrow_tables import read_parquet
 from ..batch.status import BatchStatus
 from ..metrics import prometheus
-from ..metrics.build import by_cause, by_task, count
+from ..metrics.build import count_outcomes, list_causes, list_tasks
 from ..metrics.outcome_table import ShardRow, iter_outcomes, read_outcomes
 from ..metrics.schema import Counts, EndState, Metrics, Task
 from ..wording import number
@@ -129,9 +129,9 @@ def verdict(counts: Counts, state: EndState, causes: Collection[str] = ()) -> Ve
 def document_from_table(path: str) -> BatchDocument:
     """Raises UsageError where the file is not an outcome table, OSError."""
     table = read_outcomes(path)
-    counts = count(table, discovered=table.num_rows, invalid=0, filtered=0)
-    errors, errors_omitted = by_cause(table, [])
-    tasks, tasks_omitted = by_task(table, _longest_commits(table))
+    counts = count_outcomes(table, discovered=table.num_rows, invalid=0, filtered=0)
+    errors, errors_omitted = list_causes(table, [])
+    tasks, tasks_omitted = list_tasks(table, _longest_commits(table))
     document = BatchDocument(
         batch_id=None,
         state="unknown",

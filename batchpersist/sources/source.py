@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..arrow_tables import whole
+from ..arrow_tables import as_array
 from ..foreign_text import encodable
 from ..storage.fingerprint import FINGERPRINT_BYTES, NO_FINGERPRINT
 from .formats import Format
@@ -133,7 +133,7 @@ def source_names(rows: pa.Table) -> pa.ChunkedArray:
     import pyarrow as pa
 
     kind = pa.dictionary(pa.int32(), pa.string())
-    return pa.chunked_array(list(_join_names(whole(rows["origin"]), whole(rows["file"]))), kind)
+    return pa.chunked_array(list(_join_names(as_array(rows["origin"]), as_array(rows["file"]))), kind)
 
 
 def _join_names(origins: pa.DictionaryArray, files: pa.DictionaryArray) -> Iterator[pa.Array]:

@@ -35,7 +35,7 @@ from batchpersist.metrics.merge_partitions import (
     check_partitions,
     merge_partitions,
     read_partition,
-    worst,
+    worst_exit_code,
 )
 from batchpersist.metrics.schema import Percentiles
 from batchpersist.options import BatchOptions, FailurePolicy, Selection
@@ -397,11 +397,11 @@ def test_what_different_shards_met_is_added_or_not(tmp_path: Path, source: Path)
 
 
 def test_the_worst_exit_code_is_that_of_all() -> None:
-    assert worst([0, 0]) == 0
-    assert worst([3, 0]) == 3
-    assert worst([0, 4, 3]) == 4
-    assert worst([0, 12, 3]) == 12
-    assert worst([130, 4, 12]) == 130
+    assert worst_exit_code([0, 0]) == 0
+    assert worst_exit_code([3, 0]) == 3
+    assert worst_exit_code([0, 4, 3]) == 4
+    assert worst_exit_code([0, 12, 3]) == 12
+    assert worst_exit_code([130, 4, 12]) == 130
 
 
 @pytest.mark.parametrize(

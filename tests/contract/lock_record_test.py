@@ -9,12 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batchpersist.contract.lock_record import (
-    LONGEST_RECORD,
-    Owner,
-    UnreadableRecordError,
-    parse,
-)
+from batchpersist.contract.lock_record import LONGEST_RECORD, Owner, UnreadableRecordError, parse
 from batchpersist.locks.lock_file import new_owner
 
 

@@ -24,13 +24,7 @@ from support.contenders import dead_pid
 
 from batchpersist.contract import lock_record
 from batchpersist.locks import lock_file, stale_locks
-from batchpersist.locks.stale_locks import (
-    CLEARED_WHEN_OLD,
-    OwnerState,
-    clear_stale,
-    is_old,
-    state_of_lock,
-)
+from batchpersist.locks.stale_locks import CLEARED_WHEN_OLD, OwnerState, clear_stale, is_old, state_of_lock
 from batchpersist.processes import process_start
 from batchpersist.timestamps import utc_text
 

@@ -32,12 +32,7 @@ from batchpersist.batch_job import BatchJob
 from batchpersist.cli.main import cli
 from batchpersist.compare.options import CompareOptions
 from batchpersist.compare.run import compare_batches
-from batchpersist.errors import (
-    SourceMissingError,
-    SourceUnreachableError,
-    SourceUnreadableError,
-    UsageError,
-)
+from batchpersist.errors import SourceMissingError, SourceUnreachableError, SourceUnreadableError, UsageError
 from batchpersist.index import scan_worker
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.options import BatchOptions
