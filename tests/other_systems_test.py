@@ -17,9 +17,9 @@ from support.contenders import dead_pid
 from support.engine import run
 
 import batchpersist
-from batchpersist.storage import fingerprint, fsync, safe_open
+from batchpersist.storage import file_reader, fingerprint, fsync
+from batchpersist.storage.file_reader import WrongFileTypeError, read_file
 from batchpersist.storage.fsync import sync_file
-from batchpersist.storage.safe_open import WrongFileTypeError, read_file
 
 MACOS = Path(__file__).parent / "macos"
 
@@ -186,7 +186,7 @@ def test_socket_is_recognized_by_either_error(tmp_path: Path, monkeypatch: pytes
         bound.bind(str(path))
         with pytest.raises(WrongFileTypeError):
             read_file(str(path))
-        monkeypatch.setattr(safe_open.os, "open", refuse)
+        monkeypatch.setattr(file_reader.os, "open", refuse)
         with pytest.raises(WrongFileTypeError):
             read_file(str(path))
 

@@ -8,7 +8,7 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 from ..contract.json_text import reading
-from ..contract.run_texts import order_by_growth
+from ..contract.run_parser import order_by_growth
 from ..paths import Layout
 from .models import Finding, FindingKind, RunStatus
 

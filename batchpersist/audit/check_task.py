@@ -11,14 +11,14 @@ from zlib import crc32
 from ..contract.entry_order import repeated_runs
 from ..contract.identifiers import check_run_id
 from ..contract.json_text import unnest
-from ..contract.run_texts import RunChecker, choose_entry
+from ..contract.run_parser import RunChecker, choose_entry
 from ..contract.runs_root import KEPT_BESIDE_SNAPSHOT
 from ..contract.snapshot_text import ENTRY_LEVELS
 from ..errors import ItemError, MissingKeyError, SnapshotError, UnsafeIdentifierError
 from ..persist import PayloadReader
 from ..plan import ShardRows
 from ..snapshots import Baseline, History
-from ..storage.safe_open import WrongFileTypeError, list_folder
+from ..storage.file_reader import WrongFileTypeError, list_folder
 from .check_run import UNREADABLE, RunTexts, compare_texts
 from .inventory import check_other_file
 from .models import AuditOptions, Finding, FindingKind, RunStatus

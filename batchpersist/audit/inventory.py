@@ -14,7 +14,7 @@ from ..errors import UnsafeIdentifierError
 from ..locks import is_stale_lock
 from ..paths import OWN_FOLDER, Layout
 from ..records.batch_folder import reports_of_batches
-from ..storage.safe_open import WrongFileTypeError, list_folder
+from ..storage.file_reader import WrongFileTypeError, list_folder
 from ..storage.temp_files import is_orphan, is_temporary
 from .models import AuditOptions, Finding, FindingKind
 

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 from ..contract.identifiers import check_run_id
-from ..contract.run_texts import OtherEventError, RunChecker, WrongIdError
+from ..contract.run_parser import OtherEventError, RunChecker, WrongIdError
 from ..contract.runs_root import (
     CLI,
     KEPT_BESIDE_MANIFEST,
@@ -18,7 +18,7 @@ from ..contract.runs_root import (
 )
 from ..errors import InvalidRunError, ItemError, MissingKeyError, UnsafeIdentifierError
 from ..paths import Layout
-from ..storage.safe_open import WrongFileTypeError, list_folder, read_file
+from ..storage.file_reader import WrongFileTypeError, list_folder, read_file
 from .check_run import UNREADABLE
 from .inventory import check_other_file, unsafe_name
 from .models import Finding, FindingKind

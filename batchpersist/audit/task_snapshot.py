@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from ..contract.entry_order import is_sorted, repeated_runs
 from ..contract.json_text import string
-from ..contract.snapshot_length import utf16_units
+from ..contract.snapshot_text import utf16_units
 from ..errors import EntryKeyError, SnapshotError
 from ..snapshots import Baseline, History, OtherTaskError
-from ..storage.safe_open import WrongFileTypeError, check_is_file
+from ..storage.file_reader import WrongFileTypeError, check_is_file
 from .models import AuditOptions, Finding, FindingKind
 
 _NEAR = 0.8

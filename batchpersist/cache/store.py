@@ -26,7 +26,7 @@ from ..batch_job import BatchJob
 from ..models import Durability, Keys
 from ..paths import Layout
 from ..plan import Plan
-from ..storage.block_reader import FileBytes, read_blocks
+from ..storage.file_reader import FileBytes, read_blocks
 from ..storage.fingerprint import boot_id
 from .outputs import OutputRecorder, with_fingerprints
 from .sources import CachedSources, SourceRecorder

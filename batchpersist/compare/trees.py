@@ -15,7 +15,7 @@ from typing import BinaryIO, Literal
 
 from ..foreign_text import encodable, printable
 from ..paths import OWN_FOLDER
-from ..storage.block_reader import FileBytes, read_blocks
+from ..storage.file_reader import FileBytes, read_blocks
 from . import document
 
 _log = logging.getLogger(__name__)

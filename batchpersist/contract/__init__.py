@@ -11,8 +11,6 @@ __all__ = [
     "json_text",
     "lock_record",
     "run_parser",
-    "run_texts",
     "runs_root",
-    "snapshot_length",
     "snapshot_text",
 ]

@@ -1,10 +1,10 @@
-"""From the bytes of a JSON document to the completed run in it (docs/formats.md)."""
+"""From the bytes of JSON documents to the completed run in them (docs/formats.md)."""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from operator import attrgetter
 from shlex import quote
 from typing import Any
@@ -12,17 +12,29 @@ from typing import Any
 import msgspec
 from msgspec import Raw
 
-from ..errors import InvalidRunError, MissingKeyError, UsageError
+from ..errors import InvalidRunError, MissingKeyError, UnsafeIdentifierError, UsageError
 from ..models import Keys, RunKeys
 from .identifiers import check_run_id, check_task_id
-from .json_text import MARK, MAX_DEPTH, REFUSALS, SPACE, canonical, encode, lay_out, parse, unmark
+from .json_text import (
+    MARK,
+    MAX_DEPTH,
+    REFUSALS,
+    SPACE,
+    canonical,
+    encode,
+    lay_out,
+    parse,
+    reads_alike,
+    string,
+    unmark,
+)
 
 ABSENT = Raw(b"")
 _decode_string = msgspec.json.Decoder(str).decode
 
 
 class Document(msgspec.Struct, gc=False):
-    """What is looked at in a document, apart from the keys; Raw, for it may hold anything."""
+    """What ``RunReader`` reads of a document, apart from the keys; Raw, since it may be anything."""
 
     type: Raw = ABSENT
     payload: Raw = ABSENT
@@ -44,7 +56,7 @@ class DocumentDecoder:
         self.keys: Callable[[Any], tuple[Any, ...]] = attrgetter(*(fields[name] for name in names))
         """The keys in a decoded document, in the order of the names."""
         self.raw = _decoder(own, Raw, ABSENT)
-        """Keys as they stand: the last of repeated ones counts, whatever they hold."""
+        """Keys as the text has them: the last of repeated ones counts, whatever its value."""
         plain = own.keys() >= {fields[name] for name in names}
         self.plain = _decoder(own, str | None, None) if plain else None
         """Keys as strings, None where missing; one of ``REFUSALS`` where one of them ever is
@@ -61,7 +73,7 @@ def _decoder(names: dict[str, str], kind: Any, absent: Any) -> Callable[[bytes],
     return msgspec.json.Decoder(run).decode
 
 
-def string(name: str, raw: Raw) -> str:
+def _string_in(name: str, raw: Raw) -> str:
     """The string that a field holds; raises MissingKeyError where there is none."""
     if raw is ABSENT:
         raise MissingKeyError(f"`{name}` is missing")
@@ -119,7 +131,7 @@ _KINDS = {b"[": "a list", b'"': "a string", b"t": "true", b"f": "false", b"n": "
 
 
 class RunReader:
-    """Reads completed runs whose identity stands under the given keys. Usable from several threads at once.
+    """Reads completed runs whose ids are under the given keys. Usable from several threads at once.
 
     Raises UsageError for a key name that cannot be looked up (it holds quotes,
     backslashes, control characters or a lone surrogate).
@@ -150,7 +162,7 @@ class RunReader:
         return found and (found[0], canonical(found[1]))
 
     def _read_plain(self, data: bytes) -> tuple[RunKeys, bytes] | None:
-        """What ``read`` returns for a run like nearly all; None where it takes a closer look to tell."""
+        """What ``read`` returns for a run like nearly all; None where only ``_read_any`` can decide."""
         if not data.isascii():
             try:
                 data.decode()
@@ -196,7 +208,7 @@ class RunReader:
         completed = _is_completed(document)
         if all(raw is not ABSENT for raw in self._decoder.keys(document)):
             # Events are named subject:verb; any other type is an unknown field of a run.
-            of_a_run = completed or ":" not in string("type", document.type)
+            of_a_run = completed or ":" not in _string_in("type", document.type)
             return (self._run_keys(document, data), data) if of_a_run else None
         if completed:
             raise InvalidRunError(f"`{RUN_COMPLETED}` event without a payload")
@@ -218,7 +230,7 @@ class RunReader:
 
     def _run_keys(self, run: Document, text: bytes) -> RunKeys:
         try:
-            keys = RunKeys(*map(string, self._names, self._decoder.keys(run)))
+            keys = RunKeys(*map(_string_in, self._names, self._decoder.keys(run)))
         except MissingKeyError as error:
             raise MissingKeyError(error.message, options_for(text)) from None
         _checked(keys)
@@ -238,11 +250,11 @@ def _checked(keys: RunKeys) -> RunKeys:
 
 
 def _is_completed(event: Document) -> bool:
-    return string("type", event.type) == RUN_COMPLETED
+    return _string_in("type", event.type) == RUN_COMPLETED
 
 
 def _check_encodable(name: str, value: str) -> None:
-    """Whatever else a timestamp is, it must be possible to write it down in an index."""
+    """Raise InvalidRunError for a value that an index cannot hold."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -271,3 +283,86 @@ def _json(summary: Summary) -> bytes:
     if isinstance(summary, str):
         return summary.encode("utf-8", "surrogatepass")  # no surrogate passes the reader
     return encode(summary)
+
+
+class WrongIdError(InvalidRunError):
+    """A completed run, but not the one that belongs at its place."""
+
+
+class OtherEventError(InvalidRunError):
+    """An event, but not that of a completed run."""
+
+
+class RunChecker:
+    """Checks whether a text is a certain run, by the ids that it has under the given keys."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._names = keys.task, keys.run
+        self._read = RunReader(keys).read_canonical
+        self._task_mark = b"\n  %b: " % string(keys.task)
+
+    def is_of_task(self, text: bytes, task_id: str) -> bool:
+        """Whether a run's canonical text names this task. Raises MissingKeyError."""
+        mark = self._task_mark
+        if text.startswith(b"{%b%b," % (mark, string(task_id))) and text.count(mark) == 1:
+            return True  # nearly all texts begin like this, and decoding one costs more
+        try:
+            return self.read(text)[0].task_id == task_id
+        except MissingKeyError:
+            raise
+        except InvalidRunError:
+            return False
+
+    def read(self, data: bytes) -> tuple[RunKeys, bytes]:
+        """The keys and the canonical text of any run.
+
+        A caller that makes a path of the ids checks them first: this does not find each unsafe one. Raises
+        WrongIdError for one that it finds, InvalidRunError for other text.
+        """
+        try:
+            found = self._read(data)
+        except UnsafeIdentifierError as error:
+            raise WrongIdError(error.message, error.detail) from error
+        if found is None:
+            raise OtherEventError("an event of another type than run:completed")
+        return found
+
+    def canonical(self, data: bytes, task_id: str, run_id: str) -> bytes:
+        """The canonical text of a certain run. Raises WrongIdError for another run, else as ``read``."""
+        keys, text = self.read(data)
+        for name, actual, expected in zip(self._names, keys, (task_id, run_id), strict=False):
+            if actual != expected:
+                raise WrongIdError(f"its {name} is not that of its place", ascii(actual))
+        return text
+
+
+def has_same_content(text: bytes, other: bytes) -> bool:
+    """Whether JavaScript reads the same from a run's text and from other bytes, valid JSON or not."""
+    try:
+        return reads_alike(text, other)
+    except InvalidRunError:
+        return False
+
+
+def choose_entry(texts: Sequence[bytes], manifest: bytes | None) -> int:
+    """Which of a run's entries in a snapshot counts: the last with the manifest's content, else the last."""
+    if manifest is not None:
+        for number in reversed(range(len(texts))):
+            if has_same_content(texts[number], manifest):
+                return number
+    return len(texts) - 1
+
+
+def order_by_growth(texts: Sequence[bytes]) -> list[bytes] | None:
+    """The distinct texts, each with further members behind those of the one before it.
+
+    ``texts``: canonical, as ``json_text.reading`` returns them. None where they differ otherwise. The
+    orchestrator writes the texts of a run at three moments, while it adds members to one object.
+    """
+    ordered = sorted(set(texts), key=len)
+    return ordered if all(map(_has_grown, ordered, ordered[1:])) else None
+
+
+def _has_grown(shorter: bytes, longer: bytes) -> bool:
+    # Canonical text: where the members of the one end, a comma follows in the other.
+    return longer.startswith(shorter.removesuffix(b"\n}") + b",\n")

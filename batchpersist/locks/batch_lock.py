@@ -23,7 +23,7 @@ from ..models import Durability
 from ..partition import shards_in
 from ..paths import LOCK_SUFFIX, Layout
 from ..storage import atomic_write
-from ..storage.safe_open import open_regular
+from ..storage.file_reader import open_regular
 from ..timestamps import utc_text
 from .kernel_lock import KernelLock, Timeout, flock
 

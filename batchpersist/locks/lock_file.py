@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from ..contract.lock_record import LONGEST_RECORD, Owner, UnreadableRecordError, parse
-from ..storage.safe_open import NotRegularFileError, open_regular
+from ..storage.file_reader import NotRegularFileError, open_regular
 from ..storage.temp_files import temporary_beside
 from ..timestamps import utc_text
 

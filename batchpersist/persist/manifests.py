@@ -19,7 +19,7 @@ from ..paths import Layout
 from ..plan import ShardRows
 from ..profiling import MANIFEST
 from ..storage.atomic_write import StagedFile, commit, make_dirs, refuse_link, stage
-from ..storage.block_reader import FileBytes, read_blocks
+from ..storage.file_reader import FileBytes, NotRegularFileError, open_regular, read_blocks
 from ..storage.fingerprint import (
     FINGERPRINT_BYTES,
     NO_FINGERPRINT,
@@ -29,7 +29,6 @@ from ..storage.fingerprint import (
     what_changed,
 )
 from ..storage.fsync import SyncGroup, open_group
-from ..storage.safe_open import NotRegularFileError, open_regular
 from .payloads import ShardTexts
 
 _log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from enum import IntEnum
 from ..audit import RunFiles
 from ..contract.entry_order import is_sorted, repeated_runs
 from ..contract.json_text import reading, unnest
-from ..contract.run_texts import RunChecker, choose_entry, order_by_growth
+from ..contract.run_parser import RunChecker, choose_entry, order_by_growth
 from ..contract.snapshot_text import ENTRY_LEVELS
 from ..errors import InvalidRunError, SnapshotError
 from ..snapshots import Baseline, History

@@ -8,14 +8,14 @@ from contextlib import closing, contextmanager
 from itertools import islice
 
 from ..contract.json_text import unnest
-from ..contract.run_texts import RunChecker, WrongIdError
+from ..contract.run_parser import RunChecker, WrongIdError
 from ..contract.snapshot_text import ENTRY_LEVELS
 from ..errors import InvalidRunError, ItemError, MissingKeyError
 from ..snapshots import Baseline, History
 from ..storage.atomic_write import StagedFile
+from ..storage.file_reader import WrongFileTypeError, read_file
 from ..storage.fingerprint import Fingerprint
 from ..storage.fsync import SyncGroup, open_group
-from ..storage.safe_open import WrongFileTypeError, read_file
 from .backup import Backup
 from .fixes import RepairOptions
 from .placement import MisplacedRuns, is_same_file, publish_new, publish_over, stage_manifest

@@ -7,14 +7,14 @@ import os
 import stat
 
 from ..contract.identifiers import check_run_id, check_task_id
-from ..contract.run_texts import RunChecker, has_same_content
+from ..contract.run_parser import RunChecker, has_same_content
 from ..errors import InvalidRunError, UnsafeIdentifierError
 from ..models import RunKeys
 from ..paths import Layout
 from ..storage.atomic_write import StagedFile, make_dirs, refuse_link, stage
+from ..storage.file_reader import WrongFileTypeError, read_file
 from ..storage.fingerprint import Fingerprint
 from ..storage.fsync import SyncGroup, open_group
-from ..storage.safe_open import WrongFileTypeError, read_file
 from .fixes import RepairOptions
 
 _log = logging.getLogger(__name__)

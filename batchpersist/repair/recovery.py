@@ -7,10 +7,10 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from ..contract.run_texts import RunChecker
+from ..contract.run_parser import RunChecker
 from ..errors import InvalidRunError, MissingKeyError, SnapshotError
 from ..models import RunKeys
-from ..storage.block_reader import Readable, read_blocks
+from ..storage.file_reader import Readable, read_blocks
 
 _ENTRY_START = b"\n    {\n"
 _ENTRY_END = b"\n    }"

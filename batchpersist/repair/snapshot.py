@@ -7,8 +7,8 @@ import os
 from contextlib import ExitStack, closing
 
 from ..audit import RunFiles
-from ..contract.run_texts import RunChecker
-from ..contract.snapshot_length import limited
+from ..contract.run_parser import RunChecker
+from ..contract.snapshot_text import limited
 from ..errors import SnapshotError
 from ..locks import TaskLock
 from ..snapshots import ATTEMPTS, Baseline, Composition, Entries, History, RunsLeftOutError

@@ -11,9 +11,8 @@ from contextlib import contextmanager
 from ..errors import SnapshotError
 from ..models import Keys
 from ..paths import Layout
-from ..storage.block_reader import FileBytes, read_blocks
+from ..storage.file_reader import FileBytes, NotRegularFileError, open_regular, read_blocks
 from ..storage.fingerprint import Fingerprint
-from ..storage.safe_open import NotRegularFileError, open_regular
 from .entry_positions import recall
 from .history import History, NotAFileError, NotASnapshotError, empty_history, read_history
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from ..contract.snapshot_length import SnapshotTooLongError, limited, utf16_units
+from ..contract.snapshot_text import SnapshotTooLongError, limited
 from ..errors import SnapshotError
 from ..locks import TaskLock
 from ..models import Durability, Side
@@ -121,15 +119,15 @@ class StagedSnapshot:
         make_dirs(self._layout.task_dir(self._task_id), self._group, follow=False)
         try:
             try:
-                return self._stage_limited(len)
+                return self._stage_limited(in_bytes=True)
             except SnapshotTooLongError:  # in bytes, which are quicker to count, and never fewer
-                return self._stage_limited(utf16_units)
+                return self._stage_limited(in_bytes=False)
         except RunsLeftOutError:
             return None
 
-    def _stage_limited(self, measure: Callable[[bytes], int]) -> StagedFile:
+    def _stage_limited(self, *, in_bytes: bool) -> StagedFile:
         limit, chunks = self._options.max_snapshot_units, self._composition.chunks()
-        chunks = limited(chunks, limit, self._target, measure=measure)
+        chunks = limited(chunks, limit, self._target, in_bytes=in_bytes)
         return stage(self._target, chunks, self._group, mode=self._baseline.mode)
 
     def _publish(self, group: SyncGroup, lock: LockPolicy) -> StagedFile | None:

@@ -19,7 +19,7 @@ from ..contract.json_text import lay_out, nest, parse, string
 from ..contract.snapshot_text import ENTRY_LEVELS, RUNS_END, SEPARATOR
 from ..errors import EntryKeyError, InvalidRunError
 from ..models import Keys
-from ..storage.block_reader import Readable, read_blocks
+from ..storage.file_reader import Readable, read_blocks
 
 
 class NotCanonicalError(Exception):

@@ -26,7 +26,7 @@ from ..contract.snapshot_text import (
 )
 from ..errors import EntryKeyError, InvalidRunError, SnapshotError
 from ..models import Keys
-from ..storage.block_reader import BLOCK, MemoryBytes, Readable, read_blocks
+from ..storage.file_reader import BLOCK, MemoryBytes, Readable, read_blocks
 from .entries import Entries, EntryReader, NotCanonicalError, Window, lacks_key
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from ..contract.json_text import REFUSALS, SPACE, with_enough_stack
 from ..errors import InvalidRunError
-from ..storage.block_reader import BLOCK, FileBytes, read_blocks
+from ..storage.file_reader import BLOCK, FileBytes, read_blocks
 from . import formats
 
 Document = tuple[int, int, bytes]

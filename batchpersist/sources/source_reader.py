@@ -20,7 +20,7 @@ from typing import NamedTuple
 from ..context import Checkpoint, RunContext
 from ..errors import InvalidRunError, ItemError, SourceUnreadableError, failure_of
 from ..models import Failure, Keys
-from ..storage.block_reader import BLOCK
+from ..storage.file_reader import BLOCK
 from . import formats, streams, tables
 from .documents import Document, json_documents, line_documents
 from .formats import Format

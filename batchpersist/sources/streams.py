@@ -17,7 +17,7 @@ from typing import IO, Any, BinaryIO, NamedTuple, cast
 
 from ..context import Checkpoint
 from ..errors import SourceUnreadableError
-from ..storage.block_reader import BLOCK
+from ..storage.file_reader import BLOCK
 from . import formats
 
 STANDARD_INPUT = "-"

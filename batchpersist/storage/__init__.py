@@ -5,10 +5,9 @@ Nothing here knows what the files hold. Its modules are its public names.
 
 __all__ = [
     "atomic_write",
-    "block_reader",
+    "file_reader",
     "fingerprint",
     "fsync",
     "result_files",
-    "safe_open",
     "temp_files",
 ]

@@ -9,7 +9,7 @@ import stat
 from collections.abc import Iterable, Iterator
 
 from ..models import Durability
-from .block_reader import BLOCK
+from .file_reader import BLOCK
 from .fingerprint import Fingerprint, file_clock
 from .fsync import SyncGroup, open_group
 from .temp_files import temporary_beside

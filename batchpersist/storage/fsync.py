@@ -19,7 +19,7 @@ from functools import lru_cache
 
 from ..models import Durability
 from ..profiling import SYNC, current
-from .safe_open import open_regular
+from .file_reader import open_regular
 
 _TRUSTED = {
     0xEF53: "ext2, ext3, ext4",

@@ -12,7 +12,7 @@ from support.leftovers import left_by
 
 from batchpersist.locks.task_lock import TaskLock
 from batchpersist.paths import Layout
-from batchpersist.storage.safe_open import WrongFileTypeError
+from batchpersist.storage.file_reader import WrongFileTypeError
 
 
 def test_temporaries_and_locks_of_live_processes_are_not_findings(tree: Tree) -> None:

@@ -29,8 +29,8 @@ from batchpersist.errors import InvalidRunError, SnapshotError
 from batchpersist.models import DEFAULT_KEYS
 from batchpersist.snapshots.history import read_history
 from batchpersist.sources import documents
-from batchpersist.storage import block_reader
-from batchpersist.storage.block_reader import MemoryBytes
+from batchpersist.storage import file_reader
+from batchpersist.storage.file_reader import MemoryBytes
 
 sys.setrecursionlimit(10_000)  # for the slow side
 
@@ -144,9 +144,9 @@ def snapshot(data: bytes) -> None:
     """A snapshot is refused, or its entries are those that Python finds, in canonical text."""
     valid = strict(data, around=2)
     expected = _entries(valid[0]) if valid is not None else None
-    for block in (block_reader.BLOCK, 7):
+    for block in (file_reader.BLOCK, 7):
         try:
-            with mock.patch.object(block_reader, "BLOCK", block):
+            with mock.patch.object(file_reader, "BLOCK", block):
                 history = read_history(MemoryBytes(data), "t", DEFAULT_KEYS)
         except SnapshotError:
             assert expected is None

@@ -14,7 +14,7 @@ from batchpersist.errors import InvalidRunError, UnsafeIdentifierError
 from batchpersist.models import Durability, Keys, Side
 from batchpersist.paths import Layout
 from batchpersist.persist.manifests import RunManifestWriter, TaskManifests
-from batchpersist.storage import block_reader
+from batchpersist.storage import file_reader
 from batchpersist.storage.fsync import SyncGroup
 
 SUMMARY = {
@@ -169,7 +169,7 @@ def test_a_new_run_is_one_folder_and_one_file(tmp_path, path, monkeypatch):
 def test_exactly_the_same_bytes_are_unchanged(old, new, block):
     new = old if new is None else new
     with tempfile.TemporaryDirectory() as runs_dir, pytest.MonkeyPatch.context() as patch:
-        patch.setattr(block_reader, "BLOCK", block)
+        patch.setattr(file_reader, "BLOCK", block)
         manifests = of_task(runs_dir)
         manifests.stage("run", old, NO_SYNC).publish(NO_SYNC)
         assert (manifests.stage("run", new, NO_SYNC) is None) == (old == new)

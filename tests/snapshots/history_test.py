@@ -14,8 +14,8 @@ from batchpersist.contract.json_text import MAX_DEPTH
 from batchpersist.errors import SnapshotError
 from batchpersist.models import DEFAULT_KEYS, Keys
 from batchpersist.snapshots.history import History, NotASnapshotError, OtherTaskError, read_history
-from batchpersist.storage import block_reader
-from batchpersist.storage.block_reader import BLOCK, FileBytes, MemoryBytes
+from batchpersist.storage import file_reader
+from batchpersist.storage.file_reader import BLOCK, FileBytes, MemoryBytes
 
 DEEP = b"[" * 600 + b"]" * 600
 TOO_DEEP = "the snapshot is nested too deep"
@@ -64,7 +64,7 @@ def nested(run: dict[str, Any]) -> bytes:
 def test_a_canonical_file_in_blocks_of_any_size(
     block: int, further: dict[str, object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(block_reader, "BLOCK", block)
+    monkeypatch.setattr(file_reader, "BLOCK", block)
     history = read(javascript(document(RUNS, **further)))
 
     assert history.keys == [("a", "1"), ("b é", "2"), ("c", "2")]
@@ -364,7 +364,7 @@ def test_damage_is_never_taken_for_something_else(data: st.DataObject) -> None:
 
     expected = json_model(bytes(damaged))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(block_reader, "BLOCK", block)
+        patch.setattr(file_reader, "BLOCK", block)
         if expected is None:
             with pytest.raises(SnapshotError):
                 read(bytes(damaged))

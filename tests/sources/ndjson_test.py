@@ -11,7 +11,7 @@ from support.scans import lines, put, run, scan, text
 
 from batchpersist.sources import documents
 from batchpersist.sources.documents import line_documents
-from batchpersist.storage import block_reader
+from batchpersist.storage import file_reader
 
 LINE = st.one_of(
     st.integers(0, 9).map(lambda number: text(run(f"r{number}"))),
@@ -44,7 +44,7 @@ def test_ranges_share_out_the_lines_of_a_file(
     path = put(tmp_path_factory.mktemp("ranges") / "a.jsonl", data)
     found, before = [], 0
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(block_reader, "BLOCK", block)
+        patch.setattr(file_reader, "BLOCK", block)
         patch.setattr(documents, "BLOCK", block)
         for start in range(0, len(data), scan_task_bytes):
             line = 0
@@ -86,7 +86,7 @@ def test_every_cut_of_a_short_file(tmp_path: Path, scan_task_bytes: int) -> None
 
 
 def test_a_line_may_be_far_longer_than_ranges_and_blocks(tmp_path: Path) -> None:
-    long = run("long", note="x" * (3 * block_reader.BLOCK))
+    long = run("long", note="x" * (3 * file_reader.BLOCK))
     path = put(tmp_path / "a.jsonl", lines(run("a"), long, run("b")))
     found = scan(tmp_path / "spool", path, scan_task_bytes=100_000)
     assert [(row.line, row.document) for row in found.rows] == [
@@ -97,7 +97,7 @@ def test_a_line_may_be_far_longer_than_ranges_and_blocks(tmp_path: Path) -> None
 
 
 def test_a_range_is_not_read_far_beyond_its_end(tmp_path: Path) -> None:
-    path = put(tmp_path / "a.jsonl", lines(run("a"), run("b")) + b"x" * (4 * block_reader.BLOCK))
+    path = put(tmp_path / "a.jsonl", lines(run("a"), run("b")) + b"x" * (4 * file_reader.BLOCK))
     read = documents.read_blocks
 
     def counted(*args: Any) -> object:
@@ -109,7 +109,7 @@ def test_a_range_is_not_read_far_beyond_its_end(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(documents, "read_blocks", counted)
         assert len(list(line_documents(str(path), 0, 10))) == 1
-    assert sum(seen) <= block_reader.BLOCK
+    assert sum(seen) <= file_reader.BLOCK
 
 
 def test_lines_that_are_written_meanwhile_are_the_next_batchs(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from batchpersist.locks.batch_lock import holder_of
 from batchpersist.paths import Layout
-from batchpersist.storage.safe_open import NotRegularFileError, open_regular
+from batchpersist.storage.file_reader import NotRegularFileError, open_regular
 
 
 def bind_socket(path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from batchpersist.contract.json_text import encode
-from batchpersist.contract.run_texts import (
+from batchpersist.contract.run_parser import (
     OtherEventError,
     RunChecker,
     WrongIdError,

@@ -27,7 +27,7 @@ from batchpersist import (
     run_batch,
 )
 from batchpersist.cli.main import cli
-from batchpersist.contract.snapshot_length import SnapshotTooLongError, limited, utf16_units
+from batchpersist.contract.snapshot_text import SnapshotTooLongError, limited, utf16_units
 from batchpersist.models import Durability, Side
 from batchpersist.options import NODE_LIMIT
 
@@ -101,7 +101,7 @@ def test_a_text_is_counted_only_where_it_has_more_bytes_than_units_are_allowed(
     def fail(_block: bytes) -> int:
         raise AssertionError("counted")
 
-    monkeypatch.setattr("batchpersist.snapshots.commit.utf16_units", fail)
+    monkeypatch.setattr("batchpersist.contract.snapshot_text.utf16_units", fail)
     store(tmp_path, 10_000).record_run(run("t", 0, notes="é" * 100))
     with pytest.raises(AssertionError, match="counted"):
         store(tmp_path, 400).record_run(run("t", 1, notes="é" * 100))
