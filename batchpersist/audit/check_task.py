@@ -63,7 +63,7 @@ class TaskSource:
     def __init__(self, rows: ShardRows, task: range, reader: PayloadReader) -> None:
         """``task``: the task's rows. ``reader``: open for as long as texts are asked for."""
         self._rows = rows
-        self._row_of = {rows.run_ids[row]: row for row in task if not rows.superseded(row)}
+        self._row_of = {rows.run_ids[row]: row for row in task if not rows.is_superseded(row)}
         self._reader = reader
 
     @property
@@ -73,7 +73,7 @@ class TaskSource:
     def text(self, run_id: str) -> bytes | None:
         """The run's canonical text; None where the sources do not have it. Raises ItemError and OSError."""
         row = self._row_of.get(run_id)
-        return None if row is None else self._reader.text(self._rows.keys(row), *self._rows.place(row))
+        return None if row is None else self._reader.text(self._rows.keys(row), *self._rows.location(row))
 
 
 def check_runs(task_id: str, run_ids: Collection[str], options: AuditOptions) -> list[Finding]:

@@ -36,7 +36,7 @@ def check_tasks(job: CheckJob, options: AuditOptions, all_statuses: bool, spool:
 
     if job.source is None:
         return [check(task, None) for task in job.slices]
-    rows = job.source.refs()
+    rows = job.source.rows()
     rows_of = dict(rows.tasks(range(len(rows))))
     with PayloadReader(options.keys, spool) as reader:
         return [

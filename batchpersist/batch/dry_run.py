@@ -26,7 +26,7 @@ from ..models import Shard
 from ..options import BatchOptions, PersistOptions
 from ..paths import Layout
 from ..persist import PayloadReader
-from ..plan import Plan, ShardJob, ShardRows, make_job, make_plan, refuse_ids
+from ..plan import IdCheck, Plan, ShardJob, ShardRows, make_job, make_plan
 from ..records.root_record import check_keys
 from ..snapshots import Baseline, History
 from ..sources import discover
@@ -129,7 +129,7 @@ def preview_batch(
             workers=workers,
             partition=options.partition,
             memory=job.memory_bound,
-            refuse=partial(refuse_ids, layout=layout, own=job.own_paths),
+            id_check=IdCheck(layout, job.own_paths),
         )
         plan = planned(split_tasks=options.commit == "task")
         # Compared task by task: each snapshot is read once, also that of a task which a batch splits.
@@ -187,9 +187,9 @@ def compare_shard(job: ShardJob, options: PersistOptions) -> Counter[PairState]:
     """What a worker does: count a shard's runs by state, without the superseded ones. Writes nothing."""
     counts: Counter[PairState] = Counter()
     with PayloadReader(options.keys, options.spool) as reader:
-        refs = job.refs()
+        refs = job.rows()
         for task_id, span in refs.tasks(range(len(refs))):
-            rows = [row for row in span if not refs.superseded(row)]
+            rows = [row for row in span if not refs.is_superseded(row)]
             counts.update(_compare_task(task_id, rows, refs, reader, options))
     return counts
 
@@ -213,7 +213,7 @@ def _compare_run(
 ) -> PairState:
     keys = refs.keys(row)
     try:
-        text = reader.text(keys, *refs.place(row))
+        text = reader.text(keys, *refs.location(row))
         manifest = _read(layout.manifest(keys.task_id, keys.run_id))
     except (ItemError, OSError):
         return PairState.UNREADABLE

@@ -28,7 +28,7 @@ from ..metrics.prometheus import check_textfile
 from ..metrics.schema import EndState
 from ..models import RetryKind
 from ..options import BatchOptions
-from ..plan import SHARD_RUNS, Plan, make_plan, refuse_ids
+from ..plan import SHARD_RUNS, IdCheck, Plan, make_plan
 from ..records.root_record import remember
 from ..sources import ScanTask, discover
 from ..workers import WorkerPool
@@ -164,7 +164,7 @@ class _Batch:
             options.selection,
             workers=self._pool.parallelism(index.rows),
             partition=options.partition,
-            refuse=partial(refuse_ids, layout=job.layout, own=job.own_paths),
+            id_check=IdCheck(job.layout, job.own_paths),
             split_tasks=options.commit == "task",
             most_runs=SHARD_RUNS if options.failure_policy.limit is None else WATCHED_SHARD_RUNS,
             wanted=(lambda rows: to_retry.narrow(index, rows, self._context.on_event)) if to_retry else None,

@@ -141,7 +141,7 @@ class ManifestSide:
         refs, path, unchanged, pending = self._refs, self._layout.manifest, Side.UNCHANGED, []
         logs = _log.isEnabledFor(logging.DEBUG)
         for row, known in zip(rows, refs.manifest_fingerprints(rows), strict=True):
-            if refs.superseded(row):
+            if refs.is_superseded(row):
                 continue
             if known != NO_FINGERPRINT and packed_at(path(task_id, refs.run_ids[row])) == known:
                 self._outcome.manifest[row] = unchanged

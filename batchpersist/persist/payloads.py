@@ -143,6 +143,6 @@ class ShardTexts:
         clock = current()
         before = clock.turn(PARSE)
         try:
-            return self._reader.text(self._rows.keys(row), *self._rows.place(row))
+            return self._reader.text(self._rows.keys(row), *self._rows.location(row))
         finally:
             clock.turn(before)

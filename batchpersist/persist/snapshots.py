@@ -104,7 +104,7 @@ class SnapshotSide:
             begun = perf_counter()
             if task.pending:
                 task.clock = file_clock()
-                task.run_ids, task.timestamps = self._refs.recorded(task.pending)
+                task.run_ids, task.timestamps = self._refs.ids_and_times(task.pending)
                 try:
                     task.staged = StagedSnapshot(self._options, task.task_id, task, sync)
                 except (ItemError, OSError) as error:

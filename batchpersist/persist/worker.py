@@ -186,7 +186,7 @@ def persist_shard(job: ShardJob, options: PersistOptions) -> ShardOutcome:
 
 
 def _persist_groups(job: ShardJob, options: PersistOptions) -> ShardOutcome:
-    refs = job.refs()
+    refs = job.rows()
     outcome = empty_outcome(job.shard)
     if options.take_fingerprints:
         outcome.manifest_fingerprints = bytearray(FINGERPRINT_BYTES * len(refs))

@@ -4,12 +4,13 @@
 worker.
 """
 
-from .id_collisions import refuse_ids, refuse_places_of_runs
+from .id_collisions import IdCheck, refuse_places_of_runs
 from .planner import Plan, make_plan
 from .shard_job import ShardJob, ShardRows, make_job
 from .sharding import SHARD_BYTES, SHARD_RUNS, SHARD_TASKS
 
 __all__ = [
+    "IdCheck",
     "Plan",
     "SHARD_BYTES",
     "SHARD_RUNS",
@@ -18,6 +19,5 @@ __all__ = [
     "ShardRows",
     "make_job",
     "make_plan",
-    "refuse_ids",
     "refuse_places_of_runs",
 ]

@@ -1,6 +1,6 @@
-"""Ids that cannot have their folder: another id has it where case is folded, or a file of the batch.
+"""Ids that cannot have their folder: another id has it if case is folded, or a file of the batch has it.
 
-The second of two such ids is refused, and so is one in whose place the metrics go (docs/formats.md).
+The second of two such ids is refused, and so is one whose folder the metrics would take (docs/formats.md).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -21,29 +22,34 @@ from .selection import reject_row
 if TYPE_CHECKING:
     import pyarrow as pa
 
-OwnPlaces = dict[str, dict[str, str]]
-"""Folded task id -> folded run id ("": whatever the run is) -> the path that is there."""
 
+class OwnPaths:
+    """Paths that a batch writes its own files to, and the ids whose folders they take.
 
-def own_places(layout: Layout, paths: Iterable[str]) -> OwnPlaces:
-    """Which tasks and runs the paths are in the way of, whether or not the file system folds case."""
-    places: OwnPlaces = {}
-    for path in paths:
-        ids = _ids_at(layout, path)
-        if ids is not None:
-            places.setdefault(ids[0], {})[ids[1]] = path
-    return places
+    Letters of another case count as the same, whether or not the file system folds case.
+    """
 
+    def __init__(self, layout: Layout, paths: Iterable[str]) -> None:
+        self._paths: dict[str, dict[str, str]] = {}
+        """Folded task id -> folded run id (or "": all runs of the task) -> path."""
+        for path in paths:
+            ids = _ids_at(layout, path)
+            if ids is not None:
+                self._paths.setdefault(ids[0], {})[ids[1]] = path
 
-def own_path_at(task_id: str, run_id: str, places: OwnPlaces) -> str | None:
-    """The path that the ids' own place is; None where there is none."""
-    of_task = places.get(folded(task_id), {})
-    return of_task.get("", of_task.get(folded(run_id)))
+    def at(self, task_id: str, run_id: str) -> str | None:
+        """The path that takes the folder of these ids, if there is one."""
+        paths = self._paths.get(folded(task_id), {})
+        return paths.get("", paths.get(folded(run_id)))
+
+    def concern(self, task_ids: Iterable[str]) -> bool:
+        """Whether any path takes a folder of one of these tasks."""
+        return not self._paths.keys().isdisjoint(map(folded, task_ids))
 
 
 def refuse_places_of_runs(layout: Layout, paths: Iterable[str]) -> None:
-    """Raise UsageError for a path where a snapshot, a manifest or a lock has its place, whatever the task,
-    and for one in the own folder of any root."""
+    """Raise UsageError for a path that a snapshot, a manifest or a lock of any task has, and for one in
+    batchpersist's own folder of any root."""
     for path in paths:
         match [root and _names_below(root, path) for root in (layout.out_dir, layout.runs_dir)]:
             case ([_, "runs.json" | "state.json"], _) | (_, [_, _, "manifest.json"]):
@@ -99,50 +105,55 @@ def folds_case(path: str) -> bool:
 
 
 def _folding_of(layout: Layout) -> Callable[[str], str] | None:
-    """How the roots' file systems compare names, if not byte for byte: as any of them does.
+    """How the roots' file systems compare names, if one of them does not compare bytes; else None.
 
-    Nothing is written: a root is judged by batchpersist's own folder in it, or by its own name. Those of
-    macOS take the forms of a letter for one, whether or not they fold case.
+    Writes nothing: a root is judged by batchpersist's own folder in it, or by its own name. Those of macOS
+    treat the forms of a letter as equal, whether or not they fold case.
     """
     if folds_case(layout.own_dir) or folds_case(layout.out_dir):
         return folded
     return partial(unicodedata.normalize, "NFC") if sys.platform == "darwin" else None
 
 
-def refuse_ids(
-    rows: pa.Table, layout: Layout, own: Iterable[str] = ()
-) -> tuple[pa.Table, list[tuple[str, Reject]]]:
-    """The rows of an index whose ids may be persisted; and the others, each with its task, as rejects.
+@dataclass(frozen=True)
+class IdCheck:
+    """Finds ids that cannot have a folder of their own below the roots of a batch."""
 
-    Of several ids that such a file system takes for one, the one that has its folder already may stay,
-    else the first in the rows. ``own``: paths that the batch itself writes to. Nothing is written.
-    Raises OSError.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
+    layout: Layout
+    own_paths: Iterable[str] = ()
+    """Paths that the batch itself writes to."""
 
-    fold = _folding_of(layout)
-    places = own_places(layout, own)
-    if fold is None and places.keys().isdisjoint(map(folded, pc.unique(rows["task_id"]).to_pylist())):
-        return rows, []
-    tasks = _Ids([*_names(layout.out_dir), *_names(layout.runs_dir)], fold or folded)
-    runs: dict[str, _Ids] = {}
-    errors: dict[int, UnsafeIdentifierError] = {}
-    keys = zip(rows["task_id"].cast("string").to_pylist(), rows["run_id"].to_pylist(), strict=True)
-    for number, (task_id, run_id) in enumerate(keys):
-        path = own_path_at(task_id, run_id, places)
-        if path is not None:
-            errors[number] = _error("own", path)
-        if path is not None or fold is None:
-            continue
-        if task_id not in runs:
-            runs[task_id] = _Ids(_names(layout.task_runs_dir(task_id)), fold)
-        twin = tasks.twin(task_id)
-        other = twin or runs[task_id].twin(run_id)
-        if other:
-            errors[number] = _error("task" if twin else "run", other)
-    kept = pa.array([number not in errors for number in range(rows.num_rows)], pa.bool_())
-    return (rows.filter(kept) if errors else rows), _rejects(rows, errors)
+    def split(self, rows: pa.Table) -> tuple[pa.Table, list[tuple[str, Reject]]]:
+        """The rows of an index whose ids can be persisted; and the others, each with its task, as rejects.
+
+        Of several ids that the file system takes for one, the one that has its folder already is kept, or
+        else the first in the rows. Writes nothing. Raises OSError.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+
+        fold = _folding_of(self.layout)
+        own_paths = OwnPaths(self.layout, self.own_paths)
+        if fold is None and not own_paths.concern(pc.unique(rows["task_id"]).to_pylist()):
+            return rows, []
+        tasks = _Ids([*_names(self.layout.out_dir), *_names(self.layout.runs_dir)], fold or folded)
+        runs: dict[str, _Ids] = {}
+        errors: dict[int, UnsafeIdentifierError] = {}
+        keys = zip(rows["task_id"].cast("string").to_pylist(), rows["run_id"].to_pylist(), strict=True)
+        for number, (task_id, run_id) in enumerate(keys):
+            path = own_paths.at(task_id, run_id)
+            if path is not None:
+                errors[number] = _error("own", path)
+            if path is not None or fold is None:
+                continue
+            if task_id not in runs:
+                runs[task_id] = _Ids(_names(self.layout.task_runs_dir(task_id)), fold)
+            twin = tasks.twin(task_id)
+            other = twin or runs[task_id].twin(run_id)
+            if other:
+                errors[number] = _error("task" if twin else "run", other)
+        kept = pa.array([number not in errors for number in range(rows.num_rows)], pa.bool_())
+        return (rows.filter(kept) if errors else rows), _rejects(rows, errors)
 
 
 def _rejects(rows: pa.Table, errors: Mapping[int, UnsafeIdentifierError]) -> list[tuple[str, Reject]]:

@@ -18,8 +18,9 @@ from ..memory_limit import UNBOUNDED, MemoryBound, release_memory
 from ..models import Reject, Shard
 from ..options import Selection
 from ..partition import Partition
-from .selection import of_tasks, select, timeless_rejects
-from .sharding import KNOWN_SHARDS, SHARD_RUNS, TaskRows, bounds, cut, shard_runs
+from .id_collisions import IdCheck
+from .selection import of_tasks, reject_timeless, select
+from .sharding import KNOWN_SHARDS, SHARD_RUNS, TaskRows, cut_shards, shard_bounds, shard_runs
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -29,7 +30,7 @@ _ROWS_AT_ONCE = 1 << 17
 
 @dataclass(frozen=True)
 class Plan:
-    """Rows in the order of settling (``columns.plan_schema``), and their shards."""
+    """Rows in the order in which they are persisted (``arrow_tables.plan_schema``), and their shards."""
 
     rows: pa.Table
     shards: list[Shard]
@@ -65,7 +66,7 @@ def make_plan(
     *,
     workers: int,
     partition: Partition | None = None,
-    refuse: Callable[[pa.Table], tuple[pa.Table, list[tuple[str, Reject]]]] = lambda rows: (rows, []),
+    id_check: IdCheck | None = None,
     split_tasks: bool = True,
     most_runs: int = SHARD_RUNS,
     wanted: Callable[[pa.Table], pa.Array] | None = None,
@@ -73,12 +74,12 @@ def make_plan(
 ) -> Plan:
     """Select from the index, mark what a later row supersedes, and cut into shards.
 
-    ``index``: from a function that keeps no reference, it is not held twice while it is sorted.
-    ``wanted``: of each of its rows, whether it can be selected at all; None: all can.
-    ``partition``: the share of the tasks to settle; what all shares select together is what is
-    selected without one. ``refuse``: ``casefolding.refuse_ids`` for the roots. ``split_tasks=False`` keeps a
-    hot task in one shard (a commit for each run has to be made in order, by one worker); ``most_runs``: of
-    a shard, unless one task has more. ``memory``: UsageError where a task has more than fits.
+    ``index``: a function that keeps no reference spares memory: the index is not held twice while it is
+    sorted. ``wanted``: returns for each row whether it can be selected at all; None: all can. ``partition``:
+    the tasks to persist; all partitions together select what is selected without one. ``id_check``: refuses
+    ids; None: all are kept. ``split_tasks=False`` keeps a hot task in one shard (one worker makes a commit
+    for each run, in order). ``most_runs``: of a shard, unless one task has more. Raises UsageError if a task
+    has more runs than fit in ``memory``.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -87,28 +88,28 @@ def make_plan(
     del index
     found = rows.num_rows
     rows = rows.append_column("row", adopt(array("i", range(found)), pa.int32()))
-    others = 0 if partition is None else found - _owned(rows, partition).num_rows
+    others = 0 if partition is None else found - _rows_of_partition(rows, partition).num_rows
     if wanted is not None:
         rows = rows.filter(wanted(rows))
     rows, timeless = select(rows, selection)
-    rows, collisions = refuse(rows)
+    rows, collisions = (rows, []) if id_check is None else id_check.split(rows)
     if partition is not None:
-        rows, timeless = _owned(rows, partition), _owned(timeless, partition)
+        rows, timeless = _rows_of_partition(rows, partition), _rows_of_partition(timeless, partition)
     refused = [reject for task_id, reject in collisions if partition is None or partition.owns(task_id)]
-    refused += timeless_rejects(timeless)
+    refused += reject_timeless(timeless)
     order, tasks = _by_task(rows)
     columns = columns_of(rows)
     del rows
-    rows = _mark_superseded(_taken(columns, order), tasks)
-    times = _times(rows)
-    most = bounds(shard_runs(rows.num_rows // times, workers, most_runs), times, memory)
+    rows = _mark_superseded(_take_columns(columns, order), tasks)
+    scale = _shard_scale(rows)
+    most = shard_bounds(shard_runs(rows.num_rows // scale, workers, most_runs), scale, memory)
     largest = max(tasks, key=lambda task: task.runs, default=None)
     if largest is not None:
         memory.check_task(rows["task_id"][largest.start].as_py(), largest.runs, rows.nbytes)
-    shards = sorted(cut(tasks, most, split_tasks), key=lambda shard: -shard.size)
+    shards = sorted(cut_shards(tasks, most, split_tasks), key=lambda shard: -shard.size)
     superseded = pc.sum(rows["superseded"]).as_py() or 0
     return Plan(
-        rows=_completed(rows),
+        rows=_add_empty_columns(rows),
         shards=[shard._replace(number=number) for number, shard in enumerate(shards)],
         filtered=found - others - rows.num_rows - len(refused),
         refused=refused,
@@ -119,13 +120,13 @@ def make_plan(
     )
 
 
-def _times(rows: pa.Table) -> int:
-    """How many times as large the shards are to be."""
+def _shard_scale(rows: pa.Table) -> int:
+    """How many times as large as usual the shards are."""
     known = rows.num_rows - rows["known"].null_count
     return KNOWN_SHARDS if known > 0.9 * rows.num_rows else 1
 
 
-def _owned(rows: pa.Table, partition: Partition) -> pa.Table:
+def _rows_of_partition(rows: pa.Table, partition: Partition) -> pa.Table:
     return of_tasks(rows, partition.owns)
 
 
@@ -157,8 +158,8 @@ def _superseded(rows: pa.Table) -> pa.Array:
     return pc.invert(pc.is_in(numbers, value_set=last))
 
 
-def _completed(rows: pa.Table) -> pa.Table:
-    """With the columns that are filled in later, null."""
+def _add_empty_columns(rows: pa.Table) -> pa.Table:
+    """The rows with the columns that are filled in later, null."""
     import pyarrow as pa
 
     schema = plan_schema()
@@ -168,7 +169,7 @@ def _completed(rows: pa.Table) -> pa.Table:
 
 
 def _by_task(rows: pa.Table) -> tuple[pa.Array, list[TaskRows]]:
-    """The order that brings tasks together (as they first appear), stably; and where each lies then."""
+    """The order that groups tasks (as they first appear), stably; and the rows of each in it."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -184,8 +185,8 @@ def _by_task(rows: pa.Table) -> tuple[pa.Array, list[TaskRows]]:
     return order, tasks
 
 
-def _taken(columns: dict[str, pa.ChunkedArray], order: pa.Array) -> pa.Table:
-    """A table of the columns in another order; they are let go of one by one."""
+def _take_columns(columns: dict[str, pa.ChunkedArray], order: pa.Array) -> pa.Table:
+    """A table of the columns in another order; releases them one by one."""
     import pyarrow as pa
 
     taken = {}

@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 
 def select(rows: pa.Table, selection: Selection) -> tuple[pa.Table, pa.Table]:
-    """The rows that are wanted, and those of which nobody can say, of an index with the column ``row``.
+    """The selected rows of an index with the column ``row``; and the rows whose selection cannot be decided.
 
-    The latter are of wanted tasks, but their times cannot be read, and times are selected.
+    The latter are of selected tasks, but the selection is by time, and theirs cannot be read.
     """
     if selection.tasks:
         rows = of_tasks(rows, lambda task: any(fnmatchcase(task, glob) for glob in selection.tasks))
     timeless = rows.slice(0, 0)
     if selection.since is not None or selection.until is not None:
-        rows, timeless = _within(rows, selection)
+        rows, timeless = _split_by_time(rows, selection)
     if selection.limit is not None and selection.limit < rows.num_rows:
         rows = rows.slice(0, selection.limit)
-        timeless = _up_to(timeless, rows)
+        timeless = _before_last(timeless, rows)
     return rows, timeless
 
 
@@ -37,13 +37,13 @@ def of_tasks(rows: pa.Table, wanted: Callable[[str], bool]) -> pa.Table:
     import pyarrow.compute as pc
 
     column = rows["task_id"].cast("string")
-    return rows.filter(_is_in(column, list(filter(wanted, pc.unique(column).to_pylist()))))
+    return rows.filter(_contains(column, list(filter(wanted, pc.unique(column).to_pylist()))))
 
 
-def timeless_rejects(rows: pa.Table) -> list[Reject]:
-    """What becomes of the rows of which none can say whether they are wanted."""
+def reject_timeless(rows: pa.Table) -> list[Reject]:
+    """The rejects for rows whose time cannot be read."""
     picked = rows.select(["origin", "file", "line", "timestamp"]).to_pylist()
-    return [reject_row(row, _timeless(row["timestamp"])) for row in picked]
+    return [reject_row(row, _timeless_error(row["timestamp"])) for row in picked]
 
 
 def reject_row(row: Mapping[str, Any], error: ItemError) -> Reject:
@@ -52,14 +52,14 @@ def reject_row(row: Mapping[str, Any], error: ItemError) -> Reject:
     return Reject(name, row["line"], failure_of(error))
 
 
-def _timeless(timestamp: str) -> InvalidRunError:
+def _timeless_error(timestamp: str) -> InvalidRunError:
     return InvalidRunError(
         "its time cannot be read, so --since and --until cannot select it; without them it is persisted",
         ascii(timestamp),
     )
 
 
-def _within(rows: pa.Table, selection: Selection) -> tuple[pa.Table, pa.Table]:
+def _split_by_time(rows: pa.Table, selection: Selection) -> tuple[pa.Table, pa.Table]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -78,14 +78,14 @@ def _within(rows: pa.Table, selection: Selection) -> tuple[pa.Table, pa.Table]:
     return rows.filter(marks), rows.filter(pc.is_null(marks))
 
 
-def _up_to(timeless: pa.Table, rows: pa.Table) -> pa.Table:
+def _before_last(timeless: pa.Table, rows: pa.Table) -> pa.Table:
     import pyarrow.compute as pc
 
     last = rows["row"][-1] if rows.num_rows else -1
     return timeless.filter(pc.less(timeless["row"], last))
 
 
-def _is_in(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
+def _contains(column: pa.ChunkedArray, values: Sequence[str]) -> pa.ChunkedArray:
     import pyarrow as pa
     import pyarrow.compute as pc
 

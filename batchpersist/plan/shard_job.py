@@ -1,4 +1,4 @@
-"""A shard on its way to a worker: its rows as an Arrow IPC stream, read in place over there.
+"""A shard on its way to a worker: its rows as an Arrow IPC stream, which the worker reads in place.
 
 Serialising a slice of the plan costs the parent a fraction of what building an object a
 row would, and the parent is what all workers wait for. The worker keeps them in columns, too: a
@@ -37,9 +37,9 @@ class ShardJob(NamedTuple):
     quarantined: frozenset[int]
     """Rows whose worker did not survive the run before: they are not retried."""
     sweep: bool
-    """A process died with this in hand: what it left is to be removed."""
+    """A process died while it did this job: what it left is to be removed."""
 
-    def refs(self) -> ShardRows:
+    def rows(self) -> ShardRows:
         """The shard's rows, in plan order."""
         import pyarrow as pa
 
@@ -56,9 +56,9 @@ class ShardRows:
         """As in ``ShardJob``; ``table``: the columns ``_WANTED``."""
         self.run_ids: list[str] = table["run_id"].to_pylist()
         self.timestamps: list[str] = table["timestamp"].to_pylist()
-        self._task_ids, self._task = _repeated(as_array(table["task_id"]))
-        self._origins, self._origin = _repeated(as_array(table["origin"]))
-        self._below, self._file = _repeated(as_array(table["file"]))
+        self._task_ids, self._task = _dictionary(as_array(table["task_id"]))
+        self._origins, self._origin = _dictionary(as_array(table["origin"]))
+        self._below, self._file = _dictionary(as_array(table["file"]))
         self._files: dict[tuple[int, int], SourceFile] = {}
         self._offsets, self._lengths = (memory(as_array(table[name]), "q") for name in ("offset", "length"))
         self._superseded = memory(as_array(table["superseded"]).cast("int8"), "b")
@@ -80,18 +80,18 @@ class ShardRows:
         """What identifies and orders a row."""
         return RunKeys(self._task_ids[self._task[row]], self.run_ids[row], self.timestamps[row])
 
-    def place(self, row: int) -> tuple[SourceFile, int, int]:
-        """Where the run's bytes are: the file (of one that has a copy, there), offset, length."""
+    def location(self, row: int) -> tuple[SourceFile, int, int]:
+        """Where the run's bytes are: the file, and offset and length in it (or in its copy if it has one)."""
         key = origin, file = self._origin[row], self._file[row]
         if key not in self._files:
             self._files[key] = SourceFile.decode(self._origins[origin], self._below[file])
         return self._files[key], self._offsets[row], self._lengths[row]
 
-    def recorded(self, rows: Iterable[int]) -> RunIdsAndTimes:
+    def ids_and_times(self, rows: Iterable[int]) -> RunIdsAndTimes:
         """What orders some rows within their task."""
         return [self.run_ids[row] for row in rows], [self.timestamps[row] for row in rows]
 
-    def superseded(self, row: int) -> bool:
+    def is_superseded(self, row: int) -> bool:
         """The same run comes again later in this batch: its snapshot effect counts, its outcome does not."""
         return bool(self._superseded[row])
 
@@ -129,10 +129,10 @@ def make_job(rows: pa.Table, shard: Shard, *, sweep: bool = False) -> ShardJob:
     manifests = b"" if shard.work is Work.SNAPSHOT else _fingerprints(part["manifest_fingerprint"])
     snapshots = b"" if shard.work is Work.MANIFEST else _fingerprints(part["snapshot_fingerprint"])
     stream = sink.getvalue().to_pybytes()
-    return ShardJob(shard, stream, manifests, snapshots, _marked(part["quarantined"]), sweep)
+    return ShardJob(shard, stream, manifests, snapshots, _find_marked(part["quarantined"]), sweep)
 
 
-def _repeated(column: pa.DictionaryArray) -> tuple[list[Any], memoryview[int]]:
+def _dictionary(column: pa.DictionaryArray) -> tuple[list[Any], memoryview[int]]:
     """A column's different values, and the number of each row's."""
     return column.dictionary.to_pylist(), memory(column.indices, "i")
 
@@ -148,7 +148,7 @@ def _fingerprints(column: pa.ChunkedArray) -> bytes:
     return memory(known, "B", FINGERPRINT_BYTES).tobytes()
 
 
-def _marked(column: pa.ChunkedArray) -> frozenset[int]:
+def _find_marked(column: pa.ChunkedArray) -> frozenset[int]:
     """The rows where a column is True."""
     if column.null_count == len(column):
         return frozenset()

@@ -9,18 +9,18 @@ from ..memory_limit import MemoryBound
 from ..models import Shard, Work
 
 SHARD_RUNS = 1_000
-"""Runs a shard holds at most: a sync of the file system is worth its price from about here."""
+"""Most runs of a shard: from about here a sync of the file system is worth its cost."""
 
 SHARD_BYTES = 8 << 20
-"""Payload bytes a shard holds at most, a single larger run excepted."""
+"""Most payload bytes of a shard, unless a single run has more."""
 
 KNOWN_SHARDS = 8
-"""How many times as large shards are where nearly all runs are known to stand already: there is
-little to do for each of them, and each shard costs a round trip and a few milliseconds' wait."""
+"""How many times as large shards are if nearly all runs are known to be unchanged: each run is little work,
+and each shard costs a round trip and a few milliseconds of waiting."""
 
 SHARD_TASKS = 100
-"""Tasks a shard holds at most: each keeps its old snapshot open until it is committed, and some
-systems allow a process no more than 256 open files."""
+"""Most tasks of a shard: each keeps its old snapshot open until it is committed, and some systems allow a
+process no more than 256 open files."""
 
 HOT_SHARDS = 4
 """A task of more shards than this is split: one shard commits, many write its manifests."""
@@ -42,12 +42,12 @@ class TaskRows(NamedTuple):
 
 
 def shard_runs(rows: int, workers: int, most: int = SHARD_RUNS) -> int:
-    """Few runs are cut smaller, so that every worker gets some of them."""
+    """The most runs of a shard: fewer if there are few runs, so that each worker gets some."""
     return most if workers == 1 else max(1, min(most, -(-rows // (workers * 4))))
 
 
 class Bounds(NamedTuple):
-    """What a shard holds at most: runs, and payload bytes; and what a task has at most that is not split."""
+    """The most runs and payload bytes of a shard, and of a task that is not split."""
 
     runs: int
     size: int
@@ -55,15 +55,15 @@ class Bounds(NamedTuple):
     whole_size: int
 
 
-def bounds(shard_runs: int, times: int, memory: MemoryBound) -> Bounds:
-    """Shards ``times`` as large as usual, as far as there is memory for them."""
-    sizes = (SHARD_BYTES * times, SHARD_BYTES * HOT_SHARDS)
+def shard_bounds(shard_runs: int, scale: int, memory: MemoryBound) -> Bounds:
+    """For shards ``scale`` times as large as usual, as far as they fit in memory."""
+    sizes = (SHARD_BYTES * scale, SHARD_BYTES * HOT_SHARDS)
     size, whole_size = map(memory.shard_bytes, sizes)
-    return Bounds(shard_runs * times, size, shard_runs * HOT_SHARDS, whole_size)
+    return Bounds(shard_runs * scale, size, shard_runs * HOT_SHARDS, whole_size)
 
 
-def cut(tasks: Sequence[TaskRows], most: Bounds, split_tasks: bool) -> Iterator[Shard]:
-    """Small tasks are packed together, a hot one is split."""
+def cut_shards(tasks: Sequence[TaskRows], most: Bounds, split_tasks: bool) -> Iterator[Shard]:
+    """Shards of the tasks in order: several small ones in each; a hot one is split."""
     first: TaskRows | None = None
     last: TaskRows | None = None
     for task in tasks:
@@ -94,10 +94,10 @@ def _pack(first: TaskRows, last: TaskRows) -> Shard:
 
 
 def _split(task: TaskRows, most: Bounds) -> Iterator[Shard]:
-    """One shard for the snapshot; the manifests in even pieces within both bounds."""
+    """One shard for the snapshot; even shards within both bounds for the manifests."""
     yield Shard(0, Work.SNAPSHOT, task.start, task.stop, task.size)
-    pieces = max(-(-task.runs // most.runs), -(-task.size // most.size))
-    step = -(-task.runs // pieces)
+    count = max(-(-task.runs // most.runs), -(-task.size // most.size))
+    step = -(-task.runs // count)
     for start in range(task.start, task.stop, step):
         stop = min(start + step, task.stop)
         yield Shard(0, Work.MANIFEST, start, stop, task.size * (stop - start) // task.runs)

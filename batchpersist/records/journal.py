@@ -165,7 +165,7 @@ def _has_persisted(outcome: ShardOutcome, rows: slice) -> bool:
 def _written_runs(outcome: ShardOutcome, rows: ShardRows, span: range) -> Iterator[RunEntry]:
     for row in span:
         sides = _SIDES[outcome.snapshot[row]], _SIDES[outcome.manifest[row]]
-        if Side.PERSISTED in sides and not rows.superseded(row):
+        if Side.PERSISTED in sides and not rows.is_superseded(row):
             yield RunEntry(rows.run_ids[row], *sides)
 
 

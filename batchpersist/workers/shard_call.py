@@ -73,7 +73,7 @@ class ClusterPersister(ShardPersister):
             pids = {int(name) for name in os.listdir(_workers_here(self.calls))}
         except FileNotFoundError:
             return
-        refs = job.refs()
+        refs = job.rows()
         for task_id, _ in refs.tasks(range(len(refs))):
             clear_locks(self.options.layout, task_id, pids)
 

@@ -18,7 +18,7 @@ from batchpersist.metrics.batch_report import BatchReport
 from batchpersist.options import BatchOptions
 from batchpersist.paths import Layout
 from batchpersist.plan import id_collisions
-from batchpersist.plan.id_collisions import folds_case, refuse_ids
+from batchpersist.plan.id_collisions import IdCheck, folds_case
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def refused(folder: Path, ids: list[tuple[str, str]], *standing: str) -> dict[tu
     for path in standing:
         (folder / path).mkdir(parents=True, exist_ok=True)
     runs = [run(task, 1, runId=number) for task, number in ids]
-    rows, rejects = refuse_ids(write_source(folder / "s.jsonl", runs), layout)
+    rows, rejects = IdCheck(layout).split(write_source(folder / "s.jsonl", runs))
     assert rows.num_rows + len(rejects) == len(ids)
     assert [task_id for task_id, _ in rejects] == [ids[reject.line - 1][0] for _, reject in rejects]
     return {ids[reject.line - 1]: reject.failure.detail for _, reject in rejects}

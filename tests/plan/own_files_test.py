@@ -18,7 +18,7 @@ from batchpersist.metrics.schema import Metrics
 from batchpersist.models import Durability
 from batchpersist.partition import Partition
 from batchpersist.paths import Layout
-from batchpersist.plan.id_collisions import own_path_at, own_places
+from batchpersist.plan.id_collisions import OwnPaths
 
 
 @pytest.mark.parametrize(
@@ -39,9 +39,9 @@ def test_a_path_is_in_the_way_of_the_ids_whose_place_it_is(
     (tmp_path / "out").mkdir()
     (tmp_path / "link").symlink_to("out")
     layout = Layout(str(tmp_path / "out"), str(tmp_path / "runs"))
-    places = own_places(layout, [str(tmp_path / path)])
-    assert own_path_at(task_id, run_id, places) == str(tmp_path / path)
-    assert own_path_at("other", run_id, places) is None
+    paths = OwnPaths(layout, [str(tmp_path / path)])
+    assert paths.at(task_id, run_id) == str(tmp_path / path)
+    assert paths.at("other", run_id) is None
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_path_is_in_the_way_of_the_ids_whose_place_it_is(
 )
 def test_other_paths_are_in_nobodys_way(tmp_path: Path, path: str) -> None:
     layout = Layout(str(tmp_path / "out"), str(tmp_path / "runs"))
-    assert own_places(layout, [str(tmp_path / path)]) == {}
+    assert not OwnPaths(layout, [str(tmp_path / path)]).concern(Path(path).parts)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +76,8 @@ def test_no_output_takes_the_place_of_a_file_of_runs(tmp_path: Path, path: str, 
 
 def test_one_run_can_be_in_the_way_and_the_others_of_its_task_are_not(tmp_path: Path) -> None:
     layout = Layout(str(tmp_path / "out"), str(tmp_path / "runs"))
-    places = own_places(layout, [str(tmp_path / "runs/t/r")])
-    assert own_path_at("t", "s", places) is None
+    paths = OwnPaths(layout, [str(tmp_path / "runs/t/r")])
+    assert paths.at("t", "s") is None
 
 
 def batch(root: Path, *tasks: str, **more: Any) -> tuple[Metrics, list[Event]]:

@@ -58,7 +58,7 @@ def supervise(
 def persist_unless_poisoned(job: ShardJob, poison: tuple[str, ...] = ()) -> ShardOutcome:
     """Report all runs as persisted; a poisoned one takes the whole process down, as an OOM kill does."""
     outcome = empty_outcome(job.shard)
-    for row, run_id in enumerate(job.refs().run_ids):
+    for row, run_id in enumerate(job.rows().run_ids):
         if run_id in poison:
             os._exit(9)
         outcome.snapshot[row] = outcome.manifest[row] = PERSISTED

@@ -29,7 +29,7 @@ def persist_with_beats(job: ShardJob, folder: str, log: str, bad: dict[str, str]
     """Report all runs as persisted; a bad one hangs or takes the process down."""
     Path(log, f"{time.monotonic_ns()}").write_text(str(job.shard.stop - job.shard.start))
     outcome = empty_outcome(job.shard)
-    for row, run_id in enumerate(job.refs().run_ids):
+    for row, run_id in enumerate(job.rows().run_ids):
         open_heartbeat(folder).beat(job.shard.start + row)
         if bad.get(run_id) == "hangs":
             time.sleep(600)
@@ -62,10 +62,10 @@ def test_heartbeats_find_bad_runs_and_only_these_fail(tmp_path: Path, workers: i
 
 def persist_a_few(job: ShardJob, folder: str, most: int) -> ShardOutcome:
     """As a worker with little memory; run-8 hangs for as long as a test may take."""
-    if len(job.refs()) > most:
+    if len(job.rows()) > most:
         raise MemoryError
     outcome = empty_outcome(job.shard)
-    for row, run_id in enumerate(job.refs().run_ids):
+    for row, run_id in enumerate(job.rows().run_ids):
         open_heartbeat(folder).beat(job.shard.start + row)
         if run_id == "run-8":
             time.sleep(20)

@@ -175,7 +175,7 @@ def test_one_dead_worker_fails_no_run(tmp_path: Path, runs: int) -> None:
 
 def persist_in_little_memory(job: ShardJob, hungry: tuple[str, ...], most: int) -> ShardOutcome:
     """There is too little memory for more than ``most`` runs at once, and for a hungry one."""
-    if len(job.refs()) > most or not set(hungry).isdisjoint(job.refs().run_ids):
+    if len(job.rows()) > most or not set(hungry).isdisjoint(job.rows().run_ids):
         raise MemoryError
     return persist_unless_poisoned(job)
 
@@ -232,7 +232,7 @@ def test_a_broken_executor_of_the_caller_fails_the_remaining_runs(tmp_path: Path
 def die_with_the_lock(job: ShardJob, layout: Layout, marker: str) -> ShardOutcome:
     """The first worker to come here dies with its task's lock and gate, as one out of memory may."""
     outcome = empty_outcome(job.shard)
-    refs = job.refs()
+    refs = job.rows()
     for row in range(len(refs)):
         task_id = refs.keys(row).task_id
         lock = TaskLock(layout, task_id, LockPolicy(attempts=1))
