@@ -22,8 +22,59 @@ _log = logging.getLogger(__name__)
 
 _LINES = 12
 """From the first line that differs on."""
+
 _WIDTH = 200
 """Bytes of a line that are shown."""
+
+LISTED = 100
+"""Differences in a document; the rest is counted."""
+
+
+class Proof:
+    """Compares one tree after the other with the first one, which it keeps."""
+
+    def __init__(self, reference: str) -> None:
+        """``reference``: where the first tree is to be kept."""
+        self._reference = reference
+        self._digest = ""
+        self._files = 0
+        self._trees = 0
+        self._wrong: set[str] = set()
+        self._differences: list[document.Difference] = []
+        self._omitted = 0
+
+    @property
+    def is_equal(self) -> bool:
+        return not self._wrong
+
+    def check(self, root: str, variant: str, number: int) -> None:
+        """Compare what ``variant`` wrote in round ``number``; the very first tree becomes the reference.
+
+        Lists the differences only where a variant differs for the first time. Raises OSError.
+        """
+        digest, files = digest_tree(root)
+        self._trees += 1
+        if self._trees == 1:
+            self._digest, self._files = digest, files
+            os.rename(root, self._reference)
+        elif digest != self._digest and variant not in self._wrong:
+            self._wrong.add(variant)
+            _log.debug("%s differs from the first tree in round %d", variant, number)
+            found = differences(self._reference, root)
+            free = LISTED - len(self._differences)
+            self._differences += [each.as_document(variant, number) for each in islice(found, free)]
+            self._omitted += sum(1 for _ in found)
+
+    def as_document(self) -> document.Proof:
+        """As compare.json shows it."""
+        return document.Proof(
+            equal=self.is_equal,
+            digest=self._digest,
+            files=self._files,
+            trees=self._trees,
+            differences=self._differences,
+            differences_omitted=self._omitted,
+        )
 
 
 @dataclass(frozen=True)
@@ -138,54 +189,3 @@ def _shown(line: bytes) -> str:
     """The line without control characters."""
     end = "" if line.endswith(b"\n") or len(line) == _WIDTH else "  (no newline at the end)"
     return printable(line.rstrip(b"\n").decode("utf-8", "surrogateescape")) + end
-
-
-LISTED = 100
-"""Differences in a document; the rest is counted."""
-
-
-class Proof:
-    """Compares one tree after the other with the first one, which it keeps."""
-
-    def __init__(self, reference: str) -> None:
-        """``reference``: where the first tree is to be kept."""
-        self._reference = reference
-        self._digest = ""
-        self._files = 0
-        self._trees = 0
-        self._wrong: set[str] = set()
-        self._differences: list[document.Difference] = []
-        self._omitted = 0
-
-    @property
-    def is_equal(self) -> bool:
-        return not self._wrong
-
-    def check(self, root: str, variant: str, number: int) -> None:
-        """Compare what ``variant`` wrote in round ``number``; the very first tree becomes the reference.
-
-        Lists the differences only where a variant differs for the first time. Raises OSError.
-        """
-        digest, files = digest_tree(root)
-        self._trees += 1
-        if self._trees == 1:
-            self._digest, self._files = digest, files
-            os.rename(root, self._reference)
-        elif digest != self._digest and variant not in self._wrong:
-            self._wrong.add(variant)
-            _log.debug("%s differs from the first tree in round %d", variant, number)
-            found = differences(self._reference, root)
-            free = LISTED - len(self._differences)
-            self._differences += [each.as_document(variant, number) for each in islice(found, free)]
-            self._omitted += sum(1 for _ in found)
-
-    def as_document(self) -> document.Proof:
-        """As compare.json shows it."""
-        return document.Proof(
-            equal=self.is_equal,
-            digest=self._digest,
-            files=self._files,
-            trees=self._trees,
-            differences=self._differences,
-            differences_omitted=self._omitted,
-        )

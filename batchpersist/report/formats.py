@@ -23,24 +23,6 @@ from .inputs import BatchInputs
 from .junit import render_junit
 from .terminal import render_comparison, render_text
 
-
-def _render_prometheus(inputs: BatchInputs) -> str:
-    """Raises UsageError where there are no metrics, or prometheus_client is missing; OSError."""
-    if inputs.metrics is None:
-        raise UsageError("Prometheus' format needs the metrics of a batch, which are written at its end")
-    metrics = inputs.metrics
-    layout = inputs.layout or Layout("", str(metrics.config.get("runs_dir", "")))
-    figures = figures_of(
-        replace(layout, runs_dir=printable(layout.runs_dir)),  # it may be printed
-        metrics,
-        success=is_success(metrics),
-    )
-    if inputs.outcomes is not None:
-        for piece in iter_outcomes(inputs.outcomes, COLUMNS):
-            figures.durations.add(piece)
-    return expose(figures, {})
-
-
 FORMATS = ("text", "json", "html", "prometheus", "junit")
 
 _EXTENSIONS = {
@@ -96,3 +78,20 @@ def _of_comparison(comparison: Comparison, kind: str) -> str:
 def _as_json(document: BatchDocument | Comparison) -> str:
     """In ASCII, so that no text in it controls a terminal."""
     return json.dumps(encodable_document(msgspec.to_builtins(document)), indent=2) + "\n"
+
+
+def _render_prometheus(inputs: BatchInputs) -> str:
+    """Raises UsageError where there are no metrics, or prometheus_client is missing; OSError."""
+    if inputs.metrics is None:
+        raise UsageError("Prometheus' format needs the metrics of a batch, which are written at its end")
+    metrics = inputs.metrics
+    layout = inputs.layout or Layout("", str(metrics.config.get("runs_dir", "")))
+    figures = figures_of(
+        replace(layout, runs_dir=printable(layout.runs_dir)),  # it may be printed
+        metrics,
+        success=is_success(metrics),
+    )
+    if inputs.outcomes is not None:
+        for piece in iter_outcomes(inputs.outcomes, COLUMNS):
+            figures.durations.add(piece)
+    return expose(figures, {})

@@ -13,6 +13,14 @@ from .document import Span, Throughput, Worker, Workers
 if TYPE_CHECKING:
     import pyarrow as pa
 
+BINS = 60
+
+LANES = 32
+"""Workers that are shown."""
+
+RESOLUTION = 600
+"""Spans of a worker at most, about: closer shards of the same kind become one."""
+
 
 class JournalProgress(NamedTuple):
     """How far a batch came that has left no metrics."""
@@ -47,14 +55,6 @@ def read_progress(path: str) -> JournalProgress:
     except FileNotFoundError:
         pass
     return JournalProgress(shards, unchanged, failed)
-
-
-BINS = 60
-LANES = 32
-"""Workers that are shown."""
-
-RESOLUTION = 600
-"""Spans of a worker at most, about: closer shards of the same kind become one."""
 
 
 def throughput(shards: Sequence[ShardRow]) -> Throughput | None:
