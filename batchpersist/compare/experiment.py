@@ -21,10 +21,10 @@ from ..wording import rough_duration
 from ..workers import usable_cpus
 from . import document
 from .measure import Measurement, measure
-from .options import CompareOptions, Question, Roots, Variant, batch_options, turns
+from .options import CompareOptions, Question, Roots, Variant, build_batch_options, plan_rounds
 from .sampling import FIRST, Cost, Sample, choose_sample
 from .scratch import remove
-from .statistics import MIN_ROUNDS, answer, speedup
+from .statistics import MIN_ROUNDS, answer_question, estimate_speedup
 from .survey import Survey
 from .trees import Proof
 
@@ -67,7 +67,7 @@ class Bench:
         metrics = os.path.join(exchange, "metrics.json")
         roots = Roots(os.path.join(root, "out"), os.path.join(root, "runs"), metrics)
         os.sync()  # or this batch would pay for what an earlier one left to be written
-        options = batch_options(self.options, variant, roots, limit=rows)
+        options = build_batch_options(self.options, variant, roots, limit=rows)
         try:
             measurement = measure(self.sources, options, exchange, self.context)
         except ComparisonStoppedError:
@@ -146,7 +146,7 @@ class Experiment:
         self._batches, longest, warmup = 0, 0.0, self._warmup(sample)
         self._bench.copy_histories(sample.rows, self._place("before"))
         proof = Proof(self._place("reference"))
-        for number, turn in enumerate(turns(self._question.variants, sample.rounds)):
+        for number, turn in enumerate(plan_rounds(self._question.variants, sample.rounds)):
             started = perf_counter()
             try:
                 if self._bench.context.deadline.seconds_left < longest:
@@ -176,7 +176,7 @@ class Experiment:
 
     def _answer(self, sample: Sample, proof: Proof) -> document.Answer:
         plan = self._survey.plan(sample.rows)
-        variants = figures(self._measured, self._options.seed)
+        variants = summarize(self._measured, self._options.seed)
         measured, limit = len(variants[0].walls), rough_duration(self._options.max_time_seconds)
         shortage = f"more of them would not have fitted into {limit}"
         return document.Answer(
@@ -191,7 +191,7 @@ class Experiment:
             ),
             variants=variants,
             proof=proof.as_document(),
-            answer=answer(self._question.name, variants, usable_cpus(), seed=self._options.seed),
+            answer=answer_question(self._question.name, variants, usable_cpus(), seed=self._options.seed),
         )
 
     def _unanswered(self, reason: str) -> document.Unanswered:
@@ -208,7 +208,7 @@ class Experiment:
         self._bench.context.on_event(Progress(phase, self._batches, total, 0))
 
 
-def figures(measured: Mapping[Variant, Sequence[Measurement]], seed: int) -> list[document.Variant]:
+def summarize(measured: Mapping[Variant, Sequence[Measurement]], seed: int) -> list[document.Variant]:
     """The figures of each variant over all rounds; the others are compared with the first one."""
     base = [each.wall for each in next(iter(measured.values()))]
     return [_variant_figures(variant, rounds, base, seed) for variant, rounds in measured.items()]
@@ -221,7 +221,7 @@ def _variant_figures(
     # One round as it was, so that its figures belong together: that of the (lower) median.
     typical = rounds[walls.index(median_low(walls))]
     metrics = typical.metrics
-    ratio = speedup(base, walls, seed=seed)
+    ratio = estimate_speedup(base, walls, seed=seed)
     return document.Variant(
         name=variant.name,
         mode=variant.mode,

@@ -46,7 +46,7 @@ class Question(NamedTuple):
     variants: list[Variant]
 
 
-def turns(variants: Sequence[Variant], rounds: int) -> Iterator[Sequence[Variant]]:
+def plan_rounds(variants: Sequence[Variant], rounds: int) -> Iterator[Sequence[Variant]]:
     """The variants of each round.
 
     Every round has all of them, so that a machine which slows down slows them all alike. Each round
@@ -114,7 +114,7 @@ class CompareOptions(Options):
             raise UsageError(f"a comparison needs some time, not {self.max_time_seconds:g} seconds")
 
 
-def questions_of(options: CompareOptions) -> list[Question]:
+def plan_questions(options: CompareOptions) -> list[Question]:
     """The questions, in the order in which they are answered.
 
     *workers*: how many workers, in the best mode that has a pool, if several numbers are given.
@@ -134,7 +134,7 @@ def questions_of(options: CompareOptions) -> list[Question]:
     return questions
 
 
-def batch_options(
+def build_batch_options(
     options: CompareOptions, variant: Variant, roots: Roots, *, limit: int | None
 ) -> BatchOptions:
     """The options of a batch that does the job in a variant's way, below other roots.
@@ -159,11 +159,11 @@ def batch_options(
     )
 
 
-def comparison_config(options: CompareOptions, sources: Sequence[str]) -> dict[str, Any]:
+def describe_config(options: CompareOptions, sources: Sequence[str]) -> dict[str, Any]:
     """The ``config`` of compare.json."""
     roots = Roots(options.out_dir, options.runs_dir)
-    variant = questions_of(options)[0].variants[0]
-    job = BatchJob(batch_options(options, variant, roots, limit=options.selection.limit), sources)
+    variant = plan_questions(options)[0].variants[0]
+    job = BatchJob(build_batch_options(options, variant, roots, limit=options.selection.limit), sources)
     shared = job.config
     own = {
         "scratch": options.scratch,

@@ -22,7 +22,7 @@ from ..timestamps import utc_text
 from ..workers import usable_cpus
 from . import document
 from .experiment import Bench, Experiment
-from .options import CompareOptions, Roots, Variant, batch_options, comparison_config, questions_of
+from .options import CompareOptions, Roots, Variant, build_batch_options, describe_config, plan_questions
 from .sampling import likely_seconds
 from .scratch import default_parent, file_system, scratch_folder
 from .statistics import recommend
@@ -79,8 +79,8 @@ def compare_batches(
     is too short for a single measurement, and OSError. Whatever is raised, the scratch folder and
     all processes are gone; after a kill the next comparison there removes it.
     """
-    variant, roots = questions_of(options)[0].variants[0], Roots(options.out_dir, options.runs_dir)
-    BatchJob(batch_options(options, variant, roots, limit=None)).check_paths()
+    variant, roots = plan_questions(options)[0].variants[0], Roots(options.out_dir, options.runs_dir)
+    BatchJob(build_batch_options(options, variant, roots, limit=None)).check_paths()
     discover(sources, RunContext(should_stop=should_stop))
     check_keys(Layout(os.path.abspath(options.out_dir), os.path.abspath(options.runs_dir)), options.keys)
     started_at = utc_text()
@@ -99,7 +99,7 @@ def compare_batches(
             version=__version__,
             started_at=started_at,
             finished_at=utc_text(),
-            config=comparison_config(options, sources),
+            config=describe_config(options, sources),
             host=_host(scratch),
             runs=survey.runs,
             history=survey.history(),
@@ -131,7 +131,7 @@ def _measure(bench: Bench) -> tuple[list[document.Answer], list[document.Unanswe
     answers: list[document.Answer] = []
     unanswered: list[document.Unanswered] = []
     trials: dict[Variant, list[tuple[int, float]]] = {}
-    questions = questions_of(bench.options)
+    questions = plan_questions(bench.options)
     for question in questions:
         experiment = Experiment(bench, question)
         result = experiment.run(1.0 if question is questions[-1] else _SHARE)

@@ -47,7 +47,7 @@ class Interval(NamedTuple):
         return f"{_number(self.estimate)} times ({_number(self.low)} to {_number(self.high)})"
 
 
-def speedup(base: Sequence[float], other: Sequence[float], *, seed: int = 0) -> Interval:
+def estimate_speedup(base: Sequence[float], other: Sequence[float], *, seed: int = 0) -> Interval:
     """How many times as fast as ``base`` the ``other`` is; both are seconds, one for each round.
 
     Each round gives one ratio, since what disturbed the machine in it disturbed both: the estimate is
@@ -64,14 +64,14 @@ def speedup(base: Sequence[float], other: Sequence[float], *, seed: int = 0) -> 
     return Interval(median(ratios), medians[low], medians[high])
 
 
-def fastest(variants: Sequence[Variant], seed: int = 0) -> list[Variant]:
+def find_fastest(variants: Sequence[Variant], seed: int = 0) -> list[Variant]:
     """The fastest variant and all that are not surely slower, the fewest workers first."""
     first = min(variants, key=lambda variant: variant.median)
     equal = [each for each in variants if each is first or not _ratio(first, each, seed).is_sure]
     return sorted(equal, key=lambda variant: variant.workers)
 
 
-def answer(
+def answer_question(
     question: Literal["mode", "workers"], variants: Sequence[Variant], cpus: int, *, seed: int = 0
 ) -> str:
     """What the figures say, and how far that can be relied on, in a sentence."""
@@ -91,13 +91,13 @@ def recommend(
     words, seconds, is_sure = ["batchpersist run SOURCES"], None, False
     chosen = None
     if mode is not None:
-        chosen, *others = fastest(mode.variants, seed)
+        chosen, *others = find_fastest(mode.variants, seed)
         is_sure = not others
         seconds = chosen.median if mode.sample.reason is None else None
     if chosen is not None and is_sure and chosen.mode != "grouped":
         words += _OPTIONS[chosen.mode]
     elif workers is not None:
-        chosen, *others = fastest(workers.variants, seed)
+        chosen, *others = find_fastest(workers.variants, seed)
         seconds = chosen.median * runs / max(1, workers.sample.runs)
         is_sure = not others and (mode is None or is_sure)
         if workers.rounds.measured >= MIN_ROUNDS:
@@ -116,12 +116,12 @@ _OPTIONS = {
 
 
 def _ratio(base: Variant, other: Variant, seed: int) -> Interval:
-    return speedup(base.walls, other.walls, seed=seed)
+    return estimate_speedup(base.walls, other.walls, seed=seed)
 
 
 def _mode_answer(variants: Sequence[Variant], seed: int) -> str:
     first = variants[0]
-    best, *others = fastest(variants, seed)
+    best, *others = find_fastest(variants, seed)
     if others and len(first.walls) >= MIN_ROUNDS:
         names = " and ".join(variant.name for variant in (best, *others))
         return f"between {names} there is no difference that can be measured"

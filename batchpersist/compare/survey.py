@@ -146,7 +146,7 @@ def _make_folder(path: str, target: str, copied: dict[str, str]) -> bool:
     """Make a folder like ``path``, and note it in ``copied``; False where that is no folder, or a link."""
     if target in copied:
         return True
-    found = _mode(path)
+    found = _file_mode(path)
     if found is not None and not os.path.lexists(target):
         os.makedirs(os.path.dirname(target), exist_ok=True)
         if stat.S_ISLNK(found):
@@ -158,7 +158,7 @@ def _make_folder(path: str, target: str, copied: dict[str, str]) -> bool:
 
 
 def _copy_file(path: str, target: str) -> None:
-    found = _mode(path)
+    found = _file_mode(path)
     if found is None or os.path.lexists(target):
         return
     if stat.S_ISLNK(found):
@@ -170,7 +170,7 @@ def _copy_file(path: str, target: str) -> None:
             raise OSError(error.errno, error.strerror, f"{path} -> {target}") from error
 
 
-def _mode(path: str) -> int | None:
+def _file_mode(path: str) -> int | None:
     try:
         return os.lstat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):

@@ -60,7 +60,7 @@ class Proof:
         elif digest != self._digest and variant not in self._wrong:
             self._wrong.add(variant)
             _log.debug("%s differs from the first tree in round %d", variant, number)
-            found = differences(self._reference, root)
+            found = compare_trees(self._reference, root)
             free = LISTED - len(self._differences)
             self._differences += [each.as_document(variant, number) for each in islice(found, free)]
             self._omitted += sum(1 for _ in found)
@@ -102,7 +102,7 @@ class Difference:
         return document.Difference(path=path, kind=self.kind, variant=variant, round=number, diff=self.diff)
 
 
-def tree(root: str) -> Iterator[Entry]:
+def walk_tree(root: str) -> Iterator[Entry]:
     """All that is below a root, sorted by name in each folder; but batchpersist's own folders. OSError."""
     stack = [("", root)]
     while stack:
@@ -121,17 +121,17 @@ def digest_tree(root: str) -> tuple[str, int]:
     Equal trees have equal digests, however their names would run together.
     """
     digest, files = blake2b(digest_size=16), 0
-    for entry in tree(root):
+    for entry in walk_tree(root):
         name = os.fsencode(entry.name)
         digest.update(b"%d %s %o " % (len(name), name, entry.mode))
-        digest.update(_content(entry))
+        digest.update(_content_digest(entry))
         files += stat.S_ISREG(entry.mode)
     return digest.hexdigest(), files
 
 
-def differences(reference: str, other: str) -> Iterator[Difference]:
+def compare_trees(reference: str, other: str) -> Iterator[Difference]:
     """The differences of ``other``, sorted by path."""
-    left, right = ({entry.name: entry for entry in tree(root)} for root in (reference, other))
+    left, right = ({entry.name: entry for entry in walk_tree(root)} for root in (reference, other))
     for name in sorted(left.keys() | right.keys()):
         if name not in right:
             yield Difference(name, "missing", [])
@@ -145,11 +145,11 @@ def _entry_differences(left: Entry, right: Entry) -> Iterator[Difference]:
     if left.mode != right.mode:
         modes = [f"-{stat.filemode(left.mode)}", f"+{stat.filemode(right.mode)}"]
         yield Difference(left.name, "mode", modes)
-    if stat.S_IFMT(left.mode) == stat.S_IFMT(right.mode) and _content(left) != _content(right):
-        yield Difference(left.name, "content", _diff(left, right))
+    if stat.S_IFMT(left.mode) == stat.S_IFMT(right.mode) and _content_digest(left) != _content_digest(right):
+        yield Difference(left.name, "content", _diff_files(left, right))
 
 
-def _content(entry: Entry) -> bytes:
+def _content_digest(entry: Entry) -> bytes:
     """A digest of a file's bytes, or where a link points to; nothing for a folder and the like."""
     if stat.S_ISLNK(entry.mode):
         return os.fsencode(os.readlink(entry.path))
@@ -161,7 +161,7 @@ def _content(entry: Entry) -> bytes:
     return digest.digest()
 
 
-def _diff(left: Entry, right: Entry) -> list[str]:
+def _diff_files(left: Entry, right: Entry) -> list[str]:
     """A unified diff from the first line that differs: one of whole histories could take hours."""
     if stat.S_ISLNK(left.mode):
         return [f"-{printable(os.readlink(left.path))}", f"+{printable(os.readlink(right.path))}"]
@@ -174,7 +174,11 @@ def _diff(left: Entry, right: Entry) -> list[str]:
                 break
             same.append(one or b"")
         before, after = (
-            [_shown(line) for line in (*same, at, *islice(_lines(file), _LINES - 1)) if line is not None]
+            [
+                _printable_line(line)
+                for line in (*same, at, *islice(_lines(file), _LINES - 1))
+                if line is not None
+            ]
             for at, file in ((one, first), (two, second))
         )
     return [f"@@ line {number} @@", *islice(unified_diff(before, after, lineterm=""), 3, None)]
@@ -185,7 +189,7 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
     return iter(lambda: file.readline(_WIDTH), b"")
 
 
-def _shown(line: bytes) -> str:
+def _printable_line(line: bytes) -> str:
     """The line without control characters."""
     end = "" if line.endswith(b"\n") or len(line) == _WIDTH else "  (no newline at the end)"
     return printable(line.rstrip(b"\n").decode("utf-8", "surrogateescape")) + end

@@ -16,7 +16,7 @@ from ..wording import number
 from .document import BatchDocument, FailedRun, Latency, Level, SideFailure, Verdict
 from .inputs import BatchInputs
 from .outcome_text import DO_THE_REST, IN_THE_FUTURE, incomplete, outcome, skipped, what_next
-from .timeline import JournalProgress, read_progress, shard_rows, throughput, workers
+from .timeline import JournalProgress, build_throughput, build_workers, read_progress, shard_rows
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -79,7 +79,7 @@ def document_from_metrics(metrics: Metrics) -> BatchDocument:
     document = BatchDocument(
         batch_id=metrics.batch_id,
         state=metrics.state,
-        verdict=verdict(metrics.counts, metrics.state, {cause.type for cause in metrics.errors}),
+        verdict=build_verdict(metrics.counts, metrics.state, {cause.type for cause in metrics.errors}),
         parts=metrics.parts,
         started_at=metrics.started_at,
         finished_at=metrics.finished_at,
@@ -114,7 +114,7 @@ def document_from_table(path: str) -> BatchDocument:
     document = BatchDocument(
         batch_id=None,
         state="unknown",
-        verdict=verdict(counts, "finished"),
+        verdict=build_verdict(counts, "finished"),
         counts=counts,
         errors=errors,
         errors_omitted=errors_omitted,
@@ -145,28 +145,28 @@ def document_from_journal(status: BatchStatus) -> BatchDocument:
     return BatchDocument(
         batch_id=record.batch_id,
         state=status.state,
-        verdict=_verdict(status, so_far),
+        verdict=_journal_verdict(status, so_far),
         parts=record.parts,
         started_at=record.started_at,
         finished_at=record.finished_at,
         version=record.version,
         config=record.config,
-        throughput=throughput(so_far.shards),
-        workers=workers(so_far.shards),
+        throughput=build_throughput(so_far.shards),
+        workers=build_workers(so_far.shards),
         notes=["The batch has left no metrics; what is shown is from its journal."],
     )
 
 
-def _verdict(status: BatchStatus, so_far: JournalProgress) -> Verdict:
+def _journal_verdict(status: BatchStatus, so_far: JournalProgress) -> Verdict:
     failed = f" ({so_far.failed:,} of them failed)" if so_far.failed else ""
     runs = f"{number(so_far.runs, 'run')} settled{failed}"
     if status.state == "running":
-        return Verdict("busy", f"Running: {_extent(status, runs)} so far.")
+        return Verdict("busy", f"Running: {_describe_extent(status, runs)} so far.")
     opening = _OPENINGS.get(status.state, "Ended without metrics")
     return Verdict("bad", f"{opening}: {runs} before.", DO_THE_REST)
 
 
-def _extent(status: BatchStatus, runs: str) -> str:
+def _describe_extent(status: BatchStatus, runs: str) -> str:
     progress = status.progress
     if progress is not None and progress.phase == "scan":
         return f"{number(progress.done, 'run')} found"
@@ -174,7 +174,7 @@ def _extent(status: BatchStatus, runs: str) -> str:
     return runs if total is None else f"of {number(total, 'run')}, {runs}"
 
 
-def verdict(counts: Counts, state: EndState, causes: Collection[str] = ()) -> Verdict:
+def build_verdict(counts: Counts, state: EndState, causes: Collection[str] = ()) -> Verdict:
     """The verdict, with the sentences that the batch itself printed at its end."""
     level: Level = "good" if state == "finished" else "warning"
     if counts.failed:
@@ -201,8 +201,8 @@ def _add_tables(document: BatchDocument, inputs: BatchInputs, outcomes: str) -> 
             collector.add(piece)
     rejects = read_parquet(inputs.rejects) if inputs.rejects else None
     document.failed_runs, document.failed_runs_omitted = failed.listed(rejects)
-    document.latency, document.split_tasks = _latency(distribution), sorted(split.tasks)
-    document.throughput, document.workers = throughput(shards), workers(shards)
+    document.latency, document.split_tasks = _build_latency(distribution), sorted(split.tasks)
+    document.throughput, document.workers = build_throughput(shards), build_workers(shards)
     if document.parts > 1:
         document.notes.append("The batch was interrupted and continued: the times are its last part's.")
 
@@ -226,7 +226,7 @@ class _FailedRuns:
 
     def listed(self, rejects: pa.Table | None) -> tuple[list[FailedRun], int]:
         """At most ``LISTED`` failures, invalid lines (``rejects.parquet``) last; and how many more."""
-        invalid: Iterable[FailedRun] = () if rejects is None else _invalid(rejects)
+        invalid: Iterable[FailedRun] = () if rejects is None else _invalid_lines(rejects)
         listed = list(islice(chain(self._listed, invalid), LISTED))
         count = self.count + (0 if rejects is None else rejects.num_rows)
         return listed, count - len(listed)
@@ -241,7 +241,7 @@ def _failed_run(row: dict[str, Any]) -> FailedRun:
     return FailedRun(row["task_id"], row["run_id"], row["source"], row["line"], failures)
 
 
-def _invalid(rejects: pa.Table) -> Iterator[FailedRun]:
+def _invalid_lines(rejects: pa.Table) -> Iterator[FailedRun]:
     for row in rejects.slice(0, LISTED).to_pylist():
         failure = SideFailure("input", *(row[part] for part in _PARTS))
         yield FailedRun(None, None, row["source"], row["line"], [failure])
@@ -263,7 +263,7 @@ class _SplitTasks:
             self.tasks |= set(rows["task_id"].filter(split).cast(pa.string()).unique().to_pylist())
 
 
-def _latency(distribution: prometheus.Distribution) -> Latency | None:
+def _build_latency(distribution: prometheus.Distribution) -> Latency | None:
     """The distribution between the quickest and the slowest run: at least two bounds."""
     if not distribution.totals["pair"]:
         return None

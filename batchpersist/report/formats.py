@@ -51,7 +51,7 @@ def render(inputs: BatchInputs | Comparison, kind: str) -> str:
     where a package that the format needs is not installed; OSError.
     """
     if isinstance(inputs, Comparison):
-        return _of_comparison(inputs, kind)
+        return _render_comparison(inputs, kind)
     if kind == "prometheus":
         return _render_prometheus(inputs)
     document = build_document(inputs)
@@ -59,23 +59,23 @@ def render(inputs: BatchInputs | Comparison, kind: str) -> str:
         return render_batch_page(document)
     renderers: dict[str, Callable[[BatchDocument], str]] = {
         "text": render_text,
-        "json": _as_json,
+        "json": _render_json,
         "junit": render_junit,
     }
     return renderers[kind](document)
 
 
-def _of_comparison(comparison: Comparison, kind: str) -> str:
+def _render_comparison(comparison: Comparison, kind: str) -> str:
     if kind == "html":
         return render_comparison_page(comparison)
     if kind == "text":
         return render_comparison(comparison)
     if kind == "json":
-        return _as_json(comparison)
+        return _render_json(comparison)
     raise UsageError(f"a comparison can be shown as text, json or html, not as {kind}")
 
 
-def _as_json(document: BatchDocument | Comparison) -> str:
+def _render_json(document: BatchDocument | Comparison) -> str:
     """In ASCII, so that no text in it controls a terminal."""
     return json.dumps(encodable_document(msgspec.to_builtins(document)), indent=2) + "\n"
 

@@ -35,7 +35,7 @@ def render_batch_page(document: BatchDocument) -> str:
         "latency": document.latency and charts.draw_latency(document.latency),
         "workers": document.workers and charts.draw_workers(document.workers),
     }
-    return _page("batch.html", document=document, pictures=pictures)
+    return _render_page("batch.html", document=document, pictures=pictures)
 
 
 def render_comparison_page(comparison: Comparison) -> str:
@@ -55,17 +55,17 @@ def render_comparison_page(comparison: Comparison) -> str:
         "questions": terminal.QUESTIONS,
         "recommended": terminal.recommendation(comparison),
     }
-    return _page("comparison.html", comparison=comparison, drawn=drawn, **words)
+    return _render_page("comparison.html", comparison=comparison, drawn=drawn, **words)
 
 
-def _page(template: str, **content: Any) -> str:
-    script, style = (_read(name) for name in ("page.js", "page.css"))
+def _render_page(template: str, **content: Any) -> str:
+    script, style = (_read_template(name) for name in ("page.js", "page.css"))
     policy = f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"
     page = _environment().get_template(template)
     return page.render(script=script, style=style, policy=policy, generator=__version__, **content)
 
 
-def _read(name: str) -> str:
+def _read_template(name: str) -> str:
     return (_TEMPLATES / name).read_text("utf-8")
 
 
@@ -79,7 +79,7 @@ def _environment() -> Environment:
     environment = Environment(
         autoescape=True,
         finalize=shown,
-        loader=FunctionLoader(lambda name: _read(f"{name}.j2")),
+        loader=FunctionLoader(lambda name: _read_template(f"{name}.j2")),
         lstrip_blocks=True,
         trim_blocks=True,
         undefined=StrictUndefined,

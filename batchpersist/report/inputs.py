@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -16,6 +17,8 @@ from ..errors import BatchMissingError, UsageError
 from ..metrics.schema import Metrics, read_metrics
 from ..paths import Layout
 from ..records.batch_folder import LATEST, BatchFolder, find_batch
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -85,6 +88,7 @@ def _from_path(path: str, layout: Layout) -> BatchInputs | Comparison:
         kept = BatchFolder(Layout("", root).batch(metrics.batch_id))
         if os.path.isfile(kept.metrics):
             return _from_folder(kept)
+        _log.debug("%s: no folder of batch %s below %s", path, metrics.batch_id, root)
     return BatchInputs(metrics=metrics, searched_roots=roots)
 
 
@@ -110,6 +114,7 @@ def _from_folder(folder: BatchFolder) -> BatchInputs:
     ended = os.path.isfile(folder.metrics)
     status = status_of(_layout_of(folder), folder)
     if not ended or status.state in ("running", "killed"):
+        _log.debug("%s: %s, so only its journal is reported", folder.path, status.state)
         return BatchInputs(status)  # files of an earlier part describe only that part
     return BatchInputs(
         status,

@@ -16,7 +16,7 @@ from .document import BatchDocument, Workers
 _BLOCKS = " ▁▂▃▄▅▆▇█"
 
 
-def grid(rows: Sequence[Sequence[str]], *, left: int = 1, indent: str = "  ") -> Iterator[str]:
+def align_columns(rows: Sequence[Sequence[str]], *, left: int = 1, indent: str = "  ") -> Iterator[str]:
     """Lines with aligned columns: the first ``left`` of them to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
@@ -32,7 +32,7 @@ def bar(value: float, whole: float, width: int) -> str:
     return "█" * round(width * value / whole) if whole else ""
 
 
-def course(values: Sequence[float]) -> str:
+def sparkline(values: Sequence[float]) -> str:
     """A character a value, the highest one full."""
     highest = max(values, default=0.0)
     if not highest:
@@ -63,7 +63,7 @@ def _batch_lines(document: BatchDocument) -> Iterator[str]:
         yield from _counts(document, document.counts)
     if document.timing:
         yield from _timing(document.timing)
-    if document.throughput and (shape := course(document.throughput.runs)):
+    if document.throughput and (shape := sparkline(document.throughput.runs)):
         rate = max(document.throughput.runs) / document.throughput.bin_seconds
         yield from ("", f"Throughput, at most {count(rate)} runs/s", f"  {shape}")
     if document.workers:
@@ -108,9 +108,9 @@ def _counts(document: BatchDocument, counts: Counts) -> Iterator[str]:
     )
     yield from ("", "Runs")
     rows = [(name, count(figure), share(figure, counts.discovered)) for name, figure in figures if figure]
-    yield from grid(rows or [("discovered", "0", "")])
+    yield from align_columns(rows or [("discovered", "0", "")])
     yield from ("", "Pairs")
-    yield from grid(
+    yield from align_columns(
         [
             ("", "manifest ok", "manifest failed"),
             ("snapshot ok", count(counts.both_ok), count(counts.manifest_failed)),
@@ -130,7 +130,7 @@ def _timing(timing: Timing) -> Iterator[str]:
         return
     head = ("a run's", "p50", "p90", "p99", "max")
     sides = [(name, getattr(timing, name)) for name in ("snapshot", "manifest", "pair")]
-    yield from grid(
+    yield from align_columns(
         [head, *((name, *(duration(getattr(side, key)) for key in head[1:])) for name, side in sides)]
     )
     yield from _phase_line(timing)
@@ -161,7 +161,7 @@ def _workers(workers: Workers) -> Iterator[str]:
         busy = min(worker.busy_seconds, workers.seconds)
         cells = (f"{bar(busy, workers.seconds, 30):30}", f"{share(busy, workers.seconds)} busy")
         rows.append((str(worker.pid), *cells, number(worker.runs, "run")))
-    yield from grid(rows)
+    yield from align_columns(rows)
     further = len(workers.listed) - len(shown) + workers.omitted
     yield from [f"  ... and {number(further, 'more')}"] if further else []
 
@@ -172,7 +172,7 @@ def _tasks(document: BatchDocument) -> Iterator[str]:
         (cut(printable(task.task_id), 50), number(task.runs, "run"), duration(task.timing.commit_seconds))
         for task in document.slowest_tasks[:SHOWN_TASKS]
     ]
-    yield from grid(rows)
+    yield from align_columns(rows)
     for task in document.split_tasks[:SHOWN_TASKS]:
         yield f"  {cut(printable(task), 50)} is hot: its manifests were spread over the workers"
 
@@ -245,12 +245,12 @@ def _answer_lines(answer: Answer) -> Iterator[str]:
     )
     for what, reason in (("Not all runs", sample.reason), ("Fewer rounds", rounds.reason)):
         yield from [f"{what}: {printable(reason)}."] if reason else []
-    yield from grid(list(_variant_rows(answer.variants)))
+    yield from align_columns(list(_variant_rows(answer.variants)))
     yield "Where the time went, in seconds of all workers:"
-    yield from grid(list(_phase_rows(answer.variants)))
+    yield from align_columns(list(_phase_rows(answer.variants)))
     if answer.question == "mode":
         yield "What starting both sides of a pair together saved:"
-        yield from grid(list(_pair_rows(answer.variants)))
+        yield from align_columns(list(_pair_rows(answer.variants)))
     yield from _proof_lines(answer.proof)
     yield f"Answer: {printable(answer.answer)}"
 

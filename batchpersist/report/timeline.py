@@ -57,7 +57,7 @@ def read_progress(path: str) -> JournalProgress:
     return JournalProgress(shards, unchanged, failed)
 
 
-def throughput(shards: Sequence[ShardRow]) -> Throughput | None:
+def build_throughput(shards: Sequence[ShardRow]) -> Throughput | None:
     """Runs by time; None where no pair was attempted. A split task's runs count with their manifests."""
     counted = [shard for shard in shards if shard.work != "snapshot"]
     if not counted:
@@ -81,7 +81,7 @@ def _spread(started: float, finished: float, runs: int, width: float, bins: list
         bins[place] += runs * max(covered, 0.0) / (finished - started)
 
 
-def workers(shards: Sequence[ShardRow]) -> Workers | None:
+def build_workers(shards: Sequence[ShardRow]) -> Workers | None:
     """A timeline for each process; None where none did a shard."""
     if not shards:
         return None

@@ -8,7 +8,7 @@ import pytest
 from support import documents
 
 from batchpersist.compare.document import PHASES, Answer, Proof, Rounds, Sample, Speedup, Variant
-from batchpersist.compare.statistics import answer, recommend
+from batchpersist.compare.statistics import answer_question, recommend
 
 NOISE = (1.0, 1.02, 0.99, 1.01, 0.98)
 OTHER = (0.99, 1.0, 1.02, 0.98, 1.01)
@@ -53,25 +53,27 @@ def answered(question: Any, variants: list[Variant], *, runs: int, reason: str |
 
 def test_the_fastest_mode_is_named_with_how_sure_that_is() -> None:
     variants = [variant("sequential", 1, 60), variant("grouped", 1, 2, noise=OTHER)]
-    assert answer("mode", variants, 2) == "Grouped-1 is 30 times (29 to 31) as fast as sequential."
+    assert answer_question("mode", variants, 2) == "Grouped-1 is 30 times (29 to 31) as fast as sequential."
 
 
 def test_modes_without_a_sure_difference_are_called_equal() -> None:
     variants = [variant("sequential", 1, 2), variant("paired", 1, 2, noise=OTHER)]
-    assert answer("mode", variants, 2) == (
+    assert answer_question("mode", variants, 2) == (
         "Between sequential and paired there is no difference that can be measured."
     )
 
 
 def test_the_baseline_may_be_the_fastest() -> None:
     variants = [variant("grouped", 1, 1), variant("sequential", 1, 3)]
-    assert answer("mode", variants, 2) == "Grouped-1 is the fastest."
+    assert answer_question("mode", variants, 2) == "Grouped-1 is the fastest."
 
 
 def test_answer_for_unchanged_runs_says_that_nothing_was_written() -> None:
     counts = documents.counts(selected=100, unchanged=100)
     variants = [variant("sequential", 1, 60, counts=counts), variant("grouped", 1, 2, counts=counts)]
-    assert "persisted already, so nothing was written: --without-history" in answer("mode", variants, 2)
+    assert "persisted already, so nothing was written: --without-history" in answer_question(
+        "mode", variants, 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,17 +88,20 @@ def test_answer_for_unchanged_runs_says_that_nothing_was_written() -> None:
 )
 def test_answer_names_the_limit_of_more_workers(figures: dict[str, Any], limit: str) -> None:
     variants = [variant("grouped", 1, 2.3), variant("grouped", 2, 2.2), variant("grouped", 4, 2.0, **figures)]
-    assert answer("workers", variants, 2) == f"4 workers are 1.10 times (1.10 to 1.10) as fast as 2{limit}."
+    assert (
+        answer_question("workers", variants, 2)
+        == f"4 workers are 1.10 times (1.10 to 1.10) as fast as 2{limit}."
+    )
 
 
 def test_answer_names_no_limit_where_workers_scale() -> None:
     variants = [variant("grouped", 1, 4.0), variant("grouped", 2, 2.1, cpu_seconds=4.0)]
-    assert answer("workers", variants, 2).endswith("as fast as 1.")
+    assert answer_question("workers", variants, 2).endswith("as fast as 1.")
 
 
 def test_answer_says_that_more_workers_are_slower() -> None:
     variants = [variant("grouped", 1, 1.0), variant("grouped", 2, 1.5)]
-    assert answer("workers", variants, 2) == "2 workers take 1.50 times as long as 1."
+    assert answer_question("workers", variants, 2) == "2 workers take 1.50 times as long as 1."
 
 
 @pytest.mark.parametrize(
@@ -104,17 +109,17 @@ def test_answer_says_that_more_workers_are_slower() -> None:
 )
 def test_too_few_rounds_are_doubted(noise: tuple[float, ...], words: str) -> None:
     variants = [variant("sequential", 1, 9, noise=noise), variant("grouped", 1, 2, noise=noise)]
-    assert words in answer("mode", variants, 2)
-    assert "(" not in answer("mode", variants, 2), "no interval"
+    assert words in answer_question("mode", variants, 2)
+    assert "(" not in answer_question("mode", variants, 2), "no interval"
 
 
 def test_a_short_job_is_doubted() -> None:
     variants = [variant("sequential", 1, 0.4), variant("grouped", 1, 0.2)]
-    assert "starting up is most of it" in answer("mode", variants, 2)
+    assert "starting up is most of it" in answer_question("mode", variants, 2)
 
 
 def test_single_variant_answers_nothing() -> None:
-    assert "nothing to compare it with" in answer("mode", [variant("grouped", 1, 1)], 2)
+    assert "nothing to compare it with" in answer_question("mode", [variant("grouped", 1, 1)], 2)
 
 
 MODES = [variant("sequential", 1, 60), variant("grouped", 1, 2, noise=OTHER)]

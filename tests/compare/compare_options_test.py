@@ -6,7 +6,14 @@ from collections import Counter
 
 import pytest
 
-from batchpersist.compare.options import CompareOptions, Roots, Variant, batch_options, questions_of, turns
+from batchpersist.compare.options import (
+    CompareOptions,
+    Roots,
+    Variant,
+    build_batch_options,
+    plan_questions,
+    plan_rounds,
+)
 from batchpersist.errors import UsageError
 from batchpersist.models import Durability, Keys
 from batchpersist.options import LockPolicy, Selection
@@ -15,7 +22,7 @@ from batchpersist.options import LockPolicy, Selection
 def questions(modes: tuple[str, ...], workers: tuple[int, ...]) -> dict[str, list[str]]:
     options = CompareOptions(modes=modes, workers=workers)  # type: ignore[arg-type]
     return {
-        question.name: [variant.name for variant in question.variants] for question in questions_of(options)
+        question.name: [variant.name for variant in question.variants] for question in plan_questions(options)
     }
 
 
@@ -62,7 +69,7 @@ def test_variant_sets_the_options_of_its_batch(variant: Variant, expected: tuple
         lock_policy=LockPolicy(attempts=2),
         force=True,
     )
-    batch = batch_options(options, variant, Roots("o", "r", "m"), limit=7)
+    batch = build_batch_options(options, variant, Roots("o", "r", "m"), limit=7)
     assert (batch.commit, batch.pair, batch.workers) == expected
     assert (batch.out_dir, batch.runs_dir, batch.metrics) == ("o", "r", "m")
     assert batch.selection == Selection(("t*",), "2026-01-01", "2026-12-31", 7)
@@ -77,10 +84,10 @@ def test_variant_sets_the_options_of_its_batch(variant: Variant, expected: tuple
 
 
 def test_each_round_has_all_variants_and_begins_with_the_next_one() -> None:
-    variants = questions_of(CompareOptions(modes=("sequential", "paired", "grouped"), workers=(1,)))[
+    variants = plan_questions(CompareOptions(modes=("sequential", "paired", "grouped"), workers=(1,)))[
         0
     ].variants
-    rounds = list(turns(variants, 7))
+    rounds = list(plan_rounds(variants, 7))
     assert all(Counter(turn) == Counter(variants) for turn in rounds)
     assert [turn[0].name for turn in rounds[:4]] == ["sequential", "paired", "grouped-1", "sequential"]
 

@@ -13,7 +13,7 @@ from jsonschema import Draft202012Validator
 from support.schema_fields import fields_of, leaves
 
 from batchpersist.compare.document import Comparison
-from batchpersist.compare.statistics import answer, recommend
+from batchpersist.compare.statistics import answer_question, recommend
 from batchpersist.report.terminal import render_comparison
 
 SCHEMA = json.loads((resources.files("batchpersist") / "compare.schema.json").read_text())
@@ -50,7 +50,7 @@ def test_page_shows_the_text_of_the_example():
 def test_the_answers_of_the_example_follow_from_its_figures():
     found = msgspec.convert(example(), Comparison)
     for asked in found.questions:
-        assert asked.answer == answer(asked.question, asked.variants, found.host.cpus)
+        assert asked.answer == answer_question(asked.question, asked.variants, found.host.cpus)
     one_by_one = found.recommendation.one_by_one_seconds
     assert found.recommendation == recommend(found.questions, found.runs, one_by_one)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from batchpersist.compare.trees import LISTED, Proof, differences, digest_tree
+from batchpersist.compare.trees import LISTED, Proof, compare_trees, digest_tree
 
 HISTORY = "".join(f'{{\n  "runId": "run-{number}"\n}},\n' for number in range(2_000))
 
@@ -63,7 +63,7 @@ def test_every_kind_of_difference_changes_the_digest_and_is_named(
     assert digest_tree(str(left)) == digest_tree(str(right))
     change(right)
     assert digest_tree(str(left))[0] != digest_tree(str(right))[0]
-    assert [(found.path, found.kind) for found in differences(str(left), str(right))] == expected
+    assert [(found.path, found.kind) for found in compare_trees(str(left), str(right))] == expected
 
 
 def test_batchpersist_s_own_folder_and_the_times_do_not_count(left: Path, right: Path) -> None:
@@ -71,7 +71,7 @@ def test_batchpersist_s_own_folder_and_the_times_do_not_count(left: Path, right:
     (right / "runs" / ".batchpersist" / "batch.lock").touch()
     os.utime(right / "out" / "a" / "runs.json", (0, 0))
     assert digest_tree(str(left)) == digest_tree(str(right)) == (digest_tree(str(left))[0], 2)
-    assert list(differences(str(left), str(right))) == []
+    assert list(compare_trees(str(left), str(right))) == []
 
 
 def test_names_do_not_run_together(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_names_do_not_run_together(tmp_path: Path) -> None:
 
 def test_the_diff_shows_the_first_place_of_a_long_history(left: Path, right: Path) -> None:
     edit(right / "out/a/runs.json", '"run-1500"', '"run-1500x"')
-    (found,) = differences(str(left), str(right))
+    (found,) = compare_trees(str(left), str(right))
     assert found.diff[0] == "@@ line 4502 @@"
     assert '-  "runId": "run-1500"' in found.diff
     assert '+  "runId": "run-1500x"' in found.diff
@@ -94,7 +94,7 @@ def test_the_diff_shows_a_missing_newline_and_no_control_characters(left: Path, 
     manifest = Path("runs/a/r1/manifest.json")
     (left / manifest).write_bytes(b"a\x1b[31m\xff\nb\n")
     (right / manifest).write_bytes(b"a\x1b[31m\xff\nb")
-    (found,) = differences(str(left), str(right))
+    (found,) = compare_trees(str(left), str(right))
     assert found.diff == ["@@ line 2 @@", " a\\x1b[31m\\xff", "-b", "+b  (no newline at the end)"]
 
 
@@ -102,13 +102,13 @@ def test_a_line_without_end_is_cut(left: Path, right: Path) -> None:
     manifest = Path("runs/a/r1/manifest.json")
     (left / manifest).write_text("x" * 1_000_000)
     (right / manifest).write_text("x" * 500_000 + "y" + "x" * 499_999)
-    (found,) = differences(str(left), str(right))
+    (found,) = compare_trees(str(left), str(right))
     assert sum(map(len, found.diff)) < 10_000
 
 
 def test_modes_are_shown_as_by_ls(left: Path, right: Path) -> None:
     (right / "runs/a/r1/manifest.json").chmod(0o600)
-    (found,) = differences(str(left), str(right))
+    (found,) = compare_trees(str(left), str(right))
     assert found.diff[1] == "+-rw-------"
 
 

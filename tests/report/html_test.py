@@ -23,7 +23,7 @@ from batchpersist.models import Failure, Reject
 from batchpersist.report.charts import draw_throughput, draw_workers
 from batchpersist.report.document import BatchDocument, FailedRun, SideFailure, Verdict
 from batchpersist.report.html import render_batch_page, render_comparison_page
-from batchpersist.report.timeline import throughput, workers
+from batchpersist.report.timeline import build_throughput, build_workers
 
 EXAMPLE = Path(__file__).parents[2] / "docs" / "examples" / "compare.json"
 VOID = {"meta", "input", "br", "img", "link", "hr"}
@@ -150,7 +150,7 @@ def texts_of(picture: str) -> list[str]:
 )
 def test_time_axis_has_a_unit_with_round_numbers(seconds: float, ticks: list[str]) -> None:
     shards = [ShardRow(0, "pair", 1, 0.0, seconds, 5)]
-    course, timeline = throughput(shards), workers(shards)
+    course, timeline = build_throughput(shards), build_workers(shards)
     assert course is not None
     assert timeline is not None
     for picture in (draw_throughput(course), draw_workers(timeline)):
@@ -159,13 +159,13 @@ def test_time_axis_has_a_unit_with_round_numbers(seconds: float, ticks: list[str
 
 
 def test_each_worker_has_a_lane_with_its_name() -> None:
-    timeline = workers([ShardRow(n, "pair", 100 + n, 0.0, 1.0, 5) for n in range(20)])
+    timeline = build_workers([ShardRow(n, "pair", 100 + n, 0.0, 1.0, 5) for n in range(20)])
     assert timeline is not None
     assert {str(100 + n) for n in range(20)} <= set(texts_of(draw_workers(timeline)))
 
 
 def test_rates_below_one_are_not_shown_as_zero() -> None:
-    course = throughput([ShardRow(0, "pair", 1, 0.0, 100.0, 50)])
+    course = build_throughput([ShardRow(0, "pair", 1, 0.0, 100.0, 50)])
     assert course is not None
     assert "0.4" in texts_of(draw_throughput(course))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from batchpersist.report.terminal import course, cut, grid
+from batchpersist.report.terminal import align_columns, cut, sparkline
 
 
 def test_columns_are_aligned() -> None:
-    assert list(grid([("a", "1"), ("bcd", "20")])) == ["  a     1", "  bcd  20"]
+    assert list(align_columns([("a", "1"), ("bcd", "20")])) == ["  a     1", "  bcd  20"]
 
 
 def test_long_text_ends_in_an_ellipsis() -> None:
@@ -14,5 +14,5 @@ def test_long_text_ends_in_an_ellipsis() -> None:
 
 
 def test_course_has_a_character_for_each_value() -> None:
-    assert course([0.0, 1.0, 8.0, 0.01]) == " ▁█▁"
-    assert course([]) == ""
+    assert sparkline([0.0, 1.0, 8.0, 0.01]) == " ▁█▁"
+    assert sparkline([]) == ""

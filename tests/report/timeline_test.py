@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from batchpersist.metrics.outcome_table import ShardRow
 from batchpersist.report import timeline
-from batchpersist.report.timeline import BINS, throughput, workers
+from batchpersist.report.timeline import BINS, build_throughput, build_workers
 
 _moments = st.integers(0, 400).map(lambda step: 1e9 + step / 8)
 
@@ -26,7 +26,7 @@ shards = st.lists(_shard(), max_size=12)
 
 @given(shards)
 def test_throughput_counts_each_run_once(rows: list[ShardRow]) -> None:
-    found = throughput(rows)
+    found = build_throughput(rows)
     counted = [row for row in rows if row.work != "snapshot"]
     if found is None:
         assert not counted
@@ -37,7 +37,7 @@ def test_throughput_counts_each_run_once(rows: list[ShardRow]) -> None:
 
 @given(shards)
 def test_each_bin_has_the_runs_of_its_time(rows: list[ShardRow]) -> None:
-    found = throughput(rows)
+    found = build_throughput(rows)
     if found is None:
         return
     begin = min(row.started for row in rows)
@@ -56,7 +56,7 @@ def test_each_bin_has_the_runs_of_its_time(rows: list[ShardRow]) -> None:
 
 @given(shards)
 def test_workers_have_the_times_of_their_shards(rows: list[ShardRow]) -> None:
-    found = workers(rows)
+    found = build_workers(rows)
     if found is None:
         assert not rows
         return
@@ -71,14 +71,14 @@ def test_workers_have_the_times_of_their_shards(rows: list[ShardRow]) -> None:
 
 def test_only_the_busiest_of_many_workers_are_listed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(timeline, "LANES", 2)
-    found = workers([ShardRow(n, "pair", n, 10.0, 10.0 + n, 1) for n in range(1, 6)])
+    found = build_workers([ShardRow(n, "pair", n, 10.0, 10.0 + n, 1) for n in range(1, 6)])
     assert found is not None
     assert ([worker.pid for worker in found.listed], found.omitted) == ([4, 5], 3)
 
 
 def test_adjacent_shards_are_one_span() -> None:
     close = [ShardRow(n, "pair", 1, n * 0.01, n * 0.01 + 0.0099, 1) for n in range(5_000)]
-    found = workers(close)
+    found = build_workers(close)
     assert found is not None
     assert len(found.listed[0].spans) == 1
     assert found.listed[0].spans[0].runs == 5_000
