@@ -49,7 +49,7 @@ def measure(options: argparse.Namespace, folder: Path) -> None:
 
 
 def cat(tree: Path) -> Cost:
-    """The floor: each file opened and read once."""
+    """The lower bound: open and read each file once."""
     return timed(lambda: subprocess.run(CAT.split(), cwd=tree, check=True, stdout=subprocess.DEVNULL))  # type: ignore[func-returns-value]
 
 

@@ -22,7 +22,7 @@ from batchpersist.storage.fingerprint import Fingerprint
 
 
 class TimedLock(TaskLock):
-    """Notes for how many seconds it was held, each time."""
+    """A lock that records for how many seconds it is held, each time."""
 
     held: ClassVar[list[float]] = []
 
@@ -91,7 +91,7 @@ def measure(size: int, beside: bool, options: argparse.Namespace, folder: Path) 
 
 
 def check(layout: Layout, count: int, mine: list[dict[str, object]]) -> None:
-    """Nothing of anybody's may be lost."""
+    """Check that no run of either program is lost."""
     with open(layout.snapshot(TASK), "rb") as file:
         ids = [entry["runId"] for entry in json.load(file)["runs"]]
     theirs = [run_id for run_id in ids if run_id.startswith("other-")]

@@ -1,4 +1,4 @@
-"""What the benchmarks share: sources, timed commands, medians, a table."""
+"""Helpers of all benchmarks: sources, timed commands, medians, a table."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-# What is measured begins with compiled modules, as it does for whoever has installed it.
+# The commands start with compiled modules, as an installed batchpersist does.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one command: seconds on the clock, and seconds of CPU of it and its children."""
+    """The cost of a command: wall time in seconds, and CPU seconds of it and its children."""
 
     wall: float
     cpu: float
     system: float = 0.0
-    """Of the CPU, what the kernel took."""
+    """CPU seconds in the kernel."""
     work: float = 0.0
-    """Of the wall time of a batch, scanning and settling: all but what is the same for few runs and many."""
+    """Seconds of a batch's scan and persist phases: the part of the wall time that grows with the runs."""
 
 
 def adopt_orphans() -> None:
-    """Become the parent of what a command leaves behind: a pool's fork server ends after the command
-    itself, and its workers' CPU would be nobody's."""
+    """Become the parent of orphans: a pool's fork server ends after the command, and the CPU time of its
+    workers would not be counted."""
     set_child_subreaper = 36
     if ctypes.CDLL(None, use_errno=True).prctl(set_child_subreaper, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "prctl")
 
 
 def timed(action: Callable[[], None]) -> Cost:
-    """Run an action that works in child processes, and wait for all they leave behind."""
+    """Run an action in child processes, and wait for all of their children."""
     adopt_orphans()
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     action()
@@ -62,7 +62,7 @@ def median(costs: Iterable[Cost]) -> Cost:
 
 
 def round_robin(contenders: dict[str, Callable[[], Cost]], repeat: int) -> dict[str, Cost]:
-    """Measure each contender once a round: a machine that slows down slows them all alike."""
+    """Measure each contender once a round: a machine that slows down affects all of them."""
     costs: dict[str, list[Cost]] = {name: [] for name in contenders}
     for _ in range(repeat):
         for name, contender in contenders.items():
@@ -71,7 +71,7 @@ def round_robin(contenders: dict[str, Callable[[], Cost]], repeat: int) -> dict[
 
 
 def source(path: Path, runs: int, tasks: int, *, skew: float = 0.0, seed: int = 0) -> Path:
-    """A generated source, reused where it was made before; those of different seeds have no run in common."""
+    """A generated source, made once; sources of different seeds have no run in common."""
     if not path.exists():
         shape = ("--runs", runs, "--tasks", tasks, "--skew", skew, "--seed", seed)
         batchpersist("generate", *shape, "-o", path)
@@ -89,7 +89,7 @@ def persist(root: Path, path: Path, *words: object) -> Cost:
 
 
 def persist_at_once(roots: Sequence[Path], path: Path, *words: object) -> Cost:
-    """The same into several roots at the same time."""
+    """Run batches into several roots at the same time."""
     for root in roots:
         remove(root)
 
@@ -107,7 +107,7 @@ def _in(root: Path) -> tuple[object, ...]:
 
 
 def copy(root: Path, tree: Path) -> Cost:
-    """``cp -r`` of a tree into an empty root: the floor, since it makes the same files."""
+    """``cp -r`` of a tree into an empty root: the lower bound, since it makes the same files."""
     remove(root)
     root.mkdir()
 
@@ -118,7 +118,7 @@ def copy(root: Path, tree: Path) -> Cost:
 
 
 def remove(root: Path) -> None:
-    """Empty the root, and let the disk finish with it, so that the next one does not pay."""
+    """Remove the root, and wait for the disk, so that the next command does not pay for it."""
     shutil.rmtree(root, ignore_errors=True)
     os.sync()
 

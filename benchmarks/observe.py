@@ -1,4 +1,4 @@
-"""What can be seen of a command's processes while it runs."""
+"""CPU time and memory of a command's processes while it runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from measure import Cost, remove, timed
 
 @dataclass
 class Observed:
-    """What was seen of a command while it ran: CPU seconds and peak RSS, by process."""
+    """CPU seconds and peak RSS of a command, by process."""
 
     parent: int
     cost: Cost = field(default_factory=lambda: Cost(0.0, 0.0))
@@ -34,7 +34,7 @@ class Observed:
 
 
 def observe(root: Path, path: Path, *words: object, fresh: bool = True) -> Observed:
-    """Run a batch and look at its processes ten times a second."""
+    """Run a batch and sample its processes ten times a second."""
     if fresh:
         remove(root)
     seen = Observed(parent=0)

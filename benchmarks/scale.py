@@ -1,4 +1,4 @@
-"""Is it close to ``cp -r``, flat, parallel, in bounded memory and cheap the next night, whatever the size?"""
+"""Is a batch of any size close to ``cp -r``, linear, parallel, in bounded memory and cheap the next night?"""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ Rows = list[tuple[object, ...]]
 
 
 def _source(folder: Path, shape: str, runs: int) -> Path:
-    """Many tasks of a hundred runs each, in whatever shape; or half of the runs in one task."""
+    """Many tasks of a hundred runs each, in any shape; or half of the runs in one task."""
     if shape != "hot":
         lines = source(folder / f"many-{runs}.jsonl", runs, max(1, runs // 100))
         return lines if shape == "many" else sources.reshaped(lines, shape)
@@ -60,7 +60,7 @@ def _source(folder: Path, shape: str, runs: int) -> Path:
 
 
 def _remove_trees(folder: Path) -> None:
-    """What a question has left: after its answer, since that may take longer than the question."""
+    """Remove the files of a question after its answer is printed: that may take longer than the question."""
     for tree in filter(Path.is_dir, folder.iterdir()):
         if tree.name != "sources":
             remove(tree)
@@ -71,7 +71,7 @@ def floor(folder: Path, shape: str, options: argparse.Namespace) -> Rows:
     path = _source(options.sources, shape, options.runs)
     run = ("-j", 2, "--durability")
     persist(folder / "tree", path, *run, "none")
-    remove(folder / "tree" / "runs" / ".batchpersist")  # not part of what it was to write
+    remove(folder / "tree" / "runs" / ".batchpersist")  # not part of the trees
     costs = round_robin(
         {
             "run -j 2 --durability none": partial(persist, folder / "none", path, *run, "none"),

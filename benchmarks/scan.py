@@ -74,7 +74,7 @@ def make_shapes(plain: Path) -> dict[str, Path]:
 
 
 def timed(action: Callable[[], object]) -> Cost:
-    """CPU time of this process alone: all that one worker does, or the parent's part beside two."""
+    """CPU seconds of this process alone: those of the one worker, or of the parent beside two."""
     started, cpu = time.perf_counter(), time.process_time()
     action()
     return Cost(time.perf_counter() - started, time.process_time() - cpu)
@@ -95,7 +95,7 @@ def scan(path: Path, workers: int, spool: Path, runs: int) -> None:
 
 
 def read(path: Path) -> None:
-    """As ``cat`` reads it: the floor."""
+    """The lower bound: read the files as ``cat`` does."""
     paths = [str(path)]
     if path.is_dir():
         paths = [f"{where}/{name}" for where, _, names in os.walk(path) for name in names]

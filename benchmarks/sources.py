@@ -18,7 +18,7 @@ _BATCH = 10_000
 
 
 def reshaped(lines: Path, shape: str) -> Path:
-    """The source in one of SHAPES, beside ``lines``; reused where it was made before."""
+    """The source in one of SHAPES, beside ``lines``; made once."""
     suffix, make = _MAKE[shape]
     path = lines.with_suffix(suffix)
     if not path.exists():
@@ -27,7 +27,7 @@ def reshaped(lines: Path, shape: str) -> Path:
 
 
 def files(lines: Path, folder: Path, together: int = 1000) -> None:
-    """A file a run, so many in a folder."""
+    """One file for each run, in folders of a fixed number of files."""
     with lines.open("rb") as file:
         for number, line in enumerate(file):
             if number % together == 0:

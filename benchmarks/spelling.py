@@ -1,4 +1,4 @@
-"""What does it cost to tell that JavaScript spells a text as it stands, against all of a batch's CPU?"""
+"""What does it cost to check that JavaScript would spell a text the same, against all of a batch's CPU?"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long does it take to begin: against importing click, and for a batch that is over at once?"""
+"""How long does a command take to start, against importing click, and a batch of a few runs?"""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def python(*words: object) -> Cost:
 
 
 def small_batch(folder: Path, source: Path) -> Cost:
-    """Into empty roots; with the durability of the default."""
+    """Run a batch into empty roots, with the default durability."""
     remove(folder / "a")
     roots = ("--out-dir", folder / "a" / "out", "--runs-dir", folder / "a" / "runs")
     return python("-m", "batchpersist", "run", source, *roots, "-j", 2, "-q")

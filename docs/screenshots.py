@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from browsers import browser, look_at, screenshot  # noqa: E402
+from support.browsers import browser, open_page, screenshot  # noqa: E402
 
 LOOKS = {
     "report": ("batch.html", 1120, "light", "screen"),
@@ -74,7 +74,7 @@ def main() -> None:
         for name, (page, width, scheme, media) in (
             LOOKS.items() if options.all else [("report", LOOKS["report"])]
         ):
-            look_at(
+            open_page(
                 driver,
                 Path(scratch) / page,
                 width=width,

@@ -1,4 +1,4 @@
-"""What holds for all tests."""
+"""Options, fixtures and settings of all tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 from support.orchestrator import UNTRIED, RegistryUnreachableError, installed, missing_tools, user_cache
 
-# No example is judged by how long it takes: a machine may have other things to do.
+# No deadline for an example: the machine may be busy.
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
@@ -24,7 +24,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def full(request: pytest.FixtureRequest) -> bool:
-    """Whether the long form is asked for."""
+    """Whether to run the long form."""
     return bool(request.config.getoption("--faults-full"))
 
 
@@ -54,7 +54,7 @@ def orchestrator_package() -> Path:
 
 @pytest.fixture(scope="session")
 def tally(request: pytest.FixtureRequest) -> Callable[[str, int], None]:
-    """``tally("kill, in-process", 154)``: count points of the fault tests, to be told at the end."""
+    """``tally("kill, in-process", 154)``: count points of the fault tests, for the summary at the end."""
     counts = request.config.stash.setdefault(_TALLY, {})
 
     def add(what: str, points: int) -> None:
@@ -65,7 +65,7 @@ def tally(request: pytest.FixtureRequest) -> Callable[[str, int], None]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Where several processes run the tests (pytest-xdist): what one of them has counted comes home."""
+    """Add the counts of a process of pytest-xdist."""
     counts = node.config.stash.setdefault(_TALLY, {})
     for what, points in node.workeroutput.get("faults", {}).items():
         counts[what] = counts.get(what, 0) + points

@@ -13,8 +13,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.contenders import dead_pid
 from support.engine import run
+from support.processes import dead_pid
 
 import batchpersist
 from batchpersist.storage import file_reader, fingerprint, fsync

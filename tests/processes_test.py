@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 import pytest
-from support.contenders import dead_pid
+from support.processes import dead_pid
 
 from batchpersist.processes import has_ended, is_running, process_start
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from support.audits import audit, kill_one_worker, short
+from support.audits import audit, kill_one_worker, summarize
 from support.drift import DRIFTS, TASKS, Tree
 
 from batchpersist.audit import AuditOptions, FindingKind, audit_root, tasks
@@ -21,7 +21,7 @@ def test_a_pool_and_slices_of_tasks_find_the_same(tree: Tree, monkeypatch: pytes
     shared = audit(tree, workers=2, pool_runs=0)
     assert len(list(tasks.slices_of("mail", 2000, 2))) == 4
     for other in (in_pool, shared):
-        assert short(other[1]) == short(alone[1])
+        assert summarize(other[1]) == summarize(alone[1])
         assert other[2] == alone[2]
         assert (other[0].tasks, other[0].runs) == (alone[0].tasks, alone[0].runs)
 
@@ -32,7 +32,7 @@ def test_a_folder_is_reported_once_whatever_the_number_of_slices(tree: Tree) -> 
     options = AuditOptions(str(tree.out), str(tree.runs))
     slices = [TaskSlice("mail", number, 3) for number in range(3)]
     found = [finding for each in slices for finding in TaskCheck(each, options).run().findings]
-    assert short(found) == [("unreadable", "mail", ""), ("wrong-file-type", "mail", "")]
+    assert summarize(found) == [("unreadable", "mail", ""), ("wrong-file-type", "mail", "")]
 
 
 def test_no_finding_is_lost_when_a_worker_dies(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.audits import audit, short
-from support.drift import DRIFTS, TASKS, Tree, a_run, expected
+from support.audits import audit, summarize
+from support.drift import DRIFTS, TASKS, Tree, make_run, slow_audit
 from support.model import stringify
 
 from batchpersist.audit import AuditOptions
@@ -46,9 +46,9 @@ def test_an_audit_finds_what_a_slow_and_obvious_one_finds(steps: list[Step]) -> 
         tree = Tree(Path(folder)).fill()
         for drift, task, at, byte in steps:
             drift(tree, task, at, byte)  # type: ignore[operator]
-        found, signs = expected(tree)
+        found, signs = slow_audit(tree)
         report, findings, signed = audit(tree)
-    assert set(short(findings)) == found
+    assert set(summarize(findings)) == found
     assert signed == signs
     differences = any(finding.kind.severity.value == "difference" for finding in findings)
     assert report.exit_code == (5 if differences else 0)
@@ -61,11 +61,16 @@ def source_of(tree: Tree, *runs: dict[str, object]) -> Path:
 
 
 def test_sources_are_compared_with_snapshot_and_manifest(tree: Tree) -> None:
-    known = [a_run("mail", 0), a_run("mail", 1, notes="of the source"), a_run("new", 0), a_run("mail", 2)]
-    source = source_of(tree, a_run("mail", 0, notes="superseded"), *known)
-    tree.manifest("mail", "mail-2").write_text(stringify(a_run("mail", 2, notes="other")))
+    known = [
+        make_run("mail", 0),
+        make_run("mail", 1, notes="of the source"),
+        make_run("new", 0),
+        make_run("mail", 2),
+    ]
+    source = source_of(tree, make_run("mail", 0, notes="superseded"), *known)
+    tree.manifest("mail", "mail-2").write_text(stringify(make_run("mail", 2, notes="other")))
     report, findings, signs = audit(tree, source)
-    assert short(findings) == [
+    assert summarize(findings) == [
         ("content-differs", "mail", "mail-1"),
         ("content-differs", "mail", "mail-2"),
         ("not-persisted", "new", "new-0"),
@@ -79,9 +84,9 @@ def test_sources_are_compared_with_snapshot_and_manifest(tree: Tree) -> None:
 
 
 def test_an_invalid_input_in_a_source_is_unchecked(tree: Tree) -> None:
-    source = source_of(tree, a_run("mail", 0), {"taskId": "mail"})
+    source = source_of(tree, make_run("mail", 0), {"taskId": "mail"})
     report, findings, _ = audit(tree, source)
-    assert short(findings) == [("invalid-source", "", "")]
+    assert summarize(findings) == [("invalid-source", "", "")]
     assert findings[0].path.endswith("source.jsonl:2")
     assert report.exit_code == 3
 
@@ -99,9 +104,12 @@ def test_one_folder_cannot_be_both_roots(tmp_path: Path) -> None:
 def test_only_selected_tasks_are_checked(tree: Tree) -> None:
     for task in TASKS:
         tree.manifest(task, f"{task}-0").unlink()
-    source = source_of(tree, a_run("mail", 9), a_run("search", 9))
+    source = source_of(tree, make_run("mail", 9), make_run("search", 9))
     report, findings, _ = audit(tree, source, tasks=("m*",))
-    assert short(findings) == [("missing-manifest", "mail", "mail-0"), ("not-persisted", "mail", "mail-9")]
+    assert summarize(findings) == [
+        ("missing-manifest", "mail", "mail-0"),
+        ("not-persisted", "mail", "mail-9"),
+    ]
     assert report.tasks == 1
 
 
@@ -109,7 +117,7 @@ def test_an_audit_writes_and_locks_nothing(tree: Tree) -> None:
     for drift in DRIFTS:
         drift(tree, "mail", 1, 5)
     before = {path: path.stat() for path in tree.root.rglob("*")}
-    audit(tree, source_of(tree, a_run("mail", 0)))
+    audit(tree, source_of(tree, make_run("mail", 0)))
     (tree.root / "source.jsonl").unlink()
     for path, status in before.items():
         now = path.stat()

@@ -6,16 +6,16 @@ import logging
 
 import pytest
 from support.audits import audit
-from support.drift import Tree, a_run
+from support.drift import Tree, make_run
 
 from batchpersist.audit import RunStatus
 from batchpersist.audit.check_run import UNREADABLE, RunTexts, compare_texts
 from batchpersist.contract.json_text import encode
 from batchpersist.paths import Layout
 
-RUN = encode(a_run("mail", 1))
-LONGER = encode(a_run("mail", 1, more=1))
-OTHER = encode(a_run("mail", 1, notes="other"))
+RUN = encode(make_run("mail", 1))
+LONGER = encode(make_run("mail", 1, more=1))
+OTHER = encode(make_run("mail", 1, notes="other"))
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.audits import audit, short
+from support.audits import audit, summarize
 from support.drift import Tree
 from support.model import stringify
 
@@ -22,7 +22,7 @@ def test_keys_may_have_other_names(tmp_path: Path) -> None:
     tree.snapshot("nightly").parent.mkdir(parents=True)
     tree.write("nightly", {"taskId": "nightly", "lastRunAt": run["at"], "runs": [run]})
     assert audit(tree, keys=Keys("job", "id", "at"))[1] == []
-    assert short(audit(tree)[1]) == [
+    assert summarize(audit(tree)[1]) == [
         ("lacks-keys", "nightly", ""),
         ("lacks-keys", "nightly", "one"),
     ]
@@ -33,7 +33,7 @@ def test_an_entry_of_another_task_has_a_wrong_id(tree: Tree) -> None:
     snapshot["runs"][1]["taskId"] = "search"
     tree.write("mail", snapshot)
     _, findings, signs = audit(tree)
-    assert short(findings) == [("wrong-id", "mail", "mail-1")]
+    assert summarize(findings) == [("wrong-id", "mail", "mail-1")]
     assert signs["mail", "mail-1"] == "!"
 
 
@@ -44,7 +44,7 @@ def test_unsafe_names_are_reported_and_not_followed(tree: Tree) -> None:
     snapshot["runs"][3]["runId"] = "../../search/search-0"
     tree.write("mail", snapshot)
     _, findings, _ = audit(tree)
-    assert short(findings) == [
+    assert summarize(findings) == [
         ("missing-in-snapshot", "mail", "mail-3"),
         ("unsafe-name", "", ""),
         ("unsafe-name", "", ""),
@@ -66,7 +66,7 @@ def test_links_and_pipes_are_reported_and_not_followed(tree: Tree) -> None:
     tree.snapshot("billing").rename(tree.root / "billing.json")
     tree.snapshot("billing").symlink_to(tree.root / "billing.json")
     report, findings, signs = audit(tree)
-    assert short(findings) == [
+    assert summarize(findings) == [
         ("wrong-file-type", "billing", ""),
         ("wrong-file-type", "mail", "mail-0"),
         ("wrong-file-type", "mail", "mail-1"),
@@ -90,7 +90,7 @@ def test_an_unreadable_file_is_unchecked(tree: Tree, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(os, "open", deny)
     report, findings, signs = audit(tree)
-    assert short(findings) == [("unreadable", "mail", "mail-1")]
+    assert summarize(findings) == [("unreadable", "mail", "mail-1")]
     assert (report.exit_code, signs["mail", "mail-1"]) == (3, "!")
 
 
@@ -105,6 +105,6 @@ def test_foreign_files_beside_a_manifest_are_one_finding_a_folder(tree: Tree) ->
     for number in range(5):
         (tree.runs / "mail" / "mail-0" / f"log-{number}.txt").write_text("")
     report, findings, _ = audit(tree)
-    assert short(findings) == [("foreign-file", "mail", "mail-0")]
+    assert summarize(findings) == [("foreign-file", "mail", "mail-0")]
     assert findings[0].detail == "and 4 more in this folder"
     assert report.exit_code == 0

@@ -7,8 +7,8 @@ import threading
 import time
 
 import pytest
-from support.audits import audit, short
-from support.drift import TASKS, Tree, a_run
+from support.audits import audit, summarize
+from support.drift import TASKS, Tree, make_run
 from support.model import stringify
 
 from batchpersist.audit import FindingKind, confirm, tasks
@@ -18,7 +18,7 @@ from batchpersist.paths import Layout
 
 def test_a_run_that_is_being_written_is_not_a_difference(tree: Tree) -> None:
     """Both sides of a run settle within the pause; another difference stays."""
-    run = a_run("mail", 8)
+    run = make_run("mail", 8)
     tree.manifest("mail", "mail-8").parent.mkdir()
     tree.manifest("mail", "mail-8").write_text(stringify(run)[:30])
     tree.manifest("mail", "mail-3").unlink()
@@ -31,22 +31,22 @@ def test_a_run_that_is_being_written_is_not_a_difference(tree: Tree) -> None:
     timer.start()
     _, findings, signs = audit(tree, pause_seconds=0.8)
     timer.join()
-    assert short(findings) == [("missing-manifest", "mail", "mail-3")]
+    assert summarize(findings) == [("missing-manifest", "mail", "mail-3")]
     assert (signs["mail", "mail-8"], signs["mail", "mail-3"]) == ("=", "-")
 
 
 def test_a_run_that_changes_between_the_checks_is_not_a_difference(tree: Tree) -> None:
     path = tree.manifest("mail", "mail-1")
-    path.write_text(stringify(a_run("mail", 1, notes="one")))
-    timer = threading.Timer(0.3, path.write_text, [stringify(a_run("mail", 1, notes="two"))])
+    path.write_text(stringify(make_run("mail", 1, notes="one")))
+    timer = threading.Timer(0.3, path.write_text, [stringify(make_run("mail", 1, notes="two"))])
     timer.start()
     assert audit(tree, pause_seconds=0.8)[1] == []
     timer.join()
-    assert short(audit(tree)[1]) == [("content-differs", "mail", "mail-1")]
+    assert summarize(audit(tree)[1]) == [("content-differs", "mail", "mail-1")]
 
 
 def test_the_log_names_findings_that_were_not_confirmed(tree: Tree, caplog: pytest.LogCaptureFixture) -> None:
-    run = a_run("mail", 8)
+    run = make_run("mail", 8)
     tree.manifest("mail", "mail-8").parent.mkdir()
     tree.manifest("mail", "mail-8").write_text(stringify(run))
     timer = threading.Timer(0.3, lambda: tree.write("mail", with_run(tree.read("mail"), run)))
@@ -60,7 +60,7 @@ def test_the_log_names_findings_that_were_not_confirmed(tree: Tree, caplog: pyte
 
 
 def test_the_second_check_waits_for_a_held_lock(tree: Tree) -> None:
-    run = a_run("mail", 8)
+    run = make_run("mail", 8)
     tree.manifest("mail", "mail-8").parent.mkdir()
     tree.manifest("mail", "mail-8").write_text(stringify(run))
     lock = TaskLock(Layout(str(tree.out), str(tree.runs)), "mail")

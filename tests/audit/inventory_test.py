@@ -6,9 +6,9 @@ import os
 import shutil
 
 import pytest
-from support.audits import audit, short
+from support.audits import audit, summarize
 from support.drift import Tree
-from support.leftovers import left_by
+from support.leftovers import make_temporary
 
 from batchpersist.locks.task_lock import TaskLock
 from batchpersist.paths import Layout
@@ -16,7 +16,7 @@ from batchpersist.storage.file_reader import WrongFileTypeError
 
 
 def test_temporaries_and_locks_of_live_processes_are_not_findings(tree: Tree) -> None:
-    left, process = left_by(tree.snapshot("mail"), alive=True)
+    left, process = make_temporary(tree.snapshot("mail"), alive=True)
     with TaskLock(Layout(str(tree.out), str(tree.runs)), "mail"):
         assert audit(tree)[1] == []
     process.kill()
@@ -45,13 +45,13 @@ def test_names_that_are_not_utf_8_are_reported(tree: Tree) -> None:
             pass
     (tree.runs / os.fsdecode(b"\xfe")).mkdir()
     _, findings, _ = audit(tree)
-    assert [kind for kind, _, _ in short(findings)] == ["foreign-file"] * 3 + ["unsafe-name"]
+    assert [kind for kind, _, _ in summarize(findings)] == ["foreign-file"] * 3 + ["unsafe-name"]
 
 
 def test_temporaries_of_dead_processes_in_the_own_folder_are_reported(tree: Tree) -> None:
     own = tree.runs / ".batchpersist"
     (own / "locks").mkdir(parents=True)
-    left, _ = left_by(own / "locks" / "owner", alive=False)
-    other, _ = left_by(own / "batch.lock.json", alive=False)
+    left, _ = make_temporary(own / "locks" / "owner", alive=False)
+    other, _ = make_temporary(own / "batch.lock.json", alive=False)
     (own / "elsewhere").symlink_to(tree.root)
     assert sorted(finding.path for finding in audit(tree)[1]) == sorted([str(other), str(left)])

@@ -174,7 +174,7 @@ def test_a_link_to_run_folders_elsewhere_is_a_difference(link: str) -> None:
     assert audit() == (5, [("wrong-file-type", "0101-alpha", "")])
 
 
-def test_texts_that_differ_otherwise_are_a_difference() -> None:
+def test_texts_that_differ_are_a_difference() -> None:
     change(manifest(*BETA), mode="cloud")
     code, found = audit()
     assert code == 5
@@ -213,7 +213,7 @@ def test_outputs_of_a_batch_below_the_roots_are_not_foreign() -> None:
 
 
 @pytest.mark.parametrize("name", ["cli", "metrics", "mcp"])
-def test_a_run_may_be_called_as_the_orchestrator_s_folders_are(name: str) -> None:
+def test_run_may_have_the_name_of_an_orchestrator_folder(name: str) -> None:
     run = {"taskId": "0101-alpha", "runId": name, "timestamp": "2027-01-01"}
     manifest("0101-alpha", name).write_text(stringify(run))
     assert ("missing-in-snapshot", "0101-alpha", name) in audit()[1]
@@ -221,7 +221,7 @@ def test_a_run_may_be_called_as_the_orchestrator_s_folders_are(name: str) -> Non
     assert entries("0101-alpha")[-1] == run
 
 
-def test_a_task_may_be_called_as_the_orchestrator_s_folders_are() -> None:
+def test_task_may_have_the_name_of_an_orchestrator_folder() -> None:
     put(Path("s.jsonl"), b'{"taskId": "local-mcp", "runId": "r", "timestamp": "2027-01-01"}\n')
     shutil.rmtree(RUNS / "local-mcp")
     assert invoke("run", "s.jsonl").exit_code == 0
@@ -264,7 +264,7 @@ def test_a_summary_of_another_run_is_unchecked_and_left(key: str) -> None:
         (b'"a": 1,\n  "a": 2', b'"a": 2'),
     ],
 )
-def test_a_text_that_the_orchestrator_has_rewritten_is_the_same(written: bytes, rewritten: bytes) -> None:
+def test_rewritten_text_of_the_orchestrator_is_the_same(written: bytes, rewritten: bytes) -> None:
     head = b'"taskId": "t",\n  "runId": "r",\n  "timestamp": "2027-01-01",\n  '
     put(RUNS / "t/r/manifest.json", b"{\n  " + head + written + b"\n}")
     first, comma, rest = rewritten.partition(b",\n  ")  # names that are indices come first in the object

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support.drift import Tree, a_run
+from support.drift import Tree, make_run
 
 from batchpersist.audit import FindingKind
 from batchpersist.cli.audit import MEANINGS
@@ -103,7 +103,7 @@ def test_combined_has_a_sign_for_each_run(tree: Tree) -> None:
     snapshot = tree.read("search")
     snapshot["runs"][0]["runId"] = "a\nb"
     tree.write("search", snapshot)
-    Path("more.jsonl").write_text(json.dumps(a_run("new", 1)) + "\n")
+    Path("more.jsonl").write_text(json.dumps(make_run("new", 1)) + "\n")
     assert command("more.jsonl", "--combined", "signs").exit_code == 5
     assert sorted(Path("signs").read_text().splitlines()) == sorted(
         [

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support.drift import Tree, a_run
+from support.drift import Tree, make_run
 from support.model import stringify
 
 from batchpersist.audit import Finding, FindingKind, Severity
@@ -58,7 +58,7 @@ def test_without_yes_only_the_fixes_are_printed(tree: Tree) -> None:
 
 def test_remaining_findings_are_printed_with_the_reason(tree: Tree) -> None:
     tree.snapshot("mail").unlink()
-    tree.manifest("search", "search-0").write_text(stringify(a_run("search", 0, notes="other")))
+    tree.manifest("search", "search-0").write_text(stringify(make_run("search", 0, notes="other")))
     with TaskLock(Layout("out", "runs"), "mail"):
         result = command("--yes", "--lock-attempts", "1")
     lines = result.stdout.splitlines()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support import documents
+from support import sample_metrics
 
 from batchpersist.batch.dry_run import Preview
 from batchpersist.cli.summary import preview_lines, summary_lines
@@ -15,9 +15,9 @@ from batchpersist.metrics.schema import Cause, Metrics, PassedOver, Sample, Task
 def metrics(state: str = "finished", figures: dict[str, int] | None = None, **fields: Any) -> Metrics:
     task = {name: 0 for name in Task.__struct_fields__ if name not in ("task_id", "timing")}
     tasks = [Task(task_id=name, timing=TaskTiming(commit_seconds=None), **task) for name in "ab"]
-    timing = documents.timing(wall_seconds=2.04, runs_per_second=1234.5)
-    counts = documents.counts(**figures or {})
-    return documents.metrics(state=state, counts=counts, timing=timing, tasks=tasks, **fields)
+    timing = sample_metrics.timing(wall_seconds=2.04, runs_per_second=1234.5)
+    counts = sample_metrics.counts(**figures or {})
+    return sample_metrics.metrics(state=state, counts=counts, timing=timing, tasks=tasks, **fields)
 
 
 def cause(count: int, **sample: Any) -> Cause:

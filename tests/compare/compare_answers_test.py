@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from support import documents
+from support import sample_metrics
 
 from batchpersist.compare.document import PHASES, Answer, Proof, Rounds, Sample, Speedup, Variant
 from batchpersist.compare.statistics import answer_question, recommend
@@ -19,7 +19,7 @@ def variant(
 ) -> Variant:
     walls = [seconds * factor for factor in noise]
     phases = dict.fromkeys(PHASES, 0.0) | figures.pop("phases", {})
-    counts = figures.pop("counts", documents.counts(selected=100))
+    counts = figures.pop("counts", sample_metrics.counts(selected=100))
     return Variant(
         name=f"{mode}-{workers}" if mode in ("parallel", "grouped") else mode,
         mode=mode,
@@ -69,7 +69,7 @@ def test_the_baseline_may_be_the_fastest() -> None:
 
 
 def test_answer_for_unchanged_runs_says_that_nothing_was_written() -> None:
-    counts = documents.counts(selected=100, unchanged=100)
+    counts = sample_metrics.counts(selected=100, unchanged=100)
     variants = [variant("sequential", 1, 60, counts=counts), variant("grouped", 1, 2, counts=counts)]
     assert "persisted already, so nothing was written: --without-history" in answer_question(
         "mode", variants, 2

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
-from support.schema_fields import fields_of, leaves
+from support.schema_fields import fields_of
 
 from batchpersist.compare.document import Comparison
 from batchpersist.compare.statistics import answer_question, recommend
@@ -53,6 +53,15 @@ def test_the_answers_of_the_example_follow_from_its_figures():
         assert asked.answer == answer_question(asked.question, asked.variants, found.host.cpus)
     one_by_one = found.recommendation.one_by_one_seconds
     assert found.recommendation == recommend(found.questions, found.runs, one_by_one)
+
+
+def leaves(fields: set[str]) -> set[str]:
+    """The fields that contain no others."""
+    return {field for field in fields if not any(_is_in(other, field) for other in fields)}
+
+
+def _is_in(field: str, other: str) -> bool:
+    return field.startswith((f"{other}.", f"{other}[]"))
 
 
 def test_page_explains_exactly_the_fields_of_the_schema():

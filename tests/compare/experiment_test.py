@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import documents
+from support import sample_metrics
 from support.engine import run
 
 from batchpersist.compare import experiment
@@ -52,12 +52,12 @@ class World:
                 raise ComparisonStoppedError
         os.makedirs(options.out_dir)
         self.measured.append((options.commit, options.workers, rows))
-        counts = documents.counts(selected=rows, persisted=rows)
-        timing = documents.timing(syncs=1, pair_seconds=1.0, sum_if_sequential=1.0)
+        counts = sample_metrics.counts(selected=rows, persisted=rows)
+        timing = sample_metrics.timing(syncs=1, pair_seconds=1.0, sum_if_sequential=1.0)
         return Measurement(
             wall=wall,
             cpu_seconds=0.0,
-            metrics=documents.metrics(counts=counts, timing=timing),
+            metrics=sample_metrics.metrics(counts=counts, timing=timing),
         )
 
 

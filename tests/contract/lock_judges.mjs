@@ -1,10 +1,10 @@
-// Judges lock files that are left on disk, twice: by the rules of owner records, and by the published orchestrator.
+// Judges lock files by the rules of owner records and by the published orchestrator.
 //
 // node lock_judges.mjs PACKAGE FOLDER STALE_MS > verdicts.json
 //
 // Prints for each file of FOLDER: `record`, why a record's owner keeps its lock ("": it keeps nothing), `old`, whether
-// its age is beyond STALE_MS, and `cleared`, whether the orchestrator clears it. The orchestrator tries them for itself,
-// so that they are gone afterwards or its own.
+// its age is beyond STALE_MS, and `cleared`, whether the orchestrator clears it. The orchestrator tries to take each
+// lock: afterwards the file is gone, or is its own.
 import { execFileSync } from "node:child_process";
 import fs from "node:fs";
 import os from "node:os";

@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 import msgspec
 import pytest
-from support.contenders import dead_pid
+from support.processes import dead_pid
 
 from batchpersist.contract import lock_record
 from batchpersist.locks import lock_file, stale_locks

@@ -1,5 +1,5 @@
 // Records runs as the published orchestrator does: node recorder.mjs PACKAGE. Each line of its input names an out-dir,
-// a runs-dir and the texts of events and runs in a log; each line of its output tells how many sides failed.
+// a runs-dir and the texts of events and runs in a log; each line of its output is the number of failed sides.
 import path from "node:path";
 import readline from "node:readline";
 

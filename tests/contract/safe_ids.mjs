@@ -1,4 +1,4 @@
-// Says of ids whether the published orchestrator accepts them: node safe_ids.mjs PACKAGE < ids.json > accepted.json
+// Asks the published orchestrator which ids it accepts: node safe_ids.mjs PACKAGE < ids.json > accepted.json
 import fs from "node:fs";
 import path from "node:path";
 

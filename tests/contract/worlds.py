@@ -1,21 +1,17 @@
-"""Random tasks: what stands of them already, and the runs that arrive. Two programs are given the same."""
+"""Random tasks, with existing files and new runs, for two programs to compare."""
 
 from __future__ import annotations
 
 import random
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[1]))  # the suite's helpers
 
 from support.json_spelling import Number, spell, spell_string
 
 from batchpersist.contract.json_text import lay_out
 
 Value = object
-"""As ``jsonspelling.spell`` takes it: an object is a tuple of pairs, whose names may repeat."""
+"""As ``json_spelling.spell`` takes it: an object is a tuple of pairs, whose names may repeat."""
 
 TASK_NAMES = ["task", "tâche", "a b", "名前", "0", "O'Neil", "x.y", "Task"]
 RUN_NAMES = [*(f"run-{number}" for number in range(6)), "10", "2", "é", "e\u0301", "a b", "\U0001f600"]
@@ -82,17 +78,17 @@ class Task:
 
     task_id: str
     before: dict[str, bytes] = field(default_factory=dict)
-    """Files of its folder in the out-dir, by their names."""
+    """The files of its folder in the out-dir, by name."""
     lines: list[str] = field(default_factory=list)
-    """Of a log, in their order."""
+    """The lines of a log, in order."""
     stays: bool = False
-    """Its snapshot is to be left as it is: one of the documented differences."""
+    """Whether its snapshot must stay as it is: one of the documented differences."""
     further: bytes = b""
-    """Members of its snapshot that are kept: another one."""
+    """Members of its snapshot that are kept: another documented difference."""
 
 
 class Worlds:
-    """Makes tasks; the same from the same seed."""
+    """Makes tasks; the same seed makes the same tasks."""
 
     def __init__(self, seed: int, *, lossy: bool = True) -> None:
         """``lossy``: with numbers that a double does not hold."""
@@ -118,7 +114,7 @@ class Worlds:
         return task
 
     def _times(self) -> Callable[[], str]:
-        """How the task's timestamps look."""
+        """The form of the task's timestamps."""
         choose = self._random.choice
         kinds: list[Callable[[], str]] = [
             lambda: (
@@ -163,7 +159,7 @@ class Worlds:
         return tuple((self._random.choice(NAMES), self._value(depth - 1)) for _ in range(size))
 
     def _spell(self, value: Value) -> str:
-        """On one line."""
+        """The text on one line."""
         return spell(value, self._random).replace("\n", " ").replace("\r", " ").strip()
 
     def _line(self, run: Value) -> str:
@@ -204,7 +200,7 @@ class Worlds:
         task.stays = True
 
     def _make_other_state(self, task: Task) -> None:
-        """Now and then a state that is no snapshot of the task, or that cannot be read."""
+        """Sometimes a state that is not a snapshot of the task, or cannot be read."""
         text = task.before["state.json"]
         deep = b"[" * 600 + b"]" * 600
         own = spell_string(task.task_id, self._random).encode()

@@ -1,7 +1,7 @@
-"""What the pages show is what happens: each command is run, each output compared, each link followed.
+"""The pages are true: each example runs, each output is compared, each link has a target.
 
-A page's blocks run in its order, in one empty folder that has the fixtures. How a block says that it
-cannot be run, or what it needs, stands in CONTRIBUTING.md.
+The blocks of a page run in its order, in one empty folder with the fixtures. CONTRIBUTING.md explains how a
+block says that it cannot be run, or what it needs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ SHELLS = {"sh": "bash", "bash": "bash", "console": "bash", "zsh": "zsh", "fish":
 ALL = [example for page in PAGES for example in examples(page)]
 RUN = [example for example in ALL if example.language in {*SHELLS, "python"}]
 
-# What is never the same twice, in what is shown as in what is printed.
+# Patterns that vary from run to run, in pages as in outputs.
 VARYING = (
     (r"\d{8}T\d{9}Z-[0-9a-f]{6}", "BATCH"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?Z?", "TIME"),
@@ -43,7 +43,7 @@ VARYING = (
 
 @dataclass
 class Sandbox:
-    """Where a page's examples run one after the other, and what its Python has named so far."""
+    """The folder in which a page's examples run one after the other, and the names of its Python blocks."""
 
     folder: Path
     names: dict[str, Any] = field(default_factory=lambda: {"__name__": "docs"})
@@ -71,7 +71,7 @@ class Sandbox:
 
 @pytest.fixture(scope="module")
 def sandboxes() -> Iterator[Callable[[str], Sandbox]]:
-    """A folder for each page, in memory where there is room: a sync need not wait for a disk."""
+    """``sandboxes(page)``: a folder for each page, in memory if it has space: a sync is faster there."""
     memory = Path("/dev/shm")
     roomy = memory.is_dir() and shutil.disk_usage(memory).free > 1 << 30
     with tempfile.TemporaryDirectory(dir=memory if roomy else None) as root:
@@ -87,7 +87,7 @@ def sandboxes() -> Iterator[Callable[[str], Sandbox]]:
 
 
 @pytest.mark.parametrize("example", RUN, ids=str)
-def test_it_is_as_shown(
+def test_example_does_what_the_page_shows(
     sandboxes: Callable[[str], Sandbox],
     example: Example,
     monkeypatch: pytest.MonkeyPatch,
@@ -98,7 +98,7 @@ def test_it_is_as_shown(
     shell = SHELLS.get(example.language, "bash")
     missing = [program for program in (shell, *example.needs) if not shutil.which(program)]
     if missing:
-        pytest.skip(f"THERE IS NO {' '.join(missing)}: some commands of the docs are not tried")
+        pytest.skip(f"{' '.join(missing).upper()} IS MISSING: some commands of the docs are NOT CHECKED")
     sandbox = sandboxes(example.page)
     if example.setup:
         prepared = sandbox.run("bash", f"set -eu\n{example.setup}")
@@ -115,7 +115,7 @@ def test_it_is_as_shown(
 
 
 def run_python(example: Example, names: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """``print(...)  # words`` must print these words; others may be printed in between."""
+    """Check that ``print(...)  # words`` prints these words; other output may come in between."""
     place = ROOT / example.page
     exec(compile("\n" * example.line + example.text, place, "exec"), names)  # errors name the page's line
     printed = iter(capsys.readouterr().out.splitlines())
@@ -124,8 +124,8 @@ def run_python(example: Example, names: dict[str, Any], capsys: pytest.CaptureFi
 
 
 def run_session(example: Example, sandbox: Sandbox) -> None:
-    """Each ``$ command`` must print what stands below it; one may fail only if ``$ echo $?`` comes next."""
-    steps = session(example.text)
+    """Check that each ``$ command`` prints the lines below it; it may fail only before ``$ echo $?``."""
+    steps = parse_session(example.text)
     status = "__status=$?; printf '\\0%s\\0' $__status; (exit $__status)"
     result = sandbox.run("bash", "\n".join(f"{command}\n{status}" for command, _ in steps))
     *answers, rest = result.stdout.split("\0")
@@ -133,12 +133,12 @@ def run_session(example: Example, sandbox: Sandbox) -> None:
     assert len(printed) == len(steps), rest
     following = [command for command, _ in steps[1:]] + [""]
     for (command, shown), (output, code), after in zip(steps, printed, following, strict=True):
-        assert same(shown, output), f"$ {command}\n{difference(shown, output)}"
+        assert is_same(shown, output), f"$ {command}\n{difference(shown, output)}"
         assert code == "0" or after == "echo $?", f"$ {command}\n{output}exit code {code}"
 
 
-def session(text: str) -> list[tuple[str, str]]:
-    """The commands of a console block, each with the output shown."""
+def parse_session(text: str) -> list[tuple[str, str]]:
+    """The commands of a console block, each with its output."""
     steps: list[tuple[str, str]] = []
     for line in text.splitlines():
         if line.startswith("$ "):
@@ -150,8 +150,8 @@ def session(text: str) -> list[tuple[str, str]]:
     return steps
 
 
-def same(shown: str, printed: str) -> bool:
-    """Equal but for what varies; ``...`` stands for any words, on a line of its own for any lines."""
+def is_same(shown: str, printed: str) -> bool:
+    """Whether both are equal except for what varies; ``...`` matches any words, alone on a line any lines."""
     pattern = "".join(
         r"(.*\n)*?" if line == "..." else re.escape(line).replace(r"\.\.\.", ".*") + "\n"
         for line in without_varying(shown).splitlines()
@@ -170,7 +170,7 @@ def difference(shown: str, printed: str) -> str:
     return "\n".join(difflib.unified_diff(*lines, "shown", "printed", lineterm=""))
 
 
-def test_commands_stand_in_blocks_that_are_run() -> None:
+def test_commands_are_in_blocks_that_are_run() -> None:
     others = [example for example in ALL if example not in RUN]
     assert [str(each) for each in others if re.search(r"^(\$ |batchpersist )", each.text, re.MULTILINE)] == []
     assert len([example for example in RUN if not example.not_run]) > 15
@@ -195,7 +195,7 @@ def options(command: click.Command) -> set[str]:
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_links_lead_somewhere(page: str) -> None:
+def test_links_have_a_target(page: str) -> None:
     text = re.sub(r"`[^`\n]+`", "", prose(page))
     for link in set(re.findall(r"\]\((?!https?:)([^)]+)\)", text)):
         name, _, anchor = link.partition("#")
@@ -214,7 +214,7 @@ def test_decisions_are_numbered_and_listed() -> None:
     ]
 
 
-def test_every_message_of_the_troubleshooting_page_is_the_program_s() -> None:
+def test_troubleshooting_page_quotes_messages_of_the_program() -> None:
     program = "\n".join(
         node.value
         for path in (ROOT / "batchpersist").rglob("*.py")
@@ -228,7 +228,7 @@ def test_every_message_of_the_troubleshooting_page_is_the_program_s() -> None:
 
 
 def anchors(page: str) -> set[str]:
-    """As forges and the site make them of headings."""
+    """The anchors that forges and the site make from the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
@@ -251,10 +251,10 @@ def anchors(page: str) -> set[str]:
         ("a.c [x]\n", "abc x\n", False),
     ],
 )
-def test_what_counts_as_shown(shown: str, printed: str, equal: bool) -> None:
-    assert same(shown, printed) == equal
+def test_output_is_compared_without_what_varies(shown: str, printed: str, equal: bool) -> None:
+    assert is_same(shown, printed) == equal
 
 
-def test_a_session_is_cut_at_its_prompts() -> None:
+def test_session_is_split_at_its_prompts() -> None:
     text = "$ one \\\n    --more\nprinted\n$ two\n$ three\na\nb\n"
-    assert session(text) == [("one \\\n    --more", "printed\n"), ("two", ""), ("three", "a\nb\n")]
+    assert parse_session(text) == [("one \\\n    --more", "printed\n"), ("two", ""), ("three", "a\nb\n")]

@@ -1,4 +1,4 @@
-"""The examples of docs/nightly: valid for those who read them, and their commands run, dry and in earnest."""
+"""The examples of docs/nightly: their readers accept them, and their commands work."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ def read(name: str) -> str:
 def needs(program: str) -> Any:
     return pytest.mark.skipif(
         shutil.which(program) is None,
-        reason=f"NO {program.upper()}: an example of docs/nightly is not checked",
+        reason=f"NO {program.upper()}: an example of docs/nightly is NOT CHECKED",
     )
 
 
-# What they are for those who read them
+# The files, as systemd, cron, Kubernetes and GitHub read them
 
 
-def test_the_page_shows_the_files_as_they_are() -> None:
+def test_page_shows_the_files() -> None:
     page = (ROOT / "docs" / "nightly.md").read_text("utf-8")
     shown = dict(re.findall(r"<!-- file: docs/nightly/(\S+) -->\n```\w+\n(.*?)```\n", page, re.DOTALL))
     assert sorted(shown) == sorted(path.name for path in EXAMPLES.iterdir())
@@ -53,7 +53,7 @@ def test_the_page_shows_the_files_as_they_are() -> None:
 
 @pytest.fixture
 def units(tmp_path: Path) -> list[Path]:
-    """The units as they would be installed, with a program that is there."""
+    """The units as installed, with the path of an existing program."""
     paths = []
     for name in ("batchpersist.service", "batchpersist.timer"):
         paths.append(tmp_path / name)
@@ -67,13 +67,13 @@ def verify(units: list[Path]) -> subprocess.CompletedProcess[str]:
 
 
 @needs("systemd-analyze")
-def test_systemd_takes_the_units_without_a_word(units: list[Path]) -> None:
+def test_systemd_accepts_the_units(units: list[Path]) -> None:
     result = verify(units)
     assert (result.returncode, result.stdout + result.stderr) == (0, "")
 
 
 @needs("systemd-analyze")
-def test_control_systemd_complains_of_what_it_does_not_know(units: list[Path]) -> None:
+def test_control_systemd_rejects_unknown_settings(units: list[Path]) -> None:
     units[0].write_text(units[0].read_text().replace("KillMode=mixed", "KillMood=mixed"))
     units[1].write_text(units[1].read_text().replace("01:30:00", "25:30:00"))
     complaints = verify(units).stderr
@@ -82,19 +82,19 @@ def test_control_systemd_complains_of_what_it_does_not_know(units: list[Path]) -
 
 
 def cron_entries() -> Iterator[tuple[str, str, str]]:
-    """When, who, what: the lines of a file in /etc/cron.d (crontab(5))."""
+    """Time, user and command of each line of a file in /etc/cron.d (crontab(5))."""
     for line in read("batchpersist.cron").splitlines():
         if line and not line.startswith("#") and not re.match(r"\w+=", line):
             fields = line.split(maxsplit=6)
             yield " ".join(fields[:5]), fields[5], fields[6]
 
 
-def test_cron_starts_it_once_a_night() -> None:
+def test_cron_starts_the_batch_once_a_night() -> None:
     ((when, user, command),) = cron_entries()
     times = CronSim(when, datetime(2026, 1, 31))
     assert [next(times) for _ in range(2)] == [datetime(2026, 1, 31, 1, 30), datetime(2026, 2, 1, 1, 30)]
     assert (user, shlex.split(command)[:4]) == ("batchpersist", ["nice", "-n", "10", PROGRAM])
-    assert "%" not in command  # cron would take it for the end of the line
+    assert "%" not in command  # cron treats it as the end of the line
     with pytest.raises(CronSimError):
         CronSim("30 25 * * *", datetime(2026, 1, 31))
 
@@ -108,7 +108,7 @@ def pod() -> dict[str, Any]:
     return template
 
 
-def test_kubernetes_knows_every_field() -> None:
+def test_kubernetes_accepts_the_manifests() -> None:
     for document in manifests().values():
         kubernetes_validate.validate(document, "1.30", strict=True)
     next(CronSim(manifests()["CronJob"]["spec"]["schedule"], datetime(2026, 1, 31)))
@@ -116,7 +116,7 @@ def test_kubernetes_knows_every_field() -> None:
     assert mounted == {volume["name"] for volume in pod()["volumes"]}
 
 
-def test_control_kubernetes_refuses_a_field_that_it_does_not_know() -> None:
+def test_control_kubernetes_rejects_an_unknown_field() -> None:
     document = manifests()["CronJob"]
     document["spec"]["jobTemplate"]["spec"]["template"]["spec"]["hostnames"] = "x"
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -135,21 +135,21 @@ def check_workflow(path: Path) -> int:
     return subprocess.run(command, capture_output=True, check=False).returncode
 
 
-def test_github_takes_the_workflow(tmp_path: Path) -> None:
+def test_github_accepts_the_workflow(tmp_path: Path) -> None:
     assert check_workflow(EXAMPLES / "github-actions.yml") == 0
     broken = tmp_path / "broken.yml"
     broken.write_text(read("github-actions.yml").replace("runs-on:", "runs-where:"))
     assert check_workflow(broken) != 0
 
 
-# What their commands do
+# The commands
 
 Prepare = Callable[[str], str]
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Prepare:
-    """Something like the machine that the examples are for; gives a text with that machine's paths."""
+    """A folder like the machine of the examples; ``machine(text)`` replaces their paths by paths in it."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "batchpersist"
     program.write_text(f'#!/bin/sh\nexec {sys.executable} -m batchpersist "$@"\n')
@@ -206,7 +206,7 @@ def shell(script: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("kind", COMMANDS)
-def test_the_very_command_runs_dry_and_then_in_earnest(kind: str, machine: Prepare, tmp_path: Path) -> None:
+def test_example_command_persists_after_a_dry_run(kind: str, machine: Prepare, tmp_path: Path) -> None:
     command = machine(COMMANDS[kind])
     dry = re.sub(r"\brun\b", "run --dry-run", command)
     before = tree(tmp_path)
@@ -223,7 +223,7 @@ def test_the_very_command_runs_dry_and_then_in_earnest(kind: str, machine: Prepa
 
 
 @pytest.mark.parametrize("kind", COMMANDS)
-def test_a_night_in_which_nothing_is_found_fails(kind: str, machine: Prepare, tmp_path: Path) -> None:
+def test_empty_night_fails(kind: str, machine: Prepare, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     for path in tmp_path.glob("*.toml"):
         path.write_text(path.read_text().replace(str(SOURCE), str(tmp_path / "empty")))
@@ -233,14 +233,14 @@ def test_a_night_in_which_nothing_is_found_fails(kind: str, machine: Prepare, tm
     assert "No runs were found in the sources." in result.stdout + result.stderr
 
 
-def test_a_typo_in_the_options_file_is_mailed(machine: Prepare, tmp_path: Path) -> None:
+def test_error_in_the_options_file_is_mailed(machine: Prepare, tmp_path: Path) -> None:
     path = tmp_path / "batchpersist.toml"
     path.write_text(path.read_text().replace('"10%"', "10%"))
     assert shell(machine(COMMANDS["cron"])).returncode == 2
     assert (tmp_path / "mail").read_text().startswith("batchpersist ended with exit code 2 on ")
 
 
-def test_what_the_options_file_says_is_what_the_batch_gets(machine: Prepare, tmp_path: Path) -> None:
+def test_batch_gets_the_values_of_the_options_file(machine: Prepare, tmp_path: Path) -> None:
     options = tomllib.loads(read("batchpersist.toml"))["profile"]["nightly"]["run"]
     assert shell(machine(unit_command())).returncode == 0
     config = json.loads((tmp_path / "lib/out/metrics.json").read_bytes())["config"]
@@ -249,7 +249,7 @@ def test_what_the_options_file_says_is_what_the_batch_gets(machine: Prepare, tmp
     assert (tmp_path / "log/nightly.log").read_text().splitlines()[-1].endswith("INFO exit code 0")
 
 
-def test_what_fails_is_mailed_but_not_that_time_was_up(machine: Prepare, tmp_path: Path) -> None:
+def test_failures_are_mailed_but_not_a_time_out(machine: Prepare, tmp_path: Path) -> None:
     path = tmp_path / "batchpersist.toml"
     path.write_text(path.read_text().replace(str(SOURCE), str(ROOT / "fixtures/invalid-lines/source")))
     assert shell(machine(COMMANDS["cron"])).returncode == 4
@@ -267,7 +267,7 @@ def test_what_fails_is_mailed_but_not_that_time_was_up(machine: Prepare, tmp_pat
 
 
 @pytest.mark.parametrize(("code", "expected"), [(0, 0), (12, 0), (3, 3), (10, 10)])
-def test_the_workflow_fails_where_the_batch_does_but_for_time(
+def test_workflow_fails_with_the_batch_except_for_a_time_out(
     code: int, expected: int, machine: Prepare, tmp_path: Path
 ) -> None:
     (tmp_path / "bin" / "batchpersist").write_text(f"#!/bin/sh\nexit {code}\n")
@@ -281,7 +281,7 @@ def test_logrotate_rotates_the_log_of_a_running_batch(machine: Prepare, tmp_path
     config = tmp_path / "logrotate.conf"
     config.write_text(machine(read("batchpersist.logrotate")))
     config.chmod(0o644)
-    (tmp_path / "log").chmod(0o755)  # it refuses to work where others could write
+    (tmp_path / "log").chmod(0o755)  # logrotate refuses a folder that others may write to
     with log_to(str(tmp_path / "log/nightly.log")) as log:
         log.info("before")
         subprocess.run(["logrotate", "--force", "--state", tmp_path / "state", config], check=True)
@@ -291,7 +291,7 @@ def test_logrotate_rotates_the_log_of_a_running_batch(machine: Prepare, tmp_path
     assert after.endswith("INFO after\n")
 
 
-def test_the_other_commands_find_the_roots_by_the_same_options(machine: Prepare, tmp_path: Path) -> None:
+def test_other_commands_find_the_roots_by_the_same_options(machine: Prepare, tmp_path: Path) -> None:
     night = machine(COMMANDS["cron"])
     assert shell(night).returncode == 0
     for command in ("status", "retry", "report", "audit"):

@@ -1,4 +1,4 @@
-"""The examples of docs/scaling.md for schedulers: each is run as its scheduler would run it."""
+"""The examples of docs/scaling.md for schedulers: each runs as its scheduler would run it."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def block(word: str) -> Example:
 
 @pytest.fixture
 def shared(tmp_path: Path) -> Path:
-    """Stands for the file system that all machines share."""
+    """A folder in the role of the file system that all machines share."""
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "runs.jsonl").write_text("".join(json.dumps(item) + "\n" for item in RUNS))
     return tmp_path
 
 
 def execute(script: str, shared: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """In a shell, with the shared file system where it is here."""
+    """Run a script in a shell, with the path of the shared file system replaced."""
     bin_folder = os.path.dirname(sys.executable)
     return subprocess.run(
         ["bash", "-euc", script.replace("/shared", str(shared))],
@@ -58,12 +58,12 @@ def check_persisted(shared: Path) -> None:
     assert (counts["discovered"], counts["persisted"], counts["other_shards"]) == (60, 60, 0)
 
 
-def test_the_slurm_array(shared: Path) -> None:
+def test_slurm_array_persists_all_partitions(shared: Path) -> None:
     script = block("#SBATCH").text
     directives = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)$", script, re.MULTILINE))
-    assert script.startswith("#!/bin/bash\n#SBATCH"), "directives come before all else"
-    assert directives["array"].startswith("1-"), "shards count from 1"
-    for number in ("1", "2"):  # of an array of two: eight take their time
+    assert script.startswith("#!/bin/bash\n#SBATCH"), "directives come first"
+    assert directives["array"].startswith("1-"), "partitions count from 1"
+    for number in ("1", "2"):  # an array of two: eight would take too long
         result = execute(
             script,
             shared,
@@ -75,14 +75,14 @@ def test_the_slurm_array(shared: Path) -> None:
     check_persisted(shared)
 
 
-def test_the_kubernetes_job(shared: Path) -> None:
+def test_kubernetes_job_persists_all_partitions(shared: Path) -> None:
     job: dict[str, Any] = yaml.safe_load(block("kind: Job").text)
     spec = job["spec"]
     assert (job["apiVersion"], spec["completionMode"]) == ("batch/v1", "Indexed")
     (container,) = spec["template"]["spec"]["containers"]
     assert container["command"] == ["sh", "-c"]
     (script,) = container["args"]
-    assert f'/{spec["completions"]}"' in script, "as many shards as indices"
+    assert f'/{spec["completions"]}"' in script, "as many partitions as indices"
     mounts = {mount["name"]: mount["mountPath"] for mount in container["volumeMounts"]}
     assert mounts == {volume["name"]: "/shared" for volume in spec["template"]["spec"]["volumes"]}
     small = script.replace(f'/{spec["completions"]}"', '/2"').replace("--workers 4", "--workers 1")
@@ -92,11 +92,11 @@ def test_the_kubernetes_job(shared: Path) -> None:
     check_persisted(shared)
 
 
-def test_exit_codes_that_another_attempt_would_not_change_are_not_tried_again() -> None:
-    """Those of the README that are neither an interruption nor another batch at work."""
+def test_permanent_exit_codes_are_not_retried() -> None:
+    """All codes of the README except those of an interruption or of another running batch."""
     (rule,) = yaml.safe_load(block("kind: Job").text)["spec"]["podFailurePolicy"]["rules"]
     readme = (Path(__file__).parents[2] / "README.md").read_text()
     codes = {int(code): words for code, words in re.findall(r"^\| (\d+) \| (.+) \|$", readme, re.MULTILINE)}
-    ended_early_or_in_the_way = {1, 11, 12, 130, 143}
+    temporary = {1, 11, 12, 130, 143}
     of_other_commands = {0, 5}
-    assert set(rule["onExitCodes"]["values"]) == codes.keys() - ended_early_or_in_the_way - of_other_commands
+    assert set(rule["onExitCodes"]["values"]) == codes.keys() - temporary - of_other_commands

@@ -1,6 +1,6 @@
-"""Deliberately broken variants of the command: what the proofs must find fault with.
+"""Broken variants of the command, for the negative controls: the proofs must find their faults.
 
-``python broken.py VARIANT ARGUMENTS...`` is the command ``batchpersist`` with one of its promises taken out.
+``python broken.py VARIANT ARGUMENTS...`` is the command ``batchpersist`` without one of its promises.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 
-def in_place() -> None:
+def write_in_place() -> None:
     """Writes files under their final names, as the orchestrator does manifests."""
     from batchpersist.storage import atomic_write
 
@@ -38,13 +38,13 @@ def in_place() -> None:
         if self.temporary != self.target:
             discard(self)
 
-    _everywhere("stage", atomic_write.stage, stage)
+    _replace_everywhere("stage", atomic_write.stage, stage)
     atomic_write.StagedFile.publish = publish_others  # type: ignore[method-assign]
     atomic_write.StagedFile.discard = discard_others  # type: ignore[method-assign]
 
 
-def forgetful() -> None:
-    """Swallows every error of the system while it renames, and reports the run as persisted."""
+def ignore_errors() -> None:
+    """Ignores each error of a rename, and reports the run as persisted."""
     from batchpersist.storage import atomic_write
 
     publish = atomic_write.StagedFile.publish
@@ -58,13 +58,13 @@ def forgetful() -> None:
     atomic_write.StagedFile.publish = swallow  # type: ignore[method-assign]
 
 
-def lockless() -> None:
-    """Takes no lock and does not look whether the snapshot is still the one it has merged with."""
+def skip_locks() -> None:
+    """Takes no lock and does not check that the snapshot is still the one that it has merged with."""
     from batchpersist.locks import task_lock
     from batchpersist.snapshots import base_file
 
     def enter(self: task_lock.TaskLock) -> task_lock.TaskLock:
-        time.sleep(0.05)  # so that others are sure to come in between
+        time.sleep(0.05)  # time for another writer in between
         return self
 
     task_lock.TaskLock.__enter__ = enter  # type: ignore[method-assign]
@@ -72,14 +72,14 @@ def lockless() -> None:
     base_file.Baseline.is_current = lambda self: True  # type: ignore[method-assign]
 
 
-def breaks_locks() -> None:
-    """Takes every lock for stale, whoever holds it."""
+def break_locks() -> None:
+    """Treats each lock as stale."""
     from batchpersist.locks import stale_locks
 
     stale_locks.is_stale = lambda seen, stale_seconds: True
 
 
-def _everywhere(name: str, before: object, after: object) -> None:
+def _replace_everywhere(name: str, before: object, after: object) -> None:
     """Replace a function in all modules that have imported it."""
     for module_name, module in list(sys.modules.items()):
         if module_name.startswith("batchpersist") and getattr(module, name, None) is before:
@@ -87,10 +87,10 @@ def _everywhere(name: str, before: object, after: object) -> None:
 
 
 VARIANTS: dict[str, Callable[[], None]] = {
-    "in-place": in_place,
-    "forgetful": forgetful,
-    "lockless": lockless,
-    "breaks-locks": breaks_locks,
+    "in-place": write_in_place,
+    "forgetful": ignore_errors,
+    "lockless": skip_locks,
+    "breaks-locks": break_locks,
 }
 
 if __name__ == "__main__":

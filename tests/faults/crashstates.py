@@ -1,4 +1,4 @@
-"""Which files a power cut may leave: a recording replayed on a disk that remembers what is not yet durable.
+"""The files that a power cut may leave: a recording, replayed on a disk that knows what is not yet durable.
 
 A disk consists of slots: each folder's entry of each name, each file's content, each file's mode. A slot
 has had several values; of these a crash leaves one, no older than the last that a sync covers (its floor).
@@ -7,7 +7,8 @@ Two sets of rules say which values may go together.
 
 - ``Rules.POSIX``: every slot for itself. fsync(2) makes a file's content durable, and "does not necessarily
   ensure that the entry in the directory containing the file has also reached disk": for that the folder
-  is synced. rename(2) is atomic for those who look on; of a crash nothing is said. syncfs(2) covers all.
+  is synced. rename(2) is atomic for other processes; POSIX promises nothing for a crash.
+  syncfs(2) covers all.
 - ``Rules.JOURNAL``: as ext4's ordered journal does it (the kernel's Documentation/filesystems/ext4/journal):
   what happens to names reaches the disk in the order in which it happened, up to some moment. Contents are
   late all the same (delayed allocation; ``auto_da_alloc``, which makes up for that after a rename, can be
@@ -31,7 +32,7 @@ from typing import Any, NamedTuple
 from syscalls import Call
 
 Tree = dict[str, "File"]
-"""Path below the root -> what is there."""
+"""Path below the root -> file."""
 
 
 class File(NamedTuple):
@@ -93,17 +94,17 @@ class Disk:
             self._add(path, file, -1)
         for path, file in unsynced.items():
             self._add(path, file, 0)
-        # A folder is there before its maker is told so, and others may use it at once.
+        # A folder exists before mkdir returns, and other processes may use it at once.
         for call in sorted(calls, key=lambda call: call.begin if call.name == "mkdir" else call.end):
             self._replay(call)
         self.times = sorted({time for slot in self._slots() for time in slot.times if time >= 0})
 
     def tree(self, time: int) -> Tree:
-        """What those who look on see at that time."""
+        """The files that other processes see at that time."""
         return self._tree(time, {})
 
     def durable(self, time: int, suffix: str) -> list[bytes]:
-        """What is sure of the contents of files whose paths end like this."""
+        """The durable contents of files whose paths end with ``suffix``."""
         found = self._nodes_below(0, "", lambda slot: slot.values[slot.latest(time)])
         files = [self.contents[node] for path, node in found if path.endswith(suffix)]
         return [slot.values[slot.floor(time)] for slot in files]
@@ -147,7 +148,7 @@ class Disk:
         yield from self._modes.values()
 
     def _add(self, path: str, file: File, time: int) -> None:
-        """As it stood before the recording: durable if it is of time -1."""
+        """Add a file from before the recording: durable if ``time`` is -1."""
         folder = 0
         *parents, name = path.split("/")
         for parent in parents:

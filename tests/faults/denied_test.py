@@ -1,4 +1,4 @@
-"""System calls that a container's filter denies, one at a time: a batch does without, or names it."""
+"""A system call that a container's filter denies: a batch works without it, or names it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Tally = Callable[[str, int], None]
 Tool = Callable[[str], str]
 
 RUNS = 60
-"""In groups of so many files that they share a sync."""
+"""Enough for groups of files that share a sync."""
 
-DONE_WITHOUT = [
+OPTIONAL_CALLS = [
     *("clone3", "fstatfs", "getrandom", "link", "madvise", "mremap", "prlimit64", "readlink", "rseq"),
     *("sched_getaffinity", "set_robust_list", "syncfs", "sysinfo"),
 ]
-NAMED = {"fsync": "fsync is refused", "flock": "batch.gate: ["}
-"""Without these nothing is safe, so nothing is done."""
+MESSAGES = {"fsync": "fsync is refused", "flock": "batch.gate: ["}
+"""Calls without which nothing is safe: the batch persists nothing."""
 
-POOL_DOES_WITHOUT = ["close_range", "mbind", "sched_getaffinity", "syncfs", "vfork"]
-POOL_NAMES = {
+POOL_OPTIONAL_CALLS = ["close_range", "mbind", "sched_getaffinity", "syncfs", "vfork"]
+POOL_MESSAGES = {
     "accept4": "worker processes cannot start",
     "clone3": "no thread can be started",
     "link": "no semaphore can be made",
@@ -35,22 +35,22 @@ POOL_NAMES = {
 }
 
 
-@pytest.mark.parametrize("call", [*DONE_WITHOUT, *NAMED])
-def test_a_batch_does_without_a_call_that_is_denied_or_names_it(
+@pytest.mark.parametrize("call", [*OPTIONAL_CALLS, *MESSAGES])
+def test_batch_works_without_a_denied_call_or_names_it(
     tmp_path: Path, tool: Tool, tally: Tally, call: str, full: bool
 ) -> None:
     for error in errors(call, full):
-        check(tmp_path, tool("strace"), "-j 1", call, error, NAMED.get(call))
+        check(tmp_path, tool("strace"), "-j 1", call, error, MESSAGES.get(call))
         tally("denied system calls", 1)
 
 
-@pytest.mark.parametrize("call", [*POOL_DOES_WITHOUT, *POOL_NAMES])
-def test_a_pool_does_without_a_call_that_is_denied_or_says_why_it_cannot_start(
+@pytest.mark.parametrize("call", [*POOL_OPTIONAL_CALLS, *POOL_MESSAGES])
+def test_pool_works_without_a_denied_call_or_reports_why_it_cannot_start(
     tmp_path: Path, tool: Tool, tally: Tally, call: str, full: bool
 ) -> None:
     for error in errors(call, full):
-        older = error == "ENOSYS" and call in ("clone3", "accept4")  # is called in its place
-        named = None if older else POOL_NAMES.get(call)
+        older = error == "ENOSYS" and call in ("clone3", "accept4")  # an older call replaces it
+        named = None if older else POOL_MESSAGES.get(call)
         check(tmp_path, tool("strace"), "-j 2 --pool-threshold 0", call, error, named)
         tally("denied system calls", 1)
 
@@ -80,7 +80,7 @@ def check(folder: Path, strace: str, workers: str, call: str, error: str, named:
         assert named in stderr[0]
 
 
-def test_a_refused_syncfs_is_noticed_once_and_each_file_is_synced(tmp_path: Path, tool: Tool) -> None:
+def test_refused_syncfs_is_reported_once_and_each_file_is_synced(tmp_path: Path, tool: Tool) -> None:
     check(tmp_path, tool("strace"), "-j 2 --pool-threshold 0", "syncfs", "EPERM", None)
     log = tmp_path / "syncs"
     under = [

@@ -1,16 +1,16 @@
-"""Errors of the system at every call: told by their names, nothing lost, and a rerun finishes."""
+"""An error of the system at each call: it is reported by its name, nothing is lost, a rerun finishes."""
 
 from __future__ import annotations
 
 import errno
 import os
 import subprocess
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from faultpoints import CHANGES, FAIL, FAIL_FROM, READS, Command, build
-from sweeps import ALL_CALLS, ERRORS, Sweep, calls_of, fail_calls, told
+from faultpoints import CHANGES, FAIL, FAIL_FROM, READS, Command
+from sweeps import ALL_CALLS, ERRORS, Sweep, calls_of, fail_calls, unreported_error
 from world import World
 
 Tally = Callable[[str, int], None]
@@ -21,46 +21,39 @@ POOL: list[object] = ["-j", 2, "--pool-threshold", 0]
 
 
 @pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory, tool: Tool) -> Path:
-    return build(tmp_path_factory.mktemp("shim"), tool("gcc"))
-
-
-@pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("errors"))
 
 
-@pytest.fixture(scope="module")
-def command(library: Path, world: World) -> Iterator[Command]:
-    with Command(library, world.root.parent, world.root) as command:
-        yield command
-
-
 def one_by_one(calls: int, full: bool, step: int) -> Iterable[tuple[int, str]]:
-    """Every error at every call, or at every ``step``-th call the next error."""
+    """Points: each error at each call, or the next error at every ``step``-th call."""
     if full:
         return [(at, name) for at in range(1, calls + 1) for name in ERRORS]
     return [(at, ERRORS[at // step % len(ERRORS)]) for at in range(1, calls + 1, step)]
 
 
-def test_an_error_at_every_call(command: Command, world: World, full: bool, tally: Tally) -> None:
+def test_error_at_each_call_is_reported_and_nothing_is_lost(
+    command: Command, world: World, full: bool, tally: Tally
+) -> None:
     calls = calls_of(command, world, *SERIAL, classes=ALL_CALLS)
     sweep = fail_calls(command, world, SERIAL, one_by_one(calls, full, 13))
     tally("an error at a call, in process", sweep.points)
     assert sweep.violations == []
 
 
-def test_a_root_that_cannot_be_opened_for_its_sync(command: Command, world: World) -> None:
+def test_root_that_cannot_be_opened_for_its_sync_is_reported(command: Command, world: World) -> None:
     for at in range(1, 200):
         world.reset()
         answer = command.run(*world.words, *SERIAL, at=at, action=FAIL, error=errno.EMFILE, classes=READS)
         if answer.what == "open out":
             break
     assert answer.what == "open out"
-    assert told(answer, "EMFILE") == []
+    assert unreported_error(answer, "EMFILE") == []
 
 
-def test_an_error_at_calls_in_a_pool(command: Command, world: World, full: bool, tally: Tally) -> None:
+def test_error_at_calls_in_a_pool_is_reported_and_nothing_is_lost(
+    command: Command, world: World, full: bool, tally: Tally
+) -> None:
     calls = calls_of(command, world, *POOL, classes=ALL_CALLS)
     points = [(at, ERRORS[at % len(ERRORS)]) for at in range(13, calls + 1, 1 if full else 139)]
     sweep = fail_calls(command, world, POOL, points)
@@ -69,7 +62,9 @@ def test_an_error_at_calls_in_a_pool(command: Command, world: World, full: bool,
 
 
 @pytest.mark.parametrize("name", ["ENOSPC", "EIO", "EROFS"])
-def test_errors_from_one_call_on(command: Command, world: World, full: bool, tally: Tally, name: str) -> None:
+def test_errors_from_a_call_on_are_reported_and_nothing_is_lost(
+    command: Command, world: World, full: bool, tally: Tally, name: str
+) -> None:
     calls = calls_of(command, world, *SERIAL)
     points = [(at, name) for at in range(1, calls + 1, 1 if full else 47)]
     sweep = fail_calls(command, world, SERIAL, points, action=FAIL_FROM, classes=CHANGES, strict=False)
@@ -77,7 +72,7 @@ def test_errors_from_one_call_on(command: Command, world: World, full: bool, tal
     assert sweep.violations == []
 
 
-def test_the_same_sweep_finds_a_batch_that_swallows_errors(library: Path, world: World) -> None:
+def test_control_swallowed_errors_are_found(library: Path, world: World) -> None:
     with Command(library, world.root.parent, world.root, "forgetful") as broken:
         calls = calls_of(broken, world, *SERIAL)
         sweep = fail_calls(
@@ -90,7 +85,7 @@ def test_the_same_sweep_finds_a_batch_that_swallows_errors(library: Path, world:
 def small_disk(
     command: Command, tmp_path_factory: pytest.TempPathFactory, full: bool, root_user: None, tool: Tool
 ) -> Sweep:
-    """Batches on a file system with so many KiB to spare; then it is made larger and they are run again."""
+    """Batches on a file system with a few KiB to spare, and reruns once it has been enlarged."""
     world = World(tmp_path_factory.mktemp("disk"))
     world.root.mkdir()
     mount, umount = tool("mount"), tool("umount")
@@ -109,7 +104,7 @@ def small_disk(
             world.fill()
             resize(f"{used + spare}k", "remount")
             answer = command.run(*world.words, *SERIAL)
-            problems = world.violations(answer) + told(answer, "ENOSPC")
+            problems = world.violations(answer) + unreported_error(answer, "ENOSPC")
             resize("1m", "remount")
             world.age_locks()
             again = command.run(*world.words, *SERIAL)
@@ -121,7 +116,7 @@ def small_disk(
     return sweep
 
 
-def test_a_disk_that_really_fills_up(small_disk: Sweep, tally: Tally) -> None:
+def test_full_disk_loses_nothing(small_disk: Sweep, tally: Tally) -> None:
     tally("a disk that fills up", small_disk.points)
     assert small_disk.points > 3
     assert small_disk.violations == []

@@ -1,4 +1,4 @@
-"""The harness of faultpoints.c: build it, and set which call below a folder is to fail or to kill."""
+"""The harness of faultpoints.c: builds it, and chooses the call below a folder that fails or kills."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Page:
             self._page = mmap.mmap(file.fileno(), 4096)
 
     def set(self, at: int, action: int, error: int, classes: int) -> None:
-        """From now on count anew; ``action`` befalls the call number ``at``, from 1."""
+        """Reset the count; ``action`` hits the call number ``at``, counted from 1."""
         page = (0, at, action, error, classes, 0, self._root, b"", b"", 0)
         self._page[: _PAGE.size] = _PAGE.pack(*page)
 
@@ -73,7 +73,7 @@ class Page:
         return count, fired, text.replace(os.fsdecode(self._root) + "/", "")
 
     def remove_semaphores(self) -> None:
-        """What the pools of killed processes have left; nobody uses them any more."""
+        """Remove the semaphores of killed pools."""
         names = _PAGE.unpack(self._page[: _PAGE.size])[-2].rstrip(b"\0")
         for name in os.fsdecode(names).split("/")[1:]:
             Path(f"/dev/shm/sem.{name}").unlink(missing_ok=True)
@@ -120,7 +120,7 @@ class Command:
         kill: dict[str, Any] | None = None,
         command: str = "run",
     ) -> Answer:
-        """Run to the end. ``at``: the number of the call, from 1, that ``action`` befalls."""
+        """Run the command to its end. ``at``: the number of the call, from 1, that ``action`` hits."""
         self._page.set(at, action, error, classes)
         assert self._process.stdin is not None
         assert self._process.stdout is not None

@@ -1,7 +1,6 @@
-"""Hostile input and places: nothing outside the roots is touched, nothing foreign inside, and all is told.
+"""Hostile sources and folders: no file outside the roots and no foreign file changes; each run is reported.
 
-What is planted here could be planted by whoever may write to the folders, or may send runs to the
-orchestrator.
+Anyone who may write to the folders, or send runs to the orchestrator, could plant what these tests plant.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ from world import tree
 from batchpersist.cli.main import cli
 
 
-def a_run(task: str = "task", run: str = "run", **more: Any) -> Run:
+def make_run(task: str = "task", run: str = "run", **more: Any) -> Run:
     return {"taskId": task, "runId": run, "timestamp": "2026-01-01T00:00:00.000Z", **more}
 
 
 class Place:
-    """A root of roots: two roots, and outside of them what must not be touched."""
+    """Two roots, and beside them a folder that must not change."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,24 +45,24 @@ class Place:
         self.gate = self.runs / "task.lock.acquire"
 
     def batch(self, *documents: object, more: tuple[str, ...] = ()) -> Answer:
-        """Persist documents (bytes as they are); none: the run that everything here is about."""
+        """Persist documents (bytes: a line as it is); without any, the one run of ``make_run()``."""
         lines = [item if isinstance(item, bytes) else json.dumps(item).encode() for item in documents]
         source = self.folder / "source.jsonl"
-        source.write_bytes(b"".join(line + b"\n" for line in lines or [json.dumps(a_run()).encode()]))
+        source.write_bytes(b"".join(line + b"\n" for line in lines or [json.dumps(make_run()).encode()]))
         return self.run(str(source), *more)
 
     def run(self, *words: str, **options: Any) -> Answer:
         """``options`` are those of subprocess.run; without any the command runs in this process."""
-        before, standing = self.untouchable(), tree(self.folder)
+        before, existing = self.outside_files(), tree(self.folder)
         arguments = ["run", *words, "--out-dir", str(self.out), "--runs-dir", str(self.runs)]
         arguments += ["--json", "-j", "1", "--lock-attempts", "1"]
         answer = _in_a_process(arguments, options) if options else _in_this_process(arguments)
-        assert self.untouchable() == before
-        assert not [path for path in tree(self.folder).keys() - standing if ".tmp-" in path]
+        assert self.outside_files() == before
+        assert not [path for path in tree(self.folder).keys() - existing if ".tmp-" in path]
         return answer
 
-    def untouchable(self) -> dict[str, tuple[bytes, int]]:
-        """Content and inode of everything outside of the roots."""
+    def outside_files(self) -> dict[str, tuple[bytes, int]]:
+        """Content and inode of each file outside of the roots."""
         return {
             path: (content, (self.outside / path).stat().st_ino)
             for path, content in tree(self.outside).items()
@@ -71,7 +70,7 @@ class Place:
 
 
 class Answer:
-    """How the command ended, and what it said."""
+    """The exit code of a command, and its events."""
 
     def __init__(self, code: int, stdout: str) -> None:
         self.code = code
@@ -112,26 +111,26 @@ def plant_link(path: Path, target: Path) -> None:
 # Symbolic links.
 
 
-def test_a_link_at_the_snapshot_is_refused(place: Place) -> None:
+def test_link_at_the_snapshot_is_refused(place: Place) -> None:
     plant_link(place.snapshot, place.victim)
     answer = place.batch()
     assert answer.code == 3
     assert [error["stage"] for error in answer.errors] == ["snapshot"]
     assert place.snapshot.is_symlink()
-    assert place.manifest.read_text() == stringify(a_run())
+    assert place.manifest.read_text() == stringify(make_run())
 
 
 @pytest.mark.parametrize("dangling", [False, True])
-def test_a_link_at_the_manifest_is_replaced(place: Place, dangling: bool) -> None:
+def test_link_at_the_manifest_is_replaced(place: Place, dangling: bool) -> None:
     plant_link(place.manifest, place.outside / "new" if dangling else place.victim)
     assert place.batch().code == 0
     assert not place.manifest.is_symlink()
-    assert place.manifest.read_text() == stringify(a_run())
+    assert place.manifest.read_text() == stringify(make_run())
 
 
 @pytest.mark.parametrize("name", ["lock", "gate"])
 @pytest.mark.parametrize("dangling", [False, True])
-def test_a_link_at_the_lock_is_a_lock(place: Place, name: str, dangling: bool) -> None:
+def test_link_at_the_lock_counts_as_a_lock(place: Place, name: str, dangling: bool) -> None:
     planted: Path = getattr(place, name)
     plant_link(planted, place.outside / "new" if dangling else place.victim)
     os.utime(planted, (0, 0), follow_symlinks=False)
@@ -144,7 +143,7 @@ def test_a_link_at_the_lock_is_a_lock(place: Place, name: str, dangling: bool) -
 
 
 def test_links_at_temporary_names_are_not_followed(place: Place) -> None:
-    """Their names cannot be foreseen, but were once the names of others' files."""
+    """Temporary names cannot be predicted, but may once have been those of other files."""
     for target in (place.snapshot, place.manifest):
         for suffix in ("0", "1", "cafe0"):
             plant_link(target.with_name(f"{target.name}.tmp-{suffix}"), place.victim)
@@ -153,8 +152,8 @@ def test_links_at_temporary_names_are_not_followed(place: Place) -> None:
     assert before.items() <= tree(place.folder).items()
 
 
-def test_a_link_at_the_legacy_state_is_not_read(place: Place) -> None:
-    stolen = {"taskId": "task", "lastRunAt": "1", "runs": [a_run(run="secret")]}
+def test_link_at_the_legacy_state_is_not_read(place: Place) -> None:
+    stolen = {"taskId": "task", "lastRunAt": "1", "runs": [make_run(run="secret")]}
     place.victim.write_text(stringify(stolen))
     plant_link(place.out / "task" / "state.json", place.victim)
     place.batch()
@@ -162,9 +161,9 @@ def test_a_link_at_the_legacy_state_is_not_read(place: Place) -> None:
 
 
 @pytest.mark.parametrize("folder", ["out/task", "runs/task", "runs/task/run", "runs/.batchpersist"])
-def test_a_link_in_a_folders_place_is_not_followed(place: Place, folder: str) -> None:
+def test_link_instead_of_a_folder_is_not_followed(place: Place, folder: str) -> None:
     plant_link(place.folder / folder, place.outside)
-    answer = place.batch()  # asserts that nothing came to stand outside
+    answer = place.batch()  # asserts that nothing outside has changed
     assert answer.code == (1 if folder.endswith(".batchpersist") else 3)
     assert {error["message"] for error in answer.errors} == {
         "[ENOTDIR] a symbolic link stands in a folder's place"
@@ -172,17 +171,17 @@ def test_a_link_in_a_folders_place_is_not_followed(place: Place, folder: str) ->
 
 
 @pytest.mark.parametrize("name", ["batches", "locks", "cache", "histories", "batch.lock", "batch.lock.json"])
-def test_links_among_our_own_files_are_refused(place: Place, name: str) -> None:
+def test_links_among_batchpersist_s_files_are_refused(place: Place, name: str) -> None:
     plant_link(place.runs / ".batchpersist" / name, place.victim if "." in name else place.outside)
-    answer = place.batch()  # asserts that nothing came to stand outside
+    answer = place.batch()  # asserts that nothing outside has changed
     assert answer.code == 1
     assert [error["message"] for error in answer.errors] == [
         "[ELOOP] a symbolic link among batchpersist's own files"
     ]
 
 
-def test_a_link_in_the_place_of_a_batch_is_none(place: Place) -> None:
-    """Else it would be taken for one that died, and what it left would be cleared away."""
+def test_link_instead_of_a_batch_folder_is_not_a_batch(place: Place) -> None:
+    """Else the batch would take it for a dead batch, and delete its files."""
     place.batch()
     (batch,) = (place.runs / ".batchpersist" / "batches").iterdir()
     record = json.loads((batch / "batch.json").read_text()) | {"state": "running"}
@@ -193,22 +192,24 @@ def test_a_link_in_the_place_of_a_batch_is_none(place: Place) -> None:
     assert place.batch().code == 0
 
 
-def test_links_within_the_sources_are_not_walked_in_circles(place: Place) -> None:
+def test_circular_links_in_sources_are_not_followed(place: Place) -> None:
     source = place.folder / "sources"
     source.mkdir()
-    (source / "one.json").write_text(json.dumps(a_run()))
+    (source / "one.json").write_text(json.dumps(make_run()))
     (source / "circle").symlink_to(source)
     (source / "gone.json").symlink_to(place.folder / "nowhere")
     answer = place.run(str(source))
     assert answer.counts["persisted"] == 1
 
 
-# Other things in a file's place.
+# Pipes, folders and files instead of others.
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
 @pytest.mark.parametrize("name", ["snapshot", "manifest", "lock", "gate"])
-def test_no_file_in_a_files_place(place: Place, name: str, make: Callable[[Path], None]) -> None:
+def test_pipe_or_folder_instead_of_a_file_is_kept(
+    place: Place, name: str, make: Callable[[Path], None]
+) -> None:
     planted: Path = getattr(place, name)
     planted.parent.mkdir(parents=True, exist_ok=True)
     make(planted)
@@ -223,7 +224,7 @@ def test_no_file_in_a_files_place(place: Place, name: str, make: Callable[[Path]
 
 
 @pytest.mark.parametrize("name", ["out/task", "runs/task", "runs/task/run"])
-def test_a_file_in_a_folders_place(place: Place, name: str) -> None:
+def test_file_instead_of_a_folder_is_kept(place: Place, name: str) -> None:
     planted = place.folder / name
     planted.parent.mkdir(parents=True, exist_ok=True)
     planted.write_text("foreign")
@@ -233,11 +234,11 @@ def test_a_file_in_a_folders_place(place: Place, name: str) -> None:
     assert place.snapshot.is_file() or place.manifest.is_file()
 
 
-def test_pipes_and_sockets_among_the_sources_are_passed_over(place: Place) -> None:
+def test_pipes_in_sources_are_ignored(place: Place) -> None:
     source = place.folder / "sources"
     source.mkdir()
     os.mkfifo(source / "pipe.jsonl")
-    (source / "one.json").write_text(json.dumps(a_run()))
+    (source / "one.json").write_text(json.dumps(make_run()))
     assert place.run(str(source)).counts["persisted"] == 1
 
 
@@ -264,8 +265,8 @@ UNSAFE = [
 
 
 @pytest.mark.parametrize("key", ["taskId", "runId"])
-def test_unsafe_ids_are_refused_and_named(place: Place, key: str) -> None:
-    answer = place.batch(*[a_run() | {key: unsafe} for unsafe in UNSAFE], a_run(run="well"))
+def test_unsafe_ids_are_invalid_and_write_nothing(place: Place, key: str) -> None:
+    answer = place.batch(*[make_run() | {key: unsafe} for unsafe in UNSAFE], make_run(run="well"))
     assert answer.counts["invalid"] == len(UNSAFE)
     assert answer.counts["persisted"] == 1
     assert [error["line"] for error in answer.errors] == list(range(1, len(UNSAFE) + 1))
@@ -275,23 +276,23 @@ def test_unsafe_ids_are_refused_and_named(place: Place, key: str) -> None:
     assert sorted(written) == ["out/metrics.json", "out/task/runs.json", "runs/task/well/manifest.json"]
 
 
-def test_a_task_named_like_our_own_files(place: Place) -> None:
-    """Its folders lie beside the locks and the metrics."""
+def test_task_named_like_a_lock_is_invalid(place: Place) -> None:
+    """Its folders would be beside the locks and the metrics."""
     names = ["task.lock", "task.LOCK.acquire", "batchpersist", "runs.json"]
-    answer = place.batch(*[a_run(task=name) for name in names])
+    answer = place.batch(*[make_run(task=name) for name in names])
     assert answer.counts["invalid"] == 2
     assert (place.out / "runs.json" / "runs.json").is_file()
     assert (place.runs / "batchpersist" / "run" / "manifest.json").is_file()
 
 
-def test_a_task_named_like_the_metrics(place: Place) -> None:
-    answer = place.batch(a_run(task="metrics.json"), a_run())
+def test_task_named_like_the_metrics_does_not_stop_the_others(place: Place) -> None:
+    answer = place.batch(make_run(task="metrics.json"), make_run())
     assert answer.counts["persisted"] >= 1
 
 
-def test_ids_equal_but_for_case_are_two_where_files_are(place: Place) -> None:
+def test_ids_that_differ_in_case_are_two_tasks(place: Place) -> None:
     """On a file system that folds case they would be one folder: docs/formats.md."""
-    answer = place.batch(a_run(task="Task"), a_run(task="task"), a_run(task="task", run="RUN"))
+    answer = place.batch(make_run(task="Task"), make_run(task="task"), make_run(task="task", run="RUN"))
     assert answer.counts["persisted"] == 3
     for task in ("Task", "task"):
         snapshot = json.loads((place.out / task / "runs.json").read_text())
@@ -305,9 +306,9 @@ INVALID = {
     + b"]" * 100_000
     + b"}",
     "100,000 objects": b'{"x":' * 100_000 + b"1" + b"}" * 100_000,
-    "BOM": b"\xef\xbb\xbf" + json.dumps(a_run()).encode(),
-    "UTF-16": json.dumps(a_run()).encode("utf-16"),
-    "NUL": json.dumps(a_run()).encode() + b"\0",
+    "BOM": b"\xef\xbb\xbf" + json.dumps(make_run()).encode(),
+    "UTF-16": json.dumps(make_run()).encode("utf-16"),
+    "NUL": json.dumps(make_run()).encode() + b"\0",
     "NULs": bytes(300),
     "NUL inside": b'{"taskId":"t","runId":"r","timestamp":"1","x":"\0"}',
     "invalid UTF-8": b'{"taskId":"t","runId":"r","timestamp":"1","x":"\xff"}',
@@ -327,8 +328,8 @@ INVALID = {
 }
 
 
-def test_invalid_input_is_an_outcome_of_its_own(place: Place) -> None:
-    answer = place.batch(*INVALID.values(), a_run())
+def test_each_invalid_line_is_reported(place: Place) -> None:
+    answer = place.batch(*INVALID.values(), make_run())
     assert answer.code == 3
     assert [error["line"] for error in answer.errors] == list(range(1, len(INVALID) + 1))
     assert answer.counts["persisted"] == 1
@@ -344,7 +345,7 @@ FAITHFUL = {
 
 
 @pytest.mark.parametrize("text", FAITHFUL.values(), ids=FAITHFUL.keys())
-def test_odd_but_valid_runs_are_kept_as_they_are(place: Place, text: str) -> None:
+def test_unusual_but_valid_runs_are_kept(place: Place, text: str) -> None:
     from support.json_spelling import reference
 
     assert place.batch(text.encode()).code == 0
@@ -353,7 +354,7 @@ def test_odd_but_valid_runs_are_kept_as_they_are(place: Place, text: str) -> Non
     assert again.counts["unchanged"] == 1
 
 
-def test_a_very_long_line(place: Place, full: bool) -> None:
+def test_very_long_line_is_persisted_in_bounded_memory(place: Place, full: bool) -> None:
     """Memory: some multiples of the line, and no more; of 2 GB one cannot even be had by all machines."""
     size = (2_000 if full else 20) << 20
     source = place.folder / "long.jsonl"
@@ -361,7 +362,7 @@ def test_a_very_long_line(place: Place, full: bool) -> None:
         file.write(b'{"taskId":"task","runId":"run","timestamp":"1","x":"')
         for _ in range(size >> 20):
             file.write(b"x" * (1 << 20))
-        file.write(b'"}\n' + json.dumps(a_run(run="next")).encode() + b"\n")
+        file.write(b'"}\n' + json.dumps(make_run(run="next")).encode() + b"\n")
     limit = 8 * size + (1 << 30)
     answer = place.run(
         str(source),
@@ -374,26 +375,26 @@ def test_a_very_long_line(place: Place, full: bool) -> None:
 # Permissions.
 
 
-def test_umask_and_modes_are_kept(place: Place) -> None:
+def test_umask_and_existing_modes_are_kept(place: Place) -> None:
     place.batch()
     assert place.snapshot.stat().st_mode & 0o777 == 0o666 & ~_umask()
     place.snapshot.chmod(0o600)
     place.manifest.chmod(0o604)
-    assert place.batch(a_run(x=1)).code == 0
+    assert place.batch(make_run(x=1)).code == 0
     assert place.snapshot.stat().st_mode & 0o777 == 0o600
     assert place.manifest.stat().st_mode & 0o777 == 0o604
 
 
-def test_a_strict_umask(place: Place) -> None:
+def test_strict_umask_applies_to_all_files(place: Place) -> None:
     source = place.folder / "source.json"
-    source.write_text(json.dumps(a_run()))
+    source.write_text(json.dumps(make_run()))
     assert place.run(str(source), umask=0o077).code == 0
     made = [path for root in (place.out, place.runs) for path in root.rglob("*")]
     assert made
     assert [path for path in made if path.stat().st_mode & 0o077] == []
 
 
-def test_setgid_folders_hand_on_their_group(place: Place, root_user: None) -> None:
+def test_setgid_folders_pass_on_their_group(place: Place, root_user: None) -> None:
     for root in (place.out, place.runs):
         os.chown(root, 0, 12345)
         root.chmod(0o2775)
@@ -403,7 +404,7 @@ def test_setgid_folders_hand_on_their_group(place: Place, root_user: None) -> No
         assert path.parent.stat().st_mode & stat.S_ISGID
 
 
-def test_foreign_files_are_left_alone(place: Place) -> None:
+def test_foreign_files_are_kept(place: Place) -> None:
     names = ["out/README", "out/task/state.json", "out/task/runs.json.bak", "out/task/runs.json.tmp"]
     names += ["out/task/.tmp-mine", "runs/other.lock", "runs/task/run/artifact.bin", "runs/task/run.lock"]
     for path in (place.folder / name for name in [*names, "runs/x.tmp-notes.txt"]):
@@ -417,7 +418,7 @@ def test_foreign_files_are_left_alone(place: Place) -> None:
 
 @contextlib.contextmanager
 def _as_nobody() -> Iterator[None]:
-    """As another user than root, whom modes do not stop."""
+    """As a user other than root, who ignores modes."""
     os.setegid(65534)
     os.seteuid(65534)
     try:
@@ -428,7 +429,7 @@ def _as_nobody() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("closed", ["out/task", "runs/task"])
-def test_a_read_only_folder(place: Place, root_user: None, closed: str) -> None:
+def test_read_only_folder_is_an_error_of_its_side(place: Place, root_user: None, closed: str) -> None:
     place.batch()  # everything that is imported late is imported by root
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
         there = Place(Path(folder))

@@ -1,4 +1,4 @@
-"""Signals while a command waits for others: it hears them at once, and leaves nothing behind."""
+"""Signals to a command that waits: it stops at once, and leaves no temporary files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from batchpersist.locks.batch_lock import BatchLock
 from batchpersist.paths import Layout
 
 LONG = 60.0
-"""Seconds after which a command has not heard the signal."""
+"""Seconds after which a command has ignored the signal."""
 
 Command = subprocess.Popen[str]
 
@@ -52,7 +52,7 @@ def started(words: str, **more: object) -> Iterator[Command]:
     streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | more
     command = [sys.executable, "-m", "batchpersist", *words.split()]
     with subprocess.Popen(command, text=True, start_new_session=True, **streams) as process:  # type: ignore[call-overload]
-        timer = threading.Timer(2 * LONG, process.kill)  # its output is waited for, too
+        timer = threading.Timer(2 * LONG, process.kill)  # reading its output must end, too
         timer.start()
         try:
             yield process
@@ -90,7 +90,7 @@ def end(process: Command) -> tuple[int, str]:
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
 @pytest.mark.parametrize("words", ["run -", "run - --dry-run", "validate -", "audit -", "compare -"])
-def test_a_signal_is_heard_while_standard_input_is_idle(words: str, name: str) -> None:
+def test_signal_stops_a_command_with_idle_standard_input(words: str, name: str) -> None:
     with started(words) as process:
         feed(process, lines(2))
         process.send_signal(signal.Signals[f"SIG{name}"])
@@ -99,7 +99,7 @@ def test_a_signal_is_heard_while_standard_input_is_idle(words: str, name: str) -
     assert "Traceback" not in stderr
 
 
-def test_what_idle_standard_input_had_brought_is_not_persisted_in_part(folder: Path) -> None:
+def test_interrupted_standard_input_can_be_sent_again(folder: Path) -> None:
     with started("run runs.jsonl -") as process:
         feed(process, lines(30))
         process.send_signal(signal.SIGTERM)
@@ -112,7 +112,7 @@ def test_what_idle_standard_input_had_brought_is_not_persisted_in_part(folder: P
 
 
 @pytest.mark.parametrize("words", ["run", "run --dry-run", "validate", "audit"])
-def test_a_signal_is_heard_while_a_large_file_is_decompressed(folder: Path, words: str) -> None:
+def test_signal_stops_the_decompression_of_a_large_file(folder: Path, words: str) -> None:
     """4 GB of it, of which nothing is used then."""
     (folder / "runs.jsonl.gz").write_bytes(gzip.compress(b"\n" * (64 << 20)) * 64)
     with started(f"{words} runs.jsonl.gz -j 1") as process:
@@ -127,7 +127,7 @@ def test_a_signal_is_heard_while_a_large_file_is_decompressed(folder: Path, word
         assert (metrics["state"], metrics["bytes"]["read"]) == ("interrupted", 0)
 
 
-def test_a_hang_up_of_the_process_group_prints_no_traceback(folder: Path) -> None:
+def test_hangup_of_the_process_group_prints_no_traceback(folder: Path) -> None:
     with started("run runs.jsonl - -j 2 --pool-threshold 0") as process:
         feed(process, lines(2))
         # The fork server, its helper and a worker.
@@ -139,7 +139,7 @@ def test_a_hang_up_of_the_process_group_prints_no_traceback(folder: Path) -> Non
 
 
 @pytest.mark.parametrize("words", ["run -", "run - --dry-run", "validate -", "audit -", "compare -"])
-def test_a_command_that_reads_from_a_terminal_says_so(words: str) -> None:
+def test_reading_from_a_terminal_is_announced(words: str) -> None:
     ours, theirs = pty.openpty()
     with started(words, stdin=theirs) as process:
         assert process.stderr is not None
@@ -161,7 +161,7 @@ NO_READER = "[ECANCELED] interrupted while it waited for a reader: pipe"
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
 @pytest.mark.parametrize("words", ["run runs.jsonl --log-file pipe", "audit --combined pipe"])
-def test_a_signal_is_heard_before_anybody_reads_a_pipe(folder: Path, words: str, name: str) -> None:
+def test_signal_stops_a_command_whose_pipe_has_no_reader(folder: Path, words: str, name: str) -> None:
     os.mkfifo("pipe")
     with started(words) as process:
         wait_until(lambda: hears_signals(process))
@@ -173,7 +173,7 @@ def test_a_signal_is_heard_before_anybody_reads_a_pipe(folder: Path, words: str,
 
 
 @pytest.mark.parametrize("option", ["--metrics pipe", "--outcomes pipe", "--prometheus-textfile pipe"])
-def test_a_report_that_nobody_reads_is_named_after_a_signal(folder: Path, option: str) -> None:
+def test_unread_report_is_named_after_a_signal(folder: Path, option: str) -> None:
     os.mkfifo("pipe")
     with started(f"run runs.jsonl --progress none {option}") as process:
         wait_until(lambda: len(list((folder / ".runs").glob("*/*/manifest.json"))) == 20)
@@ -184,7 +184,7 @@ def test_a_report_that_nobody_reads_is_named_after_a_signal(folder: Path, option
         assert "exit code" not in process.communicate()[0]
 
 
-def test_a_signal_is_heard_when_a_comparison_waits_for_a_reader(folder: Path) -> None:
+def test_signal_stops_a_comparison_that_waits_for_a_reader(folder: Path) -> None:
     os.mkfifo("pipe")
     with started("compare runs.jsonl --modes paired,grouped -j1 --rounds 1 --warmup 0 -o pipe") as process:
         wait_until(lambda: len(os.listdir()) > EMPTY)
@@ -250,7 +250,7 @@ def hanging(method: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Hang
     "words",
     ["run", "run -j 2 --pool-threshold 0", "run --dry-run", "validate", "audit", "compare"],
 )
-def test_a_signal_is_heard_while_an_object_storage_does_not_answer(
+def test_signal_stops_a_request_to_a_silent_object_storage(
     words: str, method: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with hanging(method, monkeypatch) as (server, source), started(f"{words} {source}") as process:
@@ -263,22 +263,22 @@ def test_a_signal_is_heard_while_an_object_storage_does_not_answer(
 
 
 @pytest.mark.parametrize("name", ["INT", "TERM", "HUP"])
-def test_a_signal_is_heard_while_the_command_for_failures_runs(folder: Path, name: str) -> None:
-    (folder / "tell.sh").write_text("touch told\nexec sleep 60 >&- 2>&-\n")
+def test_signal_stops_the_command_for_failures(folder: Path, name: str) -> None:
+    (folder / "on_failure.sh").write_text("touch started\nexec sleep 60 >&- 2>&-\n")
     (folder / "runs.jsonl").write_text("{}\n")
     words = "run runs.jsonl --progress none --on-failure"
-    command = [*words.split(), f"sh {folder}/tell.sh"]
+    command = [*words.split(), f"sh {folder}/on_failure.sh"]
     with subprocess.Popen(
         [sys.executable, "-m", "batchpersist", *command], stderr=subprocess.PIPE, text=True
     ) as process:
-        wait_until((folder / "told").exists)
+        wait_until((folder / "started").exists)
         process.send_signal(signal.Signals[f"SIG{name}"])
         code, stderr = end(process)
     assert code == (3 if name == "INT" else -signal.Signals[f"SIG{name}"]), stderr
     assert "Traceback" not in stderr
 
 
-def test_a_signal_is_heard_while_a_batch_waits_for_another(folder: Path) -> None:
+def test_signal_stops_a_batch_that_waits_for_another(folder: Path) -> None:
     with BatchLock(Layout("out", ".runs"), "another"), started("run runs.jsonl --wait 1000") as process:
         assert process.stderr is not None
         assert process.stderr.readline().startswith("Waiting for another batch")
@@ -286,7 +286,7 @@ def test_a_signal_is_heard_while_a_batch_waits_for_another(folder: Path) -> None
         assert end(process)[0] == 143
 
 
-def test_a_signal_is_heard_while_status_watches(folder: Path) -> None:
+def test_signal_stops_a_watching_status(folder: Path) -> None:
     with started("run -") as batch:
         feed(batch, lines(2))
         with started("status --watch 1000") as process:

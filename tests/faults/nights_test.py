@@ -1,7 +1,7 @@
-"""Nights on end: runs arrive, batches run or break off, others write, files come to grief; against the model.
+"""Random nights: runs arrive, batches run or crash, other programs write, files are damaged.
 
-Every step is taken in two pairs of roots at once: batchpersist works in the one, the slow model of the
-contract (model.py) in the other. After each step both must hold the same files.
+Each step is taken in two pairs of roots: batchpersist works in one, the slow model of the contract
+(``support/model.py``) in the other. After each step both must hold the same files.
 """
 
 from __future__ import annotations
@@ -55,11 +55,11 @@ runs = st.builds(
 
 
 class Crash(BaseException):
-    """A batch breaks off, as by a defect or Ctrl-C."""
+    """A batch ends early, as after a defect or Ctrl-C."""
 
 
 class Roots:
-    """A pair of roots, and what others do there."""
+    """A pair of roots, and what other programs do there."""
 
     def __init__(self, folder: Path) -> None:
         self.out, self.runs = folder / "out", folder / "runs"
@@ -116,10 +116,10 @@ def persist_snapshot(run: Run, out: Path) -> None:
 
 
 class Nights(RuleBasedStateMachine):
-    """The names of the rules tell the story of a failure."""
+    """The names of the rules describe a failure step by step."""
 
     base: Path
-    """Where each story has its folder."""
+    """The parent of each example's folder."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -152,7 +152,7 @@ class Nights(RuleBasedStateMachine):
 
     @precondition(lambda self: any(self.arrived.values()))
     @rule(data=st.data())
-    def a_source_is_cleared_away(self, data: Any) -> None:
+    def a_source_is_deleted(self, data: Any) -> None:
         source = data.draw(st.sampled_from([name for name in SOURCES if self.arrived[name]]))
         self.arrived[source].clear()
         (self.folder / source).unlink()
@@ -216,15 +216,15 @@ class Nights(RuleBasedStateMachine):
 
     @precondition(lambda self: any(self.arrived.values()))
     @rule(asked=st.integers(0, 8))
-    def a_batch_is_told_to_stop(self, asked: int) -> None:
+    def a_batch_is_stopped(self, asked: int) -> None:
         answers = iter([False] * asked)
         before = self.ours.files()
         report = self.batch(stop=lambda: next(answers, True))
-        self.settled_or_not(before, self.reported(report))
+        self.adopt_unfinished(before, self.reported(report))
 
     @precondition(lambda self: any(self.arrived.values()))
     @rule(after=st.integers(0, 8))
-    def a_batch_breaks_off(self, after: int) -> None:
+    def a_batch_crashes(self, after: int) -> None:
         before = self.ours.files()
         events = iter(range(after))
 
@@ -235,9 +235,9 @@ class Nights(RuleBasedStateMachine):
         try:
             report = self.batch(watch=watch)
         except Crash:
-            self.settled_or_not(before, set())
+            self.adopt_unfinished(before, set())
         else:
-            self.settled_or_not(before, self.reported(report))
+            self.adopt_unfinished(before, self.reported(report))
 
     @precondition(lambda self: any(self.arrived.values()))
     @rule(run=runs, after=st.integers(0, 4))
@@ -267,19 +267,19 @@ class Nights(RuleBasedStateMachine):
             roots.record_by_others(run)
 
     @rule(task=tasks, damage=st.sampled_from(["torn", "nuls", "empty", "other task", "no list"]))
-    def a_snapshot_is_spoiled(self, task: str, damage: str) -> None:
+    def a_snapshot_is_damaged(self, task: str, damage: str) -> None:
         path = self.models.snapshot(task)
         if not path.exists() or task in self.whole:
             return
         whole = self.whole[task] = path.read_bytes()
-        spoiled = {
+        damaged = {
             "torn": whole[: len(whole) // 2],
             "nuls": bytes(len(whole)),
             "empty": b"",
             "other task": whole.replace(json.dumps(task, ensure_ascii=False).encode(), b'"x"', 1),
             "no list": stringify({"taskId": task, "runs": {}}).encode(),
         }[damage]
-        self.in_both(lambda roots: roots.snapshot(task).write_bytes(spoiled))
+        self.in_both(lambda roots: roots.snapshot(task).write_bytes(damaged))
 
     @precondition(lambda self: self.whole)
     @rule()
@@ -289,14 +289,14 @@ class Nights(RuleBasedStateMachine):
         self.whole.clear()
 
     @rule(task=tasks, indent=st.sampled_from([None, 4]))
-    def a_snapshot_is_spelled_otherwise(self, task: str, indent: int | None) -> None:
+    def a_snapshot_is_reformatted(self, task: str, indent: int | None) -> None:
         path = self.models.snapshot(task)
         if path.exists() and task not in self.whole:
             text = json.dumps(json.loads(path.read_bytes()), indent=indent)
             self.in_both(lambda roots: roots.snapshot(task).write_text(text))
 
     @rule(task=tasks, some=st.lists(runs, max_size=3))
-    def a_legacy_state_stands(self, task: str, some: list[Run]) -> None:
+    def a_legacy_state_exists(self, task: str, some: list[Run]) -> None:
         state: dict[str, Any] = {"taskId": task, "runs": []}
         for run in some:
             state = record(state, run | {"taskId": task}, task)
@@ -305,7 +305,7 @@ class Nights(RuleBasedStateMachine):
     @precondition(lambda self: self.models.files())
     @rule(number=st.integers(0, 999))
     def a_file_is_deleted(self, number: int) -> None:
-        # Not drawn from the files: how far a batch got that was told to stop is not the same twice.
+        # Not drawn from the files: how far a stopped batch gets varies, but an example must be repeatable.
         files = sorted(self.models.files())
         path = files[number % len(files)]
         if path.endswith("/runs.json"):
@@ -340,8 +340,8 @@ class Nights(RuleBasedStateMachine):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_bytes(content)
 
-    def settled_or_not(self, before: dict[str, bytes], reported: set[str]) -> None:
-        """After a batch that did not end: each file is as before or, at least if it was reported, new."""
+    def adopt_unfinished(self, before: dict[str, bytes], reported: set[str]) -> None:
+        """After an unfinished batch: each file is new or, if it was not reported, as before."""
         assert not list(self.ours.runs.glob("*.lock*"))
         outcome, actual = self.outcome(self.all_arrived()), self.ours.files()
         assert before.keys() <= actual.keys() <= outcome.keys()
@@ -359,11 +359,11 @@ class Nights(RuleBasedStateMachine):
         return found
 
     def unreadable(self) -> set[str]:
-        """Tasks among those that arrived whose snapshot is none."""
+        """Tasks of the arrived runs whose snapshot is damaged."""
         return self.whole.keys() & {run["taskId"] for run in self.all_arrived()}
 
     def is_regular(self) -> bool:
-        """There is nothing that a second batch would write again."""
+        """Whether a second batch would write nothing."""
         ids = [(run["taskId"], run["runId"]) for run in self.all_arrived()]
         return len(set(ids)) == len(ids) and not self.unreadable()
 
@@ -389,28 +389,26 @@ def run_nights(folder: Path, *, full: bool = False, shrink: bool = True) -> None
 
 @pytest.fixture(autouse=True)
 def _small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that a batch of some runs has several shards, and a task of some runs is hot."""
+    """A batch of a few runs has several shards, and a task of a few runs is hot."""
     monkeypatch.setattr(sharding, "SHARD_RUNS", 3)
     monkeypatch.setattr(sharding, "HOT_SHARDS", 2)
 
 
-def test_nights(full: bool, tmp_path: Path) -> None:
+def test_nights_leave_what_the_model_leaves(full: bool, tmp_path: Path) -> None:
     run_nights(tmp_path, full=full)
 
 
 @pytest.mark.parametrize("name", ["manifest.json", "runs.json"])
-def test_control_a_rename_that_does_not_happen(
-    monkeypatch: pytest.MonkeyPatch, name: str, tmp_path: Path
-) -> None:
-    """Of one task, files are reported and not put in place."""
+def test_control_missing_rename_is_found(monkeypatch: pytest.MonkeyPatch, name: str, tmp_path: Path) -> None:
+    """One task's files are reported, but not renamed to their final names."""
     replace = os.replace
 
-    def forgetful(source: str, target: str) -> None:
+    def skip_rename(source: str, target: str) -> None:
         if target.endswith(f"/{name}") and "/hot/" in target:
             os.unlink(source)
         else:
             replace(source, target)
 
-    monkeypatch.setattr(os, "replace", forgetful)
+    monkeypatch.setattr(os, "replace", skip_rename)
     with pytest.raises(AssertionError):
         run_nights(tmp_path, shrink=False)

@@ -1,6 +1,6 @@
-"""Beside live orchestrators: no update of either side lost, no live lock broken.
+"""A batch beside live orchestrators: no update of either is lost, and no live lock is broken.
 
-They are the published package (``orchestrator.mjs``), with its own lock or with that of newer ones.
+They are the published package (``orchestrator.mjs``), with its own lock or with that of newer versions.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.contenders import dead_pid
 from support.model import Run, persist, stringify
+from support.processes import dead_pid
 
 HERE = Path(__file__).parent
 ORCHESTRATOR = HERE.parent / "support" / "orchestrator.mjs"
@@ -29,8 +29,8 @@ Tally = Callable[[str, int], None]
 Pair = tuple[str, str]
 
 
-def a_run(task: str, source: str, number: int) -> Run:
-    """Unique times, whoever records it, so that there is one right order; in no order of arrival."""
+def make_run(task: str, source: str, number: int) -> Run:
+    """A run with a unique time: there is one right order, and it is not that of arrival."""
     minute = number * 7 % 60
     unique = sum(map(ord, source)) % 100
     return {
@@ -81,15 +81,15 @@ class Place:
 
 
 @dataclass
-class Told:
-    """What the two sides said of the runs that they were given."""
+class Records:
+    """What the batch and the orchestrators report about their runs."""
 
     metrics: dict[str, Any]
     locked: set[Pair]
-    """The batch's."""
+    """Runs of the batch."""
     reports: list[dict[str, Any]]
     sent: list[Run]
-    """To the orchestrators."""
+    """Runs for the orchestrators."""
 
     @property
     def recorded(self) -> set[Pair]:
@@ -102,7 +102,7 @@ class Told:
 
 def contend(
     place: Place, package: Path, generation: str, orchestrators: int, *words: str, variant: str | None = None
-) -> Told:
+) -> Records:
     """A batch, and orchestrators that record runs into its tasks for as long as it runs."""
     peers = [place.orchestrator(package, *GENERATIONS[generation]) for _ in range(orchestrators)]
     sent: list[Run] = []
@@ -113,7 +113,7 @@ def contend(
         assert stdin is not None
         count = 0
         while not ended.is_set() or not count:
-            run = a_run(TASKS[(count + number) % len(TASKS)], f"peer{number}", count)
+            run = make_run(TASKS[(count + number) % len(TASKS)], f"peer{number}", count)
             sent.append(run)  # list.append is atomic
             stdin.write(json.dumps(run) + "\n")
             stdin.flush()
@@ -125,7 +125,7 @@ def contend(
     for feeder in feeders:
         feeder.start()
     while not all(list(place.runs.glob(f"*/peer{number}-*")) for number in range(orchestrators)):
-        time.sleep(0.005)  # they are at work before it begins
+        time.sleep(0.005)  # each orchestrator has recorded a run before the batch begins
     batch = place.batch(*words, variant=variant)
     assert batch.stdout is not None
     with batch.stdout as stdout:
@@ -134,7 +134,7 @@ def contend(
     ended.set()
     for feeder in feeders:
         feeder.join()
-    return Told(
+    return Records(
         metrics=json.loads((place.out / "metrics.json").read_bytes()),
         locked={
             (event["task_id"], event["run_id"])
@@ -166,18 +166,18 @@ def expected_snapshots(runs: Iterable[Run]) -> dict[str, str]:
     }
 
 
-def contents(place: Place, told: Told) -> dict[str, str]:
+def contents(place: Place, records: Records) -> dict[str, str]:
     """The snapshots as they must be now: what was there and what either side did not report as locked out."""
-    by_batch = [run for run in place.arrivals if (run["taskId"], run["runId"]) not in told.locked]
-    by_peers = [run for run in told.sent if (run["taskId"], run["runId"]) in told.recorded]
+    by_batch = [run for run in place.arrivals if (run["taskId"], run["runId"]) not in records.locked]
+    by_peers = [run for run in records.sent if (run["taskId"], run["runId"]) in records.recorded]
     return expected_snapshots([*place.history, *by_batch, *by_peers])
 
 
 def busy_place(folder: Path, runs: int) -> Place:
     return Place(
         folder,
-        history=[a_run(task, "before", number) for task in TASKS for number in range(5)],
-        arrivals=[a_run(TASKS[number % len(TASKS)], "batch", number) for number in range(runs)],
+        history=[make_run(task, "before", number) for task in TASKS for number in range(5)],
+        arrivals=[make_run(TASKS[number % len(TASKS)], "batch", number) for number in range(runs)],
     )
 
 
@@ -191,7 +191,7 @@ def busy_place(folder: Path, runs: int) -> Place:
     ],
     ids=" ".join,
 )
-def test_both_sides_record_into_the_same_tasks(
+def test_batch_and_orchestrators_keep_all_updates(
     tmp_path: Path,
     orchestrator_package: Path,
     full: bool,
@@ -205,46 +205,46 @@ def test_both_sides_record_into_the_same_tasks(
         if number >= rounds and during:  # on a busy machine the short form may need another round
             break
         place = busy_place(tmp_path / str(number), runs)
-        told = contend(place, orchestrator_package, generation, orchestrators, *words)
-        assert place.snapshots() == contents(place, told)
-        assert told.metrics["counts"]["snapshot_locked"] == len(told.locked)
-        assert len(told.recorded) + len(told.locked_out) == len(told.sent)
-        assert [report["broken"] for report in told.reports] == [[]] * orchestrators
+        records = contend(place, orchestrator_package, generation, orchestrators, *words)
+        assert place.snapshots() == contents(place, records)
+        assert records.metrics["counts"]["snapshot_locked"] == len(records.locked)
+        assert len(records.recorded) + len(records.locked_out) == len(records.sent)
+        assert [report["broken"] for report in records.reports] == [[]] * orchestrators
         assert place.locks() == []
-        for run in [*place.arrivals, *told.sent]:
+        for run in [*place.arrivals, *records.sent]:
             manifest = place.runs / run["taskId"] / run["runId"] / "manifest.json"
             assert manifest.read_text("utf-8") == stringify(run)
-        began, ended = told.metrics["started_at"], told.metrics["finished_at"]
+        began, ended = records.metrics["started_at"], records.metrics["finished_at"]
         meanwhile = [
-            when for report in told.reports for _, _, when in report["recorded"] if began < when < ended
+            when for report in records.reports for _, _, when in report["recorded"] if began < when < ended
         ]
         during += len(meanwhile)
         tally(f"{generation} orchestrators: their updates during a batch", len(meanwhile))
-        tally(f"{generation} orchestrators: their updates in all", len(told.recorded))
-        tally(f"{generation} orchestrators: their lock-outs", len(told.locked_out))
-        tally(f"{generation} orchestrators: the batches' updates", runs - len(told.locked))
-        tally(f"{generation} orchestrators: the batches' lock-outs", len(told.locked))
+        tally(f"{generation} orchestrators: their updates in all", len(records.recorded))
+        tally(f"{generation} orchestrators: their lock-outs", len(records.locked_out))
+        tally(f"{generation} orchestrators: the batches' updates", runs - len(records.locked))
+        tally(f"{generation} orchestrators: the batches' lock-outs", len(records.locked))
     assert during, "nothing was recorded while the batch ran"
 
 
 @pytest.mark.parametrize("generation", GENERATIONS)
-def test_a_batch_that_takes_no_lock_is_found_to_lose_updates(
+def test_control_batch_without_lock_loses_updates(
     tmp_path: Path, orchestrator_package: Path, generation: str
 ) -> None:
     place = busy_place(tmp_path, 60)
     words = ("-j", "1", "--commit", "run")
-    told = contend(place, orchestrator_package, generation, 3, *words, variant="lockless")
-    assert place.snapshots() != contents(place, told)
+    records = contend(place, orchestrator_package, generation, 3, *words, variant="lockless")
+    assert place.snapshots() != contents(place, records)
 
 
 @pytest.mark.parametrize("variant", [None, "breaks-locks"])
-def test_a_live_lock_is_not_broken_however_old_it_looks(
+def test_live_lock_is_kept_at_any_age(
     tmp_path: Path, orchestrator_package: Path, variant: str | None
 ) -> None:
-    place = Place(tmp_path, arrivals=[a_run("mail", "batch", 1)])
+    place = Place(tmp_path, arrivals=[make_run("mail", "batch", 1)])
     peer = place.orchestrator(orchestrator_package, "--owner-records", "--hold")
     assert peer.stdin is not None
-    peer.stdin.write(json.dumps(a_run("mail", "peer", 1)) + "\n")
+    peer.stdin.write(json.dumps(make_run("mail", "peer", 1)) + "\n")
     peer.stdin.flush()
     lock = place.runs / "mail.lock"
     deadline = time.monotonic() + 120
@@ -262,7 +262,7 @@ def test_a_live_lock_is_not_broken_however_old_it_looks(
     assert batch.returncode == 3
     counts = json.loads((place.out / "metrics.json").read_bytes())["counts"]
     assert (counts["failed"], counts["snapshot_locked"]) == (1, 1)
-    assert place.snapshots() == expected_snapshots([a_run("mail", "peer", 1)])
+    assert place.snapshots() == expected_snapshots([make_run("mail", "peer", 1)])
 
 
 def owner(pid: int, host: str, acquired_at: str) -> bytes:
@@ -292,7 +292,7 @@ def locks_of_all_kinds() -> dict[str, tuple[bytes, bool, bool]]:
 
 @pytest.mark.parametrize("suffix", [".lock", ".lock.acquire"])
 @pytest.mark.parametrize("program", ["batch", *GENERATIONS])
-def test_which_locks_are_broken_and_which_lock_out(
+def test_only_stale_locks_are_broken(
     tmp_path: Path, orchestrator_package: Path, program: str, suffix: str
 ) -> None:
     kinds = locks_of_all_kinds()
@@ -315,12 +315,12 @@ def test_which_locks_are_broken_and_which_lock_out(
         peer.stdin.write("".join(json.dumps(run) + "\n" for run in runs))
         peer.stdin.close()
         locked = {task for task, _ in report_of(peer)["lockedOut"]}
-    stands = {kind for kind, (_, _, may_break) in kinds.items() if not may_break}
-    respected = stands
+    kept = {kind for kind, (_, _, may_break) in kinds.items() if not may_break}
+    respected = kept
     if program == "published":  # it clears by age alone, and knows no gate
         respected = {kind for kind, (_, old, _) in kinds.items() if not old} if suffix == ".lock" else set()
-        stands = respected if suffix == ".lock" else set(kinds)
+        kept = respected if suffix == ".lock" else set(kinds)
     assert locked == respected
     assert set(place.snapshots()) == kinds.keys() - respected
-    assert place.locks() == sorted(kind + suffix for kind in stands)
-    assert all((place.runs / (kind + suffix)).read_bytes() == kinds[kind][0] for kind in stands)
+    assert place.locks() == sorted(kind + suffix for kind in kept)
+    assert all((place.runs / (kind + suffix)).read_bytes() == kinds[kind][0] for kind in kept)

@@ -1,4 +1,4 @@
-"""Power loss: whatever a crash may leave at any moment of a batch keeps the promise (docs/reliability.md)."""
+"""Power loss: each state that a crash may leave keeps the promise (docs/reliability.md)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KINDS = {
     "file-2": ("-j", "2", "--durability", "file"),
     "none-1": ("-j", "1", "--durability", "none"),
     "fresh-file": ("-j", "1", "--durability", "file"),
-    "standing-run-1": ("-j", "1", "--commit", "run"),
+    "existing-run-1": ("-j", "1", "--commit", "run"),
 }
 FULL_KINDS = {
     "fresh-batch": ("-j", "2", "--durability", "batch"),
@@ -27,8 +27,8 @@ FULL_KINDS = {
     "none-2": ("-j", "2", "--durability", "none"),
     "run-1": ("-j", "1", "--commit", "run"),
     "sequential-2": ("-j", "2", "--pair", "sequential"),
-    "standing-1": ("-j", "1", "--durability", "batch"),
-    "standing-2": ("-j", "2", "--durability", "file"),
+    "existing-1": ("-j", "1", "--durability", "batch"),
+    "existing-2": ("-j", "2", "--durability", "file"),
 }
 
 
@@ -41,7 +41,7 @@ def recordings(
     with ThreadPoolExecutor(2) as pool:
         made = pool.map(
             lambda kind: record_batch(
-                strace, folder / kind, *kinds[kind], fresh="fresh" in kind, standing="standing" in kind
+                strace, folder / kind, *kinds[kind], fresh="fresh" in kind, existing="existing" in kind
             ),
             kinds,
         )
@@ -50,7 +50,7 @@ def recordings(
 
 @dataclass
 class Crashes:
-    """What came of cutting the power at every moment."""
+    """The states after a power cut at each moment, and their violations."""
 
     states: int = 0
     different: set[int] = field(default_factory=set)
@@ -58,7 +58,7 @@ class Crashes:
 
 
 def crash(recording: Recording, disk: Disk, rules: Rules, *, full: bool = False, enough: int = 5) -> Crashes:
-    """From the last moment back to the first, or of some of them; ends early at so many violations."""
+    """Cut the power at each moment or every third, the last one first, until ``enough`` violations."""
     random, promise, found = Random(4), Promise(recording.world), Crashes()
     times = sorted([*disk.times, recording.end, recording.end + 1], reverse=True)
     for time in times if full else times[::3]:
@@ -72,7 +72,7 @@ def crash(recording: Recording, disk: Disk, rules: Rules, *, full: bool = False,
     return found
 
 
-def test_the_replayed_disk_is_the_real_one(recordings: dict[str, Recording]) -> None:
+def test_replayed_disk_equals_the_real_one(recordings: dict[str, Recording]) -> None:
     for recording in recordings.values():
         disk = recording.disk()
         assert disk.tree(disk.times[-1]) == recording.after
@@ -82,7 +82,7 @@ def test_the_replayed_disk_is_the_real_one(recordings: dict[str, Recording]) -> 
 
 
 @pytest.mark.parametrize("rules", Rules)
-def test_nothing_is_lost(
+def test_power_loss_at_any_moment_loses_nothing(
     recordings: dict[str, Recording], rules: Rules, full: bool, tally: Callable[[str, int], None]
 ) -> None:
     different = 0
@@ -104,7 +104,7 @@ def test_nothing_is_lost(
         Rules.POSIX,
     ],
 )
-def test_new_roots_stay_where_files_are_synced_one_by_one(
+def test_power_loss_keeps_new_roots_with_durability_file(
     recordings: dict[str, Recording], rules: Rules
 ) -> None:
     recording = recordings["fresh-file"]
@@ -112,12 +112,12 @@ def test_new_roots_stay_where_files_are_synced_one_by_one(
 
 
 def _disk(kind: str, recording: Recording) -> Disk:
-    """Files synced one by one are safe by that alone: where syncfs cannot be trusted, there is none."""
+    """Without syncfs for durability ``file``: there each file's own sync has to suffice."""
     return recording.disk(*["syncfs"] if "file" in kind else [])
 
 
 def _data_syncs(calls: list[Call]) -> list[Call]:
-    """Of temporary files, and each syncfs that is the last before files are renamed into place."""
+    """Syncs of temporary files, and each last syncfs before a rename to a final name."""
     found, syncfs = [], None
     for call in calls:
         if call.name == "syncfs":
@@ -142,7 +142,7 @@ def _all_syncs(calls: list[Call]) -> list[Call]:
 @pytest.mark.parametrize("left_out", [_all_syncs, _data_syncs, _name_syncs])
 @pytest.mark.parametrize("rules", Rules)
 @pytest.mark.parametrize("kind", ["batch-1", "batch-2", "file-2"])
-def test_control_a_batch_without_its_syncs_loses(
+def test_control_batch_without_its_syncs_loses_runs(
     recordings: dict[str, Recording], kind: str, rules: Rules, left_out: Callable[[list[Call]], list[Call]]
 ) -> None:
     recording = recordings[kind]
@@ -154,21 +154,19 @@ def test_control_a_batch_without_its_syncs_loses(
 
 
 @pytest.mark.parametrize("rules", Rules)
-def test_control_what_stands_is_lost_where_it_is_not_synced_by_who_finds_it(
-    recordings: dict[str, Recording], rules: Rules
-) -> None:
-    recording = recordings["standing-run-1"]
+def test_control_unsynced_existing_files_are_lost(recordings: dict[str, Recording], rules: Rules) -> None:
+    recording = recordings["existing-run-1"]
     assert crash(recording, recording.disk(*SYNCS), rules, enough=1).violations
 
 
 @pytest.mark.parametrize("rules", Rules)
-def test_control_no_durability_loses(recordings: dict[str, Recording], rules: Rules) -> None:
+def test_control_batch_without_durability_loses_runs(recordings: dict[str, Recording], rules: Rules) -> None:
     recording = recordings["none-1"]
     assert crash(recording, recording.disk(), rules, enough=1).violations
 
 
-def test_a_rerun_finishes_the_job(recordings: dict[str, Recording], full: bool) -> None:
-    """On the states themselves, made real; also without syncs, where whatever is torn is told or mended."""
+def test_rerun_after_power_loss_finishes_the_batch(recordings: dict[str, Recording], full: bool) -> None:
+    """On states of the crash that are written to the disk."""
     recording = recordings["batch-2"]
     disk, random = recording.disk(), Random(11)
     for _ in range(60 if full else 2):

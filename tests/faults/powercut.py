@@ -1,4 +1,4 @@
-"""A batch to be recorded, and what must hold of it in every state that a power cut may leave."""
+"""The recording of a batch, and the promise that each state after a power cut must keep."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ from world import journaled as journaled_lines
 
 HOT, OLD, LEGACY = "hot", "old", "legacy"
 OUT, RUNS = "out", "state/runs"
-"""The two roots; one of them is two new folders deep, where there are none yet."""
+"""The two roots; a fresh runs root is two new folders deep."""
 METRICS = f"{OUT}/metrics.json"
 
 Key = tuple[str, str]
 
 
-def a_run(task: str, number: int, **more: Any) -> Run:
+def make_run(task: str, number: int, **more: Any) -> Run:
     """Its number orders it."""
     time = f"2026-01-01T{number // 60:02d}:{number % 60:02d}:00.000Z"
     return {"taskId": task, "runId": f"{task}-{number}", "timestamp": time, **more}
 
 
 def before() -> list[Run]:
-    return [a_run(HOT, number) for number in range(0, 50, 10)] + [a_run(OLD, 3), a_run(OLD, 8)]
+    return [make_run(HOT, number) for number in range(0, 50, 10)] + [make_run(OLD, 3), make_run(OLD, 8)]
 
 
 def arrivals() -> list[Run]:
-    """More than half are of one task, which is split. Some replace what stood, one comes twice."""
-    runs = [a_run(HOT, number, notes="é" * number) for number in range(1, 48)]
-    runs += [a_run(OLD, number, notes="\n" * 9) for number in range(1, 10)]
-    runs += [a_run(f"new-{task}", number) for task in range(8) for number in (2, 1)]
-    return [*runs, a_run(LEGACY, 2), a_run("twice", 1, notes="first"), a_run("twice", 1)]
+    """More than half are of one task, which is split. Some replace existing runs, one comes twice."""
+    runs = [make_run(HOT, number, notes="é" * number) for number in range(1, 48)]
+    runs += [make_run(OLD, number, notes="\n" * 9) for number in range(1, 10)]
+    runs += [make_run(f"new-{task}", number) for task in range(8) for number in (2, 1)]
+    return [*runs, make_run(LEGACY, 2), make_run("twice", 1, notes="first"), make_run("twice", 1)]
 
 
 class World:
     """The roots below ``folder`` as they are before the batch, and the words of the command."""
 
-    def __init__(self, folder: Path, *, fresh: bool = False, standing: bool = False) -> None:
-        """``fresh``: not even the roots exist. ``standing``: others persisted all, and synced nothing."""
+    def __init__(self, folder: Path, *, fresh: bool = False, existing: bool = False) -> None:
+        """``fresh``: no roots. ``existing``: another program has written all runs, but synced nothing."""
         self.root = folder / "world"
         self.out, self.runs = self.root / OUT, self.root / RUNS
         self.source = folder / "source.jsonl"
@@ -56,7 +56,7 @@ class World:
             self._fill()
         self.before = read_tree(self.root)
         self.unsynced: Tree = {}
-        if standing:
+        if existing:
             persist(arrivals(), self.out, self.runs)
             found = read_tree(self.root)
             self.unsynced = {path: file for path, file in found.items() if self.before.get(path) != file}
@@ -64,7 +64,7 @@ class World:
     def _fill(self) -> None:
         persist(before(), self.out, self.runs)
         (self.out / OLD / "runs.json").chmod(0o600)
-        legacy = a_run(LEGACY, 1)
+        legacy = make_run(LEGACY, 1)
         (self.out / LEGACY).mkdir()
         snapshot = {"taskId": LEGACY, "lastRunAt": legacy["timestamp"], "runs": [legacy]}
         (self.out / LEGACY / "state.json").write_text(stringify(snapshot))
@@ -77,7 +77,7 @@ class World:
 
 @dataclass
 class Recording:
-    """A batch that ran to its end: its system calls, and when it said so."""
+    """A batch that ran to its end: its system calls, and the files that it left."""
 
     world: World
     calls: list[Call]
@@ -85,22 +85,22 @@ class Recording:
     umask: int
 
     def disk(self, *without: str) -> Disk:
-        """The disk that it wrote to; ``without``: as if these calls had not been made."""
+        """The disk that the batch wrote to; ``without``: calls to leave out."""
         calls = [call for call in self.calls if call.name not in without]
         return Disk(self.world.root, self.world.before, calls, self.umask, self.world.unsynced)
 
     @property
     def end(self) -> int:
-        """When the command told that it was done; all runs are acknowledged from here on."""
-        told = (call for call in self.calls if call.name == "write" and call.arguments[0].startswith("1<"))
-        return next(call.begin for call in told if b'"message_type": "summary"' in call.data(1))
+        """When the command printed its summary; from here on it has reported all runs."""
+        writes = (call for call in self.calls if call.name == "write" and call.arguments[0].startswith("1<"))
+        return next(call.begin for call in writes if b'"message_type": "summary"' in call.data(1))
 
 
 def record_batch(
-    strace: str, folder: Path, *words: str, fresh: bool = False, standing: bool = False
+    strace: str, folder: Path, *words: str, fresh: bool = False, existing: bool = False
 ) -> Recording:
     folder.mkdir()
-    world = World(folder, fresh=fresh, standing=standing)
+    world = World(folder, fresh=fresh, existing=existing)
     record(strace, world.command(*words), folder / "trace")
     umask = os.umask(0)
     os.umask(umask)
@@ -108,35 +108,37 @@ def record_batch(
 
 
 class Promise:
-    """What README.md promises of runs reported as persisted, of files, and of other people's entries."""
+    """The promise of README.md: about reported runs, about files, and about entries of other programs."""
 
     def __init__(self, world: World) -> None:
         self._before = world.before
         self._others = world.unsynced.keys()
         self._last = {_key(run): run for run in arrivals()}
         self._versions: dict[Key, list[Run]] = {}
-        for run in [*before(), a_run(LEGACY, 1), *arrivals()]:
+        for run in [*before(), make_run(LEGACY, 1), *arrivals()]:
             self._versions.setdefault(_key(run), []).append(run)
         self._known: dict[tuple[str, File], tuple[list[str], dict[Key, Run]]] = {}
 
     def violations(self, tree: Tree, acknowledged: set[Key]) -> list[str]:
         """What does not hold in a tree of which these runs have been reported as persisted."""
         if METRICS in tree or acknowledged == self._last.keys():
-            acknowledged = set(self._last)  # metrics tell of all of them
+            acknowledged = set(self._last)  # the metrics report all runs
         acknowledged = acknowledged | journaled(file.content for file in _journals(tree))
         found = [f"{path}: gone" for path in self._before.keys() - tree.keys()]
         for path, file in tree.items():
-            if not is_own(path) and path not in self._others:  # theirs may be torn until we report it
-                found += self._look(path, file)[0]
+            if (
+                not is_own(path) and path not in self._others
+            ):  # other programs' files may be torn until the batch reports them
+                found += self._problems_and_runs(path, file)[0]
         for task, run in acknowledged & self._last.keys():
             for path in (f"{RUNS}/{task}/{run}/manifest.json", f"{OUT}/{task}/runs.json"):
-                held = self._look(path, tree[path])[1] if path in tree else {}
+                held = self._problems_and_runs(path, tree[path])[1] if path in tree else {}
                 if held.get((task, run)) != self._last[task, run]:
                     found.append(f"{path}: reported as persisted, but not there: {run}")
         return found
 
-    def _look(self, path: str, file: File) -> tuple[list[str], dict[Key, Run]]:
-        """Problems and runs of one file; few of all contents differ."""
+    def _problems_and_runs(self, path: str, file: File) -> tuple[list[str], dict[Key, Run]]:
+        """Problems and runs of one file; cached, because few contents differ."""
         if (path, file) not in self._known:
             try:
                 self._known[path, file] = self._read(path, file)
@@ -183,7 +185,7 @@ def is_own(path: str) -> bool:
 
 
 def rerun(world: World, state: Tree, *words: str) -> Tree:
-    """Make a crash state real, run the batch once more, and return what stands then under final names."""
+    """Write a crash state to the disk, rerun the batch, and return the files with final names."""
     subprocess.run(["rm", "-rf", world.root], check=True)
     for path, file in state.items():
         target = world.root / path

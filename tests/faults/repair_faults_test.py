@@ -1,23 +1,23 @@
-"""A repair that is killed, or meets an error, at any change of a file: no run is lost, a rerun finishes."""
+"""A repair that is killed, or meets an error, at a change of a file: no run is lost, and a rerun finishes."""
 
 from __future__ import annotations
 
 import errno
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
-from faultpoints import CHANGES, FAIL, KILL_GROUP, Answer, Command, build
-from support.drift import DRIFTS, TASKS, Tree, expected, left_over, parsable_runs
+from faultpoints import CHANGES, FAIL, KILL_GROUP, Answer, Command
+from support.drift import DRIFTS, TASKS, Tree, parsable_runs, remaining_differences, slow_audit
 
 Tally = Callable[[str, int], None]
 Runs = dict[tuple[str, str], list[object]]
 
 
 class World:
-    """A tree with much to be repaired, made anew by ``reset``."""
+    """A tree with many differences; ``reset`` restores it."""
 
     def __init__(self, base: Path) -> None:
         self.root = base / "world"
@@ -30,7 +30,7 @@ class World:
         self.tree = Tree(self.root)
 
     def reset(self) -> Runs:
-        """Returns the runs that there are."""
+        """Restore the tree; returns its runs."""
         shutil.rmtree(self.root, ignore_errors=True)
         shutil.copytree(self._before.root, self.root)
         for lock in self.tree.runs.glob("*.lock*"):
@@ -43,7 +43,7 @@ class World:
         return ["--yes", "--prefer", "manifest", "--pause", 0, *roots, "--json", "--progress", "none"]
 
     def lost(self, before: Runs) -> list[str]:
-        """Runs that are in no place any more, or with none of the texts that they had."""
+        """Runs that are missing now, or have none of the texts that they had."""
         now = parsable_runs(self.tree)
         gone = [key for key, texts in before.items() if not any(text in texts for text in now.get(key, []))]
         return [f"lost: {key}" for key in gone]
@@ -52,7 +52,7 @@ class World:
         for lock in self.tree.runs.glob("*.lock*"):
             os.utime(lock, (0, 0))
         answer = command.run(*self.words, "-j", 1, command="repair")
-        left = left_over(self.tree)
+        left = remaining_differences(self.tree)
         found = [f"rerun: exit {answer.code}: {answer.stderr} {answer.stdout}"] if answer.code else []
         return found + [f"rerun: left {item}" for item in sorted(left)] + self.lost(before)
 
@@ -60,15 +60,6 @@ class World:
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
     return World(tmp_path_factory.mktemp("repair"))
-
-
-@pytest.fixture(scope="module")
-def command(
-    world: World, tmp_path_factory: pytest.TempPathFactory, tool: Callable[[str], str]
-) -> Iterator[Command]:
-    library = build(tmp_path_factory.mktemp("shim"), tool("gcc"))
-    with Command(library, world.root.parent, world.root) as command:
-        yield command
 
 
 def sweep(
@@ -85,14 +76,16 @@ def sweep(
 
 def calls_of(world: World, command: Command) -> int:
     before = world.reset()
-    assert len({kind for kind, _, _ in expected(world.tree)[0]}) > 8
+    assert len({kind for kind, _, _ in slow_audit(world.tree)[0]}) > 8
     answer = command.run(*world.words, "-j", 1, classes=CHANGES, command="repair")
-    assert (answer.code, left_over(world.tree), world.lost(before)) == (0, set(), []), answer
+    assert (answer.code, remaining_differences(world.tree), world.lost(before)) == (0, set(), []), answer
     assert answer.calls > 80
     return answer.calls
 
 
-def test_killed_at_every_call(world: World, command: Command, full: bool, tally: Tally) -> None:
+def test_repair_killed_at_each_call_loses_nothing(
+    world: World, command: Command, full: bool, tally: Tally
+) -> None:
     points = range(1, calls_of(world, command) + 1, 1 if full else 17)
 
     def check(answer: Answer) -> list[str]:
@@ -102,7 +95,9 @@ def test_killed_at_every_call(world: World, command: Command, full: bool, tally:
     tally("repair: kill at a call", len(points))
 
 
-def test_an_error_at_every_call(world: World, command: Command, full: bool, tally: Tally) -> None:
+def test_repair_that_meets_an_error_at_a_call_loses_nothing(
+    world: World, command: Command, full: bool, tally: Tally
+) -> None:
     points = range(1, calls_of(world, command) + 1, 1 if full else 60)
 
     def check(answer: Answer) -> list[str]:

@@ -1,4 +1,4 @@
-"""Audits and repairs beside live orchestrators (orchestrator.mjs): no false difference, no update lost."""
+"""Audit and repair beside live orchestrators: no false difference is reported, and no update is lost."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from peers_test import ORCHESTRATOR, report_of
-from support.drift import Tree, a_run, left_over
+from support.drift import Tree, make_run, remaining_differences
 from support.model import Run, stringify
 
 from batchpersist.audit import AuditOptions, Finding, Severity, audit_root
@@ -25,7 +25,7 @@ TASKS = ["billing", "mail", "search"]
 
 @contextmanager
 def orchestrators(tree: Tree, package: Path, count: int) -> Iterator[list[Run]]:
-    """Record runs into all tasks all the time; all of these, once the block has ended."""
+    """Record runs into all tasks; yields a list that holds them once the block has ended."""
     words = ["node", str(ORCHESTRATOR), str(package), str(tree.out), str(tree.runs)]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
     peers = [subprocess.Popen(words, **pipes) for _ in range(count)]  # type: ignore[call-overload]
@@ -35,7 +35,7 @@ def orchestrators(tree: Tree, package: Path, count: int) -> Iterator[list[Run]]:
     def feed(peer: subprocess.Popen[str], number: int) -> None:
         assert peer.stdin is not None
         for at in range(100_000):
-            run = a_run(
+            run = make_run(
                 TASKS[(at + number) % 3], 1000 * (number + 1) + at, timestamp=f"2027-{at:06}-{number}"
             )
             sent.append(run)
@@ -71,7 +71,7 @@ def differences(tree: Tree, pause_seconds: float) -> list[Finding]:
     return [finding for finding in found if finding.kind.severity is not Severity.INFORMATION]
 
 
-def test_an_audit_beside_an_orchestrator_finds_what_differs_and_nothing_else(
+def test_audit_beside_orchestrators_reports_no_false_difference(
     tmp_path: Path, orchestrator_package: Path, full: bool
 ) -> None:
     tree = Tree(tmp_path).fill(range(50), TASKS)
@@ -85,7 +85,7 @@ def test_an_audit_beside_an_orchestrator_finds_what_differs_and_nothing_else(
     assert len(recorded) > 20
 
 
-def test_one_check_alone_reports_false_differences(
+def test_control_single_check_reports_false_differences(
     tmp_path: Path,
     orchestrator_package: Path,
     tally: Callable[[str, int], None],
@@ -101,7 +101,7 @@ def test_one_check_alone_reports_false_differences(
     tally("audits of one check beside orchestrators until the first false difference", audits + 1)
 
 
-def test_a_repair_beside_an_orchestrator_loses_no_update(
+def test_repair_beside_orchestrators_loses_no_update(
     tmp_path: Path, orchestrator_package: Path, full: bool
 ) -> None:
     rounds = 10 if full else 2
@@ -115,11 +115,11 @@ def test_a_repair_beside_an_orchestrator_loses_no_update(
         for number in range(rounds):
             for task in TASKS:
                 tree.manifest(task, f"{task}-{number}").unlink()
-                changed = stringify(a_run(task, 10 + number, notes="changed"))
+                changed = stringify(make_run(task, 10 + number, notes="changed"))
                 tree.manifest(task, f"{task}-{10 + number}").write_text(changed)
             repair_root(options, dry_run=False)
     assert repair_root(options, dry_run=False).exit_code == 0
-    assert left_over(tree) == set()
+    assert remaining_differences(tree) == set()
     for run in recorded:
         assert run in tree.read(run["taskId"])["runs"]
         assert tree.manifest(run["taskId"], run["runId"]).read_text("utf-8") == stringify(run)

@@ -1,4 +1,4 @@
-"""strace as the second witness: faultpoints.c misses no call, and faults from the kernel end alike."""
+"""strace as the second witness: faultpoints.c misses no call, and faults by the kernel act alike."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
-from faultpoints import CHANGES, COUNT, Answer, Page, build
-from sweeps import ERRORS, told
+from faultpoints import CHANGES, COUNT, Answer, Page
+from sweeps import ERRORS, unreported_error
 from world import World
 
 Tally = Callable[[str, int], None]
@@ -45,7 +45,7 @@ def trace(
     *options: str,
     environment: dict[str, str] | None = None,
 ) -> Answer:
-    """The command under strace, which ends as it does."""
+    """Run the command under strace."""
     return run(world, words, [strace, "-f", "-y", "-qq", "-o", log, *options], environment)
 
 
@@ -68,7 +68,7 @@ def run(
 
 
 def changes(log: Path, root: Path) -> Counter[str]:
-    """Calls by name that change something below ``root``, the failed ones included."""
+    """Calls that change something below ``root``, by name, including failed ones."""
     found: Counter[str] = Counter()
     for line in log.read_text("utf-8", "replace").splitlines():
         match = CALL.match(line)
@@ -89,12 +89,12 @@ def changes(log: Path, root: Path) -> Counter[str]:
     [["-j", 1], ["-j", 2, "--pool-threshold", 0, "--commit", "run"]],
     ids=lambda words: f"-j {words[1]}",
 )
-def test_the_shim_counts_every_call_that_strace_sees(
-    tmp_path: Path, world: World, tool: Tool, words: list[object]
+def test_shim_counts_each_call_that_strace_sees(
+    tmp_path: Path, world: World, tool: Tool, library: Path, words: list[object]
 ) -> None:
     page = Page(tmp_path / "page", world.root)
     page.set(0, COUNT, 0, CHANGES)
-    environment = {"LD_PRELOAD": str(build(tmp_path, tool("gcc"))), "FAULTPOINTS": str(tmp_path / "page")}
+    environment = {"LD_PRELOAD": str(library), "FAULTPOINTS": str(tmp_path / "page")}
     log = tmp_path / "log"
     answer = trace(tool("strace"), world, log, words, f"-etrace={CHANGING}", environment=environment)
     assert world.violations(answer) + world.finish(answer) == []
@@ -104,7 +104,7 @@ def test_the_shim_counts_every_call_that_strace_sees(
 
 
 def sequential_calls(strace: str, world: World, log: Path) -> Counter[str]:
-    """Of a batch that makes all of its calls in one thread, so that strace's ``when=`` counts them all."""
+    """The calls of a batch that makes all of them in one thread: strace's ``when=`` counts by thread."""
     answer = trace(strace, world, log, SEQUENTIAL, f"-etrace={CHANGING}")
     assert world.violations(answer) + world.finish(answer) == []
     threads = {line.split()[0] for line in log.read_text().splitlines() if str(world.root) in line}
@@ -114,7 +114,7 @@ def sequential_calls(strace: str, world: World, log: Path) -> Counter[str]:
 
 SEQUENTIAL: list[object] = ["-j", 1, "--pair", "sequential"]
 BY_PATH = ("mkdir", "rename", "link", "unlink", "fchmod")
-"""Calls that nothing but the batch makes: no interpreter that starts, no output."""
+"""Calls that only the batch makes: not the start of the interpreter, not its output."""
 
 
 def points(calls: Counter[str], full: bool) -> list[tuple[str, int]]:
@@ -122,7 +122,9 @@ def points(calls: Counter[str], full: bool) -> list[tuple[str, int]]:
     return every if full else every[13::60]
 
 
-def test_killed_by_strace(tmp_path: Path, world: World, tool: Tool, full: bool, tally: Tally) -> None:
+def test_batch_killed_by_strace_loses_nothing(
+    tmp_path: Path, world: World, tool: Tool, full: bool, tally: Tally
+) -> None:
     strace, log = tool("strace"), tmp_path / "log"
     found = []
     for name, at in points(sequential_calls(strace, world, log), full):
@@ -138,7 +140,9 @@ def test_killed_by_strace(tmp_path: Path, world: World, tool: Tool, full: bool, 
     assert found == []
 
 
-def test_errors_by_strace(tmp_path: Path, world: World, tool: Tool, full: bool, tally: Tally) -> None:
+def test_errors_by_strace_are_reported_and_nothing_is_lost(
+    tmp_path: Path, world: World, tool: Tool, full: bool, tally: Tally
+) -> None:
     strace, log = tool("strace"), tmp_path / "log"
     found = []
     for number, (name, at) in enumerate(points(sequential_calls(strace, world, log), full)):
@@ -149,7 +153,7 @@ def test_errors_by_strace(tmp_path: Path, world: World, tool: Tool, full: bool, 
         injected = [line for line in log.read_text().splitlines() if "(INJECTED)" in line]
         assert len(injected) == 1, "the fault did not fire"
         tally("errors by strace", 1)
-        problems = world.violations(answer) + told(answer, error)
+        problems = world.violations(answer) + unreported_error(answer, error)
         world.age_locks()
         again = run(world, SEQUENTIAL)
         found += [

@@ -1,4 +1,4 @@
-"""What a process is started with: closed streams, folders that are gone, little of everything."""
+"""The environment of a process: closed streams, removed folders, low limits."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def begin(
 
 
 def shell(script: str) -> list[str]:
-    """Begins a command after, or with, something of the shell's."""
+    """A prefix that runs a command inside a shell script."""
     return ["bash", "-c", f"{script.replace('COMMAND', chr(34) + '$@' + chr(34))}", "bash"]
 
 
@@ -57,12 +57,10 @@ LOST = "Error: standard output could not be written: [EBADF] Bad file descriptor
 
 @pytest.mark.parametrize("workers", [SERIAL, POOL])
 @pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&-", "<&- >&- 2>&-"])
-def test_a_batch_does_its_work_where_standard_streams_are_closed(
-    folder: Path, closed: str, workers: str
-) -> None:
+def test_batch_works_with_closed_standard_streams(folder: Path, closed: str, workers: str) -> None:
     answer = begin(folder, f"run runs.jsonl {workers}", shell(f"exec COMMAND {closed}"))
     assert_persisted(folder)
-    if " >&-" in f" {closed}":  # what it is to print cannot be written
+    if " >&-" in f" {closed}":  # the summary cannot be printed
         assert answer.returncode == 1
         assert answer.stderr == ("" if "2>&-" in closed else LOST)
         return
@@ -71,7 +69,7 @@ def test_a_batch_does_its_work_where_standard_streams_are_closed(
         assert answer.stdout.endswith(f"Done: {RUNS} persisted. Nothing failed.\n")
 
 
-def test_nothing_meant_for_closed_standard_error_is_written_to_files(folder: Path) -> None:
+def test_messages_for_closed_standard_error_are_not_written_to_files(folder: Path) -> None:
     (folder / "runs.jsonl").write_text("{}\n" * 3)
     answer = begin(folder, "run runs.jsonl --progress none -v", shell("exec COMMAND <&- 2>&-"))
     assert answer.returncode == 3
@@ -79,12 +77,12 @@ def test_nothing_meant_for_closed_standard_error_is_written_to_files(folder: Pat
     assert [path for path, text in texts.items() if b"runs.jsonl:1: input" in text] == []
 
 
-def test_an_error_has_its_exit_code_where_standard_error_is_closed(folder: Path) -> None:
+def test_error_keeps_its_exit_code_with_closed_standard_error(folder: Path) -> None:
     assert begin(folder, "run nowhere.jsonl", shell("exec COMMAND 2>&-")).returncode == 10
 
 
 @pytest.mark.parametrize("length", [60, 80, 120, 200])
-def test_the_path_of_the_temporary_folder_may_be_long(folder: Path, length: int) -> None:
+def test_temporary_folder_may_have_a_long_path(folder: Path, length: int) -> None:
     place = folder / ("x" * length)
     place.mkdir()
     answer = begin(folder, f"run runs.jsonl {POOL}", environment=os.environ | {"TMPDIR": str(place)})
@@ -95,13 +93,13 @@ def test_the_path_of_the_temporary_folder_may_be_long(folder: Path, length: int)
 @pytest.mark.parametrize(
     "words", [f"run runs.jsonl {SERIAL}", f"run runs.jsonl {POOL}", "validate runs.jsonl"]
 )
-def test_a_temporary_folder_that_cannot_be_written_is_passed_over(folder: Path, words: str) -> None:
+def test_read_only_temporary_folder_is_not_used(folder: Path, words: str) -> None:
     (folder / "file").touch()  # root may write to any folder
     answer = begin(folder, words, environment=os.environ | {"TMPDIR": str(folder / "file")})
     assert (answer.returncode, answer.stderr) == (0, "")
 
 
-def test_a_report_needs_no_home(folder: Path) -> None:
+def test_report_needs_no_home(folder: Path) -> None:
     """matplotlib advises to set a variable where its cache cannot be written."""
     (folder / "file").touch()  # root may write to any folder
     assert begin(folder, "run runs.jsonl").returncode == 0
@@ -112,14 +110,14 @@ def test_a_report_needs_no_home(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("workers", [SERIAL, POOL])
-def test_an_empty_environment_will_do(folder: Path, workers: str) -> None:
+def test_batch_works_in_an_empty_environment(folder: Path, workers: str) -> None:
     answer = begin(folder, f"run runs.jsonl {workers}", environment={})
     assert (answer.returncode, answer.stderr) == (0, "")
     assert_persisted(folder)
 
 
 @pytest.mark.parametrize("workers", [SERIAL, POOL])
-def test_absolute_paths_will_do_where_the_working_folder_is_gone(folder: Path, workers: str) -> None:
+def test_absolute_paths_work_in_a_removed_working_folder(folder: Path, workers: str) -> None:
     words = f"run {folder}/runs.jsonl --out-dir {folder}/out --runs-dir {folder}/.runs {workers}"
     answer = begin(folder, words, in_removed_folder())
     assert (answer.returncode, answer.stderr) == (0, "")
@@ -130,7 +128,7 @@ def test_absolute_paths_will_do_where_the_working_folder_is_gone(folder: Path, w
 
 
 def in_removed_folder() -> list[str]:
-    """Begins the command there, by what is not looked up in it."""
+    """A prefix that runs the command in a removed folder; it finds its modules without that folder."""
     return [sys.executable, "-c", _REMOVE_AND_EXECUTE]
 
 
@@ -141,15 +139,13 @@ _REMOVE_AND_EXECUTE = (
 
 
 @pytest.mark.parametrize("words", ["run runs.jsonl", "run {}/runs.jsonl", "repair"])
-def test_relative_paths_are_refused_where_the_working_folder_is_gone(folder: Path, words: str) -> None:
+def test_relative_paths_are_refused_in_a_removed_working_folder(folder: Path, words: str) -> None:
     answer = begin(folder, words.format(folder), in_removed_folder())
     assert "the working folder has been removed" in answer.stderr
     assert_one_line(answer)
 
 
-def test_without_semaphores_a_batch_works_or_ends_with_one_line(
-    tool: Tool, root_user: None, folder: Path
-) -> None:
+def test_missing_semaphores_are_reported_in_one_line(tool: Tool, root_user: None, folder: Path) -> None:
     bare = [tool("unshare"), "-m", *shell("mount --bind /proc/sys/fs /dev/shm && exec COMMAND")]
     answer = begin(folder, f"run runs.jsonl {POOL}", bare)
     assert "no semaphore can be made (in /dev/shm)" in answer.stderr
@@ -159,12 +155,12 @@ def test_without_semaphores_a_batch_works_or_ends_with_one_line(
 
 
 LEAST = {"as": 768, "data": 192}
-"""MB of each limit from which on a batch works."""
+"""MB of each limit that a batch needs."""
 
 
 @pytest.mark.parametrize("workers", [SERIAL, POOL])
 @pytest.mark.parametrize("limit", LEAST)
-def test_with_too_little_memory_nothing_is_begun(
+def test_batch_is_refused_with_too_little_memory(
     folder: Path, limit: str, workers: str, full: bool, tally: Tally
 ) -> None:
     """Below 40 MB Python may fail to load modules of its own."""
@@ -179,10 +175,10 @@ def test_with_too_little_memory_nothing_is_begun(
 
 @pytest.mark.parametrize("workers", [SERIAL, POOL])
 @pytest.mark.parametrize("limit", LEAST)
-def test_with_enough_memory_a_batch_works(
+def test_batch_works_with_enough_memory(
     folder: Path, limit: str, workers: str, full: bool, tally: Tally
 ) -> None:
-    """From the least on, also where Arrow's usual allocator could just reserve its gigabyte."""
+    """From the least on, also where Arrow's default allocator can just reserve its gigabyte."""
     least = LEAST[limit]
     for megabytes in range(least, 1600, 40) if full else (least, 1300):
         words = f"run runs.jsonl {workers} --force --no-resume"
@@ -193,7 +189,7 @@ def test_with_enough_memory_a_batch_works(
 
 
 @pytest.mark.parametrize("workers", [SERIAL, POOL])
-def test_with_few_open_files_a_batch_works_or_says_so(folder: Path, workers: str, full: bool) -> None:
+def test_batch_works_with_few_open_files_or_reports_emfile(folder: Path, workers: str, full: bool) -> None:
     codes = []
     for files in range(8, 33) if full else (8, 12, 16, 20, 32):
         answer = begin(folder, f"run runs.jsonl {workers} --force --no-resume", limited(f"--nofile={files}"))
@@ -206,7 +202,7 @@ def test_with_few_open_files_a_batch_works_or_says_so(folder: Path, workers: str
         else:
             assert answer.returncode == 0
             assert_persisted(folder)
-    assert codes[0] != 0, "the limit was not felt"
+    assert codes[0] != 0, "the limit had no effect"
     assert codes[-1] == 0
 
 

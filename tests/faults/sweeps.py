@@ -1,4 +1,4 @@
-"""Sweeps over the points at which a batch can be hit."""
+"""Sweeps: a fault at each of many points of a batch, and the check of what it left."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ ALL_CALLS = CHANGES | READS | CLOSES
 
 @dataclass
 class Sweep:
-    """What was tried, and what did not hold."""
+    """The points of a sweep, and the violations that it found."""
 
     points: int = 0
     violations: list[str] = field(default_factory=list)
     leftovers: set[str] = field(default_factory=set)
-    """Of processes that were killed; the rerun may leave them."""
+    """Files of killed processes; the rerun may leave them."""
 
     def note(self, place: str, answer: Answer, problems: Iterable[str]) -> None:
         self.points += 1
@@ -29,7 +29,7 @@ class Sweep:
 
 
 def calls_of(command: Command, world: World, *words: object, classes: int = CHANGES) -> int:
-    """How many calls an undisturbed batch makes; it must be what the contract's model makes of it."""
+    """The number of calls of an undisturbed batch, whose trees must equal those of the model."""
     world.reset()
     answer = command.run(*world.words, *words, classes=classes)
     assert world.violations(answer) + world.finish(answer) == []
@@ -53,7 +53,7 @@ def kill_at_calls(
         world.reset()
         answer = command.run(*world.words, *words, at=at, action=action)
         problems = world.violations(answer)
-        # A pool's calls are not the same twice: the last points may lie behind its end.
+        # A pool's calls vary from run to run: the last points may lie behind its end.
         if not answer.fired:
             problems += [] if answer.code == 0 else [f"exit {answer.code}"]
         elif action != KILL_PROCESS and answer.code >= 0:
@@ -67,7 +67,7 @@ def kill_at_calls(
 def kill_at_moments(
     command: Command, world: World, words: list[object], rounds: int, seconds: float, victim: str
 ) -> Sweep:
-    """SIGKILL to the whole group or to one of its processes, within ``seconds`` of the start."""
+    """Send SIGKILL to the whole group or to one of its processes, within ``seconds`` of the start."""
     sweep, chance = Sweep(), random.Random(0)
     for number in range(rounds):
         world.reset()
@@ -82,7 +82,7 @@ def kill_at_moments(
 
 
 def _finish(command: Command, world: World, words: list[object], sweep: Sweep) -> list[str]:
-    """Rerun. A lock that a dead process has left must not stop it, nor anyone who needs that lock later."""
+    """Rerun. The lock of a dead process must stop neither the rerun nor a later batch."""
     sweep.leftovers.update(world.leftovers())
     world.age_locks()
     answer = command.run(*world.words, *words)
@@ -104,19 +104,19 @@ def fail_calls(
     classes: int = ALL_CALLS,
     strict: bool = True,
 ) -> Sweep:
-    """Let the n-th call fail with an error, for each of ``points``; then rerun undisturbed.
+    """Let the n-th call fail with an error, for each of ``points``; then rerun without faults.
 
-    ``strict=False``: the place to clean up may be gone as well.
+    ``strict=False``: calls that clean up may fail as well.
     """
     sweep = Sweep()
     for at, name in points:
         world.reset()
         error = getattr(errno, name)
         answer = command.run(*world.words, *words, at=at, action=action, error=error, classes=classes)
-        problems = world.violations(answer) + told(answer, name)
+        problems = world.violations(answer) + unreported_error(answer, name)
         if not answer.fired:
             problems.append("the fault did not fire")
-        # Who lives on clears up, unless that very call was to clear up, or to look whose the lock is.
+        # A process that lives cleans up, unless the call itself cleans up, or reads the owner of a lock.
         if strict and not answer.what.startswith("unlink") and not is_lock(answer.what):
             problems += [f"left: {leftover}" for leftover in world.leftovers()]
         problems += _finish(command, world, words, sweep)
@@ -124,18 +124,18 @@ def fail_calls(
     return sweep
 
 
-def told(answer: Answer, name: str) -> list[str]:
-    """What is wrong with how a batch that met with an error ended.
+def unreported_error(answer: Answer, name: str) -> list[str]:
+    """Why the end of a batch hides an error of this name; empty: it does not.
 
-    Either nothing depended on the call, or a run failed by that name (exit 3), or the batch as a whole could
-    not go on (exit 1) and says so by that name in one line.
+    Either nothing depended on the call, or a run failed with that error (exit 3), or the batch stopped
+    (exit 1) with one line that names it.
     """
     if answer.code == 0:
         return []
     if answer.code == 3:
-        said = [str(event["message"]) for event in answer.events if event["message_type"] == "error"]
-        return [] if any(f"[{name}]" in message for message in said) else [f"untold: {said}"]
-    said = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]  # beside warnings
-    if answer.code == 1 and len(said) == 1 and f"[{name}]" in said[0]:
+        messages = [str(event["message"]) for event in answer.events if event["message_type"] == "error"]
+        return [] if any(f"[{name}]" in message for message in messages) else [f"unreported: {messages}"]
+    lines = [line for line in answer.stderr.splitlines() if line.startswith("Error: ")]  # beside warnings
+    if answer.code == 1 and len(lines) == 1 and f"[{name}]" in lines[0]:
         return []
-    return [f"exit {answer.code}: {said}"]
+    return [f"exit {answer.code}: {lines}"]

@@ -1,4 +1,4 @@
-"""What a command did to the file system, in order: recorded by strace(1), read back as plain data."""
+"""The calls of a command to the file system, in order: recorded by strace(1), parsed to plain data."""
 
 from __future__ import annotations
 

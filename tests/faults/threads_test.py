@@ -1,4 +1,4 @@
-"""A process that may start no threads or processes: it works all the same, or says why not in one line."""
+"""A process that may start no threads or processes: it works, or ends with one line that says why not."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PACKAGE = Path(__file__).parents[2] / "batchpersist"
 BATCHPERSIST = [sys.executable, "-m", "batchpersist"]
 NOISE = re.compile("OpenBLAS|jemalloc|Traceback|terminate called|Exception in thread|SIGINT")
 NO_THREADS = "clone3:error=EAGAIN"
-"""Threads alone are started by this call: processes are forked by others."""
+"""Only threads are started by this call: processes are forked by others."""
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A batch that is done: 8 runs are persisted, 4 have failed, a line is invalid."""
+    """A finished batch: 8 runs are persisted, 4 have failed, a line is invalid."""
     (tmp_path / "source").mkdir()
     lines = [json.dumps(run(f"task-{n % 3}", n)) for n in range(12)]
     (tmp_path / "source" / "runs.jsonl").write_text("\n".join(lines))
@@ -46,8 +46,8 @@ def batchpersist(folder: Path, words: str, under: Sequence[str] = ()) -> Answer:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=300)
 
 
-def denied(strace: str, folder: Path, words: str, inject: str = NO_THREADS) -> Answer:
-    """The command where a system call fails."""
+def run_with_fault(strace: str, folder: Path, words: str, inject: str = NO_THREADS) -> Answer:
+    """Run the command while strace lets a system call fail."""
     log = folder / "strace.log"
     call = inject.partition(":")[0]
     under = [strace, "-f", "-qq", "-o", str(log), f"-etrace={call}", f"-einject={inject}"]
@@ -56,8 +56,8 @@ def denied(strace: str, folder: Path, words: str, inject: str = NO_THREADS) -> A
     return answer
 
 
-def figures(text: str) -> str:
-    """What was printed, but for times and ids."""
+def without_times(text: str) -> str:
+    """The text without times and ids."""
     return re.sub(r"[\d.,]+ (s|ms|runs/s)\b|\d{8}T\d+Z-\w+", "", text)
 
 
@@ -74,17 +74,17 @@ def figures(text: str) -> str:
         ("validate source", 3),
     ],
 )
-def test_without_threads_a_command_does_the_same(tool: Tool, folder: Path, words: str, code: int) -> None:
+def test_command_works_the_same_without_threads(tool: Tool, folder: Path, words: str, code: int) -> None:
     usual = batchpersist(folder, words)
-    answer = denied(tool("strace"), folder, words)
+    answer = run_with_fault(tool("strace"), folder, words)
     assert (answer.returncode, usual.returncode) == (code, code), answer.stderr
-    assert figures(answer.stdout) == figures(usual.stdout)
+    assert without_times(answer.stdout) == without_times(usual.stdout)
     assert not NOISE.search(answer.stderr)
 
 
 @pytest.mark.parametrize("words", ["report", "report -o report.html", "report --format json", "status"])
-def test_a_command_that_reads_tables_starts_no_thread(tool: Tool, folder: Path, words: str) -> None:
-    """Those of Arrow end the process now and then, as it ends: "terminate called"."""
+def test_command_that_reads_tables_starts_no_thread(tool: Tool, folder: Path, words: str) -> None:
+    """Threads of Arrow sometimes abort the process at exit: "terminate called"."""
     log = folder / "strace.log"
     answer = batchpersist(
         folder, words, [tool("strace"), "-f", "-qq", "-o", str(log), "-etrace=clone3,clone"]
@@ -94,17 +94,15 @@ def test_a_command_that_reads_tables_starts_no_thread(tool: Tool, folder: Path, 
 
 
 @pytest.mark.parametrize(("words", "code"), [("report", 0), ("retry", 3)])
-def test_a_command_never_aborts_as_it_ends(
-    folder: Path, words: str, code: int, full: bool, tally: Tally
-) -> None:
+def test_command_never_aborts_at_exit(folder: Path, words: str, code: int, full: bool, tally: Tally) -> None:
     rounds = 300 if full else 4
     answers = [batchpersist(folder, words) for _ in range(rounds)]
     tally("ends of a command", rounds)
     assert [answer.stderr for answer in answers if answer.returncode != code] == []
 
 
-def test_arrow_is_never_asked_to_use_threads() -> None:
-    """Where none can be started, some of its calls wait for ever."""
+def test_arrow_is_called_without_threads() -> None:
+    """Some of its calls wait for ever if no thread can be started."""
     threaded, seen = [], set()
     for path in PACKAGE.rglob("*.py"):
         for call in ast.walk(ast.parse(path.read_text("utf-8"))):
@@ -126,30 +124,28 @@ WITHOUT_THREADS = {
 
 
 @pytest.mark.parametrize("first", [1, 2])
-def test_without_threads_a_pool_ends_with_one_line(tool: Tool, folder: Path, first: int) -> None:
-    """Of its own two threads, the one that manages it would wait for ever for the one that feeds it."""
+def test_pool_without_threads_ends_with_one_line(tool: Tool, folder: Path, first: int) -> None:
+    """A pool has two threads; the one that manages it would wait for ever for the one that feeds it."""
     words = "run source -j 2 --pool-threshold 0 --progress none"
-    answer = denied(tool("strace"), folder, words, f"{NO_THREADS}:when={first}+")
+    answer = run_with_fault(tool("strace"), folder, words, f"{NO_THREADS}:when={first}+")
     assert answer.returncode == 1
     assert "worker processes cannot start" in answer.stderr
     assert len(answer.stderr.splitlines()) == 1, answer.stderr
 
 
-def test_an_arrow_file_that_cannot_be_opened_without_threads_is_not_called_damaged(
-    tool: Tool, folder: Path
-) -> None:
+def test_arrow_file_that_needs_threads_is_not_reported_as_damaged(tool: Tool, folder: Path) -> None:
     table = pa.table({"document": [json.dumps(run("task-9", 9))]})
     with pa.OSFile(str(folder / "source.arrow"), "w") as sink, pa.ipc.new_file(sink, table.schema) as writer:
         writer.write_table(table)
     assert batchpersist(folder, "run source.arrow --dry-run").returncode == 0
-    answer = denied(tool("strace"), folder, "run source.arrow")
+    answer = run_with_fault(tool("strace"), folder, "run source.arrow")
     assert answer.returncode == 3
     assert "input: [EAGAIN] no thread can be started" in answer.stdout
 
 
 @pytest.fixture
 def public_folder(folder: Path) -> Iterator[Path]:
-    """The same as another user's, outside of the tests' folders, which are root's alone."""
+    """A copy that belongs to another user, outside of the tests' folders, which only root may read."""
     with tempfile.TemporaryDirectory() as name:
         shutil.copytree(folder, name, dirs_exist_ok=True)
         for path in [Path(name), *Path(name).rglob("*")]:
@@ -157,7 +153,7 @@ def public_folder(folder: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def test_with_few_processes_a_batch_works_or_ends_with_one_line(
+def test_batch_with_few_processes_works_or_ends_with_one_line(
     tool: Tool, root_user: None, public_folder: Path, full: bool
 ) -> None:
     codes = {}
@@ -172,10 +168,10 @@ def test_with_few_processes_a_batch_works_or_ends_with_one_line(
         answer = batchpersist(public_folder, "run source --force -j 1", under)
         assert answer.returncode == 3, answer.stderr
         assert not NOISE.search(answer.stderr)
-    assert codes[1] == 1, "the limit was not felt"
+    assert codes[1] == 1, "the limit had no effect"
 
 
-def test_with_few_processes_a_comparison_works_or_ends_with_one_line(
+def test_comparison_with_few_processes_works_or_ends_with_one_line(
     tool: Tool, root_user: None, public_folder: Path
 ) -> None:
     words = "compare source --modes=paired,grouped -j1 --rounds=1 --warmup=0 --progress none -q"
@@ -192,11 +188,11 @@ REFUSED = r"Error: .*no (process|thread) can be started \(see ulimit -u, and pid
 
 
 def as_user(setpriv: str, processes: int) -> list[str]:
-    """Begins a command as a user (root's processes are not limited) who may open all files: Python's too."""
+    """A prefix that runs a command as a user with a limit (root has none) who may open all files."""
     user = ["--reuid", str(USER), "--regid", str(USER), "--clear-groups"]
     may = ["--inh-caps", "+dac_override", "--ambient-caps", "+dac_override"]
     return [setpriv, *user, *may, "prlimit", f"--nproc={processes}"]
 
 
 USER = 54321
-"""Of no other processes: the limit counts all those of a user."""
+"""A user without other processes: the limit counts all processes of a user."""

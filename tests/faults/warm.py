@@ -5,8 +5,8 @@
     {"argv": [...], "kill": null | {"after": seconds, "victim": V, "seed": n}}
 
 (V: ``group``; ``process``: one of the group by chance; else a part of the one's command line) and answers
-with a line ``{"code", "stdout", "stderr", "killed", "orphans"}`` once every process that the command has
-started is gone. VARIANT: a deliberately broken one (broken.py).
+with a line ``{"code", "stdout", "stderr", "killed", "orphans"}`` once each process of the command has ended.
+VARIANT: one of the broken ones (broken.py).
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ import time
 from typing import Any, BinaryIO
 
 _PR_SET_CHILD_SUBREAPER = 36
-_PATIENCE = 60.0
-"""Seconds for what a killed batch has started to end by itself."""
+_ORPHAN_SECONDS = 60.0
+"""Seconds after which a process of a killed batch counts as an orphan."""
 
 
 def serve() -> list[str]:
@@ -59,7 +59,7 @@ def _await(leader: int, kill: dict[str, Any] | None) -> dict[str, Any]:
         except ChildProcessError:
             return {"code": code, "killed": killed, "orphans": orphans}
         if pid == leader:
-            code, deadline = os.waitstatus_to_exitcode(status), time.monotonic() + _PATIENCE
+            code, deadline = os.waitstatus_to_exitcode(status), time.monotonic() + _ORPHAN_SECONDS
         elif pid == 0:
             time.sleep(0.001)
             if time.monotonic() > deadline and not orphans:
@@ -68,12 +68,12 @@ def _await(leader: int, kill: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _kill(leader: int, kill: dict[str, Any]) -> bool:
-    """Whether it was still there to be killed."""
+    """Kill the victim; returns whether it was still running."""
     time.sleep(kill["after"])
     while os.waitid(os.P_PID, leader, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
         members = _group(leader)
         if not members:
-            continue  # it is about to end
+            continue  # the leader is ending
         if kill["victim"] == "group":
             os.killpg(leader, signal.SIGKILL)
         elif kill["victim"] == "process":

@@ -1,7 +1,7 @@
-"""A small batch's world, and what must hold in it whatever befalls the batch.
+"""The trees of a small batch, and what must hold in them after any fault.
 
-Five tasks: a hot one, which a pool of two splits, and another, both with histories, of which some runs are
-replaced; one whose history stands in the legacy file; two new ones, and of one of them a run comes twice.
+Five tasks: a hot one, which a pool of two splits, and another, both with histories, in which some runs are
+replaced; one with its history in the legacy file; and two new ones, one of which has a repeated run.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from support.model import Run, persist, stringify
 HOT, OLD, LEGACY = "hot", "old", "legacy"
 
 
-def a_run(task: str, number: int, **more: Any) -> Run:
-    """Unique times, so that an order does not depend on who was first."""
+def make_run(task: str, number: int, **more: Any) -> Run:
+    """A run with a unique time, so that the order of entries does not depend on who was first."""
     return {
         "taskId": task,
         "runId": f"{task}-{number:03d}",
@@ -31,21 +31,26 @@ def a_run(task: str, number: int, **more: Any) -> Run:
 
 
 def history() -> list[Run]:
-    """What had been recorded before the batch."""
-    runs = [a_run(HOT, number, notes="before") for number in range(0, 12, 3)]
-    return runs + [a_run(OLD, number) for number in (1, 5)]
+    """The runs recorded before the batch."""
+    runs = [make_run(HOT, number, notes="before") for number in range(0, 12, 3)]
+    return runs + [make_run(OLD, number) for number in (1, 5)]
 
 
 def arrivals() -> list[Run]:
-    """The source, in its order."""
-    runs = [a_run(HOT, number, notes="é" * number) for number in range(1, 17) if number % 3]
-    runs += [a_run(HOT, 3, notes="replaced"), a_run(OLD, 3), a_run(OLD, 5, notes="replaced")]
-    runs += [a_run("twice", 1, notes="first"), a_run(LEGACY, 2), a_run("new", 1), a_run("twice", 1)]
+    """The runs of the source, in its order."""
+    runs = [make_run(HOT, number, notes="é" * number) for number in range(1, 17) if number % 3]
+    runs += [make_run(HOT, 3, notes="replaced"), make_run(OLD, 3), make_run(OLD, 5, notes="replaced")]
+    runs += [
+        make_run("twice", 1, notes="first"),
+        make_run(LEGACY, 2),
+        make_run("new", 1),
+        make_run("twice", 1),
+    ]
     return runs
 
 
 class World:
-    """The trees below ``root``, made anew by ``reset`` as they are before the batch."""
+    """The trees below ``root``; ``reset`` restores them to the state before the batch."""
 
     def __init__(self, base: Path) -> None:
         self.root = base / "world"
@@ -57,7 +62,7 @@ class World:
         # The legacy file is a task's history until there is a snapshot, and never written.
         legacy = self._before / "out" / LEGACY / "state.json"
         legacy.parent.mkdir()
-        runs = [a_run(LEGACY, 1)]
+        runs = [make_run(LEGACY, 1)]
         legacy.write_text(stringify({"taskId": LEGACY, "lastRunAt": runs[-1]["timestamp"], "runs": runs}))
         self.source.write_text("".join(json.dumps(run) + "\n" for run in arrivals()))
         (self._before / "runs" / "foreign.txt").write_text("not ours")
@@ -86,7 +91,7 @@ class World:
         shutil.copytree(self._before, self.root, dirs_exist_ok=True)
 
     def violations(self, answer: Answer) -> list[str]:
-        """What does not hold now, after a batch that ended somehow; empty: all does."""
+        """What a batch has violated, however it ended; empty: nothing."""
         now = tree(self.root)
         found = [f"orphan: {process}" for process in answer.orphans]
         found += [f"lost file: {name}" for name in self._kept.keys() - now.keys()]
@@ -97,22 +102,22 @@ class World:
         return found
 
     def finish(self, answer: Answer) -> list[str]:
-        """What does not hold after the same command was run once more, undisturbed, to ``answer``."""
+        """What a rerun without faults, which ended with ``answer``, has violated."""
         found = [] if answer.code == 0 else [f"rerun: exit {answer.code}: {answer.stdout} {answer.stderr}"]
         now = {name: content for name, content in tree(self.root).items() if not is_leftover(name)}
         if now != self.expected:
             different = sorted(
                 name for name in now.keys() | self.expected if now.get(name) != self.expected.get(name)
             )
-            found.append(f"rerun: another tree than an undisturbed batch's: {different}")
+            found.append(f"rerun: differs from an undisturbed batch: {different}")
         return found
 
     def leftovers(self) -> list[str]:
-        """Temporary files and locks that nobody has cleared away."""
+        """Temporary files and locks that remain."""
         return sorted(name for name in tree(self.root) if is_leftover(name) and not _is_own(name))
 
     def age_locks(self) -> None:
-        """As if the time had passed after which a dead owner's lock counts as stale."""
+        """Make the locks old enough to be stale if their owner is dead."""
         for lock in [*self.runs.glob("*.lock"), *self.runs.glob("*.lock.acquire")]:
             os.utime(lock, (0, 0))
 
@@ -128,7 +133,7 @@ class World:
             if content.decode("utf-8", "replace") not in versions:
                 yield "not a version of this run"
         elif content != self._kept.get(name):
-            yield "not ours to write"
+            yield "a foreign file has changed"
 
     def _snapshot_problems(self, task: str, content: bytes) -> Iterable[str]:
         try:
@@ -146,7 +151,7 @@ class World:
         if lost := [key for key in before if key not in counted]:
             yield f"lost {lost}"
         for run in runs:
-            legacy = task == LEGACY and run == a_run(LEGACY, 1)
+            legacy = task == LEGACY and run == make_run(LEGACY, 1)
             if stringify(run) not in self._versions.get(_key(run), []) and not legacy:
                 yield f"not a version of {_key(run)}"
         times = [run["timestamp"] for run in runs]
@@ -167,24 +172,24 @@ class World:
 
 
 def reported(runs_dir: Path, answer: Answer) -> set[tuple[str, str]]:
-    """Which runs the batch has said to be persisted: in its journal, or at its end."""
-    said = set()
+    """The runs that the batch has reported as persisted, in its journal or at its end."""
+    runs = set()
     for journal in runs_dir.glob(".batchpersist/batches/*/journal.jsonl"):
-        said |= journaled(journal.read_bytes().split(b"\n")[:-1])  # the last line may be torn
+        runs |= journaled(journal.read_bytes().split(b"\n")[:-1])  # the last line may be torn
     summaries = [event for event in answer.events if event["message_type"] == "summary"]
     errors = [event for event in answer.events if event["message_type"] == "error"]
     failed = {(event.get("task_id"), event.get("run_id")) for event in errors}
     unknown = any(not run for _, run in failed)  # a part of the source, or the batch itself
     if summaries and summaries[-1]["counts"]["not_attempted"] == 0 and not unknown:
-        said |= {_key(run) for run in arrivals()} - failed
-    return said
+        runs |= {_key(run) for run in arrivals()} - failed
+    return runs
 
 
 def tracebacks(text: str) -> list[str]:
-    """What was raised; not what Python itself says in processes of its own.
+    """The exceptions of tracebacks, except those of Python's own processes.
 
-    That is its resource tracker when the tracker before it was killed, and a worker that is still being
-    started when the fork server is killed: by then its pool has been replaced, and its semaphores are gone.
+    The resource tracker prints one if its predecessor was killed, and so does a worker that starts while the
+    fork server is killed: its pool has been replaced, and its semaphores are gone.
     """
     found = []
     for trace in text.split("Traceback (most recent call last):\n")[1:]:
@@ -197,7 +202,7 @@ def tracebacks(text: str) -> list[str]:
 
 
 def journaled(lines: Iterable[bytes]) -> set[tuple[str, str]]:
-    """The runs of which a journal says that both sides stand (docs/batches.md); torn lines say nothing."""
+    """The runs whose two sides a journal names as persisted (docs/batches.md); torn lines are ignored."""
     sides: dict[tuple[str, str], set[int]] = {}
     for line in lines:
         try:
@@ -206,13 +211,13 @@ def journaled(lines: Iterable[bytes]) -> set[tuple[str, str]]:
             continue
         for task_id, runs in entry.get("tasks", []):
             for run_id, *states in runs:
-                stand = sides.setdefault((task_id, run_id), set())
-                stand |= {side for side, state in enumerate(states) if state in (1, 2)}
-    return {key for key, stand in sides.items() if stand == {0, 1}}
+                done = sides.setdefault((task_id, run_id), set())
+                done |= {side for side, state in enumerate(states) if state in (1, 2)}
+    return {key for key, done in sides.items() if done == {0, 1}}
 
 
 def is_leftover(name: str) -> bool:
-    """What a killed process may leave, by its name: a temporary file, a lock, what is batchpersist's own."""
+    """Whether a killed process may leave this file: a temporary file, a lock, or batchpersist's own."""
     return ".tmp-" in name.rpartition("/")[2] or is_lock(name) or _is_own(name)
 
 

@@ -29,15 +29,15 @@ def inputs(name: str) -> list[bytes]:
 
 
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.__name__)
-def test_what_fuzzing_has_found(target: Callable[[bytes], None]) -> None:
+def test_inputs_found_by_fuzzing_hold(target: Callable[[bytes], None]) -> None:
     replay(target)
 
 
-def test_a_short_entry_without_a_key() -> None:
+def test_short_entry_without_a_key_is_refused() -> None:
     targets.snapshot(b'{"taskId":"t","lastRunAt":"2","runs":[{"x":[]}]}')
 
 
-def test_every_folder_of_the_corpus_has_its_target() -> None:
+def test_each_corpus_folder_has_a_target() -> None:
     assert {path.name for path in CORPUS.iterdir()} == {target.__name__ for target in TARGETS} == SEEDS.keys()
 
 
@@ -50,7 +50,7 @@ CONTROLS = {
 
 
 @pytest.mark.parametrize("name", CONTROLS)
-def test_control_what_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_control_wrong_result_is_found(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     attribute, wrong = CONTROLS[name]
     monkeypatch.setattr(targets, attribute, wrong)
     target = next(target for target in TARGETS if target.__name__ == name)
@@ -59,9 +59,7 @@ def test_control_what_is_wrong_is_found(monkeypatch: pytest.MonkeyPatch, name: s
 
 
 @pytest.mark.parametrize(("name", "reader"), [("lines", "line_documents"), ("json_list", "json_documents")])
-def test_control_a_document_left_out_is_found(
-    monkeypatch: pytest.MonkeyPatch, name: str, reader: str
-) -> None:
+def test_control_omitted_document_is_found(monkeypatch: pytest.MonkeyPatch, name: str, reader: str) -> None:
     read = getattr(documents, reader)
     monkeypatch.setattr(documents, reader, lambda *place: iter(list(read(*place))[1:]))
     target = next(target for target in TARGETS if target.__name__ == name)

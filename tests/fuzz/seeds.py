@@ -1,4 +1,4 @@
-"""Where the fuzzing of each target begins, and the words that it puts together."""
+"""The first inputs of each target, and the words from which fuzzing combines others."""
 
 from __future__ import annotations
 

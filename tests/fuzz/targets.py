@@ -1,4 +1,4 @@
-"""What must hold for any bytes: each target takes some, and raises AssertionError where it does not.
+"""Rules that hold for any bytes: each target takes some, and raises AssertionError if its rule does not hold.
 
 The other side is Python's json module, made strict, and the slow formatter of jsonspelling.py.
 """
@@ -38,13 +38,13 @@ _reader = RunReader(DEFAULT_KEYS)
 
 
 class Number(NamedTuple):
-    """As it is spelled: equal numbers of other spellings are others."""
+    """A number as it is spelled: other spellings of an equal number differ."""
 
     text: str
 
 
 def strict(data: bytes, around: int = 0) -> tuple[Any, str] | None:
-    """The value and the text of a JSON document that is to be accepted; None: it is to be refused.
+    """The value and the text of a valid JSON document; None: the document must be refused.
 
     RFC 8259 in UTF-8 without a byte order mark, nested no deeper than MAX_DEPTH and what is ``around`` a run.
     """
@@ -58,7 +58,7 @@ def strict(data: bytes, around: int = 0) -> tuple[Any, str] | None:
 
 
 def _depth(text: str) -> int:
-    """Of what is valid JSON; of the rest, anything."""
+    """The depth of valid JSON; for other text, any number."""
     depth = deepest = 0
     for token in TOKEN.findall(text):
         depth += (token in "[{") - (token in "]}")
@@ -71,7 +71,7 @@ def _refuse(name: str) -> Any:
 
 
 def canonical_text(data: bytes) -> None:
-    """Valid documents come out as JSON.stringify would lay them out, the others are refused."""
+    """Valid documents are written as JSON.stringify writes them, the others are refused."""
     valid = strict(data)
     try:
         text = canonical(data)
@@ -84,7 +84,7 @@ def canonical_text(data: bytes) -> None:
 
 
 def run_reader(data: bytes) -> None:
-    """What is read as a run is valid and whole, and has the keys that Python finds."""
+    """A run that is accepted is valid and complete, and has the keys that Python finds."""
     valid = strict(data, around=1)
     try:
         found = _reader.read(data)
@@ -102,7 +102,7 @@ def run_reader(data: bytes) -> None:
 
 
 def lines(data: bytes) -> None:
-    """Ranges share out the lines of a file, wherever they are cut; the first bytes say where."""
+    """Each line of a file is in one range, wherever it is cut; the first bytes say where."""
     cuts, data = sorted(data[:3]), data[3:]
     offset = len(BYTE_ORDER_MARK) if data.startswith(BYTE_ORDER_MARK) else 0
     expected = []
@@ -120,7 +120,7 @@ def lines(data: bytes) -> None:
 
 
 def json_list(data: bytes) -> None:
-    """A list's items are its documents, each where it says; what is no list is one document."""
+    """The items of a list are its documents, at their positions; anything else is one document."""
     valid = strict(data.removeprefix(BYTE_ORDER_MARK))
     with _file(data) as path:
         try:
@@ -182,7 +182,7 @@ def _respelled(value: Any) -> Any:
 
 
 def lock_owner(data: bytes) -> None:
-    """What is an owner record by its kind, version and token is not taken for garbage."""
+    """A record with the kind, version and token of an owner is not treated as garbage."""
     valid = strict(data)
     try:
         owner = parse(data)
@@ -198,7 +198,7 @@ def lock_owner(data: bytes) -> None:
 
 
 def _is_owner(value: Any) -> bool:
-    """For what is odd about a record there are its own tests."""
+    """Whether it is a plain owner record; unusual records have tests of their own."""
     if not isinstance(value, dict) or value.get("kind") != "codex-lock-owner":
         return False
     version, token = value.get("schema_version"), value.get("token")
@@ -208,7 +208,7 @@ def _is_owner(value: Any) -> bool:
 
 @contextmanager
 def _file(data: bytes) -> Iterator[str]:
-    """The path of a file of these bytes."""
+    """A file with these bytes; yields its path."""
     with tempfile.NamedTemporaryFile(dir="/dev/shm" if os.path.isdir("/dev/shm") else None) as file:
         file.write(data)
         file.flush()

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.contenders import run_together
+from support.processes import run_together
 
 from batchpersist.errors import BatchLockedError
 from batchpersist.locks.batch_lock import GLANCE_SECONDS, BatchLock

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from support.contenders import dead_pid
+from support.processes import dead_pid
 
 from batchpersist.cli.main import cli
 from batchpersist.contract.lock_record import Owner

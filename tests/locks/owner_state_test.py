@@ -6,7 +6,7 @@ from datetime import datetime, timezone
 
 import msgspec
 import pytest
-from support.contenders import dead_pid
+from support.processes import dead_pid
 
 from batchpersist import processes
 from batchpersist.contract.lock_record import LONGEST_RECORD, Owner

@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 import pytest
 from filelock import FileLock
-from support.contenders import SPAWN, dead_pid, run_together
+from support.processes import SPAWN, dead_pid, run_together
 
 from batchpersist.contract.lock_record import Owner
 from batchpersist.errors import TaskStateLockError

@@ -13,7 +13,7 @@ import warnings
 from pathlib import Path
 
 import pytest
-from support.contenders import dead_pid, run_together, start_together
+from support.processes import dead_pid, run_together, start_together
 
 from batchpersist.contract import lock_record
 from batchpersist.errors import TaskStateLockError

@@ -1,4 +1,4 @@
-"""Takes from every Python process what Linux alone has, so that it runs as on macOS.
+"""Removes from each Python process what only Linux has, so that it runs as on macOS.
 
 Python imports a module of this name as it starts, if its folder is on PYTHONPATH: so do the workers and
 their fork server. It is a simulation: what calls there are, how the system names itself, how long the path
@@ -28,15 +28,15 @@ from typing import Any
 import psutil  # noqa: F401  # it has another form for macOS, which does not run here
 
 LONGEST_SOCKET_PATH = 103
-"""In bytes; Linux has room for four more."""
+"""Bytes of a socket's path; Linux allows four more."""
 
 LINUX_FOLDERS = ("/proc", "/sys", "/dev/shm")
 
 NEEDS_LINUX = ("psutil", "sitecustomize", "_pytest", "execnet", "xdist")
-"""Whose modules still see Linux: psutil, which asks macOS by other means, and what runs the tests."""
+"""Packages that still see Linux: psutil, which has other means on macOS, and what runs the tests."""
 
 TESTS = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-"""And the tests themselves, that look at what a batch does."""
+"""The tests, which observe a batch, still see Linux too."""
 
 
 def main() -> None:
@@ -88,7 +88,7 @@ def _rename_system() -> None:
 
 
 def _replace_clocks() -> None:
-    """Only the clocks that have a name there, and under Linux's number for the coarse one another clock."""
+    """Only the clocks that macOS names; the number of Linux's coarse clock is another clock there."""
     named = {value for name, value in vars(time).items() if name.startswith("CLOCK_")}
     approximate = 5  # CLOCK_MONOTONIC_RAW_APPROX
 
@@ -115,7 +115,7 @@ def _hide_folders() -> None:
 
 
 def _replace(module: Any, name: str, function: Callable[..., Any]) -> None:
-    """``os`` knows some of its own functions again, to tell what they can do."""
+    """``os`` recognizes some of its own functions by identity, in ``os.supports_fd`` and its like."""
     old = getattr(module, name)
     setattr(module, name, function)
     for able in (os.supports_dir_fd, os.supports_fd, os.supports_follow_symlinks, os.supports_bytes_environ):

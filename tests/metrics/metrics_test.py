@@ -15,7 +15,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
-from support.outcomes import BAD, PROPERTY, Row, batches, bring_home, plan_rows, settled_rows
+from support.outcomes import (
+    FAILED_SIDES,
+    Row,
+    batches,
+    expected_rows,
+    make_outcome,
+    plan_rows,
+    sixty_examples,
+)
 from support.schema_fields import fields_of
 
 from batchpersist.errors import TotalsError
@@ -46,7 +54,7 @@ REJECTS = [
 def metrics_of(rows, shards, *, rejects=(), filtered=0, discovered=None, info=INFO):
     builder = OutcomeBuilder(plan_rows(rows))
     for shard in shards:
-        builder.add(bring_home(rows, shard))
+        builder.add(make_outcome(rows, shard))
     found = len(rows) + len(rejects) + filtered
     scan = ScanTotals(
         discovered=found if discovered is None else discovered,
@@ -70,7 +78,7 @@ def one_shard(rows):
 # The whole document
 
 
-@PROPERTY
+@sixty_examples
 @given(batches(), st.sampled_from([[], REJECTS]))
 def test_it_is_as_the_schema_says(batch, rejects):
     metrics = metrics_of(*batch, rejects=rejects, filtered=2)
@@ -113,13 +121,13 @@ def test_bytes_are_those_written():
 # Counts
 
 
-@PROPERTY
+@sixty_examples
 @given(batches())
 def test_counts_are_those_of_counting_row_by_row(batch):
-    rows = settled_rows(*batch)
+    rows = expected_rows(*batch)
     counts = metrics_of(*batch, rejects=REJECTS, filtered=2)["counts"]
     attempted = [row for row in rows if row.status in ("persisted", "unchanged", "failed")]
-    pairs = Counter((row.snapshot in BAD, row.manifest in BAD) for row in attempted)
+    pairs = Counter((row.snapshot in FAILED_SIDES, row.manifest in FAILED_SIDES) for row in attempted)
     statuses = Counter(row.status for row in rows)
     assert counts == {
         "discovered": len(rows) + 5,
@@ -182,11 +190,11 @@ def test_no_figure_can_be_off_by_one_unseen(name):
 # Tasks
 
 
-@PROPERTY
+@sixty_examples
 @given(batches())
 def test_tasks_are_those_of_counting_row_by_row(batch):
     rows, shards = batch
-    found = settled_rows(rows, shards)
+    found = expected_rows(rows, shards)
     expected = []
     for task_id in sorted({row.task_id for row in rows}):
         statuses = Counter(row.status for row in found if row.task_id == task_id)
@@ -220,7 +228,7 @@ def test_too_many_tasks_leave_those_that_failed_and_the_largest(monkeypatch):
 # Errors
 
 
-@PROPERTY
+@sixty_examples
 @given(batches())
 def test_errors_are_those_of_grouping_row_by_row(batch):
     rows, shards = batch
@@ -230,7 +238,7 @@ def test_errors_are_those_of_grouping_row_by_row(batch):
         key = ("input", reject.failure.type, reject.failure.message)
         found.setdefault(key, []).append({**place, "detail": reject.failure.detail})
     for stage in ("snapshot", "manifest"):
-        for row in settled_rows(rows, shards):
+        for row in expected_rows(rows, shards):
             failure = getattr(row, f"{stage}_failure")
             if failure and not row.superseded:
                 place = {name: getattr(row, name) for name in ("source", "line", "task_id", "run_id")}
@@ -318,10 +326,10 @@ def test_timing_of_nothing_is_null():
     assert set(timing["pair"].values()) == {None}
 
 
-@PROPERTY
+@sixty_examples
 @given(batches())
 def test_percentiles_are_over_attempted_runs(batch):
-    attempted = [row for row in settled_rows(*batch) if row.status in ("persisted", "unchanged", "failed")]
+    attempted = [row for row in expected_rows(*batch) if row.status in ("persisted", "unchanged", "failed")]
     timing = metrics_of(*batch)["timing"]
     for side in ("snapshot", "manifest"):
         settled = [row for row in attempted if getattr(row, side) is not Side.NOT_ATTEMPTED]
@@ -330,7 +338,7 @@ def test_percentiles_are_over_attempted_runs(batch):
     assert timing["pair"]["max"] == max((row.pair_seconds for row in attempted), default=None)
 
 
-@PROPERTY
+@sixty_examples
 @given(st.lists(st.integers(0, 10_000).map(lambda number: number / 1000), min_size=1, max_size=300))
 def test_a_percentile_is_the_shortest_time_at_its_place_or_beyond(values):
     ordered = sorted(values)
@@ -349,7 +357,7 @@ def test_percentiles_of_a_thousand():
 # What varies from run to run
 
 
-@PROPERTY
+@sixty_examples
 @given(batches(), st.randoms(use_true_random=False))
 def test_the_order_of_completion_shows_nowhere_but_in_timing(batch, random):
     rows, shards = batch

@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
-from support.outcomes import PROPERTY, Row, batches, bring_home, plan_rows, settled_rows
+from support.outcomes import Row, batches, expected_rows, make_outcome, plan_rows, sixty_examples
 
 from batchpersist.metrics.batch_report import write_table
 from batchpersist.metrics.outcome_table import OutcomeBuilder, Status, status_of
@@ -19,15 +19,15 @@ THREE = [Row("t", "a"), Row("t", "b"), Row("u", "c")]
 def build(rows, shards):
     builder = OutcomeBuilder(plan_rows(rows))
     for shard in shards:
-        builder.add(bring_home(rows, shard))
+        builder.add(make_outcome(rows, shard))
     return builder.table()
 
 
-@PROPERTY
+@sixty_examples
 @given(batches())
 def test_each_row_stands_as_its_shards_settled_it(batch):
     rows, shards = batch
-    assert build(rows, shards).to_pylist() == [row.as_columns() for row in settled_rows(rows, shards)]
+    assert build(rows, shards).to_pylist() == [row.as_columns() for row in expected_rows(rows, shards)]
 
 
 def test_rows_of_no_shard_were_not_attempted():
@@ -64,8 +64,8 @@ def test_the_pair_of_a_split_task_took_as_long_as_its_slower_side():
     rows = [Row("t", "a", pair_seconds=2.0), Row("t", "b", pair_seconds=0.5)]
     slower = [replace(row, pair_seconds=1.0) for row in rows]
     outcomes = [
-        bring_home(rows, Shard(0, Work.SNAPSHOT, 0, 2, 1)),
-        bring_home(slower, Shard(1, Work.MANIFEST, 0, 2, 1)),
+        make_outcome(rows, Shard(0, Work.SNAPSHOT, 0, 2, 1)),
+        make_outcome(slower, Shard(1, Work.MANIFEST, 0, 2, 1)),
     ]
     for order in (outcomes, outcomes[::-1]):
         builder = OutcomeBuilder(plan_rows(rows))
@@ -78,8 +78,8 @@ def test_rows_that_come_again_count_as_they_settled_last():
     failed = [replace(THREE[0], manifest=Side.FAILED, manifest_failure=Failure("OSError", "[EIO]", ""))]
     shard = Shard(0, Work.PAIR, 0, 1, 1)
     builder = OutcomeBuilder(plan_rows(failed))
-    builder.add(bring_home(failed, shard))
-    builder.add(bring_home(THREE, shard))
+    builder.add(make_outcome(failed, shard))
+    builder.add(make_outcome(THREE, shard))
     row = builder.table().to_pylist()[0]
     assert row["status"] == "persisted"
     assert row["manifest_error_type"] is None
@@ -88,7 +88,7 @@ def test_rows_that_come_again_count_as_they_settled_last():
 def test_commits_of_one_task_add_up():
     builder = OutcomeBuilder(plan_rows(THREE))
     for shard in (Shard(0, Work.PAIR, 0, 1, 1), Shard(0, Work.PAIR, 1, 3, 1)):
-        builder.add(bring_home(THREE, shard))
+        builder.add(make_outcome(THREE, shard))
     assert builder.totals.commit_seconds == {"t": 0.5, "u": 0.25}
     assert builder.totals.snapshot_bytes == 3000
     assert (builder.totals.pair_seconds, builder.totals.sum_if_sequential) == (2.0, 3.0)
@@ -97,7 +97,7 @@ def test_commits_of_one_task_add_up():
 @pytest.mark.parametrize("stop", [2, 4])
 def test_an_outcome_that_is_not_of_its_shards_length_is_refused(stop):
     rows = [*THREE, Row("u", "d")]
-    outcome = bring_home(rows, Shard(0, Work.PAIR, 0, stop, 1))
+    outcome = make_outcome(rows, Shard(0, Work.PAIR, 0, stop, 1))
     outcome.shard = Shard(0, Work.PAIR, 0, 3, 1)
     builder = OutcomeBuilder(plan_rows(THREE))
     with pytest.raises(ValueError, match="different structures"):

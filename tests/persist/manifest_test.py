@@ -8,7 +8,7 @@ import threading
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.recording import RecordingGroup
+from support.recording_group import RecordingGroup
 
 from batchpersist.errors import InvalidRunError, UnsafeIdentifierError
 from batchpersist.models import Durability, Keys, Side

@@ -6,7 +6,7 @@ import shutil
 from typing import Any
 
 import pytest
-from support.drift import Tree, a_run
+from support.drift import Tree, make_run
 from support.model import stringify
 from support.repairs import kept, repair
 
@@ -42,20 +42,20 @@ def test_an_invalid_manifest_is_set_aside_and_written_from_the_snapshot(tree: Tr
 
 
 def test_nuls_behind_a_manifest_are_cut_off(tree: Tree) -> None:
-    run = stringify(a_run("mail", 9)).encode()
+    run = stringify(make_run("mail", 9)).encode()
     tree.manifest("mail", "mail-9").parent.mkdir()
     tree.manifest("mail", "mail-9").write_bytes(run + bytes(500))
     assert repair(tree).exit_code == 0
     assert tree.manifest("mail", "mail-9").read_bytes() == run
-    assert tree.read("mail")["runs"][-1] == a_run("mail", 9)
+    assert tree.read("mail")["runs"][-1] == make_run("mail", 9)
 
 
 def test_a_manifest_that_others_have_just_written_is_kept(
     tree: Tree, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tree.manifest("mail", "mail-0").unlink()
-    tree.manifest("mail", "mail-1").write_text(stringify(a_run("mail", 1, notes="old")))
-    newer = {number: stringify(a_run("mail", number, notes="newest")) for number in (0, 1)}
+    tree.manifest("mail", "mail-1").write_text(stringify(make_run("mail", 1, notes="old")))
+    newer = {number: stringify(make_run("mail", number, notes="newest")) for number in (0, 1)}
     real = manifests.stage_manifest
 
     def stage(*words: Any) -> Any:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.drift import Tree, a_run, parsed
+from support.drift import Tree, make_run, read_json
 from support.model import record, stringify
 from support.repairs import kept, repair
 
@@ -16,7 +16,7 @@ from batchpersist.repair.backup import Backup
 
 def test_a_snapshot_is_as_if_its_runs_had_been_recorded_in_turn(tree: Tree) -> None:
     """Unsorted, with runs that come twice, and without one that has a manifest."""
-    runs = [a_run("mail", number) for number in (3, 1, 2, 1, 0)]
+    runs = [make_run("mail", number) for number in (3, 1, 2, 1, 0)]
     runs[3]["notes"] = "later"
     tree.write("mail", {"taskId": "mail", "lastRunAt": "never", "runs": runs[:4], "more": [1]})
     tree.manifest("mail", "mail-1").unlink()
@@ -28,16 +28,16 @@ def test_a_snapshot_is_as_if_its_runs_had_been_recorded_in_turn(tree: Tree) -> N
         wanted = record(wanted, run, "mail")
     assert tree.read("mail") == {**wanted, "more": [1]}  # type: ignore[dict-item]
     assert tree.snapshot("mail").read_text("utf-8") == stringify(tree.read("mail"))
-    assert parsed(tree.manifest("mail", "mail-1"))["notes"] == "later"
+    assert read_json(tree.manifest("mail", "mail-1"))["notes"] == "later"
     assert kept(report) == {"replaced/out/mail/runs.json": before}
 
 
-def test_of_several_entries_the_one_with_the_manifest_s_content_is_kept(tree: Tree) -> None:
+def test_repeated_entry_with_the_manifest_s_content_is_kept(tree: Tree) -> None:
     snapshot = tree.read("mail")
-    snapshot["runs"].append({**a_run("mail", 3), "notes": "later"})
+    snapshot["runs"].append({**make_run("mail", 3), "notes": "later"})
     tree.write("mail", snapshot)
     assert repair(tree).exit_code == 0
-    assert tree.read("mail")["runs"] == [a_run("mail", number) for number in range(4)]
+    assert tree.read("mail")["runs"] == [make_run("mail", number) for number in range(4)]
 
 
 def test_a_torn_snapshot_is_set_aside_and_its_complete_entries_are_recovered(tree: Tree) -> None:
@@ -50,7 +50,7 @@ def test_a_torn_snapshot_is_set_aside_and_its_complete_entries_are_recovered(tre
     assert report.exit_code == 0
     assert tree.snapshot("mail").read_bytes() == whole
     assert kept(report) == {"set-aside/out/mail/runs.json": torn}
-    assert parsed(tree.manifest("mail", "mail-2")) == a_run("mail", 2)
+    assert read_json(tree.manifest("mail", "mail-2")) == make_run("mail", 2)
 
 
 def test_entries_behind_a_damaged_place_are_recovered_too(tree: Tree) -> None:
@@ -68,20 +68,20 @@ def test_a_torn_snapshot_in_another_layout_is_recovered_up_to_the_tear(tree: Tre
         tree.manifest("mail", f"mail-{number}").unlink()
     tree.snapshot("mail").write_text(text[: text.index("mail-2")])
     assert repair(tree).exit_code == 0
-    assert tree.read("mail")["runs"] == [a_run("mail", 0), a_run("mail", 1)]
+    assert tree.read("mail")["runs"] == [make_run("mail", 0), make_run("mail", 1)]
 
 
-def test_another_list_called_runs_is_not_the_snapshot_s(tree: Tree) -> None:
+def test_other_list_named_runs_is_not_recovered(tree: Tree) -> None:
     text = json.dumps({"note": {"runs": [1]}} | tree.read("mail"))
     for number in range(4):
         tree.manifest("mail", f"mail-{number}").unlink()
     tree.snapshot("mail").write_text(text[: text.index("mail-2")])
     assert repair(tree).exit_code == 0
-    assert tree.read("mail")["runs"] == [a_run("mail", 0), a_run("mail", 1)]
+    assert tree.read("mail")["runs"] == [make_run("mail", 0), make_run("mail", 1)]
 
 
 @pytest.mark.parametrize("content", [b"", b"not JSON", b"[]", b'{"taskId":"mail","runs":{}}'])
-def test_where_nothing_can_be_recovered_the_snapshot_comes_from_manifests(tree: Tree, content: bytes) -> None:
+def test_unrecoverable_snapshot_is_rebuilt_from_manifests(tree: Tree, content: bytes) -> None:
     whole = tree.read("mail")
     tree.snapshot("mail").write_bytes(content)
     report = repair(tree)
@@ -106,7 +106,7 @@ def test_a_legacy_state_is_read_and_never_written(tree: Tree) -> None:
     content = legacy.read_bytes()
     tree.fill([], ["mail"])
     tree.manifest("mail", "mail-9").parent.mkdir()
-    tree.manifest("mail", "mail-9").write_text(stringify(a_run("mail", 9)))
+    tree.manifest("mail", "mail-9").write_text(stringify(make_run("mail", 9)))
     assert repair(tree).exit_code == 0
     assert [run["runId"] for run in tree.read("mail")["runs"]] == [f"mail-{n}" for n in (0, 1, 2, 3, 9)]
     assert legacy.read_bytes() == content
@@ -122,7 +122,7 @@ def test_other_writers_between_check_and_rename_lose_nothing(
 ) -> None:
     """Each time that a new snapshot is ready, another run has been recorded in the old one."""
     tree.manifest("mail", "mail-9").parent.mkdir()
-    tree.manifest("mail", "mail-9").write_text(stringify(a_run("mail", 9)))
+    tree.manifest("mail", "mail-9").write_text(stringify(make_run("mail", 9)))
     real, times = Backup.add, []
 
     def add(self: Backup, path: str, *rest: Any, **more: Any) -> None:

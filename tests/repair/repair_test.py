@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from support.audits import kill_one_worker
-from support.drift import DRIFTS, TASKS, Tree, a_run, left_over, parsable_runs, parsed
+from support.drift import DRIFTS, TASKS, Tree, make_run, parsable_runs, read_json, remaining_differences
+from support.engine import tree as files_below
 from support.model import stringify
-from support.repairs import files, kept, options, repair, tree_layout
+from support.repairs import kept, options, repair
 
 from batchpersist.audit import FindingKind
 from batchpersist.errors import BatchLockedError, RootMissingError
@@ -32,6 +33,11 @@ STEPS = st.lists(
 )
 
 
+def contents(tree: Tree) -> dict[Path, bytes]:
+    """All files, batchpersist's own as well."""
+    return {path: path.read_bytes() for path in tree.root.rglob("*") if path.is_file()}
+
+
 @settings(max_examples=100, deadline=None)
 @given(STEPS, st.sampled_from([None, "manifest", "snapshot"]))
 def test_after_a_repair_nothing_differs_and_no_run_is_lost(steps: list[Step], prefer: Prefer | None) -> None:
@@ -39,26 +45,26 @@ def test_after_a_repair_nothing_differs_and_no_run_is_lost(steps: list[Step], pr
         tree = Tree(Path(folder)).fill()
         for drift, task, at, byte in steps:
             drift(tree, task, at, byte)  # type: ignore[operator]
-        before, found = parsable_runs(tree), left_over(tree)
+        before, found = parsable_runs(tree), remaining_differences(tree)
         report = repair(tree, prefer)
-        left = left_over(tree)
+        left = remaining_differences(tree)
         after = parsable_runs(tree)
         misplaced = {(task, run_id) for kind, task, run_id in left if kind == "wrong-id"}
         assert {kind for kind, _, _ in left} <= {"content-differs", "wrong-id"}
         assert prefer is None or len(left) == len(misplaced)
         for place in misplaced:  # the run's own place has another text
-            run = parsed(tree.manifest(*place))
-            assert parsed(tree.manifest(run["taskId"], run["runId"])) != run
+            run = read_json(tree.manifest(*place))
+            assert read_json(tree.manifest(run["taskId"], run["runId"])) != run
         for (task, run_id), parsable in before.items():
             # As it was at first: it may be what is recovered from a torn snapshot.
-            texts = [*parsable, a_run(task, int(run_id.removeprefix(f"{task}-")))]
-            snapshot = parsed(tree.snapshot(task)) if tree.snapshot(task).exists() else None
-            legacy = parsed(tree.snapshot(task).with_name("state.json"))
+            texts = [*parsable, make_run(task, int(run_id.removeprefix(f"{task}-")))]
+            snapshot = read_json(tree.snapshot(task)) if tree.snapshot(task).exists() else None
+            legacy = read_json(tree.snapshot(task).with_name("state.json"))
             entries = [run for run in (snapshot or legacy)["runs"] if run["runId"] == run_id]
             assert len(entries) == 1 or snapshot is None  # a legacy state is never written
             assert all(entry in texts for entry in entries)
             assert entries
-            assert parsed(tree.manifest(task, run_id)) in texts
+            assert read_json(tree.manifest(task, run_id)) in texts
         assert after.keys() >= before.keys()
         assert report.findings == 0 or found
         assert sorted(report.left.counts) == sorted({FindingKind(kind) for kind, _, _ in left})
@@ -69,12 +75,12 @@ def test_after_a_repair_nothing_differs_and_no_run_is_lost(steps: list[Step], pr
 
 def test_a_dry_run_writes_nothing_and_reports_the_fixes(tree: Tree) -> None:
     tree.manifest("mail", "mail-1").unlink()
-    tree.manifest("mail", "mail-2").write_text(stringify(a_run("mail", 2, notes="other")))
-    before, reported = files(tree), []
+    tree.manifest("mail", "mail-2").write_text(stringify(make_run("mail", 2, notes="other")))
+    before, reported = contents(tree), []
     report = repair_root(
         options(tree), on_finding=lambda finding, fix: reported.append((finding.run_id, fix))
     )
-    assert files(tree) == before
+    assert contents(tree) == before
     assert sorted(reported) == [("mail-1", Fix.WRITE), ("mail-2", None)]
     assert (report.exit_code, report.findings, report.without_fix) == (5, 2, 1)
 
@@ -104,8 +110,8 @@ def test_permission_bits_are_kept(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("prefer", ["manifest", "snapshot"])
-def test_the_user_decides_whose_text_counts(tree: Tree, prefer: Prefer) -> None:
-    ours, theirs = a_run("mail", 2), a_run("mail", 2, notes="other", timestamp="2027")
+def test_user_chooses_the_preferred_side(tree: Tree, prefer: Prefer) -> None:
+    ours, theirs = make_run("mail", 2), make_run("mail", 2, notes="other", timestamp="2027")
     tree.manifest("mail", "mail-2").write_text(stringify(theirs))
     report = repair(tree)
     assert (report.exit_code, report.left.counts[FindingKind.CONTENT_DIFFERS]) == (3, 1)
@@ -113,7 +119,7 @@ def test_the_user_decides_whose_text_counts(tree: Tree, prefer: Prefer) -> None:
     report = repair(tree, prefer)
     assert report.exit_code == 0
     right = theirs if prefer == "manifest" else ours
-    assert parsed(tree.manifest("mail", "mail-2")) == right
+    assert read_json(tree.manifest("mail", "mail-2")) == right
     assert right in tree.read("mail")["runs"]
     assert len(tree.read("mail")["runs"]) == 4
     replaced = "out/mail/runs.json" if prefer == "manifest" else "runs/mail/mail-2/manifest.json"
@@ -135,7 +141,7 @@ def test_findings_without_a_fix_are_left(tree: Tree) -> None:
 def test_a_locked_task_is_left_and_the_others_are_repaired(tree: Tree) -> None:
     for task in ("mail", "search"):
         tree.snapshot(task).unlink()
-    with TaskLock(tree_layout(tree), "mail"):
+    with TaskLock(options(tree).audit.layout, "mail"):
         report = repair_root(
             replace(options(tree), lock_policy=LockPolicy(attempts=1)),
             dry_run=False,
@@ -150,14 +156,14 @@ def test_a_locked_task_is_left_and_the_others_are_repaired(tree: Tree) -> None:
 
 def test_the_log_says_why_a_fix_failed(tree: Tree, caplog: pytest.LogCaptureFixture) -> None:
     tree.snapshot("mail").unlink()
-    with caplog.at_level(logging.DEBUG, "batchpersist.repair"), TaskLock(tree_layout(tree), "mail"):
+    with caplog.at_level(logging.DEBUG, "batchpersist.repair"), TaskLock(options(tree).audit.layout, "mail"):
         repair_root(replace(options(tree), lock_policy=LockPolicy(attempts=1)), dry_run=False)
     assert any(line.startswith("mail: not fixed: task is locked") for line in caplog.messages)
 
 
 def test_a_repair_is_refused_beside_a_batch(tree: Tree) -> None:
     tree.manifest("mail", "mail-0").unlink()
-    with BatchLock(tree_layout(tree), "a batch"):
+    with BatchLock(options(tree).audit.layout, "a batch"):
         with pytest.raises(BatchLockedError):
             repair(tree)
         assert repair_root(options(tree)).exit_code == 5
@@ -171,15 +177,8 @@ def test_a_pool_repairs_as_one_process_does(tmp_path: Path) -> None:
     alone, pool = repair(trees[0], "manifest"), repair(trees[1], "manifest", workers=2, pool_runs=0)
     assert alone.found.counts == pool.found.counts
     assert (alone.exit_code, pool.exit_code) == (0, 0)
-    both = [
-        {
-            str(path.relative_to(tree.root)): text
-            for path, text in files(tree).items()
-            if ".batch" not in str(path)
-        }
-        for tree in trees
-    ]
-    assert both[0] == both[1]
+    first, second = (files_below(tree.root) for tree in trees)
+    assert first == second
 
 
 def test_no_repair_is_lost_when_a_worker_dies(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,7 +191,7 @@ def test_no_repair_is_lost_when_a_worker_dies(tree: Tree, monkeypatch: pytest.Mo
     )
     assert killed
     assert (report.exit_code, report.failures) == (0, {})
-    assert left_over(tree) == set()
+    assert remaining_differences(tree) == set()
 
 
 def test_keys_may_have_other_names(tmp_path: Path) -> None:
@@ -206,4 +205,4 @@ def test_keys_may_have_other_names(tmp_path: Path) -> None:
     tree.manifest("nightly", "run-2").write_text(stringify(runs[1]))
     assert repair(tree, keys=Keys("job", "id", "at")).exit_code == 0
     assert tree.read("nightly") == {"taskId": "nightly", "lastRunAt": "2026-01-02", "runs": runs}
-    assert parsed(tree.manifest("nightly", "run-1")) == runs[0]
+    assert read_json(tree.manifest("nightly", "run-1")) == runs[0]

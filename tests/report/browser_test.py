@@ -10,7 +10,7 @@ import pytest
 from selenium.webdriver import Chrome, Keys
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from support.browsers import MISSING, browser, look_at
+from support.browsers import MISSING, browser, open_page
 from support.reports import HOSTILE, failing_rows, inputs_of, leave_batch
 
 from batchpersist.foreign_text import printable
@@ -69,7 +69,7 @@ def column(driver: Chrome, place: int) -> list[str]:
 def test_page_opens_without_errors_and_fits_the_window(
     driver: Chrome, folder: Path, page: str, scheme: str, width: int
 ) -> None:
-    look_at(driver, folder / page, width=width, scheme=scheme)
+    open_page(driver, folder / page, width=width, scheme=scheme)
     assert complaints(driver) == []
     assert driver.execute_script("return document.documentElement.scrollWidth") <= width
     background = driver.execute_script("return getComputedStyle(document.body).backgroundColor")
@@ -104,12 +104,12 @@ return bad;"""
 def test_texts_of_pictures_do_not_overlap_or_leave_them(
     driver: Chrome, folder: Path, page: str, width: int
 ) -> None:
-    look_at(driver, folder / page, width=width)
+    open_page(driver, folder / page, width=width)
     assert driver.execute_script(OVERLAPPING) == []
 
 
 def test_page_shows_the_figures_of_the_metrics(driver: Chrome, folder: Path) -> None:
-    look_at(driver, folder / "batch.html", width=1200)
+    open_page(driver, folder / "batch.html", width=1200)
     metrics = json.loads((folder / "metrics.json").read_text())
     for cell in driver.find_elements(By.CSS_SELECTOR, "td[data-count]"):
         assert cell.text == f"{metrics['counts'][cell.get_attribute('data-count')]:,}"
@@ -126,7 +126,7 @@ def test_page_shows_the_figures_of_the_metrics(driver: Chrome, folder: Path) -> 
 
 
 def test_hostile_text_is_shown_and_not_run(driver: Chrome, folder: Path) -> None:
-    look_at(driver, folder / "batch.html", width=1200)
+    open_page(driver, folder / "batch.html", width=1200)
     assert driver.title.startswith("Finished: batch 2026")
     assert driver.find_elements(By.TAG_NAME, "img") == []
     shown = column(driver, 0)
@@ -140,13 +140,13 @@ def test_policy_refuses_other_scripts(driver: Chrome, folder: Path) -> None:
     page = (folder / "batch.html").read_text()
     evil = "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">"
     spoilt.write_text(page.replace("<main>", f"<main>{evil}"))
-    look_at(driver, spoilt, width=1200)
+    open_page(driver, spoilt, width=1200)
     assert driver.title != "owned"
     assert "Content Security Policy" in "".join(complaints(driver))
 
 
 def test_table_sorts_by_each_column_both_ways(driver: Chrome, folder: Path) -> None:
-    look_at(driver, folder / "batch.html", width=1200)
+    open_page(driver, folder / "batch.html", width=1200)
     before = column(driver, 0)
     button = driver.find_elements(By.CSS_SELECTOR, "#failures th button")[0]
     head = driver.find_elements(By.CSS_SELECTOR, "#failures th")[0]
@@ -164,7 +164,7 @@ def test_table_sorts_by_each_column_both_ways(driver: Chrome, folder: Path) -> N
 
 
 def test_table_is_searched_for_all_words(driver: Chrome, folder: Path) -> None:
-    look_at(driver, folder / "batch.html", width=1200)
+    open_page(driver, folder / "batch.html", width=1200)
     total = len(rows(driver))
     search = driver.find_element(By.ID, "filter")
     search.send_keys("RUN-10 manifest")
@@ -181,7 +181,7 @@ def test_table_is_searched_for_all_words(driver: Chrome, folder: Path) -> None:
 
 
 def test_printed_page_is_light_and_without_controls(driver: Chrome, folder: Path) -> None:
-    look_at(driver, folder / "batch.html", width=800, scheme="dark", media="print")
+    open_page(driver, folder / "batch.html", width=800, scheme="dark", media="print")
     assert (
         driver.execute_script("return getComputedStyle(document.body).backgroundColor")
         == "rgb(255, 255, 255)"

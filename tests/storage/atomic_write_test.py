@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.recording import RecordingGroup
+from support.recording_group import RecordingGroup
 
 from batchpersist.models import Durability
 from batchpersist.paths import TEMPORARY_MARK

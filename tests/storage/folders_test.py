@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support.recording import RecordingGroup
+from support.recording_group import RecordingGroup
 
 from batchpersist import BatchOptions, UsageError, run_batch
 from batchpersist.storage.atomic_write import make_dirs

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from support.leftovers import left_by
+from support.leftovers import make_temporary
 
 from batchpersist.storage.temp_files import sweep, temporary_beside
 
 
 def test_what_dead_processes_left_is_swept_and_the_rest_is_not(tmp_path: Path) -> None:
-    dead, _ = left_by(tmp_path / "runs.json", alive=False)
-    living, process = left_by(tmp_path / "manifest.json", alive=True)
+    dead, _ = make_temporary(tmp_path / "runs.json", alive=False)
+    living, process = make_temporary(tmp_path / "manifest.json", alive=True)
     own = Path(temporary_beside(str(tmp_path / "runs.json")))
     own.touch()
     foreign = [
@@ -35,7 +35,7 @@ def test_what_dead_processes_left_is_swept_and_the_rest_is_not(tmp_path: Path) -
 
 
 def test_a_process_that_nobody_has_buried_is_dead_too(tmp_path: Path) -> None:
-    path, process = left_by(tmp_path / "runs.json", alive=True)
+    path, process = make_temporary(tmp_path / "runs.json", alive=True)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
     assert sweep(str(tmp_path)) == 1
@@ -44,7 +44,7 @@ def test_a_process_that_nobody_has_buried_is_dead_too(tmp_path: Path) -> None:
 
 
 def test_what_another_host_wrote_is_left_alone(tmp_path: Path) -> None:
-    path, _ = left_by(tmp_path / "runs.json", alive=False)
+    path, _ = make_temporary(tmp_path / "runs.json", alive=False)
     mark = path.name.index(".tmp-") + len(".tmp-")
     elsewhere = "0000" if path.name[mark : mark + 4] != "0000" else "0001"
     other = path.with_name(path.name[:mark] + elsewhere + path.name[mark + 4 :])

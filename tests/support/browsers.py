@@ -24,7 +24,7 @@ _SWITCHES = (
 
 @contextmanager
 def browser() -> Iterator[Chrome]:
-    """Started once, with a profile of its own; it ends with the context."""
+    """Start a browser with its own profile; it ends with the context."""
     with TemporaryDirectory() as profile:
         options = ChromeOptions()
         options.binary_location = shutil.which("chromium") or ""
@@ -38,10 +38,10 @@ def browser() -> Iterator[Chrome]:
             driver.quit()
 
 
-def look_at(
+def open_page(
     driver: Chrome, page: Path, *, width: int, height: int = 900, scheme: str = "light", media: str = "screen"
 ) -> None:
-    """Open a file as a window of this size would show it."""
+    """Open a file in a window of this size."""
     size = {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600}
     _command(driver, "Emulation.setDeviceMetricsOverride", **size)
     features = [{"name": "prefers-color-scheme", "value": scheme}]
@@ -50,7 +50,7 @@ def look_at(
 
 
 def screenshot(driver: Chrome, path: Path) -> None:
-    """What is seen, as PNG."""
+    """Save the visible part of the page as PNG."""
     path.write_bytes(base64.b64decode(_command(driver, "Page.captureScreenshot")["data"]))
 
 

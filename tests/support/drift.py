@@ -1,6 +1,6 @@
-"""Trees that have drifted: what damages snapshots and manifests, and what an audit must find then.
+"""Trees that have drifted: damage to snapshots and manifests, and the findings that an audit must report.
 
-``expected`` is an audit that is slow and obvious: it reads every file whole with Python's json.
+``slow_audit`` is slow and obvious: it reads each file whole with Python's json.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.contenders import dead_pid
 from support.model import Run, persist, stringify
+from support.processes import dead_pid
 
 from batchpersist.contract.identifiers import check_run_id, check_task_id
 from batchpersist.locks.lock_file import new_owner
@@ -26,8 +26,8 @@ Found = set[tuple[str, str, str]]
 """(kind, task, run)"""
 
 
-def a_run(task: str, number: int, **more: Any) -> Run:
-    """Some timestamps come twice."""
+def make_run(task: str, number: int, **more: Any) -> Run:
+    """A run; each two numbers share a timestamp."""
     return {
         "taskId": task,
         "runId": f"{task}-{number}",
@@ -39,7 +39,7 @@ def a_run(task: str, number: int, **more: Any) -> Run:
 
 @dataclass
 class Tree:
-    """Two roots."""
+    """The two roots below a folder."""
 
     root: Path
 
@@ -52,7 +52,7 @@ class Tree:
         return self.root / "runs"
 
     def fill(self, numbers: Iterable[int] = range(4), tasks: Iterable[str] = TASKS) -> Tree:
-        persist([a_run(task, number) for task in tasks for number in numbers], self.out, self.runs)
+        persist([make_run(task, number) for task in tasks for number in numbers], self.out, self.runs)
         return self
 
     def snapshot(self, task: str) -> Path:
@@ -65,7 +65,7 @@ class Tree:
         return sorted((self.runs / task).glob("*/manifest.json"))
 
     def read(self, task: str) -> dict[str, Any]:
-        """The snapshot, which must be one."""
+        """The content of a valid snapshot."""
         content: dict[str, Any] = json.loads(self.snapshot(task).read_text("utf-8"))
         return content
 
@@ -74,7 +74,7 @@ class Tree:
         self.snapshot(task).write_text(text, "utf-8")
 
 
-# -- What happens to a tree; ``at`` and ``byte`` choose where, whatever their size -------------------------
+# -- Drifts: ``at`` and ``byte`` choose the place, modulo what there is -------------------------------------
 
 
 def delete_manifest(tree: Tree, task: str, at: int, byte: int) -> None:
@@ -86,7 +86,7 @@ def delete_snapshot(tree: Tree, task: str, at: int, byte: int) -> None:
     tree.snapshot(task).unlink(missing_ok=True)
 
 
-def _changed(tree: Tree, task: str, change: Callable[[dict[str, Any]], None]) -> None:
+def _change_snapshot(tree: Tree, task: str, change: Callable[[dict[str, Any]], None]) -> None:
     if is_snapshot(tree.snapshot(task), task):
         snapshot = tree.read(task)
         if snapshot["runs"]:
@@ -100,7 +100,7 @@ def delete_entry(tree: Tree, task: str, at: int, byte: int) -> None:
         if snapshot["runs"]:
             snapshot["lastRunAt"] = snapshot["runs"][-1]["timestamp"]
 
-    _changed(tree, task, change)
+    _change_snapshot(tree, task, change)
 
 
 def swap_entries(tree: Tree, task: str, at: int, byte: int) -> None:
@@ -109,7 +109,7 @@ def swap_entries(tree: Tree, task: str, at: int, byte: int) -> None:
         one, other = at % len(runs), byte % len(runs)
         runs[one], runs[other] = runs[other], runs[one]
 
-    _changed(tree, task, change)
+    _change_snapshot(tree, task, change)
 
 
 def repeat_entry(tree: Tree, task: str, at: int, byte: int) -> None:
@@ -120,17 +120,17 @@ def repeat_entry(tree: Tree, task: str, at: int, byte: int) -> None:
             again["notes"] = f"again {byte}"
         runs.insert(byte % (len(runs) + 1), again)
 
-    _changed(tree, task, change)
+    _change_snapshot(tree, task, change)
 
 
 def change_last_run_at(tree: Tree, task: str, at: int, byte: int) -> None:
     def change(snapshot: dict[str, Any]) -> None:
         snapshot["lastRunAt"] = f"2027-{byte}"
 
-    _changed(tree, task, change)
+    _change_snapshot(tree, task, change)
 
 
-def lay_out_otherwise(tree: Tree, task: str, at: int, byte: int) -> None:
+def reformat_snapshot(tree: Tree, task: str, at: int, byte: int) -> None:
     if is_snapshot(tree.snapshot(task), task):
         tree.write(task, tree.read(task), separators=(",", ":"), ensure_ascii=bool(byte % 2))
 
@@ -138,13 +138,13 @@ def lay_out_otherwise(tree: Tree, task: str, at: int, byte: int) -> None:
 def change_manifest(tree: Tree, task: str, at: int, byte: int) -> None:
     if manifests := tree.manifests(task):
         path = manifests[at % len(manifests)]
-        run = parsed(path)
+        run = read_json(path)
         if isinstance(run, dict):
             path.write_text(stringify(run | {"notes": f"changed {byte}"}), "utf-8")
 
 
 def misplace_manifest(tree: Tree, task: str, at: int, byte: int) -> None:
-    """Copied into another run's folder, of the same task or of another."""
+    """Copy a manifest into another run's folder, of the same task or of another."""
     if manifests := tree.manifests(task):
         target = tree.manifest(TASKS[byte % 3], f"misplaced-{byte % 5}")
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -166,7 +166,7 @@ def tear_manifest(tree: Tree, task: str, at: int, byte: int) -> None:
 
 
 def plant_temporary(tree: Tree, task: str, at: int, byte: int) -> None:
-    """Of a dead process, beside one of the files."""
+    """A temporary file of a dead process, beside one of the files."""
     manifests = tree.manifests(task)
     targets = [tree.snapshot(task), *manifests, tree.out / "metrics.json"]
     target = targets[at % len(targets)]
@@ -208,7 +208,7 @@ DRIFTS = (
     swap_entries,
     repeat_entry,
     change_last_run_at,
-    lay_out_otherwise,
+    reformat_snapshot,
     change_manifest,
     misplace_manifest,
     tear_snapshot,
@@ -221,10 +221,10 @@ DRIFTS = (
 DEAD = dead_pid()
 
 
-# -- What must be found -------------------------------------------------------------------------------------
+# -- The slow audit -----------------------------------------------------------------------------------------
 
 
-def parsed(path: Path) -> Any:
+def read_json(path: Path) -> Any:
     """The JSON in a file; None where there is none."""
     try:
         return json.loads(path.read_bytes().decode("utf-8"))
@@ -240,7 +240,7 @@ KEYS = ("taskId", "runId", "timestamp")
 
 
 def is_snapshot(path: Path, task: str) -> bool:
-    value = parsed(path)
+    value = read_json(path)
     return (
         isinstance(value, dict)
         and value.get("taskId") == task
@@ -249,8 +249,8 @@ def is_snapshot(path: Path, task: str) -> bool:
     )
 
 
-def expected(tree: Tree) -> tuple[Found, dict[tuple[str, str], str]]:
-    """What an audit of the tree must find, and each run's sign."""
+def slow_audit(tree: Tree) -> tuple[Found, dict[tuple[str, str], str]]:
+    """The findings that an audit of the tree must report, and the status of each run as its sign."""
     found: Found = set()
     signs: dict[tuple[str, str], str] = {}
     for path in [tree.out, tree.runs, *tree.out.glob("*/"), *tree.runs.glob("[!.]*/")]:
@@ -280,7 +280,7 @@ def _beside(tree: Tree, folder: Path) -> Iterable[tuple[str, str, str]]:
 def _of_task(tree: Tree, task: str, signs: dict[tuple[str, str], str]) -> Iterable[tuple[str, str, str]]:
     snapshot, entries, readable = tree.snapshot(task), [], True
     if snapshot.exists():
-        value = parsed(snapshot)
+        value = read_json(snapshot)
         readable = is_snapshot(snapshot, task)
         if readable:
             entries = value["runs"]
@@ -289,14 +289,14 @@ def _of_task(tree: Tree, task: str, signs: dict[tuple[str, str], str]) -> Iterab
             is_other = isinstance(value, dict) and value.get("taskId") != task
             yield ("wrong-id" if is_other else "invalid-snapshot"), task, ""
     elif is_snapshot(legacy := snapshot.with_name("state.json"), task):
-        entries = parsed(legacy)["runs"]
+        entries = read_json(legacy)["runs"]
 
     ids = {run["runId"] for run in entries} | {path.name for path in (tree.runs / task).glob("*/")}
     for run_id in sorted(ids):
         check_run_id(run_id)
         manifest, unknown = None, not readable
         if (path := tree.manifest(task, run_id)).exists():
-            manifest = parsed(path)
+            manifest = read_json(path)
             if not is_run(manifest):
                 yield "invalid-manifest", task, run_id
                 manifest, unknown = None, True
@@ -333,13 +333,13 @@ def _of_snapshot(task: str, value: dict[str, Any], text: str) -> Iterable[tuple[
             yield "duplicate-run", task, run_id
 
 
-def left_over(tree: Tree) -> set[tuple[str, str, str]]:
-    """What a slow audit finds, but for what need not be repaired."""
-    return {item for item in expected(tree)[0] if item[0] not in ("foreign-file", "other-layout")}
+def remaining_differences(tree: Tree) -> set[tuple[str, str, str]]:
+    """The findings of a slow audit, except those that need no repair."""
+    return {item for item in slow_audit(tree)[0] if item[0] not in ("foreign-file", "other-layout")}
 
 
 def parsable_runs(tree: Tree) -> dict[tuple[str, str], list[object]]:
-    """Every run that can be read in any place, by its own ids, with all its texts."""
+    """Each run that can be read anywhere, by its own ids, with all its texts."""
     found: dict[tuple[str, str], list[object]] = {}
     for run in _all_runs(tree):
         if is_run(run):
@@ -349,11 +349,11 @@ def parsable_runs(tree: Tree) -> dict[tuple[str, str], list[object]]:
 
 def _all_runs(tree: Tree) -> Iterable[dict[str, object]]:
     for path in tree.runs.glob("[!.]*/*/manifest.json"):
-        yield parsed(path)
+        yield read_json(path)
     for path in tree.out.glob("*/runs.json"):
-        value = parsed(path)
+        value = read_json(path)
         if isinstance(value, dict) and isinstance(value.get("runs"), list):
             yield from value["runs"]
     for path in tree.out.glob("*/state.json"):
         if not path.with_name("runs.json").exists() and is_snapshot(path, path.parent.name):
-            yield from parsed(path)["runs"]
+            yield from read_json(path)["runs"]

@@ -1,4 +1,4 @@
-"""What the tests of the engine share: a source on disk, its index, its plan."""
+"""Runs, a source on disk, its index and its plan; and the files that a batch leaves."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ def run(task: str, number: int, **more: Any) -> Run:
 
 
 def await_tick() -> None:
-    """What has been written until now is older than what comes after: it can be cached."""
+    """Wait until files written so far are older than any written next: a batch may cache them."""
     now = time.time_ns()  # files' times may be finer than the file clock's, and ahead of it
     while file_clock() <= now:
         time.sleep(0.0005)
 
 
 def slow_file_clock() -> int:
-    """As if writing took its time: then what a batch wrote can be cached by that batch already."""
+    """A file clock that waits for a tick: a batch can cache the files that it has just written."""
     await_tick()
     return file_clock()
 
 
 def file_columns(*files: SourceFile) -> dict[str, pa.Array]:
-    """The columns of an index that say of which file each row is."""
+    """The columns of an index that name the file of each row."""
     origins, below = zip(*(file.encode() for file in files), strict=True) if files else ((), ())
     kinds = {"origin": pa.binary(), "file": pa.string()}
     values = zip(kinds.items(), (origins, below), strict=True)

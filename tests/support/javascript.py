@@ -1,4 +1,4 @@
-"""A Node.js process that answers questions one after the other, for tests that ask many."""
+"""A Node.js process that answers one question after the other, for tests with many questions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ const lines = require("node:readline").createInterface({ input: process.stdin })
 
 
 class Answers:
-    """A program that answers each line of JSON by another. A context manager that ends it."""
+    """A program that answers each line of JSON with another; the context manager ends it."""
 
     def __init__(self, *command: str | Path) -> None:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
@@ -55,7 +55,7 @@ class Answers:
 
 
 class JavaScript(Answers):
-    """A function in JavaScript, which takes and gives what JSON holds."""
+    """A JavaScript function that takes and returns a JSON value."""
 
     def __init__(self, function: str) -> None:
         assert NODE is not None

@@ -1,4 +1,4 @@
-"""JSON in arbitrary spellings, and a slow and obvious formatter to compare with."""
+"""JSON in random spellings, and a slow and obvious formatter to compare with."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[\[\]{}:,]|[^][{}:,"\s]+')
 
 
 def reference(text: str) -> str:
-    """What JSON.stringify(JSON.parse(text), null, 2) writes, but for numbers that would lose digits."""
+    """The text of JSON.stringify(JSON.parse(text), null, 2), except for numbers that would lose digits."""
     tokens = TOKEN.findall(text)
     tokens.reverse()
     return _value(tokens, "\n")

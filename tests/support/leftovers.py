@@ -1,4 +1,4 @@
-"""Temporary files that other processes leave."""
+"""Temporary files of other processes."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ sys.stdin.read()
 """
 
 
-def left_by(target: Path, *, alive: bool) -> tuple[Path, subprocess.Popen[str]]:
-    """A temporary file that another process made, which lives on or has ended."""
+def make_temporary(target: Path, *, alive: bool) -> tuple[Path, subprocess.Popen[str]]:
+    """Have another process, which stays alive or ends, make a temporary file beside ``target``."""
     words = [sys.executable, "-c", LEAVE, str(target)]
     process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

@@ -2,7 +2,7 @@
 //
 // node orchestrator.mjs PACKAGE OUT_DIR RUNS_DIR [--owner-records] [--hold] [--attempts N] < runs.jsonl > report.json
 //
-// Its PersistenceCoordinator hears of each run as an event. The report tells which runs' snapshots were recorded and
+// Its PersistenceCoordinator gets each run as an event. The report lists which runs' snapshots were recorded and
 // when, which were locked out, and whose locks were found broken at their release; any other failure ends the program.
 // --owner-records: take the lock as newer orchestrators do. --hold: keep the lock until the input ends.
 import { once } from "node:events";

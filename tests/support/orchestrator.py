@@ -17,10 +17,11 @@ PINNED = Path(__file__).parents[1] / "contract"
 _FILES = ("package.json", "package-lock.json", ".npmrc")
 UNTRIED = "NOTHING IS COMPARED WITH THE PUBLISHED ORCHESTRATOR"
 _NODE = 20
+"""The oldest Node.js that the package supports."""
+
 _is_unreachable = re.compile(
     r"\b(EAI_AGAIN|ECONNREFUSED|ECONNRESET|EHOSTUNREACH|ENETUNREACH|ENOTFOUND|ETIMEDOUT|ERR_SOCKET_TIMEOUT)\b"
 ).search
-"""The oldest Node.js that the package supports."""
 
 
 class RegistryUnreachableError(RuntimeError):
@@ -28,7 +29,7 @@ class RegistryUnreachableError(RuntimeError):
 
 
 def missing_tools() -> str:
-    """What keeps the package from being installed or run here, for a skip's reason; empty: nothing."""
+    """Why the package cannot be installed or run here, as the reason of a skip; empty: it can."""
     absent = [name.upper() for name in ("node", "npm") if shutil.which(name) is None]
     if absent:
         return f"NO {' AND NO '.join(absent)}: {UNTRIED}"
@@ -69,6 +70,6 @@ def _install(folder: Path) -> None:
 
 
 def user_cache() -> Path:
-    """Where a user's programs keep what can be had again (the XDG base directory specification)."""
+    """The folder for files that can be fetched again (the XDG base directory specification)."""
     base = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return Path(base).expanduser() / "batchpersist-tests" / "orchestrator"

@@ -1,4 +1,4 @@
-"""Batches as obvious rows: what workers would bring home of them, and what must come out."""
+"""Batches as plain rows: the outcomes of workers made from them, and the rows expected in the table."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from batchpersist.models import Commit, Failure, Shard, ShardOutcome, Side, Work
 from batchpersist.sources.formats import Format
 from batchpersist.sources.source import SourceFile
 
-PROPERTY = settings(max_examples=60, deadline=None)
-BAD = (Side.FAILED, Side.LOCKED)
+sixty_examples = settings(max_examples=60, deadline=None)
+FAILED_SIDES = (Side.FAILED, Side.LOCKED)
 
 
 @dataclass(frozen=True)
 class Row:
-    """A run of the plan and how it is to settle."""
+    """A run of the plan, and the outcome of its two sides."""
 
     task_id: str
     run_id: str
@@ -44,7 +44,7 @@ class Row:
         sides = (self.snapshot, self.manifest)
         if self.superseded:
             return "superseded"
-        if any(side in BAD for side in sides):
+        if any(side in FAILED_SIDES for side in sides):
             return "failed"
         if any(side is Side.NOT_ATTEMPTED for side in sides):
             return "not_attempted"
@@ -85,8 +85,8 @@ def plan_rows(rows: Sequence[Row]) -> pa.Table:
     return pa.table({**columns, **file_columns(*files)})
 
 
-def bring_home(rows: Sequence[Row], shard: Shard) -> ShardOutcome:
-    """The outcome of a worker that settles its rows as they say."""
+def make_outcome(rows: Sequence[Row], shard: Shard) -> ShardOutcome:
+    """The outcome of a worker that persists a shard with the sides that its rows say."""
     part = rows[shard.start : shard.stop]
     snapshot, manifest = shard.work is not Work.MANIFEST, shard.work is not Work.SNAPSHOT
     nothing = [Side.NOT_ATTEMPTED] * len(part)
@@ -115,12 +115,12 @@ def _failures(failures: Sequence[Failure | None]) -> dict[int, Failure]:
     return {place: failure for place, failure in enumerate(failures) if failure}
 
 
-def settled_rows(rows: Sequence[Row], shards: Sequence[Shard]) -> list[Row]:
-    """The rows as they stand when only these shards came home."""
-    return [_settled_row(row, place, shards) for place, row in enumerate(rows)]
+def expected_rows(rows: Sequence[Row], shards: Sequence[Shard]) -> list[Row]:
+    """The rows of the outcome table if only these shards were returned."""
+    return [_expected_row(row, place, shards) for place, row in enumerate(rows)]
 
 
-def _settled_row(row: Row, place: int, shards: Sequence[Shard]) -> Row:
+def _expected_row(row: Row, place: int, shards: Sequence[Shard]) -> Row:
     mine = [shard for shard in shards if shard.start <= place < shard.stop]
     if not any(shard.work is not Work.MANIFEST for shard in mine):
         row = replace(row, snapshot=Side.NOT_ATTEMPTED, snapshot_failure=None)
@@ -153,15 +153,15 @@ def _row(draw: st.DrawFn, task_id: str, number: int) -> Row:
         manifest_seconds=draw(_seconds),
         pair_seconds=draw(_seconds),
         manifest_bytes=draw(st.integers(0, 10_000)),
-        snapshot_failure=draw(_failure) if snapshot in BAD else None,
-        manifest_failure=draw(_failure) if manifest in BAD else None,
+        snapshot_failure=draw(_failure) if snapshot in FAILED_SIDES else None,
+        manifest_failure=draw(_failure) if manifest in FAILED_SIDES else None,
         line=number,
     )
 
 
 @st.composite
 def batches(draw: st.DrawFn) -> tuple[list[Row], list[Shard]]:
-    """Rows of some tasks and, in any order, the shards that came home: pairs, and tasks that were split."""
+    """Rows of some tasks and, in any order, the shards that were returned: pairs, and split tasks."""
     rows: list[Row] = []
     shards: list[Shard] = []
     for task in range(draw(st.integers(0, 3))):

@@ -1,6 +1,6 @@
 // The task lock of orchestrators newer than the published one (docs/formats.md, "Task lock"): an owner record, and a gate.
 //
-// Only the lock: what is done under it is the published package's.
+// Only the lock: the published package does the work under it.
 import fs from "node:fs";
 import os from "node:os";
 import { randomUUID } from "node:crypto";

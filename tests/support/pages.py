@@ -31,11 +31,11 @@ class Example:
     language: str
     text: str
     not_run: str
-    """Why it cannot be; empty: it is run."""
+    """Why the block cannot run; empty: it runs."""
     needs: tuple[str, ...]
-    """Programs without which it is skipped."""
+    """Programs without which the block is skipped."""
     setup: str
-    """Shell commands that make what it needs and no reader has to see."""
+    """Shell commands that prepare the block, unseen by readers."""
 
     def __str__(self) -> str:
         return f"{self.page}:{self.line}"
@@ -63,5 +63,5 @@ def examples(page: str) -> Iterator[Example]:
 
 
 def prose(page: str) -> str:
-    """What stands outside of the blocks."""
+    """The text outside of the blocks."""
     return _BLOCK.sub("", read(page))

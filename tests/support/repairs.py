@@ -1,4 +1,4 @@
-"""Repairs of a tree, and what they leave."""
+"""Repairs of a tree, and the files that they back up."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from support.drift import Tree
 
 from batchpersist.audit import AuditOptions
 from batchpersist.models import Durability
-from batchpersist.paths import Layout
 from batchpersist.repair import Prefer, RepairOptions, RepairReport, repair_root
 
 
@@ -22,15 +21,7 @@ def repair(tree: Tree, prefer: Prefer | None = None, **how: object) -> RepairRep
 
 
 def kept(report: RepairReport) -> dict[str, bytes]:
-    """What is below the folder of a repair."""
+    """The files below the folder of a repair."""
     assert report.folder is not None
     root = Path(report.folder)
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.json")}
-
-
-def files(tree: Tree) -> dict[Path, bytes]:
-    return {path: path.read_bytes() for path in tree.root.rglob("*") if path.is_file()}
-
-
-def tree_layout(tree: Tree) -> Layout:
-    return Layout(str(tree.out), str(tree.runs))

@@ -1,4 +1,4 @@
-"""Batches as they leave their folders, made of obvious rows: whatever stands in ids and messages."""
+"""Folders of finished batches, made from plain rows with any ids and messages."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from support.outcomes import Row, bring_home, plan_rows
+from support.outcomes import Row, make_outcome, plan_rows
 
 from batchpersist.batch_job import BatchJob
 from batchpersist.metrics.batch_report import write_folder
@@ -37,7 +37,7 @@ HOSTILE = (
 
 
 def shards_of(rows: Sequence[Row], size: int = 3) -> list[Shard]:
-    """The rows in shards of pairs, and the last of them as a hot task that was split."""
+    """The rows in shards of pairs; the last one is split, as that of a hot task."""
     starts = range(0, len(rows), size)
     shards = [
         Shard(number, Work.PAIR, start, min(start + size, len(rows)), 1)
@@ -60,10 +60,10 @@ def leave_batch(
     exit_code: int | None = 0,
     batch_id: str = BATCH_ID,
 ) -> BatchFolder:
-    """A batch's folder with all of its files, written as a batch writes them."""
+    """Write the folder of a batch with all of its files."""
     builder = OutcomeBuilder(plan_rows(rows))
     for shard in shards_of(rows) if rows else []:
-        outcome = bring_home(rows, shard)
+        outcome = make_outcome(rows, shard)
         outcome.pid = 4000 + shard.number % 2
         outcome.started = BEGIN.timestamp() + shard.number // 2
         outcome.finished = outcome.started + 0.9
@@ -109,7 +109,7 @@ def write_record(folder: BatchFolder, *, state: State, exit_code: int | None = N
 
 
 def failing_rows(texts: Sequence[str] = ("task is locked",)) -> list[Row]:
-    """Six runs of two tasks that stand, and for each text one whose manifest failed with it."""
+    """Six persisted runs of two tasks, and for each text one whose manifest failed with it."""
     fine = [Row(f"task-{number // 3}", f"run-{number}", line=number + 1) for number in range(6)]
     failed = [
         Row(

@@ -1,4 +1,4 @@
-"""Scanning sources as a batch does, in one process, with everything read back from its place."""
+"""Scan sources as a batch does, in one process, and read each document from its place."""
 
 from __future__ import annotations
 

@@ -11,15 +11,6 @@ def fields_of(schema: dict[str, Any]) -> set[str]:
     return set(_paths(schema, schema.get("$defs", {})))
 
 
-def leaves(fields: set[str]) -> set[str]:
-    """Those in which there are no others."""
-    return {field for field in fields if not any(_is_in(other, field) for other in fields)}
-
-
-def _is_in(field: str, other: str) -> bool:
-    return field.startswith((f"{other}.", f"{other}[]"))
-
-
 def _paths(schema: dict[str, Any], defs: dict[str, Any], prefix: str = "") -> Iterator[str]:
     schema = defs[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
     for name, part in schema.get("properties", {}).items():

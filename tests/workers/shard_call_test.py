@@ -14,9 +14,9 @@ from urllib.parse import quote
 
 import pyarrow as pa
 import pytest
-from support.contenders import dead_pid
 from support.engine import manifest_sides, plan_of, run, snapshot_sides, tree
 from support.model import persist
+from support.processes import dead_pid
 from support.shards import scripted
 
 from batchpersist import __version__

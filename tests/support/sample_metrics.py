@@ -1,4 +1,4 @@
-"""Metrics of a batch of which a test says only what matters to it."""
+"""Metrics of a batch: a test gives the fields that matter to it, all others have defaults."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ NO_TIMES = Percentiles(p50=None, p90=None, p99=None, max=None)
 
 
 def counts(**figures: int) -> Counts:
-    """All others are 0: they need not add up."""
+    """Counts with these figures; all others are 0, so they need not add up."""
     return Counts(**dict.fromkeys(Counts.__struct_fields__, 0) | figures)
 
 
@@ -21,7 +21,7 @@ def timing(**figures: Any) -> Timing:
 
 
 def metrics(**fields: Any) -> Metrics:
-    given: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "schema_version": 1,
         "batch_id": "20260131T040506789Z-3f9a1c",
         "parts": 1,
@@ -41,4 +41,4 @@ def metrics(**fields: Any) -> Metrics:
         "tasks": [],
         "tasks_omitted": 0,
     }
-    return Metrics(**{**given, **fields})
+    return Metrics(**{**defaults, **fields})

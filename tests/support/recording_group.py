@@ -1,4 +1,4 @@
-"""A group that writes down what it is told, in order, and may be made to fail."""
+"""A sync group that records its calls in order, and can fail at one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs functions of test modules in several real processes at once."""
+"""Real processes: functions of tests that run in several at once, and the id of one that has ended."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from collections.abc import Callable
 from typing import Any
 
 SPAWN = multiprocessing.get_context("spawn")
-_PATIENCE = 60.0
-"""Seconds after which a process hangs for certain."""
+_TIMEOUT = 60.0
+"""Seconds after which a process counts as hanging."""
 
 
 def run_together(target: Callable[..., None], count: int, *args: Any) -> None:
-    """``target(*args)`` in ``count`` processes, awaited to the end; fails where one of them failed.
+    """Run ``target(*args)`` in ``count`` processes and wait for their end; fails if one of them fails.
 
-    Something shared among them, such as a barrier, must be kept by the caller until they have started.
+    The caller must keep shared objects, such as a barrier, until all processes have started.
     """
     start_together(target, count, *args)()
 
 
 def start_together(target: Callable[..., None], count: int, *args: Any) -> Callable[[], None]:
-    """As ``run_together``, but returns at once the function that waits for the end."""
+    """Start the processes as ``run_together`` does; returns a function that waits for their end."""
     processes = [SPAWN.Process(target=target, args=args) for _ in range(count)]
     for process in processes:
         process.start()
 
     def wait() -> None:
         for process in processes:
-            process.join(_PATIENCE)
+            process.join(_TIMEOUT)
         codes = [process.exitcode for process in processes]
         for process in processes:
             process.kill()
@@ -39,7 +39,7 @@ def start_together(target: Callable[..., None], count: int, *args: Any) -> Calla
 
 
 def dead_pid() -> int:
-    """The pid of a process that was there and has ended."""
+    """The id of a process that has ended."""
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
