@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator
@@ -15,6 +16,8 @@ from ..plan import ShardRows
 from ..profiling import PARSE, READ, current
 from ..sources import SourceFile, SourceReader
 from .liveness import SILENT, Heartbeat
+
+_log = logging.getLogger(__name__)
 
 OPEN_FILES = 32
 """Descriptors kept open: a task's runs often lie in many nightly files, visited in turn."""
@@ -71,6 +74,7 @@ class PayloadReader:
         if descriptor is None:
             path = file.data_path(self._spool_dir)
             if path != file.path and not os.path.exists(path):
+                _log.debug("a copy of %s is made: it cannot be read by position", file.path)
                 self._copy(file)
             if len(self._open) >= OPEN_FILES:
                 os.close(self._open.popitem(last=False)[1])

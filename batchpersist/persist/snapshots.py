@@ -116,6 +116,7 @@ class SnapshotSide:
         waiting = self._tasks
         for delay in (0.0, *self._options.lock_policy.delays()):
             if waiting and delay:  # sleep(0) would still yield the processor
+                _log.debug("%d tasks are locked: the next attempt is in %.2f s", len(waiting), delay)
                 with in_phase(LOCK_WAIT):
                     time.sleep(delay)
             waiting = [task for task in waiting if not self._publish(task)]

@@ -84,6 +84,7 @@ class Retries:
             return frozenset()
         item = Postponed(outcome, self._passing(outcome))
         if item.rows:
+            _log.debug("shard %d: %d runs are tried again at the end", shard.number, len(item.rows))
             self.left.append(item)
         return item.rows
 
@@ -144,6 +145,8 @@ class Retries:
         full = self._policy.wait_for_space_seconds and any(map(self._lacks_room, self.left))
         deadline = time.monotonic() + self._policy.wait_for_space_seconds
         needed = self._needed() if full else 0
+        if full:
+            _log.debug("waiting for room on a full disk: twice %d bytes", needed)
         while time.monotonic() < pause or (
             full and time.monotonic() < deadline and not self._has_room(needed)
         ):

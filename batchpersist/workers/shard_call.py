@@ -8,6 +8,7 @@ owner's host, and where that is dead for certain.
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 from array import array
@@ -31,6 +32,8 @@ from .supervisor import Call
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,7 @@ class ClusterPersister(ShardPersister):
         if self.version != __version__:
             raise WorkerVersionError(self.version, __version__, socket.gethostname())
         if _was_begun(self.calls, job.shard) or job.sweep:
+            _log.debug("shard %d was begun before: what a lost worker left is cleared", job.shard.number)
             self._clear_locks(job)
             job = job._replace(sweep=True)
         _register(self.calls, os.getpid())
