@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
+import sys
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import closing
 from pathlib import Path
@@ -13,7 +15,7 @@ import pytest
 from support.engine import run, write_source
 
 from batchpersist.batch.run import run_batch
-from batchpersist.options import BatchOptions
+from batchpersist.options import POOL_RUNS, BatchOptions
 from batchpersist.workers import worker_log
 from batchpersist.workers.pool import WorkerPool
 from batchpersist.workers.worker_log import LoggedResult, call_with_log, forward_log
@@ -60,6 +62,19 @@ def test_a_log_says_why_a_worker_wrote_a_run_again(tmp_path: Path, debug: pytest
     assert len(lines) == 1
     assert lines[0].process != os.getpid()
     assert lines[0].name == "batchpersist.persist.manifests"
+
+
+def test_the_command_shows_lines_of_its_workers(tmp_path: Path) -> None:
+    """More runs than one process would persist by itself."""
+    sources = [run(f"t{number % 50}", number) for number in range(POOL_RUNS)]
+    write_source(tmp_path / "s.jsonl", sources)
+    command = [sys.executable, "-m", "batchpersist", "run", "s.jsonl", "-j", "2", "--durability", "none"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    manifest = tmp_path / ".runs/t3/run-3/manifest.json"
+    manifest.write_text("{}")
+    shown = subprocess.run([*command, "-vv"], cwd=tmp_path, check=True, capture_output=True, text=True).stderr
+    assert "starting a pool of 2 workers" in shown
+    assert "t3/run-3/manifest.json is written again: it is not this run" in shown
 
 
 def test_lines_come_before_the_result_and_in_their_order(debug: pytest.LogCaptureFixture) -> None:
