@@ -2,7 +2,7 @@
 
 Recording one run either inserts it or replaces the entry of the same ``runId`` and sorts the
 list again. Done literally for each arrival that is quadratic. But a list that is sorted stays
-sorted, and then each arrival only says where it stands among the entries of its own timestamp:
+sorted, and then each arrival only says where it belongs among the entries of its own timestamp:
 behind all of them or before all of them. So one sort at the end serves all arrivals.
 """
 
@@ -21,7 +21,7 @@ RunIdsAndTimes = tuple[Sequence[str], Sequence[str]]
 def merge(history: RunIdsAndTimes, arrivals: RunIdsAndTimes) -> list[int]:
     """The final order after recording ``arrivals`` one by one into ``history``.
 
-    In the result ``i >= 0`` stands for item i of the history, kept as it is, and ``-1 - j``
+    In the result ``i >= 0`` is item i of the history, kept as it is, and ``-1 - j``
     for arrival j. An arrival replaces the first entry of its run, as JavaScript's ``findIndex``
     finds it; further entries of the same run stay. Timestamps compare as ``localeCompare`` does.
 
@@ -46,16 +46,16 @@ def merge(history: RunIdsAndTimes, arrivals: RunIdsAndTimes) -> list[int]:
     return _record_sorted(order, upcoming, run_ids, times) if upcoming else order
 
 
-def _are_new(standing: Sequence[str], arriving: Sequence[str]) -> bool:
+def _are_new(existing: Sequence[str], arriving: Sequence[str]) -> bool:
     """Whether nothing would replace an entry, nor another arrival."""
     different = set(arriving)
-    return len(different) == len(arriving) and different.isdisjoint(standing)
+    return len(different) == len(arriving) and different.isdisjoint(existing)
 
 
 def is_regular(run_ids: Sequence[str], timestamps: Sequence[str]) -> bool:
     """Whether entries are in the order of their timestamps, and no run is there twice.
 
-    Recording any of them once more, as it stands, then leaves the list as it is; and so it
+    Recording any of them again, as it is, then leaves the list as it is; and so it
     does before, between and after the recording of other runs.
     """
     return len(set(run_ids)) == len(run_ids) and is_sorted(timestamps)
@@ -75,23 +75,23 @@ def is_sorted(timestamps: Sequence[str]) -> bool:
 
 def _record_unsorted(order: list[int], upcoming: range, run_ids: list[str], times: list[str]) -> int:
     """Record literally, up to and including the first replacement; returns how many were recorded."""
-    standing = {run_ids[item] for item in order}
-    standing_times = [times[item] for item in order]
+    existing = {run_ids[item] for item in order}
+    existing_times = [times[item] for item in order]
     for recorded, item in enumerate(upcoming, 1):
         run_id, time = run_ids[item], times[item]
-        if run_id in standing:
+        if run_id in existing:
             order[next(at for at, other in enumerate(order) if run_ids[other] == run_id)] = item
             order.sort(key=times.__getitem__)
             return recorded
-        at = len(order) if time >= standing_times[-1] else _place(standing_times, time)
+        at = len(order) if time >= existing_times[-1] else _place(existing_times, time)
         order.insert(at, item)
-        standing_times.insert(at, time)
-        standing.add(run_id)
+        existing_times.insert(at, time)
+        existing.add(run_id)
     return len(upcoming)
 
 
 def _place(times: list[str], time: str) -> int:
-    """Where the orchestrator's binary search ends, over times as they stand, though unsorted.
+    """Where the orchestrator's binary search ends, over times in their order, though unsorted.
 
     With other steps (``bisect`` has others) it would end elsewhere.
     """
@@ -115,7 +115,7 @@ def _record_sorted(order: list[int], upcoming: range, run_ids: list[str], times:
     rank = [0] * len(run_ids)
     first: dict[str, int] = {}
     twins: dict[str, list[int]] = {}
-    """All entries of a run that stands there more than once (a damaged, but readable history)."""
+    """All entries of a run that is there more than once (a damaged, but readable history)."""
     for position, item in enumerate(order):
         rank[item] = position
         if first.setdefault(run_ids[item], item) != item:

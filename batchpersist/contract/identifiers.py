@@ -18,7 +18,7 @@ MAX_NAME_BYTES = 255
 """Of one file name, on every file system in common use."""
 
 LONGEST_SUFFIX = ".lock.acquire"
-"""What is appended to a taskId (Layout.task_lock_gate). A runId is a folder's name as it stands."""
+"""What is appended to a taskId (Layout.task_lock_gate). A runId is a folder's name as it is."""
 
 LOCK_SUFFIXES = (".lock", ".lock.acquire")
 """A task ``a.lock`` would have its folder where the lock of the task ``a`` belongs, for ever held."""

@@ -1,6 +1,6 @@
 """How JavaScript spells numbers and orders names in canonical text.
 
-msgspec lays text out anew and leaves numbers and names as they stand. JavaScript reads a number
+msgspec changes the layout and leaves numbers and names as they are. JavaScript reads a number
 as a double and writes the shortest digits that give it back. An object's names that are array
 indices come first, in ascending order, and of a repeated name the last value stays, at the
 first one's place (docs/formats.md, "JSON fidelity").
@@ -75,7 +75,7 @@ def javascript_number(value: float) -> str:
 
 def _spell_numbers(text: bytes, spell: Callable[[bytes], bytes]) -> bytes:
     if text[:1] not in b"{[":
-        return _spell_numbers(b"[ %b" % text, spell)[2:]  # no space stands before a text that is a number
+        return _spell_numbers(b"[ %b" % text, spell)[2:]  # no space comes before a text that is a number
     return _ODD_ANYWHERE.sub(lambda found: b" " + spell(found[1]), text)
 
 
@@ -139,7 +139,7 @@ def _reorder(text: bytes) -> bytes:
     """The text with the members of each object as JavaScript has them."""
     top: dict[bytes, bytes] = {}
     opened = [(b"", b"", b"", top)]
-    """Of each container around a line: its name, what stands before its bracket, the bracket, its items."""
+    """Of each container around a line: its name, what comes before its bracket, the bracket, its items."""
     for line in text.split(b"\n"):
         indentation, name, value = _LINE.fullmatch(line).groups(b"")  # type: ignore[union-attr]  # matches any
         items = opened[-1][3]

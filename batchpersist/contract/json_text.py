@@ -1,14 +1,14 @@
 """The one text of a JSON value: that of JavaScript's ``JSON.stringify(value, null, 2)``.
 
-msgspec leaves every escape as it stands, and refuses the lone surrogates (``\ud800``)
+msgspec leaves every escape as it is, and refuses the lone surrogates (``\ud800``)
 that JavaScript strings may hold. So their backslash becomes a byte that valid UTF-8
 never contains before msgspec sees the text, and a backslash again after it. The mark is
-as long as what it stands for: positions in msgspec's errors remain true, and an escape
+as long as what it replaces: positions in msgspec's errors remain true, and an escape
 outside a string remains an error.
 
 Source of the rules: ECMA-262, QuoteJSONString; https://github.com/tc39/proposal-well-formed-stringify.
 
-Text is laid out anew without decoding it, then respelled where JavaScript spells it otherwise
+Text gets its layout without decoding it, then respelled where JavaScript spells it otherwise
 (docs/formats.md, "JSON fidelity"; docs/decisions/0001-json-text.md, 0018-as-javascript.md).
 Nothing here keeps state: everything may be called from several threads at once.
 """
@@ -98,7 +98,7 @@ MAX_DEPTH = 512
 """How deep arrays and objects may be nested in one run."""
 
 SPACE = b" \t\r\n"
-"""What may stand between the tokens of JSON text."""
+"""What may come between the tokens of JSON text."""
 
 _SPACE = SPACE.decode()
 
@@ -114,7 +114,7 @@ REFUSALS = (msgspec.MsgspecError, ValueError, RecursionError)
 
 _STRING_OR_BRACKET = re.compile(rb'"(?:[^"\\]|\\.)*"?|[\[\]{}]', re.DOTALL)
 
-# What is left of incomplete text from its error on. A last escape, which Python calls an error even if it is
+# The rest of incomplete text from its error on. A last escape, which Python calls an error even if it is
 # whole, becomes a letter before: one that is right after a backslash, too.
 _LAST_ESCAPE = re.compile(r"\\u[0-9a-fA-F]{0,4}\Z")
 _CUT_STRING = re.compile(r'"[^\x00-\x1f]*')
@@ -199,7 +199,7 @@ def holds(data: bytes, text: bytes) -> bool:
 
 
 def nest(text: bytes, levels: int) -> bytes:
-    """Canonical text as it stands ``levels`` deep in another: all lines but the first indented."""
+    """Canonical text as it is ``levels`` deep in another: all lines but the first indented."""
     return text.replace(b"\n", b"\n" + b"  " * levels)
 
 
@@ -230,11 +230,11 @@ def parse(data: bytes, parser: Callable[[bytes], T]) -> T:
     """Give a JSON document to a function of msgspec, and raise what is wrong with it as InvalidRunError.
 
     Valid JSON that the function does not take is invalid, too. Where it refuses lone surrogates,
-    it gets the text with these marked (see ``jsonescapes``).
+    it gets the text with these marked (``mark_lone_surrogates``).
     """
     if not data.isascii():
         try:
-            data.decode()  # msgspec does not look into strings
+            data.decode()  # msgspec does not check strings
         except UnicodeDecodeError as error:
             raise InvalidRunError("invalid UTF-8", f"byte {error.start}") from None
     try:
@@ -272,7 +272,7 @@ def with_enough_stack(function: Callable[[A], T], argument: A) -> T:
 
 
 def _not_json(data: bytes, reason: str) -> InvalidRunError:
-    """Name the usual causes by themselves, so that they are told apart where errors are grouped."""
+    """Name the usual causes by themselves, so that groups of errors keep them apart."""
     if not data.strip(SPACE):
         return InvalidRunError("empty")
     if data.startswith(BYTE_ORDER_MARK):

@@ -120,7 +120,7 @@ _PLAIN_TYPE = b'"run:completed"'
 
 
 _MAYBE_EVENT = re.compile(rb"[:\\]").search
-"""In a type's text: a colon, or an escape that may stand for one."""
+"""In a type's text: a colon, or an escape that may be one."""
 
 
 _EVENT_LEVELS = 1

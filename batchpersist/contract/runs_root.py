@@ -6,7 +6,7 @@ Below a root, a task's folder holds for each run, by the run's id:
     <task>/<run>/manifest.json           its manifest, which older versions wrote alone
 
 Everything else is the orchestrator's own business, and some of it is secret. A root has no name of its own
-(it may be a copy), so what tells it from other folders is its structure. Nothing here opens a file.
+(it may be a copy), so only its structure distinguishes it from other folders. Nothing here opens a file.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def linked_run_folders(task: str) -> Iterator[str]:
 
 
 def _links_out_of(path: str) -> Iterator[str]:
-    # One that stays in the folder is another name for what is there.
+    # One that stays in the folder is another name for the same folder.
     for entry in _entries(path):
         if entry.is_symlink() and os.path.dirname(os.path.realpath(entry.path)) != os.path.realpath(path):
             yield entry.name

@@ -28,7 +28,7 @@ from ..timestamps import utc_text
 from .kernel_lock import KernelLock, Timeout, flock
 
 POLL_SECONDS = 0.2
-"""Between two looks at a lock that is waited for."""
+"""Between two attempts at a lock."""
 
 GATE_SECONDS = 30.0
 """To wait for others that look whether they may begin: they take milliseconds, but may be many."""
@@ -39,7 +39,7 @@ GLANCE_SECONDS = 0.1
 
 
 class BatchHolder(msgspec.Struct):
-    """Who runs a batch: stands in ``<lock file>.json`` meanwhile, so that a second one can name it."""
+    """Who runs a batch: kept in ``<lock file>.json`` meanwhile, so that a second one can name it."""
 
     pid: int
     host: str
@@ -58,8 +58,8 @@ class BatchLock:
 
     An flock on ``layout.batch_lock``: it ends with the process, however that
     dies, and reaches as far as the file system takes flock (on NFS: all its clients). The lock file
-    itself may stay behind and means nothing. Whoever takes one first looks at those of its rivals, all
-    of them behind one gate.
+    itself may stay behind and means nothing. Before a batch takes one it checks those of its rivals, behind
+    one gate for all.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class BatchLock:
             raise
 
     def _try(self) -> str | None:
-        """Take the lock; or else the path of the one that stands in the way."""
+        """Take the lock; or else the path of the one that is in the way."""
         try:
             with KernelLock(self._layout.batch_gate, GATE_SECONDS):
                 for rival in self._rivals():
@@ -135,7 +135,7 @@ class BatchLock:
         atomic_write.write(_record(self._path), msgspec.json.encode(holder), Durability.NONE)
 
     def release(self) -> None:
-        """Give the lock back and remove the record; does nothing where it is not held.
+        """Release the lock and remove the record; does nothing where it is not held.
 
         Nor in a forked child: what it inherits is its parent's lock.
         """
@@ -166,7 +166,7 @@ def _record(path: str) -> str:
 
 
 def _read_holder(path: str) -> BatchHolder:
-    """What stands beside a lock. It is missing in the moment after the lock was taken."""
+    """The record beside a lock. It is missing in the moment after the lock was taken."""
     try:
         with open(_record(path), "rb") as file:
             return msgspec.json.decode(file.read(), type=BatchHolder)

@@ -186,7 +186,7 @@ class ManifestSide:
                 if staged is None:
                     self._outcome.manifest[row] = Side.UNCHANGED
                     self._keep_fingerprint_of_unchanged(row, clock)
-                    sync.standing(self._path(row), self._layout.runs_dir)
+                    sync.add_existing(self._path(row), self._layout.runs_dir)
                 else:
                     self._staged.append((row, staged))
             ended = perf_counter()

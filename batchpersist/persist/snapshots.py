@@ -126,7 +126,7 @@ class SnapshotSide:
                 self._fail(task, task.locked)
         for task in self._tasks:
             if task.staged is not None and not task.staged.size:
-                sync.standing(self._layout.snapshot(task.task_id), self._layout.out_dir)
+                sync.add_existing(self._layout.snapshot(task.task_id), self._layout.out_dir)
 
     def _publish(self, task: _Task) -> bool:
         """False where the task is locked: to be tried again."""

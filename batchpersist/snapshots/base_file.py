@@ -13,7 +13,7 @@ from ..models import Keys
 from ..paths import Layout
 from ..storage.file_reader import FileBytes, NotRegularFileError, open_regular, read_blocks
 from ..storage.fingerprint import Fingerprint
-from .entry_positions import recall
+from .entry_positions import PositionCache
 from .history import History, NotAFileError, NotASnapshotError, empty_history, read_history
 
 
@@ -55,20 +55,19 @@ class Baseline:
     def load(self, layout: Layout, task_id: str, keys: Keys, *, cache: bool = True) -> History:
         """Read the task's snapshot; where it has none, its legacy state if that is one, else nothing.
 
-        Once only. ``cache``: what this package noted down of a long snapshot may stand for
-        reading it. Raises SnapshotError (a snapshot that cannot be read as one) and OSError;
-        then, as well, the caller closes.
+        Once only. ``cache``: take the positions of a long snapshot from the cache instead of reading
+        it. Raises SnapshotError (a snapshot that cannot be read as one) and OSError; then, as well, the
+        caller closes.
         """
         snapshot = layout.snapshot(task_id)
         with _naming(snapshot):
             found = self._open(snapshot)
             if found is not None:
                 file, self.fingerprint = found
-                path = layout.history_cache(task_id)
-                known = recall(path, task_id, keys, self.fingerprint) if cache else None
-                return (
-                    History(file, *known, is_canonical=True) if known else read_history(file, task_id, keys)
-                )
+                positions = PositionCache(layout, task_id, keys).read(self.fingerprint) if cache else None
+                if positions is not None:
+                    return History(file, *positions, is_canonical=True)
+                return read_history(file, task_id, keys)
         return self.load_legacy(layout, task_id, keys)
 
     def load_legacy(self, layout: Layout, task_id: str, keys: Keys) -> History:
@@ -105,7 +104,7 @@ class Baseline:
 
 @contextmanager
 def _naming(path: str) -> Iterator[None]:
-    """Name the file in what is said of it."""
+    """Name the file in a SnapshotError."""
     try:
         yield
     except SnapshotError as error:

@@ -12,6 +12,7 @@ from ..storage.fingerprint import Fingerprint, await_tick
 from ..storage.fsync import SyncGroup, open_group
 from . import entry_positions
 from .base_file import Baseline
+from .entry_positions import PositionCache
 from .writer import Composition, Runs, RunsLeftOutError
 
 SHORT_MERGE = 16 << 20
@@ -84,7 +85,12 @@ class StagedSnapshot:
             self.published = self._publish(group, lock or self._options.lock_policy)
             group.sync_names()
         if self.published is not None and self._options.cache:
-            self._note(self.published)
+            PositionCache(self._layout, self._task_id, self._options.keys).write(
+                self.published,
+                self._composition.written,
+                self._further,
+                synced=self._options.durability is not Durability.NONE,
+            )
 
     def discard(self) -> None:
         """Remove what is not published, and close the old snapshot; never raises. Idempotent."""
@@ -160,15 +166,3 @@ class StagedSnapshot:
         file.publish(self._group)  # whose sync of the names is still to come, for all of its files at once
         found = Fingerprint.at(self._target)
         return file if found and found.is_renamed(Fingerprint.of(file.status)) else None
-
-    def _note(self, published: StagedFile) -> None:
-        """Note down what is known of it for the next commit; after the lock's release."""
-        entry_positions.note(
-            self._layout.history_cache(self._task_id),
-            self._task_id,
-            self._options.keys,
-            published,
-            self._composition.written,
-            self._further,
-            synced=self._options.durability is not Durability.NONE,
-        )

@@ -27,7 +27,7 @@ class NotCanonicalError(Exception):
 
 
 class Window:
-    """What is left of a text."""
+    """The part of a text that was not yet taken."""
 
     def __init__(self, source: Readable, offset: int = 0) -> None:
         self._blocks = read_blocks(source, offset)
@@ -123,7 +123,7 @@ class Entries:
 
 
 class EntryReader:
-    """Reads entries whose identity stands under the given keys."""
+    """Reads entries whose ids are under the given keys."""
 
     def __init__(self, keys: Keys) -> None:
         self._names = (keys.run, keys.time)
@@ -163,7 +163,7 @@ class EntryReader:
             entries.add(run_id, timestamp, len(text))
 
     def _read_at_once(self, block: bytes) -> list[tuple[str, str]] | None:
-        """The keys of a block of valid, canonical entries; None where that must be looked at one by one."""
+        """The keys of a block of valid, canonical entries; None where each has to be read by itself."""
         try:
             laid_out = lay_out(b'{"":[%b]}' % block, around=ENTRY_LEVELS)
             if laid_out == b'{\n  "": [\n    %b\n  ]\n}' % block:
@@ -196,7 +196,7 @@ def _check_layout(text: bytes) -> None:
 
 
 def _mark(key: str) -> bytes:
-    """What stands before the value of an entry's own key: nothing deeper is indented like this."""
+    """What comes before the value of an entry's own key: nothing deeper is indented like this."""
     return b"\n      %b: " % string(key)
 
 

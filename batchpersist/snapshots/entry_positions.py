@@ -2,7 +2,7 @@
 
 A snapshot of 500 MB takes seconds to read and validate, and all that a commit needs of
 it is the keys of its entries and their places: some hundred bytes for 2.6 KB. The process
-that wrote a snapshot knows them, and notes them down beside the file's fingerprint.
+that wrote a snapshot knows them, and caches them with the file's fingerprint.
 
 It is a cache and nothing else. A record that is missing, damaged, or of another fingerprint
 counts as absent; so does one of a snapshot that was not synced, once the machine has
@@ -20,6 +20,7 @@ from hashlib import blake2b
 import msgspec
 
 from ..models import Durability, Keys
+from ..paths import Layout
 from ..storage import atomic_write
 from ..storage.atomic_write import StagedFile
 from ..storage.fingerprint import Fingerprint, await_tick, boot_id
@@ -33,7 +34,7 @@ _DIGEST_BYTES = 16
 _log = logging.getLogger(__name__)
 
 
-class Record(msgspec.Struct, array_like=True, gc=False):
+class _Record(msgspec.Struct, array_like=True, gc=False):
     """What is known of a snapshot of one fingerprint."""
 
     task_id: str
@@ -47,70 +48,63 @@ class Record(msgspec.Struct, array_like=True, gc=False):
     offsets: bytes
 
 
-_decode = msgspec.msgpack.Decoder(Record).decode
+_decode = msgspec.msgpack.Decoder(_Record).decode
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def recall(path: str, task_id: str, keys: Keys, fingerprint: Fingerprint) -> tuple[Entries, bytes] | None:
-    """Entries and further members of the snapshot of this fingerprint; None where they are not known."""
-    start = _start(fingerprint)
-    try:
-        with open(path, "rb") as file:
-            if file.read(len(start)) != start:
-                return None
-            digest, content = file.read(_DIGEST_BYTES), file.read()
-        if digest != _digest(start, content):
-            return None
-        record = _decode(content)
-    except (OSError, ValueError, msgspec.DecodeError):
-        return None
-    if (record.task_id, record.keys) != (task_id, (keys.run, keys.time)):
-        return None
-    if record.boot not in ("", boot_id()):
-        return None
-    entries = Entries(0)
-    entries.run_ids, entries.timestamps = record.run_ids, record.timestamps
-    entries.offsets = array("Q", record.offsets)
-    return entries, record.further
+class PositionCache:
+    """The cached entry positions of one task's snapshot."""
 
+    def __init__(self, layout: Layout, task_id: str, keys: Keys) -> None:
+        self._path = layout.history_cache(task_id)
+        self._task_id = task_id
+        self._names = keys.run, keys.time
 
-def note(
-    path: str,
-    task_id: str,
-    keys: Keys,
-    snapshot: StagedFile,
-    entries: Entries,
-    further: bytes,
-    *,
-    synced: bool,
-) -> None:
-    """Write the record of a snapshot that was just put in place, if it is long.
-
-    None is written within the clock tick of the rename: the file could change again and keep its
-    fingerprint. This waits for the end of the tick, a few milliseconds, since to read the snapshot again
-    costs the next commit more. Never raises for a record that cannot be written.
-    """
-    boot = "" if synced else boot_id()
-    if snapshot.size < LONG or not (synced or boot):
-        return
-    record = Record(
-        task_id,
-        (keys.run, keys.time),
-        boot,
-        further,
-        entries.run_ids,
-        entries.timestamps,
-        entries.offsets.tobytes(),
-    )
-    with contextlib.suppress(OSError, UnicodeEncodeError):  # a full disk; a lone surrogate among the keys
-        content = _encode(record)
-        await_tick(snapshot.target)
-        fingerprint = snapshot.fingerprint()
-        if fingerprint is None:
-            _log.debug("%s is not cached: written within the last clock tick", snapshot.target)
-            return
+    def read(self, fingerprint: Fingerprint) -> tuple[Entries, bytes] | None:
+        """Entries and further members of the snapshot of this fingerprint; None where they are not known."""
         start = _start(fingerprint)
-        atomic_write.write(path, start + _digest(start, content) + content, Durability.NONE)
+        try:
+            with open(self._path, "rb") as file:
+                if file.read(len(start)) != start:
+                    return None
+                digest, content = file.read(_DIGEST_BYTES), file.read()
+            if digest != _digest(start, content):
+                return None
+            record = _decode(content)
+        except (OSError, ValueError, msgspec.DecodeError):
+            return None
+        if (record.task_id, record.keys) != (self._task_id, self._names):
+            return None
+        if record.boot not in ("", boot_id()):
+            return None
+        entries = Entries(0)
+        entries.run_ids, entries.timestamps = record.run_ids, record.timestamps
+        entries.offsets = array("Q", record.offsets)
+        return entries, record.further
+
+    def write(self, snapshot: StagedFile, entries: Entries, further: bytes, *, synced: bool) -> None:
+        """Write the record of a snapshot that was just published, if it is long.
+
+        None is written within the clock tick of the rename: the file could change again and keep its
+        fingerprint. This waits for the end of the tick, a few milliseconds, since to read the snapshot again
+        costs the next commit more. Never raises for a record that cannot be written.
+        """
+        boot = "" if synced else boot_id()
+        if snapshot.size < LONG or not (synced or boot):
+            return
+        offsets = entries.offsets.tobytes()
+        record = _Record(
+            self._task_id, self._names, boot, further, entries.run_ids, entries.timestamps, offsets
+        )
+        with contextlib.suppress(OSError, UnicodeEncodeError):  # a full disk; a lone surrogate among the keys
+            content = _encode(record)
+            await_tick(snapshot.target)
+            fingerprint = snapshot.fingerprint()
+            if fingerprint is None:
+                _log.debug("%s is not cached: written within the last clock tick", snapshot.target)
+                return
+            start = _start(fingerprint)
+            atomic_write.write(self._path, start + _digest(start, content) + content, Durability.NONE)
 
 
 def _start(fingerprint: Fingerprint) -> bytes:

@@ -3,14 +3,13 @@
 What this package or the orchestrator wrote is canonical, and is read in blocks: of a history
 of any size only the keys and the places are kept. Whatever else is valid JSON (compact,
 indented otherwise, escaped, with a ``lastRunAt`` that is not the last entry's) is read whole
-and brought into canonical text first (``otherforms``).
+and laid out as canonical text first.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -36,25 +35,15 @@ class NotASnapshotError(SnapshotError):
 
 
 class NotAFileError(NotASnapshotError):
-    """A folder or a pipe, say, stands in its place."""
+    """A folder or a pipe, say, is in its place."""
 
 
 class OtherTaskError(NotASnapshotError):
     """A snapshot, but another task's."""
 
 
-class OtherForm(NamedTuple):
-    """What a snapshot holds, as canonical text nested as deep as it is there."""
-
-    runs: bytes
-    further: bytes
-    """The members that are not ours to know, as ``further_members`` words them."""
-    last_run_at: bytes
-    """Empty where there is none."""
-
-
-def read_other(source: Readable, task_id: str) -> OtherForm:
-    """Read a snapshot in whatever layout.
+def _read_members(source: Readable, task_id: str) -> dict[bytes, bytes]:
+    """Read a snapshot in whatever layout: its members, in canonical text nested as deep as it is there.
 
     The only case in which a history lies in memory, several times over. Raises NotASnapshotError;
     where the file is torn (NULs in it, or its end is missing) without holding it in memory; SnapshotError
@@ -75,10 +64,9 @@ def read_other(source: Readable, task_id: str) -> OtherForm:
     if found.get(b'"taskId"') != string(task_id):
         belongs_to = found.get(b'"taskId"', b"none").decode()
         raise OtherTaskError("the snapshot's taskId is not the task's", belongs_to)
-    runs = found.get(b'"runs"', b"")
-    if not runs.startswith(b"["):
+    if not found.get(b'"runs"', b"").startswith(b"["):
         raise NotASnapshotError("the snapshot's runs are not a list")
-    return OtherForm(runs, further_members(found), found.get(b'"lastRunAt"', b""))
+    return found
 
 
 def _may_be_snapshot(data: bytes, task_id: str) -> bool:
@@ -131,7 +119,7 @@ class History:
         self._source = source
         self.entries = entries
         self.further = further
-        """The text of top-level members that are not ours to know."""
+        """The text of top-level members that batchpersist does not know."""
         self.is_canonical = is_canonical
         """The file is, byte for byte, what would be written for these entries."""
         self.last_run_at = last_run_at
@@ -214,14 +202,15 @@ def _further(rest: bytes) -> bytes:
 
 
 def _read_other(source: Readable, task_id: str, keys: Keys) -> History:
-    runs, further, last_run_at = read_other(source, task_id)
+    found = _read_members(source, task_id)
+    runs = found[b'"runs"']
     entries, text = Entries(len(_LIST_OPEN)), MemoryBytes(runs)
     if runs != b"[]":
         try:
             EntryReader(keys).read(Window(text, len(_LIST_OPEN)), entries)
         except NotCanonicalError as error:
             raise _wrong_entry(list(map(bytes, parse(runs, _decode_list))), keys) from error
-    return History(text, entries, further, last_run_at=last_run_at)
+    return History(text, entries, further_members(found), last_run_at=found.get(b'"lastRunAt"', b""))
 
 
 def _wrong_entry(items: list[bytes], keys: Keys) -> SnapshotError:

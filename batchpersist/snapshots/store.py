@@ -18,7 +18,7 @@ class TaskStateStore:
     Safe beside other processes and threads that take the task lock, the orchestrator among
     them: a snapshot is replaced as a whole, and no update of others is lost. All failures
     leave the snapshot as it was, but for an OSError of the very last sync: then the new one
-    stands, and may not survive a power cut.
+    is there, and may not survive a power cut.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class TaskStateStore:
         self._reader = RunReader(keys)
 
     def record_run(self, summary: Summary) -> Side:
-        """Record one completed run: PERSISTED, or UNCHANGED where it stands already.
+        """Record one completed run: PERSISTED, or UNCHANGED where it exists already.
 
         Durable, as far as the store is, when it returns. Raises InvalidRunError for what is no
         completed run, TaskStateLockError where the task's lock was not to be had, SnapshotError
@@ -74,11 +74,11 @@ class TaskStateStore:
         errors: dict[str, Exception] = {}
         for task_id, numbers in tasks.items():
             try:
-                settled = self._commit(task_id, [runs[number] for number in numbers])
+                found = self._commit(task_id, [runs[number] for number in numbers])
             except (ItemError, OSError) as error:
                 errors[task_id] = error
             else:
-                for number, side in zip(numbers, settled, strict=True):
+                for number, side in zip(numbers, found, strict=True):
                     sides[number] = side
         if len(errors) > 1:
             raise CommitErrors(errors)

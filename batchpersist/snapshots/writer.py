@@ -29,7 +29,7 @@ class Runs(Protocol):
 
 
 class RunsLeftOutError(Exception):
-    """Runs whose text could not be read were met while writing; compose again, without them."""
+    """Writing met runs whose text cannot be read; compose again, without them."""
 
 
 class Composition:
@@ -51,7 +51,7 @@ class Composition:
         """What the new file consists of, once all its text was taken."""
 
     def compose(self, *, compare: bool) -> bool:
-        """Settle the order and each run's side; False where the file is to stay as it is.
+        """Find the order and each run's side; False where the file is to stay as it is.
 
         ``compare``: find out whose entries JavaScript reads as it reads the run (UNCHANGED);
         otherwise all runs count as PERSISTED. A run that comes several times has the side of
@@ -60,7 +60,7 @@ class Composition:
         run_ids, timestamps = self._runs.run_ids, self._runs.timestamps
         arrived: Sequence[int] = range(0)
         last: dict[str, int] = {}
-        standing: dict[int, int] = {}
+        existing: dict[int, int] = {}
         failed = -1
         while failed != len(self._failures):
             failed = len(self._failures)
@@ -68,20 +68,20 @@ class Composition:
             if failed:
                 arrived = [run for run in arrived if run not in self._failures]
             last = {run_ids[run]: run for run in arrived}
-            standing = self._standing(last) if compare else {}
+            existing = self._existing_entries(last) if compare else {}
 
         entries = self._history.entries
         arrivals = [run_ids[run] for run in arrived], [timestamps[run] for run in arrived]
         self._order = merge((entries.run_ids, entries.timestamps), arrivals)
-        if failed or standing:
-            runs = [standing.get(run, -1 - run) for run in arrived]
+        if failed or existing:
+            runs = [existing.get(run, -1 - run) for run in arrived]
             self._order = [item if item >= 0 else runs[-1 - item] for item in self._order]
-        self.sides = [self._side(run, last, standing) for run in range(len(run_ids))]
+        self.sides = [self._side(run, last, existing) for run in range(len(run_ids))]
         unchanged = self._history.is_canonical and self._order == list(range(len(entries)))
         return bool(arrived) and not unchanged
 
     def is_regular(self) -> bool:
-        """Whether recording again what stands in the new order would leave it as it is."""
+        """Whether recording the entries of the new order again would leave it as it is."""
         old, new = self._history.entries, self._runs
         ids = [old.run_ids[item] if item >= 0 else new.run_ids[-1 - item] for item in self._order]
         times = [old.timestamps[item] if item >= 0 else new.timestamps[-1 - item] for item in self._order]
@@ -120,7 +120,7 @@ class Composition:
         self.written.add(self._runs.run_ids[run], self._runs.timestamps[run], len(nested))
         return nested
 
-    def _standing(self, last: dict[str, int]) -> dict[int, int]:
+    def _existing_entries(self, last: dict[str, int]) -> dict[int, int]:
         """Which of the runs have an entry that JavaScript reads alike, and which entry."""
         first: dict[str, int] = {}
         for entry, run_id in enumerate(self._history.entries.run_ids):
@@ -134,10 +134,10 @@ class Composition:
         text = self._text(run)
         return text is not None and are_alike(nest(text, ENTRY_LEVELS), self._history.text(entry))
 
-    def _side(self, run: int, last: dict[str, int], standing: dict[int, int]) -> Side:
+    def _side(self, run: int, last: dict[str, int], existing: dict[int, int]) -> Side:
         if run in self._failures:
             return Side.FAILED
-        return Side.UNCHANGED if last[self._runs.run_ids[run]] in standing else Side.PERSISTED
+        return Side.UNCHANGED if last[self._runs.run_ids[run]] in existing else Side.PERSISTED
 
     def _text(self, run: int) -> bytes | None:
         try:
@@ -147,7 +147,7 @@ class Composition:
             return None
 
     def _ask_for_all(self) -> None:
-        """Find all that fail at once: writing anew for each of them would be quadratic."""
+        """Find all that fail at once: to write again for each of them would be quadratic."""
         for item in self._order:
             if item < 0:
                 self._text(-1 - item)

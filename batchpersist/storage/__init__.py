@@ -1,4 +1,4 @@
-"""Files on disk: written whole, made durable, opened safely, told apart by fingerprints.
+"""Files on disk: written whole, made durable, opened safely, recognized by fingerprints.
 
 Nothing here knows what the files hold. Its modules are its public names.
 """

@@ -34,7 +34,7 @@ def make_dirs(path: str, group: SyncGroup, *, follow: bool = True) -> bool:
     ``follow=False``: a symbolic link to a folder is none.
 
     True where ``path`` itself was made just now, so that there can be no older file in it.
-    Raises OSError, where a file stands in the way for one.
+    Raises OSError, for one where a file is in the way.
     """
     path = path.rstrip(os.sep) or path
     try:
@@ -50,7 +50,7 @@ def make_dirs(path: str, group: SyncGroup, *, follow: bool = True) -> bool:
 
 
 def _make_dir(path: str, group: SyncGroup, follow: bool) -> bool:
-    """False where it stands already."""
+    """False where it exists already."""
     try:
         os.mkdir(path)
     except FileExistsError:
@@ -62,9 +62,9 @@ def _make_dir(path: str, group: SyncGroup, follow: bool) -> bool:
 
 
 def refuse_link(path: str) -> None:
-    """Raise OSError where a symbolic link stands in the place of a folder: what is below it lies elsewhere.
+    """Raise OSError where a symbolic link is in the place of a folder: what is below it lies elsewhere.
 
-    Whoever may plant one may write there anyway; but then it is not this process that does it for them.
+    Who may plant one may write there anyway; but then this process does not do it for them.
     """
     with contextlib.suppress(FileNotFoundError):
         _is_own_folder(path)
@@ -155,7 +155,7 @@ def stage(target: str, chunks: Iterable[bytes], group: SyncGroup, *, mode: int |
     """Write ``chunks`` to a new temporary file beside ``target``, whose folder must exist.
 
     ``mode``: permission bits to give it; None: those of any new file (0o666 less the umask).
-    Raises OSError (also from closing it: that is where some file systems tell of a full disk)
+    Raises OSError (also from closing it: that is where some file systems report a full disk)
     and whatever ``chunks`` raises; then no temporary is left behind. An OSError without a file
     name of its own is given the target's.
     """

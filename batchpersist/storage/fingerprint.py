@@ -1,8 +1,8 @@
-"""The fingerprint of a file: device, inode, size and times tell one state from another without reading it.
+"""The fingerprint of a file: device, inode, size and times distinguish its states without reading it.
 
 It is made of device, inode, size, mtime and ctime. Nobody can set the ctime: it is the kernel's clock at
 the last change of the file or of its name. But that clock moves in ticks of some milliseconds, so a file
-that was changed within the current tick can change once more and keep its fingerprint (git calls such a
+that was changed within the current tick can change again and keep its fingerprint (git calls such a
 file "racily clean"). A cache therefore takes a fingerprint only if it ``is_older_than`` a reading of the
 clock from before the content was read. What is too new is not cached. Only a long snapshot is worth waiting
 for the end of a tick (``snapshots/entry_positions``).
@@ -135,7 +135,7 @@ def await_tick(path: str) -> None:
 def _coarse_clock() -> int | None:
     """Linux's CLOCK_REALTIME_COARSE, the time as of the last tick, which Python does not name.
 
-    None on other systems, where another clock has its number, or none: its time tells which.
+    None on other systems, where another clock has its number, or none: its time shows which.
     """
     clock, before = 5, time.time_ns()
     try:

@@ -50,7 +50,7 @@ def syncfs(fd: int, name: str) -> None:
 def refusal() -> str:
     """How the system words that this process may not call syncfs; "": it may. For Linux.
 
-    A container's filter of system calls may say so before the kernel looks at the descriptor.
+    A container's filter of system calls may say so before the kernel checks the descriptor.
     """
     _libc.syncfs(-1)
     number = ctypes.get_errno()
@@ -107,8 +107,8 @@ class SyncGroup:
     def renamed(self, target: str) -> None:
         """A temporary was renamed over ``target``."""
 
-    def standing(self, path: str, root: str) -> None:
-        """What stands at ``path`` belongs to the group as it is: whoever wrote it may not have synced it.
+    def add_existing(self, path: str, root: str) -> None:
+        """The file at ``path`` belongs to the group as it is: its writer may not have synced it.
         ``root``: the folder up to which its folders may be as new."""
 
     def sync_names(self) -> None:
@@ -116,6 +116,17 @@ class SyncGroup:
 
     def close(self) -> None:
         """Let go of descriptors; nothing more is synced. Idempotent."""
+
+    _has_failed = False
+
+    @contextlib.contextmanager
+    def _attempt(self) -> Iterator[None]:
+        """Around a barrier: raise OSError where an earlier one failed."""
+        if self._has_failed:
+            raise OSError(errno.EIO, "an earlier sync of this group failed")
+        self._has_failed = True
+        yield
+        self._has_failed = False
 
     def __enter__(self) -> SyncGroup:
         return self
@@ -127,13 +138,12 @@ class SyncGroup:
 class _FileByFile(SyncGroup):
     """fsync of each file as it is written, and of each touched folder once, at the end.
 
-    What stands already is synced at the end as well: many files of it by syncfs, where there is one.
+    Existing files are synced at the end as well: many of them by syncfs, where there is one.
     """
 
     def __init__(self, file_systems: _FileSystems | None = None) -> None:
-        self._once = _OnlyOnce()
         self._folders: set[str] = set()  # set.add is atomic: no lock for two threads
-        self._standing: set[tuple[str, str]] = set()
+        self._existing: set[tuple[str, str]] = set()
         self._file_systems = file_systems
 
     def written(self, fd: int) -> None:
@@ -146,27 +156,27 @@ class _FileByFile(SyncGroup):
     def renamed(self, target: str) -> None:
         self._folders.add(os.path.dirname(target))
 
-    def standing(self, path: str, root: str) -> None:
-        self._standing.add((path, root))
+    def add_existing(self, path: str, root: str) -> None:
+        self._existing.add((path, root))
 
     def sync_names(self) -> None:
-        with self._once.attempt():
-            if self._file_systems is not None and len(self._standing) > FEW_FILES:
+        with self._attempt():
+            if self._file_systems is not None and len(self._existing) > FEW_FILES:
                 self._file_systems.sync_data()
-                self._standing.clear()
-            while self._standing:
-                self._sync_standing(*self._standing.pop())
+                self._existing.clear()
+            while self._existing:
+                self._sync_existing(*self._existing.pop())
             while self._folders:
                 folder = self._folders.pop() or os.curdir
                 _fsync(folder, _open_folder(folder))
 
-    def _sync_standing(self, path: str, root: str) -> None:
+    def _sync_existing(self, path: str, root: str) -> None:
         self._folders.add(root)
         folder = os.path.dirname(path)
         while len(folder) > len(root):
             self._folders.add(folder)
             folder = os.path.dirname(folder)
-        with contextlib.suppress(FileNotFoundError):  # whoever removed it since meant to
+        with contextlib.suppress(FileNotFoundError):  # somebody has removed it since, on purpose
             _fsync(path, open_regular(path)[0])
 
     def close(self) -> None:
@@ -178,12 +188,11 @@ class _FileSystems(SyncGroup):
     """syncfs of each file system that the group writes to, once for the data and once for the names."""
 
     def __init__(self, descriptors: Mapping[int, str], opened: contextlib.ExitStack) -> None:
-        self._once = _OnlyOnce()
         self._descriptors = descriptors
         self._opened = opened
 
     def sync_data(self) -> None:
-        with self._once.attempt():
+        with self._attempt():
             for fd, root in self._descriptors.items():
                 _counted(syncfs, fd, root)
 
@@ -192,21 +201,6 @@ class _FileSystems(SyncGroup):
 
     def close(self) -> None:
         self._opened.close()
-
-
-class _OnlyOnce:
-    """Remembers that a sync failed."""
-
-    def __init__(self) -> None:
-        self._failed = False
-
-    @contextlib.contextmanager
-    def attempt(self) -> Iterator[None]:
-        if self._failed:
-            raise OSError(errno.EIO, "an earlier sync of this group failed")
-        self._failed = True
-        yield
-        self._failed = False
 
 
 def open_group(durability: Durability, roots: Sequence[str], *, files: int) -> SyncGroup:

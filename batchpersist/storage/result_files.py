@@ -38,9 +38,9 @@ class ReaderMissingError(OSError):
 
 
 def descriptor_of(path: str) -> int | None:
-    """The number of the open descriptor that ``path`` stands for (``/dev/stdout``: 1); None: for none.
+    """The number of the open descriptor that ``path`` means (``/dev/stdout``: 1); None: for none.
 
-    To open such a path anew would not do: the place in the file that it is open at would be lost.
+    To open such a path again would lose the position in the file.
     """
     path = os.path.abspath(path)
     for _ in range(_MOST_LINKS):
@@ -86,7 +86,7 @@ def open_output(path: str, should_stop: ShouldStop = never_stop) -> Iterator[Bin
     """A file to write a result to, which is complete when the block ends without an exception.
 
     A regular file appears then, durable, in a folder that is made where it is missing; after an exception
-    what stood there is as it was. What a device or a pipe was given by then, it has. A pipe that nobody
+    what was there is unchanged. What a device or a pipe was given by then, it has. A pipe that nobody
     reads is waited for until ``should_stop``. Raises OSError, which names ``path``: ReaderMissingError where
     that ended the wait.
     """
@@ -189,7 +189,7 @@ class _RawStream(_Raw):
             while not select.select([], [self], [], 0 if self.should_stop() else _POLL_SECONDS)[1]:
                 if self.should_stop():
                     raise _no_reader()
-        # A pipe that can be written to has room for so much: more could block.
+        # A pipe that can be written to takes so much: more could block.
         return super().write(memoryview(data)[: select.PIPE_BUF])
 
 

@@ -18,6 +18,7 @@ from batchpersist.paths import Layout
 from batchpersist.snapshots import base_file, entry_positions
 from batchpersist.snapshots.base_file import Baseline
 from batchpersist.snapshots.commit import StagedSnapshot
+from batchpersist.snapshots.entry_positions import PositionCache
 from batchpersist.snapshots.history import History
 from batchpersist.snapshots.store import TaskStateStore
 from batchpersist.storage import atomic_write
@@ -52,6 +53,9 @@ class Place:
         self.layout = Layout(str(root / "out"), str(root / "runs"))
         self.runs = Path(self.layout.snapshot("t"))
         self.cache = Path(self.layout.history_cache("t"))
+
+    def positions(self, task_id: str = "t", keys: Keys = DEFAULT_KEYS) -> PositionCache:
+        return PositionCache(self.layout, task_id, keys)
 
     def record(self, *runs: Run, **options: Any) -> list[Side]:
         options = {"lock_policy": LockPolicy(attempts=1), "durability": Durability.NONE, **options}
@@ -101,7 +105,7 @@ def test_what_is_recalled_is_what_would_be_read(place: Place) -> None:
     assert found[0] == found[1]
 
 
-def test_without_a_cache_nothing_is_noted_or_believed(place: Place, readings: list[object]) -> None:
+def test_without_a_cache_nothing_is_written_or_read(place: Place, readings: list[object]) -> None:
     place.record(run("a", "1"), cache=False)
     assert not place.cache.exists()
     place.record(run("b", "2"))
@@ -133,19 +137,20 @@ def test_no_byte_of_a_record_can_change_unnoticed(place: Place) -> None:
     assert fingerprint is not None
     for at in range(len(good)):
         place.cache.write_bytes(good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :])
-        assert entry_positions.recall(str(place.cache), "t", DEFAULT_KEYS, fingerprint) is None
+        assert place.positions().read(fingerprint) is None
         place.cache.write_bytes(good[:at])
-        assert entry_positions.recall(str(place.cache), "t", DEFAULT_KEYS, fingerprint) is None
+        assert place.positions().read(fingerprint) is None
     place.cache.write_bytes(good)
-    assert entry_positions.recall(str(place.cache), "t", DEFAULT_KEYS, fingerprint) is not None
+    assert place.positions().read(fingerprint) is not None
 
 
 def test_a_record_is_of_one_task_and_one_set_of_names(place: Place) -> None:
     place.record(run("a", "1"))
     fingerprint = Fingerprint.at(str(place.runs))
     assert fingerprint is not None
+    os.link(place.cache, place.layout.history_cache("u"))
     for task_id, keys in (("u", DEFAULT_KEYS), ("t", Keys(run="note")), ("t", Keys(time="note"))):
-        assert entry_positions.recall(str(place.cache), task_id, keys, fingerprint) is None
+        assert place.positions(task_id, keys).read(fingerprint) is None
 
 
 @pytest.mark.parametrize("durability", Durability)
@@ -158,7 +163,7 @@ def test_what_was_not_synced_is_read_again_after_a_restart_of_the_machine(
     assert len(readings) == (durability is Durability.NONE)
 
 
-def test_where_restarts_cannot_be_told_only_what_is_synced_is_noted(
+def test_without_a_boot_id_only_a_synced_snapshot_is_cached(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(entry_positions, "boot_id", lambda: "")
@@ -178,7 +183,7 @@ def test_an_edit_right_after_a_commit_is_seen_though_size_and_mtime_are_as_befor
         os.unlink(place.runs)
 
 
-def test_within_the_clock_tick_of_a_commit_nothing_is_noted(
+def test_within_the_clock_tick_of_a_commit_nothing_is_cached(
     place: Place, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     clock = file_clock()
@@ -197,7 +202,7 @@ def test_a_record_that_cannot_be_written_stops_nothing(place: Place) -> None:
     assert [run["runId"] for run in json.loads(place.runs.read_bytes())["runs"]] == ["a", "b"]
 
 
-def test_a_key_that_cannot_be_noted_stops_nothing(place: Place) -> None:
+def test_a_key_that_cannot_be_cached_stops_nothing(place: Place) -> None:
     place.runs.parent.mkdir(parents=True)
     place.runs.write_bytes(javascript({"taskId": "t", "lastRunAt": "0", "runs": [run("?", "0")]}))
     place.write(place.runs.read_bytes().replace(b"?", b"\\ud800"))

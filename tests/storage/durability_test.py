@@ -170,14 +170,14 @@ def standing_files(root, group, count):
     for path in paths:
         path.parent.mkdir()
         path.touch()
-        group.standing(str(path), str(root))
+        group.add_existing(str(path), str(root))
     return paths
 
 
 def test_what_stands_is_synced_with_its_folders_up_to_the_root(tmp_path, syncs):
     with open_group(Durability.BATCH, [str(tmp_path)], files=2) as group:
         paths = standing_files(tmp_path, group, 2)
-        group.standing(f"{tmp_path}/gone/file", str(tmp_path))
+        group.add_existing(f"{tmp_path}/gone/file", str(tmp_path))
         (tmp_path / "gone").mkdir()
         assert syncs == []
         group.sync_data()
