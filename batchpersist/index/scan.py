@@ -1,6 +1,6 @@
 """Runs a scan: hands scan tasks to workers and joins their rows into one index.
 
-What is in the cache is not scanned: its rows are taken from there, at their place.
+What the cache knows is not scanned: its rows come from there, in source order.
 """
 
 from __future__ import annotations

@@ -105,7 +105,7 @@ def test_a_file_that_cannot_be_read_does_not_stop_the_others(tmp_path: Path) -> 
     assert {reject.failure.message for reject in scanned.rejects} == {"[ENOENT] No such file or directory"}
 
 
-def test_a_spool_that_cannot_be_written_is_told_of_its_source(tmp_path: Path) -> None:
+def test_a_spool_that_cannot_be_written_is_a_failure_of_the_source(tmp_path: Path) -> None:
     path = put(tmp_path / "a.jsonl.gz", gzip.compress(lines(run())))
     (part,) = discover([str(path)])
     scanned = run_scan_task(part, DEFAULT_KEYS, str(tmp_path / "gone"))
@@ -124,7 +124,7 @@ def test_copies_do_not_depend_on_the_size_of_parts(tmp_path: Path) -> None:
     assert [row.document for row in apart.rows] == [text(run("a")), text(run("b"))]
 
 
-def test_counts_of_what_was_passed_over_come_with_the_part(tmp_path: Path) -> None:
+def test_a_result_has_the_counts_of_skipped_files(tmp_path: Path) -> None:
     for name in ("a.txt", "t/cli/x/manifest.json"):
         put(tmp_path / "in" / name, b"")
     (part,) = discover([str(tmp_path / "in")])

@@ -110,7 +110,7 @@ def batch(folder: Path, *ids: tuple[str, str], **more: Any) -> tuple[BatchReport
 
 
 @pytest.mark.usefixtures("folding")
-def test_a_batch_refuses_the_second_and_says_so(tmp_path: Path) -> None:
+def test_a_batch_refuses_and_reports_the_second(tmp_path: Path) -> None:
     for _ in range(2):  # the second time the source is cached
         report, seen = batch(tmp_path, ("Task", "r"), ("task", "r"), ("Task", "R"))
         assert report.exit_code == 3

@@ -47,7 +47,7 @@ def test_a_path_is_in_the_way_of_the_ids_whose_place_it_is(
 @pytest.mark.parametrize(
     "path", ["metrics.json", "out", "out/t/more.json", "out/t/deep/runs.json", "runs/t/r/x"]
 )
-def test_other_paths_are_in_nobodys_way(tmp_path: Path, path: str) -> None:
+def test_other_paths_take_no_folder(tmp_path: Path, path: str) -> None:
     layout = Layout(str(tmp_path / "out"), str(tmp_path / "runs"))
     assert not OwnPaths(layout, [str(tmp_path / path)]).concern(Path(path).parts)
 
@@ -91,7 +91,7 @@ def batch(root: Path, *tasks: str, **more: Any) -> tuple[Metrics, list[Event]]:
 
 
 @pytest.mark.parametrize("name", ["metrics.json", "METRICS.json"])
-def test_a_task_that_is_called_like_the_metrics_is_told_before_anything_is_written(
+def test_a_task_with_the_name_of_the_metrics_is_reported_before_anything_is_written(
     tmp_path: Path, name: str
 ) -> None:
     for _ in range(2):  # the second time the metrics are there, and the source is known
@@ -108,7 +108,7 @@ def test_a_task_that_is_called_like_the_metrics_is_told_before_anything_is_writt
     assert sorted(os.listdir(tmp_path / "runs")) == [".batchpersist", "t"]
 
 
-def test_each_file_that_a_batch_is_told_to_write_is_in_the_way(tmp_path: Path) -> None:
+def test_each_file_that_a_batch_writes_takes_its_place(tmp_path: Path) -> None:
     files = {"metrics": "out/a", "outcomes": "runs/b", "prometheus_textfile": "out/c.prom"}
     named = {name: str(tmp_path / path) for name, path in files.items()}
     (tmp_path / "out").mkdir()

@@ -122,7 +122,7 @@ def test_parts_can_be_sent_to_a_worker(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(parts)) == parts
 
 
-def test_folders_are_listed_only_as_parts_are_taken(tmp_path: Path) -> None:
+def test_folders_are_listed_only_as_scan_tasks_are_taken(tmp_path: Path) -> None:
     put(tmp_path / "in" / "1" / "a.json", lines(run("a")))
     put(tmp_path / "in" / "2" / "b.json", lines(run("b")))
     put(tmp_path / "in" / "3" / "c.json", lines(run("c")))
@@ -140,7 +140,7 @@ def test_folders_are_listed_only_as_parts_are_taken(tmp_path: Path) -> None:
     assert (reject.line, reject.failure.message) == (0, "[ENOENT] No such file or directory")
 
 
-def test_most_files_of_a_large_folder_are_looked_at_by_the_workers(
+def test_most_files_of_a_large_folder_are_examined_by_the_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(discovering, "_EXAMINED_FILES", 2)
@@ -165,7 +165,7 @@ def test_a_folder_within_a_folder_weighs_more_than_a_file(tmp_path: Path) -> Non
     assert [len(part.sources) for part in parts] == [32, 32, 32, 4]
 
 
-def test_a_source_that_cannot_be_looked_at_is_a_reject(tmp_path: Path) -> None:
+def test_a_source_that_cannot_be_examined_is_a_reject(tmp_path: Path) -> None:
     (tmp_path / "loop.jsonl").symlink_to("loop.jsonl")
     found = scan(tmp_path / "spool", tmp_path / "loop.jsonl")
     (reject,) = found.rejects

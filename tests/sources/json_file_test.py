@@ -46,7 +46,7 @@ def test_a_single_document(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("before", [b"", b"\r\n "])
-def test_a_byte_order_mark_at_the_start_is_passed_over(tmp_path: Path, before: bytes) -> None:
+def test_a_byte_order_mark_at_the_start_is_skipped(tmp_path: Path, before: bytes) -> None:
     mark = b"\xef\xbb\xbf" + before
     for data in (mark + text(run("a")), mark + b"[" + text(run("a")) + b"]\n"):
         (row,) = scan(tmp_path / "spool", put(tmp_path / "a.json", data)).rows
@@ -102,7 +102,7 @@ def test_a_list_that_is_not_json_is_one_reject(tmp_path: Path, data: bytes) -> N
 
 
 @pytest.mark.parametrize("data", [b"", b" \n\t"])
-def test_an_empty_file_is_told(tmp_path: Path, data: bytes) -> None:
+def test_an_empty_file_is_reported(tmp_path: Path, data: bytes) -> None:
     put(tmp_path / "in" / "a.json", data)
     (reject,) = scan(tmp_path / "spool", tmp_path / "in").rejects
     assert reject.failure.message == "the file is empty"

@@ -124,7 +124,7 @@ def test_lines_that_are_written_meanwhile_are_the_next_batchs(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("scan_task_bytes", [1, 2, 3, 4, 1000])
-def test_a_byte_order_mark_at_the_start_is_passed_over(tmp_path: Path, scan_task_bytes: int) -> None:
+def test_a_byte_order_mark_at_the_start_is_skipped(tmp_path: Path, scan_task_bytes: int) -> None:
     mark = b"\xef\xbb\xbf"
     data = mark + b" " + text(run("a")) + b"\n" + mark + text(run("b")) + b"\n"
     path = str(put(tmp_path / "a.jsonl", data))

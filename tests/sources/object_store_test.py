@@ -353,7 +353,7 @@ def test_an_unknown_format(bucket: Bucket) -> None:
         run_batch([bucket.uri("a.csv")], options())
 
 
-def test_a_server_that_does_not_answer_is_told_with_a_hint(tmp_path: Path) -> None:
+def test_a_server_that_does_not_answer_is_reported_with_a_hint(tmp_path: Path) -> None:
     uri = "gs://anonymous@b/a.jsonl?endpoint_override=127.0.0.1:1&scheme=http&retry_limit_seconds=0.1"
     with pytest.raises(SourceUnreachableError, match=r"gs://b/a\.jsonl: .*\(credentials are taken") as caught:
         run_batch([uri], options())

@@ -125,7 +125,7 @@ def test_no_secret_is_touched_and_nothing_but_runs_is_opened(
     assert below == FILES | folders
 
 
-def test_what_is_passed_over_is_counted_everywhere_it_is_told() -> None:
+def test_skipped_files_are_counted_in_every_report() -> None:
     batch = invoke("run", ".runs", "--json", "--out-dir", "a")
     passed_over = {"other_events": 1, "other_manifests": 0, "ignored_files": 0, "incomplete": 1}
     assert summary_of(batch)["passed_over"] == passed_over
@@ -162,7 +162,7 @@ def test_a_damaged_summary_is_invalid_and_named(root: Path) -> None:
     assert reject.source == str(root / f"{FIRST}/run-summary.json")
 
 
-def test_manifests_of_another_schema_are_passed_over(root: Path) -> None:
+def test_manifests_of_another_schema_are_skipped(root: Path) -> None:
     put(root / "0099-old/r2/manifest.json", text({"schema_version": 1, "run_id": "r2"}))
     assert (scan(Path("spool"), root).rejects, scan(Path("spool"), root).other_manifests) == ([], 1)
 
@@ -253,7 +253,7 @@ def test_a_folder_cli_of_json_files_is_a_folder() -> None:
     assert len(scan(Path("spool"), "logs").rows) == 4
 
 
-def test_secrets_are_passed_over_in_any_folder() -> None:
+def test_secrets_are_skipped_in_any_folder() -> None:
     for name in ("control_auth.json", "delegation_tokens.json"):
         put(Path("logs") / name, text(run("secret")))
     put(Path("logs/a.json"), text(run("a")))
@@ -280,7 +280,7 @@ def test_a_link_to_run_folders_elsewhere_is_invalid_and_not_followed(root: Path,
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
 @pytest.mark.parametrize("source", [".runs", f".runs/{FIRST}"])
-def test_what_stands_in_the_place_of_a_summary_is_invalid(
+def test_what_is_not_a_file_in_place_of_a_summary_is_invalid(
     root: Path, make: Callable[[Path], None], source: str
 ) -> None:
     summary = root / FIRST / "run-summary.json"
@@ -291,7 +291,7 @@ def test_what_stands_in_the_place_of_a_summary_is_invalid(
     assert "stands in the place of a run's file" in reject.failure.message
 
 
-def test_a_link_that_stays_in_its_folder_is_passed_over(root: Path) -> None:
+def test_a_link_that_stays_in_its_folder_is_skipped(root: Path) -> None:
     (root / "0101-alpha/cli/latest").symlink_to(FIRST.rpartition("/")[2])
     (root / "alias").symlink_to("0101-alpha")
     assert found(root) == RUN_FILES

@@ -106,7 +106,7 @@ def test_damage_inside_is_one_reject(tmp_path: Path, suffix: str, compress: Comp
     assert found.rejects[0].failure.message == "the compressed file is damaged"
 
 
-def test_a_wrong_checksum_is_told(tmp_path: Path) -> None:
+def test_a_wrong_checksum_is_reported(tmp_path: Path) -> None:
     data = bytearray(gzip.compress(some_lines(3)))
     data[-5] ^= 1
     found = scan(tmp_path / "spool", put(tmp_path / "a.jsonl.gz", data))
@@ -114,7 +114,7 @@ def test_a_wrong_checksum_is_told(tmp_path: Path) -> None:
 
 
 @FORMATS
-def test_what_was_never_compressed_is_told(
+def test_uncompressed_data_is_reported(
     tmp_path: Path, suffix: str, compress: Compress, blocks: Blocks
 ) -> None:
     path = put(tmp_path / f"a.jsonl.{suffix}", some_lines(3))
@@ -132,7 +132,7 @@ def test_nothing_compressed_is_nothing(
 
 
 @FORMATS
-def test_a_file_that_is_gone_says_so(tmp_path: Path, suffix: str, compress: Compress, blocks: Blocks) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path, suffix: str, compress: Compress, blocks: Blocks) -> None:
     with pytest.raises(FileNotFoundError):
         list(blocks(str(tmp_path / f"gone.{suffix}")))
 

@@ -162,7 +162,7 @@ def test_a_table_that_was_cut_short_is_one_reject(tmp_path: Path, write: Write) 
         assert reject.failure.type == "SourceUnreadableError"
 
 
-def test_a_stream_cut_between_two_batches_is_told(tmp_path: Path) -> None:
+def test_a_stream_cut_between_two_batches_is_reported(tmp_path: Path) -> None:
     path = arrow_stream(pa.Table.from_pylist(runs(2500)), tmp_path)
     whole = path.read_bytes()
     with pa.ipc.open_stream(whole) as reader:
@@ -201,7 +201,7 @@ def test_wrong_offsets_inside_a_batch_do_not_end_the_process(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("write", [arrow_file, arrow_stream])
-def test_a_table_that_becomes_shorter_while_it_is_read_is_told(tmp_path: Path, write: Write) -> None:
+def test_a_table_that_becomes_shorter_while_it_is_read_is_reported(tmp_path: Path, write: Write) -> None:
     tables = pa.concat_tables([pa.Table.from_pylist(runs(1000))] * 300)  # beyond any buffer
     path = write(tables, tmp_path)
     batches = arrow_batches(str(path))
@@ -211,7 +211,7 @@ def test_a_table_that_becomes_shorter_while_it_is_read_is_told(tmp_path: Path, w
         list(batches)
 
 
-def test_feather_version_1_is_told(tmp_path: Path) -> None:
+def test_feather_version_1_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "a.feather"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)

@@ -79,7 +79,7 @@ def test_a_walk_may_be_cut_short_and_taken_up_again(
     assert found == whole
 
 
-def test_a_large_folder_is_listed_once_and_looked_at_in_pieces(
+def test_a_large_folder_is_listed_once_and_examined_in_parts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(walking, "UNSEEN_FILES", 3)
@@ -102,7 +102,7 @@ def test_a_large_folder_is_listed_once_and_looked_at_in_pieces(
     assert listed == []
 
 
-def test_hidden_files_and_folders_are_passed_over(tmp_path: Path) -> None:
+def test_hidden_files_and_folders_are_skipped(tmp_path: Path) -> None:
     for name in (".hidden.json", ".git/a.json", "a/.b/c.json", "a/d.json"):
         put(tmp_path / name, b"")
     assert names(tmp_path) == ["a/d.json"]
@@ -126,7 +126,9 @@ def test_links_to_files_are_read_and_links_to_folders_are_not_followed(tmp_path:
     assert Skipped.IGNORED_FILE not in set(walk([folder_source(str(root), "src")]))
 
 
-def test_a_link_that_leads_out_of_its_folder_is_told_and_one_to_its_neighbour_is_not(tmp_path: Path) -> None:
+def test_a_link_that_leads_out_of_its_folder_is_reported_and_one_to_its_neighbour_is_not(
+    tmp_path: Path,
+) -> None:
     put(tmp_path / "outside" / "a.json", b"")
     put(tmp_path / "in" / "2026" / "b.json", b"")
     (tmp_path / "in" / "latest").symlink_to("2026")
@@ -138,7 +140,7 @@ def test_a_link_that_leads_out_of_its_folder_is_told_and_one_to_its_neighbour_is
     ]
 
 
-def test_a_broken_link_is_told(tmp_path: Path) -> None:
+def test_a_broken_link_is_reported(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "in" / "a.json").symlink_to("nowhere")
     (reject,) = scan(tmp_path / "spool", tmp_path / "in").rejects
