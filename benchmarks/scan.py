@@ -81,10 +81,10 @@ def timed(action: Callable[[], object]) -> Cost:
 
 
 def scan(path: Path, workers: int, spool: Path, runs: int) -> None:
-    with closing(WorkerPool(workers, pool_runs=min(2_000, runs))) as crew:
+    with closing(WorkerPool(workers, pool_runs=min(2_000, runs))) as pool:
         index = scan_sources(
             discover([str(path)]),
-            crew,
+            pool,
             DEFAULT_KEYS,
             str(spool),
             RunContext(),

@@ -108,20 +108,20 @@ def preview_batch(
     check_keys(layout, options.keys)
     context = RunContext(on_event, should_stop)
     with (
-        closing(WorkerPool(options.workers, options.pool_runs)) as crew,
+        closing(WorkerPool(options.workers, options.pool_runs)) as pool,
         tempfile.TemporaryDirectory() as spool,
     ):
         cache = load_cache(layout, options.keys) if job.reads_cache else None
         index = scan_sources(
             discover(job.sources, context),
-            crew,
+            pool,
             options.keys,
             spool,
             context,
             cache=cache,
             memory=job.memory_bound,
         )
-        rows, workers = index.take_table(), crew.parallelism(index.rows)
+        rows, workers = index.take_table(), pool.parallelism(index.rows)
         planned = partial(
             make_plan,
             rows,
@@ -137,7 +137,7 @@ def preview_batch(
         counts: Counter[PairState] = Counter()
         persisting = job.persist_options(spool)
         comparisons = (_Comparison(whole, persisting, shard) for shard in whole.shards)
-        for found in Supervisor(crew, comparisons, context):
+        for found in Supervisor(pool, comparisons, context):
             counts += found
             on_event(Progress("compare", counts.total(), plan.selected, counts[PairState.UNREADABLE]))
     return Preview(
@@ -175,8 +175,8 @@ class _Comparison(Call[Counter[PairState]]):
     def runs(self) -> int:
         return int(self.plan.rows.num_rows)
 
-    def submit(self, crew: WorkerPool, *, sweep: bool) -> Future[Counter[PairState]]:
-        return crew.submit(self.runs, compare_shard, make_job(self.plan.rows, self.shard), self.options)
+    def submit(self, pool: WorkerPool, *, sweep: bool) -> Future[Counter[PairState]]:
+        return pool.submit(self.runs, compare_shard, make_job(self.plan.rows, self.shard), self.options)
 
     def give_up(self, error: ItemError) -> Counter[PairState]:
         rows = self.plan.rows.slice(self.shard.start, self.shard.stop - self.shard.start)

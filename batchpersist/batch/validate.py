@@ -75,10 +75,10 @@ def validate_sources(
     """
     context = RunContext(on_event, should_stop)
     with (
-        closing(WorkerPool(workers, pool_runs)) as crew,
+        closing(WorkerPool(workers, pool_runs)) as pool,
         tempfile.TemporaryDirectory(prefix="batchpersist-") as spool,
     ):
-        index = scan_sources(discover(sources, context), crew, keys, spool, context)
+        index = scan_sources(discover(sources, context), pool, keys, spool, context)
     plan = make_plan(index.take_table(), selection, workers=1)
     for reject in plan.refused:
         on_event(reject_event(reject))

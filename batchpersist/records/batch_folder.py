@@ -92,7 +92,7 @@ class BatchFolder:
 
     @property
     def calls(self) -> str:
-        """Folder in which the workers of a cluster mark what they have begun (``workers.remote``)."""
+        """Folder in which the workers of a cluster mark what they have begun (``workers.shard_call``)."""
         return os.path.join(self.spool, "calls")
 
     @property

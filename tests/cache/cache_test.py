@@ -536,9 +536,9 @@ class TestByOne:
         assert twins.cache.exists()
         calls, submit = [], WorkerPool._submit_to_pool
 
-        def listen(crew: WorkerPool, call: Callable[..., Any], *args: Any) -> Any:
+        def listen(pool: WorkerPool, call: Callable[..., Any], *args: Any) -> Any:
             calls.append(call)
-            return submit(crew, call, *args)
+            return submit(pool, call, *args)
 
         monkeypatch.setattr(WorkerPool, "_submit_to_pool", listen)
         report = run_batch([str(twins.sources / then)], options)

@@ -33,10 +33,10 @@ def test_what_parts_leave_is_indexed_in_source_order(
     put(tmp_path / "in" / "5.json", text(run("e")))
     put(tmp_path / "last.jsonl", lines(run("last")))
     failures: list[Event] = []
-    with closing(WorkerPool(workers, pool_runs=0)) as crew:
+    with closing(WorkerPool(workers, pool_runs=0)) as pool:
         index = scan_sources(
             discover([str(tmp_path / "in"), str(tmp_path / "last.jsonl")]),
-            crew,
+            pool,
             DEFAULT_KEYS,
             str(tmp_path),
             RunContext(failures.append),
@@ -54,10 +54,10 @@ def test_a_scan_stops_within_what_a_part_left(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(scan_worker, "SCAN_TASK_BYTES", 100)
     path = put(tmp_path / "a.jsonl.gz", gzip.compress(lines(*(run(f"r{number}") for number in range(40)))))
     answers = iter([False] * 5)
-    with closing(WorkerPool(1)) as crew:
+    with closing(WorkerPool(1)) as pool:
         index = scan_sources(
             discover([str(path)]),
-            crew,
+            pool,
             DEFAULT_KEYS,
             str(tmp_path),
             RunContext(should_stop=lambda: next(answers, True)),
