@@ -90,6 +90,7 @@ def clear_dead_batches(layout: Layout) -> bool:
         record = find_record(folder)
         if record is not None and record.state == "running" and layout.shard in ("", record.shard):
             dead = True
+            _log.debug("batch %s is dead: its spool and temporary files are removed", folder.batch_id)
             shutil.rmtree(folder.spool, ignore_errors=True)
             sweep(folder.path)
     if dead:
@@ -231,12 +232,14 @@ def _unfinished(layout: Layout, job: str) -> BatchRecord | None:
         record = find_record(folder)
         if record is not None and record.job == job:
             if record.state == "finished":
+                _log.debug("batch %s did the same work and finished: this is a new batch", folder.batch_id)
                 return None
             if record.boot is not None and not record.boot == boot_id() != "":
                 _log.debug(
                     "batch %s is not resumed: it did not sync, and the machine has restarted", folder.batch_id
                 )
                 return None
+            _log.debug("batch %s is resumed, which was %s", folder.batch_id, record.state)
             return record
     return None
 

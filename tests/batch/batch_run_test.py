@@ -93,9 +93,7 @@ def test_any_executor_will_do(tmp_path: Path, persist: Callable[..., BatchReport
     assert figures(threads) == figures(serial)
 
 
-def test_metrics_stand_in_the_file_and_in_the_report(
-    tmp_path: Path, persist: Callable[..., BatchReport]
-) -> None:
+def test_metrics_file_and_report_are_the_same(tmp_path: Path, persist: Callable[..., BatchReport]) -> None:
     report = persist(outcomes=str(tmp_path / "outcomes.parquet"))
     assert read_metrics(str(tmp_path / "root/out/metrics.json")) == report.metrics
     assert report.metrics.counts.superseded == 70 - report.metrics.counts.selected > 0
@@ -150,7 +148,7 @@ def test_a_batch_leaves_no_spool_and_no_lock_behind(
     assert not list((tmp_path / "root/runs").glob("*.lock*"))
 
 
-def test_events_tell_of_the_progress_and_of_each_failure(
+def test_events_report_progress_and_each_failure(
     tmp_path: Path, source: Path, persist: Callable[..., BatchReport]
 ) -> None:
     with source.open("ab") as file:
@@ -199,7 +197,7 @@ def test_invalid_input_counts_for_the_failure_policy(
     assert persist(failure_policy=FailurePolicy(limit=1)).exit_code == 3
 
 
-def test_an_interrupted_batch_says_so_and_a_rerun_finishes_the_job(
+def test_interrupted_batch_is_finished_by_the_same_command(
     tmp_path: Path, persist: Callable[..., BatchReport]
 ) -> None:
     expected = persist("whole")
@@ -219,9 +217,7 @@ def test_an_interrupted_batch_says_so_and_a_rerun_finishes_the_job(
     assert finished.metrics.counts.selected == expected.metrics.counts.selected
 
 
-def test_interrupted_while_scanning_nothing_is_settled(
-    tmp_path: Path, persist: Callable[..., BatchReport]
-) -> None:
+def test_interrupted_scan_persists_nothing(tmp_path: Path, persist: Callable[..., BatchReport]) -> None:
     report = persist(should_stop=lambda: True)
     assert report.state == "interrupted"
     assert report.metrics.counts.discovered == 0
@@ -286,7 +282,7 @@ def test_a_runs_dir_gives_the_snapshots_back(tmp_path: Path, persist: Callable[.
 
 
 class TestPreview:
-    def test_predicts_what_a_batch_then_does_and_writes_nothing(
+    def test_dry_run_predicts_the_batch_and_writes_nothing(
         self, tmp_path: Path, source: Path, persist: Callable[..., BatchReport]
     ) -> None:
         before = preview_batch([str(source)], options(tmp_path / "root"))
@@ -297,7 +293,7 @@ class TestPreview:
         after = preview_batch([str(source)], options(tmp_path / "root", workers=2))
         assert (after.new, after.changed, after.unchanged) == (0, 0, before.selected)
 
-    def test_tells_changed_from_new(
+    def test_changed_and_new_runs_are_counted_apart(
         self, tmp_path: Path, source: Path, persist: Callable[..., BatchReport]
     ) -> None:
         source.write_bytes(json.dumps(run("t", 1)).encode())
@@ -308,7 +304,7 @@ class TestPreview:
             preview = preview_batch([str(source)], options(tmp_path / "root"))
             assert (preview.new, preview.changed, preview.unchanged) == (0, 1, 0)
 
-    def test_counts_what_a_batch_would_fail(self, tmp_path: Path, source: Path) -> None:
+    def test_runs_that_a_batch_would_fail_are_unreadable(self, tmp_path: Path, source: Path) -> None:
         (tmp_path / "root/out/b").mkdir(parents=True)
         (tmp_path / "root/out/b/runs.json").write_bytes(b"{")
         source.write_bytes(source.read_bytes() + b"]\n")
@@ -328,7 +324,7 @@ def test_reports_that_could_not_be_written_are_found_before_the_work(
     assert persisted(tmp_path / "root") == {}
 
 
-def test_reports_that_cannot_be_written_after_all_are_told_and_nothing_else_is_lost(
+def test_unwritable_reports_are_named_and_the_runs_persisted(
     tmp_path: Path, source: Path, persist: Callable[..., BatchReport]
 ) -> None:
     source.write_bytes(json.dumps(run("t", 1)).encode() + b"\n")
@@ -350,7 +346,7 @@ def test_options_that_cannot_be_carried_out_are_refused(wrong: dict[str, Any]) -
         BatchOptions(**wrong)
 
 
-def test_paths_and_words_will_do_as_options(tmp_path: Path, source: Path) -> None:
+def test_paths_and_plain_values_are_accepted_as_options(tmp_path: Path, source: Path) -> None:
     given = BatchOptions(out_dir=tmp_path / "o", runs_dir=tmp_path / "r", durability="none")  # type: ignore[arg-type]
     assert run_batch([source], given).exit_code == 0  # type: ignore[list-item]
     with pytest.raises(UsageError, match="several paths"):
@@ -365,7 +361,7 @@ def test_an_out_dir_within_the_source_is_no_source(tmp_path: Path) -> None:
         assert (report.exit_code, report.metrics.counts.discovered) == (0, 1)
 
 
-def test_the_sum_is_never_less_than_what_it_took(persist: Callable[..., BatchReport]) -> None:
+def test_sum_if_sequential_is_never_less_than_the_time_taken(persist: Callable[..., BatchReport]) -> None:
     timing = persist(workers=2).metrics.timing
     assert timing.sum_if_sequential >= timing.pair_seconds > 0
 
@@ -374,7 +370,7 @@ def read_or_die(part: Any, *_more: Any) -> Any:
     os._exit(9)
 
 
-def test_a_worker_that_dies_while_reading_is_told_with_the_source(
+def test_source_at_which_a_worker_died_is_invalid_input(
     tmp_path: Path, persist: Callable[..., BatchReport], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scan, "run_scan_task", read_or_die)

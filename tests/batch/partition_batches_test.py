@@ -80,7 +80,7 @@ def persisted(root: Path) -> dict[str, bytes]:
     return {name: data for name, data in tree(root).items() if not name.startswith("out/metrics")}
 
 
-def test_together_they_write_what_one_batch_writes(tmp_path: Path, source: Path) -> None:
+def test_all_partitions_write_what_one_batch_writes(tmp_path: Path, source: Path) -> None:
     persist(RUNS, tmp_path / "model" / "out", tmp_path / "model" / "runs")
     reports = shards(tmp_path / "shards", source)
     assert persisted(tmp_path / "shards") == tree(tmp_path / "model")
@@ -95,7 +95,7 @@ def test_together_they_write_what_one_batch_writes(tmp_path: Path, source: Path)
         assert report.exit_code == 3
 
 
-def test_the_merged_metrics_are_those_of_one_batch(tmp_path: Path, source: Path) -> None:
+def test_merged_metrics_equal_those_of_one_batch(tmp_path: Path, source: Path) -> None:
     whole = run_batch([str(source)], options(tmp_path / "whole")).metrics
     shards(tmp_path / "shards", source)
     merged = merge_partitions(check_partitions(parts_of(tmp_path / "shards"), partial=False))
@@ -110,7 +110,7 @@ def test_the_merged_metrics_are_those_of_one_batch(tmp_path: Path, source: Path)
     assert merged.config["sources"] == [str(source)]
 
 
-def test_percentiles_are_those_of_all_runs(tmp_path: Path, source: Path) -> None:
+def test_merged_percentiles_cover_all_runs(tmp_path: Path, source: Path) -> None:
     reports = shards(tmp_path, source)
     merged = merge_partitions(parts_of(tmp_path)).timing
     for side in ("snapshot", "manifest", "pair"):
@@ -143,7 +143,7 @@ def test_a_selection_means_the_same_to_all_of_them(tmp_path: Path, source: Path)
     assert sum(found.filtered for found in counts) == 110
 
 
-def test_a_dry_run_looks_at_its_own_tasks_alone(tmp_path: Path, source: Path) -> None:
+def test_dry_run_of_a_partition_compares_its_own_tasks(tmp_path: Path, source: Path) -> None:
     reports = shards(tmp_path, source)
     for number, report in enumerate(reports, 1):
         preview = preview_batch([str(source)], options(tmp_path, number))
@@ -162,7 +162,7 @@ def test_each_has_files_of_its_own_under_the_same_options(tmp_path: Path, source
     assert rows == 150
 
 
-def test_the_next_night_each_knows_what_it_did(tmp_path: Path, source: Path) -> None:
+def test_each_partition_has_its_own_cache(tmp_path: Path, source: Path) -> None:
     source.write_text("".join(json.dumps(item) + "\n" for item in RUNS))
     await_tick()
     shards(tmp_path, source)
@@ -200,7 +200,7 @@ def test_each_keeps_its_own_last_batches(tmp_path: Path, source: Path) -> None:
     assert sorted(record.shard for record in records) == ["", "1-of-3", "2-of-3", "3-of-3"]
 
 
-def test_what_is_running_beside_it_is_not_taken_for_dead(tmp_path: Path, source: Path) -> None:
+def test_running_batch_of_another_partition_is_not_cleared(tmp_path: Path, source: Path) -> None:
     """Nor is its spool removed; a whole batch knows that nobody else can be at work."""
     for number in (1, 2):
         run_batch([str(source)], options(tmp_path, number))
@@ -264,7 +264,7 @@ def superseded() -> int:
     return len(RUNS) - len({(item["taskId"], item["runId"]) for item in RUNS})
 
 
-def test_one_that_is_killed_holds_up_nobody(tmp_path: Path, source: Path) -> None:
+def test_killed_partition_does_not_block_the_others(tmp_path: Path, source: Path) -> None:
     layout = BatchJob(options(tmp_path, 2)).layout
     command = [sys.executable, "-c", HOLD, layout.out_dir, layout.runs_dir, layout.shard]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
@@ -338,7 +338,7 @@ def test_other_options_may_differ(merge: Callable[..., list[PartitionMetrics]]) 
     assert merged.config["durability"] == "batch"
 
 
-def test_missing_shards_are_told_or_left_out(tmp_path: Path, source: Path) -> None:
+def test_missing_partitions_are_named_or_left_out(tmp_path: Path, source: Path) -> None:
     shards(tmp_path, source)
     parts = [part for part in parts_of(tmp_path) if part.shard.number != 2]
     with pytest.raises(UsageError, match=r"shards are missing of 3: 2 \(--partial"):
@@ -362,7 +362,7 @@ def test_a_task_in_two_parts_is_refused(tmp_path: Path, source: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "\xff", '{"schema_version": 2}'])
-def test_what_is_no_metrics(tmp_path: Path, text: str) -> None:
+def test_file_that_is_not_metrics_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "m.json"
     path.write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError, match=r"m\.json: not the metrics of a batch"):
@@ -378,7 +378,7 @@ def test_a_source_whose_name_is_no_text_stops_no_merge(tmp_path: Path, source: P
     assert merged.config["sources"] == [str(path)]
 
 
-def test_what_different_shards_met_is_added_or_not(tmp_path: Path, source: Path) -> None:
+def test_failures_add_up_and_invalid_input_does_not(tmp_path: Path, source: Path) -> None:
     """A line that all met counts once; files that one of them could not read count each."""
     shards(tmp_path, source)
     for number in (1, 2):

@@ -102,7 +102,7 @@ if __name__ == "__main__":
 @pytest.mark.parametrize(
     "words", [("-j", "1"), ("-j", "2", "--pool-threshold", "0"), ("--commit", "run", "-j", "1")]
 )
-def test_a_killed_batch_is_continued_and_what_it_had_settled_is_left_alone(
+def test_killed_batch_is_resumed_without_writing_persisted_runs_again(
     tmp_path: Path, source: Path, words: tuple[str, ...]
 ) -> None:
     run_batch([str(source)], options(tmp_path / "other"))
@@ -139,7 +139,7 @@ def test_a_killed_batch_is_continued_and_what_it_had_settled_is_left_alone(
     assert folder.read_record().state == "finished"
 
 
-def test_what_was_done_before_counts_for_no_rate(tmp_path: Path, source: Path) -> None:
+def test_resumed_runs_do_not_count_for_the_rate(tmp_path: Path, source: Path) -> None:
     folder = interrupt(tmp_path, source)
     first = read_metrics(folder.metrics)
     settled = first.counts.both_ok
@@ -157,7 +157,7 @@ def test_what_was_done_before_counts_for_no_rate(tmp_path: Path, source: Path) -
     assert told.result.counts.resumed == settled
 
 
-def test_a_continued_batch_tells_what_an_undisturbed_one_tells(tmp_path: Path, source: Path) -> None:
+def test_resumed_batch_reports_what_an_undisturbed_one_does(tmp_path: Path, source: Path) -> None:
     whole = run_batch([str(source)], options(tmp_path / "whole"))
     folder = interrupt(tmp_path / "cut", source)
     settled = journaled(folder)
@@ -179,7 +179,7 @@ def test_a_part_that_was_killed_while_it_began_is_gone_on_with(tmp_path: Path, s
     assert report.state == "finished"
 
 
-def test_what_was_touched_or_changed_meanwhile_is_seen(tmp_path: Path, source: Path) -> None:
+def test_resumed_batch_compares_files_that_changed_meanwhile(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
     folder = interrupt(root, source)
     (deleted, changed, torn, *_), task = sorted(journaled(folder)), sorted(journaled(folder))[-1][0]
@@ -219,7 +219,7 @@ def test_a_batch_of_another_format_is_not_continued(tmp_path: Path, source: Path
     assert (report.metrics.parts, report.metrics.counts.resumed) == (1, 0)
 
 
-def test_what_is_not_the_same_work_or_not_wanted_is_a_new_batch(tmp_path: Path, source: Path) -> None:
+def test_other_work_or_no_resume_is_a_new_batch(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
     first = interrupt(root, source).batch_id
     other = run_batch([str(source)], options(root, selection=Selection(tasks=("task-00",))))
@@ -240,7 +240,7 @@ def test_a_batch_of_which_runs_failed_is_finished(tmp_path: Path, source: Path) 
     assert run_batch([str(source)], options(root)).metrics.parts == 1
 
 
-def test_a_third_part_knows_what_both_before_it_settled(tmp_path: Path, source: Path) -> None:
+def test_third_part_resumes_both_earlier_ones(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
     interrupt(root, source)
     report = run_batch([str(source)], options(root), should_stop=stopped_after(8))
@@ -337,7 +337,7 @@ def test_a_part_that_synced_nothing_ends_the_journal_with_the_boot(
     assert run_batch([str(source)], options(root)).metrics.parts == 1
 
 
-def test_what_a_continued_batch_is_now_is_on_the_disk_before_its_journal_goes_on(
+def test_record_of_a_resumed_batch_is_durable_before_its_journal(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else a power cut might leave the record of a durable part beside the journal of one that is not."""
@@ -355,7 +355,7 @@ def test_what_a_continued_batch_is_now_is_on_the_disk_before_its_journal_goes_on
     assert (folder.path, before) in synced
 
 
-def test_the_running_batch_is_kept_whatever_the_clock_says(tmp_path: Path, source: Path) -> None:
+def test_running_batch_is_kept_with_a_wrong_clock(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
     layout = Layout(str(root / "out"), str(root / "runs"))
     run_batch([str(source)], options(root))
@@ -365,7 +365,7 @@ def test_the_running_batch_is_kept_whatever_the_clock_says(tmp_path: Path, sourc
     assert report.metrics.batch_id in [folder.batch_id for folder in list_batches(layout)]
 
 
-def test_a_durable_part_syncs_what_the_one_before_it_did_not(
+def test_durable_part_syncs_files_of_an_unsynced_part(
     tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = tmp_path / "root"
@@ -395,7 +395,7 @@ def test_the_last_batches_are_kept(tmp_path: Path, source: Path) -> None:
             find_batch(layout, name)
 
 
-def test_the_folder_holds_what_a_report_needs(tmp_path: Path, source: Path) -> None:
+def test_folder_has_all_that_a_report_needs(tmp_path: Path, source: Path) -> None:
     root = tmp_path / "root"
     with source.open("ab") as file:
         file.write(b"no run\n")

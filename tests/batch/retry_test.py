@@ -70,7 +70,7 @@ def invoke(*words: str) -> Result:
 # What failed, and what was locked
 
 
-def test_runs_that_failed_are_settled_again_and_no_others(folder: Path) -> None:
+def test_only_failed_runs_are_persisted_again(folder: Path) -> None:
     write("s/a.jsonl", *(run(f"task-{n % 3}", n) for n in range(9)), "no json")
     broken = break_task("task-1")
     first = run_batch(["s"], BatchOptions())
@@ -91,7 +91,7 @@ def test_runs_that_failed_are_settled_again_and_no_others(folder: Path) -> None:
     assert retry_batch() is None
 
 
-def test_locked_ones_are_told_from_those_that_failed() -> None:
+def test_locked_runs_can_be_retried_alone() -> None:
     write("a.jsonl", *(run(f"task-{n % 3}", n) for n in range(9)))
     broken = break_task("task-0")
     hasty = {"lock_policy": LockPolicy(attempts=1), "retry_policy": RetryPolicy(rounds=0)}
@@ -137,7 +137,7 @@ def test_roots_keys_selection_and_places_are_the_batch_s_wherever_it_is_retried(
     assert os.listdir() == []
 
 
-def test_what_is_not_there_any_more_is_told() -> None:
+def test_runs_gone_from_the_sources_are_reported() -> None:
     write("s/a.jsonl", run("task", 1), run("task", 2))
     write("s/b.jsonl", run("task", 3))
     write("c.jsonl", run("task", 4))
@@ -158,7 +158,7 @@ def test_what_is_not_there_any_more_is_told() -> None:
     assert retry_batch() is None
 
 
-def test_what_came_by_standard_input_is_gone_unless_it_came_otherwise_as_well() -> None:
+def test_runs_of_standard_input_are_gone_unless_a_file_has_them() -> None:
     broken = break_task("task")
     write("a.jsonl", run("task", 1))
     piped = "\n".join(json.dumps(run("task", number)) for number in (1, 2))
@@ -173,7 +173,7 @@ def test_what_came_by_standard_input_is_gone_unless_it_came_otherwise_as_well() 
     ]
 
 
-def test_of_several_versions_the_last_one_counts_wherever_it_is() -> None:
+def test_last_version_of_a_run_is_retried_wherever_it_is() -> None:
     versions = [run("task", 1, version=number) for number in range(3)]
     write("a.jsonl", versions[0], run("other", 9))
     write("b.jsonl", versions[1])
@@ -274,7 +274,7 @@ def test_an_interrupted_retry_is_continued_by_a_retry() -> None:
 # What was invalid
 
 
-def test_what_an_interrupted_retry_is_the_retry_of_is_kept() -> None:
+def test_batch_of_an_interrupted_retry_is_kept() -> None:
     write("s/a.jsonl", *(run("task", n) for n in range(4)))
     broken = break_task("task")
     first = run_batch(["s"], BatchOptions())
@@ -288,7 +288,7 @@ def test_what_an_interrupted_retry_is_the_retry_of_is_kept() -> None:
         find_batch(ROOT, first.metrics.batch_id)
 
 
-def test_mended_lines_are_settled_and_lines_that_are_still_invalid_told() -> None:
+def test_corrected_lines_are_persisted_and_invalid_ones_reported() -> None:
     write("a.jsonl", run("task", 1), "no json", run("task", 2), "[]", run("other", 3))
     write("b.jsonl", "none either", run("task", 9))
     first = run_batch(["a.jsonl", "b.jsonl"], BatchOptions())
@@ -371,7 +371,7 @@ LINES = st.lists(
 
 @settings(max_examples=12, deadline=None)
 @given(st.tuples(LINES, LINES), st.sets(st.sampled_from("ab")), st.data())
-def test_all_kinds_together_leave_what_a_run_of_the_mended_sources_leaves(
+def test_retry_of_all_kinds_equals_a_run_of_the_corrected_sources(
     sources: tuple[list[Any], list[Any]], failing: set[str], data: st.DataObject
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
@@ -414,7 +414,7 @@ def test_all_kinds_together_leave_what_a_run_of_the_mended_sources_leaves(
 # The command
 
 
-def test_the_command_says_what_it_retries_and_what_became_of_it() -> None:
+def test_retry_prints_its_runs_and_their_outcome() -> None:
     write("a.jsonl", *(run(f"task-{n % 2}", n) for n in range(4)))
     broken = break_task("task-1")
     run_batch(["a.jsonl"], BatchOptions())
@@ -462,7 +462,7 @@ def test_a_source_whose_name_is_not_utf_8_is_gone_where_it_is() -> None:
     assert counts(retry("invalid"), "persisted", "invalid") == (0, 1)
 
 
-def test_invalid_input_that_a_retry_leaves_out_is_named_with_what_helps() -> None:
+def test_invalid_input_left_out_of_a_retry_is_named_with_its_option() -> None:
     Path("in.jsonl").write_text("no run\n")
     CliRunner().invoke(cli, ["run", "in.jsonl"])
     result = CliRunner().invoke(cli, ["retry"], catch_exceptions=False)

@@ -103,9 +103,7 @@ def test_a_running_batch_is_seen_as_far_as_it_is_and_its_death_as_well(
     assert states() == ["finished"]
 
 
-def test_a_dead_batch_is_not_taken_for_the_one_that_runs_now(
-    slow: subprocess.Popen[str], folder: Path
-) -> None:
+def test_dead_batch_is_not_confused_with_the_running_one(slow: subprocess.Popen[str], folder: Path) -> None:
     slow.kill()
     slow.wait()
     with BatchLock(ROOT, "batch of somebody"):
@@ -172,7 +170,7 @@ def test_nothing_yet() -> None:
     assert os.listdir(".runs") == []
 
 
-def test_a_table_of_all_and_one_in_full() -> None:
+def test_status_shows_a_table_of_all_or_one_in_full() -> None:
     with Path("runs.jsonl").open("a") as file:
         file.write("no json")
     report = run_batch(["runs.jsonl"], BatchOptions())
@@ -191,7 +189,7 @@ def test_a_table_of_all_and_one_in_full() -> None:
     assert objects[0]["result"] == {name: metrics[name] for name in ("counts", "timing")}
 
 
-def test_a_retry_is_told_to_programs_as_to_people() -> None:
+def test_status_shows_a_retry_as_text_and_as_json() -> None:
     Path("out/mail").mkdir(parents=True)
     Path("out/mail/runs.json").write_text("broken")
     Path("runs.jsonl").write_text(json.dumps(run("mail", 1)))
@@ -263,9 +261,7 @@ def test_news_are_written_once_a_second_and_for_each_phase(
     assert record.seconds_left == pytest.approx(80 / (20 / 1.8))
 
 
-def test_runs_that_were_settled_before_count_for_no_rate(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_resumed_runs_count_for_no_rate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moment = [1000.0]
     monkeypatch.setattr(time, "time", lambda: moment[0])
     news = ProgressFile(str(tmp_path / "progress.json"))
@@ -296,7 +292,7 @@ def dated_2099(folder: Path) -> str:
     return str(ahead.metrics.batch_id)
 
 
-def test_latest_is_the_batch_that_ended_last_whatever_the_clock_said(dated_2099: str) -> None:
+def test_latest_is_the_batch_that_ended_last_despite_a_wrong_clock(dated_2099: str) -> None:
     last = run_batch(["runs.jsonl"], BatchOptions()).metrics.batch_id
     assert dated_2099 > last
     assert find_batch(ROOT).batch_id == last

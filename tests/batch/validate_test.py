@@ -55,7 +55,7 @@ def test_each_invalid_line_is_named_with_its_reason_and_the_causes_counted() -> 
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_it_says_what_a_batch_would_say_of_the_same_input(folder: Path, workers: str) -> None:
+def test_validation_counts_input_as_a_batch_does(folder: Path, workers: str) -> None:
     write("events.jsonl", {"type": "other", "payload": {}}, {"type": "run:completed", "payload": run("e", 1)})
     first, second = (b"".join(generate(300, 7, skew=0, invalid=0.3, seed=seed, size=300)) for seed in (0, 1))
     Path("first.jsonl").write_bytes(first)
@@ -91,7 +91,7 @@ def test_all_valid_and_quiet() -> None:
     assert quiet.stderr.startswith("a.jsonl:1: ")
 
 
-def test_other_keys_and_standard_input() -> None:
+def test_validate_reads_other_keys_and_standard_input() -> None:
     document = {"task": "t", "run": "r", "at": "2026-01-01"}
     result = invoke(
         "-", "--task-key", "task", "--run-key", "run", "--time-key", "at", stdin=json.dumps(document)

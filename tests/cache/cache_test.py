@@ -343,7 +343,7 @@ class TestByOne:
         clocks_are_slow(monkeypatch)
         return Twins(tmp_path)
 
-    def test_what_has_not_changed_is_not_read(self, twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_unchanged_files_are_not_read(self, twins: Twins, monkeypatch: pytest.MonkeyPatch) -> None:
         write_lines(twins.sources / "a.jsonl", [run("t", n) for n in range(5)])
         twins.night()
         monkeypatch.setattr(worker.PayloadReader, "text", None)  # reading a payload is a defect now
@@ -353,7 +353,7 @@ class TestByOne:
         assert report.metrics.timing.cached_sources == 1
 
     @pytest.mark.parametrize("kind", COPIED)
-    def test_nor_is_what_would_have_to_be_copied(
+    def test_unchanged_compressed_files_are_not_copied(
         self, twins: Twins, kind: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         write_lines(twins.sources / f"a.{kind}", [run("t", n) for n in range(5)])
@@ -490,7 +490,7 @@ class TestByOne:
             patch.setattr(f"batchpersist.cache.store.{maker}", other)
             assert twins.night().metrics.timing.cached_sources == 0
 
-    def test_a_dry_run_reads_what_would_have_to_be_copied(self, twins: Twins) -> None:
+    def test_dry_run_reads_compressed_files(self, twins: Twins) -> None:
         write_lines(twins.sources / "a.jsonl.gz", [run("t", 1), run("t", 2)])
         twins.night()
         (twins.roots[0] / "runs/t/run-2/manifest.json").unlink()
@@ -523,7 +523,7 @@ class TestByOne:
             ("deep", "deep", True),  # nothing can be told of a folder within a folder
         ],
     )
-    def test_a_pool_scans_what_is_expected_to_be_large(
+    def test_pool_scans_a_source_expected_to_be_large(
         self, twins: Twins, monkeypatch: pytest.MonkeyPatch, large: str, then: str, pooled: bool
     ) -> None:
         (twins.sources / "deep" / "deeper").mkdir(parents=True)
@@ -568,7 +568,7 @@ class TestByOne:
         assert second.metrics.timing.cached_sources == 0
         assert second.metrics.counts.discovered == 12
 
-    def test_known_files_between_which_another_one_was_lie_apart(self, twins: Twins) -> None:
+    def test_known_files_around_a_removed_one_keep_their_rows(self, twins: Twins) -> None:
         write_lines(twins.sources / "a.jsonl", [run("t", 1)])
         write_lines(twins.sources / "b.jsonl", [run("t", 2)], b"no run\n")
         write_lines(twins.sources / "c.jsonl", [run("t", 3)])
@@ -635,7 +635,7 @@ class TestByOne:
             run_batch([str(twins.sources)], twins.options(twins.roots[0])).metrics.timing.cached_sources == 0
         )
 
-    def test_what_was_not_synced_is_looked_at_by_a_batch_that_promises_so(
+    def test_durable_batch_compares_outputs_that_were_not_synced(
         self, twins: Twins, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """Its sources are known all the same, and after it all is."""

@@ -67,7 +67,7 @@ def test_files_are_found_by_their_identities_in_any_order(names: str, found: lis
     assert find(known("abc"), names) == found
 
 
-def test_files_are_found_after_those_that_were_found_last() -> None:
+def test_files_are_found_in_the_order_of_the_cache() -> None:
     sources = known("abcdef")
     assert [find(sources, names) for names in ("ab", "cd", "xa", "bc", "f", "")] == [
         *([0, 1], [2, 3], [UNKNOWN, 0], [1, 2], [5], []),

@@ -80,13 +80,13 @@ def one_shard(rows):
 
 @sixty_examples
 @given(batches(), st.sampled_from([[], REJECTS]))
-def test_it_is_as_the_schema_says(batch, rejects):
+def test_metrics_match_their_schema(batch, rejects):
     metrics = metrics_of(*batch, rejects=rejects, filtered=2)
     Draft202012Validator(SCHEMA).validate(metrics)
     assert list(metrics) == SCHEMA["$defs"]["Metrics"]["required"]
 
 
-def test_the_schema_is_a_schema_and_refuses_what_it_does_not_know():
+def test_schema_is_valid_and_refuses_unknown_fields():
     Draft202012Validator.check_schema(SCHEMA)
     metrics = metrics_of([Row("t", "a")], [], rejects=REJECTS)
     for part in (metrics, metrics["counts"], metrics["timing"], metrics["tasks"][0], metrics["errors"][0]):
@@ -96,7 +96,7 @@ def test_the_schema_is_a_schema_and_refuses_what_it_does_not_know():
     assert Draft202012Validator(SCHEMA).is_valid(metrics)
 
 
-def test_what_is_told_of_the_batch_itself():
+def test_metrics_have_the_facts_of_the_batch():
     metrics = metrics_of([Row("t", "a")], [], info=replace(INFO, state="interrupted"))
     assert metrics["batch_id"] == "20260131-040506-abc"
     assert metrics["started_at"] == "2026-01-31T04:05:06.789Z"
@@ -108,7 +108,7 @@ def test_what_is_told_of_the_batch_itself():
     assert metrics["passed_over"] == passed_over
 
 
-def test_bytes_are_those_written():
+def test_bytes_add_up_to_those_written():
     rows = [
         Row("t", "a", manifest_bytes=10),
         Row("t", "b", manifest_bytes=20),
@@ -123,7 +123,7 @@ def test_bytes_are_those_written():
 
 @sixty_examples
 @given(batches())
-def test_counts_are_those_of_counting_row_by_row(batch):
+def test_counts_equal_a_count_row_by_row(batch):
     rows = expected_rows(*batch)
     counts = metrics_of(*batch, rejects=REJECTS, filtered=2)["counts"]
     attempted = [row for row in rows if row.status in ("persisted", "unchanged", "failed")]
@@ -181,7 +181,7 @@ def test_counts_that_add_up_pass():
 
 
 @pytest.mark.parametrize("name", Counts.__struct_fields__)
-def test_no_figure_can_be_off_by_one_unseen(name):
+def test_each_count_that_is_off_by_one_is_detected(name):
     wrong = msgspec.structs.replace(BALANCED, **{name: getattr(BALANCED, name) + 1})
     with pytest.raises(TotalsError, match=rf"\b{name} {getattr(wrong, name)}\b"):
         wrong.check()
@@ -192,7 +192,7 @@ def test_no_figure_can_be_off_by_one_unseen(name):
 
 @sixty_examples
 @given(batches())
-def test_tasks_are_those_of_counting_row_by_row(batch):
+def test_tasks_equal_a_count_row_by_row(batch):
     rows, shards = batch
     found = expected_rows(rows, shards)
     expected = []
@@ -209,13 +209,13 @@ def test_tasks_are_those_of_counting_row_by_row(batch):
     assert metrics["tasks_omitted"] == 0
 
 
-def test_a_task_tells_how_long_its_commits_took():
+def test_task_has_the_seconds_of_its_commits():
     rows = [Row("t", "a", snapshot_seconds=0.1234567), Row("u", "b")]
     tasks = metrics_of(rows, [Shard(0, Work.PAIR, 0, 1, 1)])["tasks"]
     assert [task["timing"] for task in tasks] == [{"commit_seconds": 0.123457}, {"commit_seconds": None}]
 
 
-def test_too_many_tasks_leave_those_that_failed_and_the_largest(monkeypatch):
+def test_of_too_many_tasks_failed_and_largest_are_listed(monkeypatch):
     monkeypatch.setattr(build, "MAX_TASKS", 3)
     sizes = {"a": 1, "b": 3, "c": 2, "d": 3, "e": 1}
     rows = [Row(task, f"{task}{number}") for task, size in sizes.items() for number in range(size)]
@@ -230,7 +230,7 @@ def test_too_many_tasks_leave_those_that_failed_and_the_largest(monkeypatch):
 
 @sixty_examples
 @given(batches())
-def test_errors_are_those_of_grouping_row_by_row(batch):
+def test_errors_equal_a_grouping_row_by_row(batch):
     rows, shards = batch
     found: dict[tuple[str, str, str], list[dict[str, object]]] = {}
     for reject in REJECTS:
@@ -263,7 +263,7 @@ def test_a_group_of_errors_shows_its_first_five():
     assert [sample["line"] for sample in error["samples"]] == [1, 2, 3, 4, 5]
 
 
-def test_groups_of_equal_count_stand_by_type_message_and_stage():
+def test_groups_of_equal_count_are_sorted_by_type_message_and_stage():
     row = Row("t", "a", snapshot=Side.FAILED, manifest=Side.FAILED)
     rows = [
         replace(row, snapshot_failure=Failure("B", "a", ""), manifest_failure=Failure("A", "z", "")),
@@ -299,7 +299,7 @@ def test_a_source_whose_name_is_no_utf8_is_shown_with_escapes():
 # Timing
 
 
-def test_timing_tells_of_the_phases_and_of_what_concurrency_saved():
+def test_timing_has_phases_and_the_gain_of_concurrency():
     rows = [Row("t", "a"), Row("t", "b"), Row("u", "c"), Row("u", "d", superseded=True)]
     timing = metrics_of(rows, [Shard(0, Work.PAIR, 0, 2, 1), Shard(1, Work.PAIR, 2, 4, 1)])["timing"]
     assert timing["wall_seconds"] == 2.0
@@ -311,7 +311,7 @@ def test_timing_tells_of_the_phases_and_of_what_concurrency_saved():
     assert timing["pair"]["max"] == 0.75
 
 
-def test_timing_tells_where_the_workers_time_went():
+def test_timing_has_the_phases_of_the_workers():
     rows = [Row("t", "a"), Row("u", "b")]
     metrics = metrics_of(rows, [Shard(0, Work.PAIR, 0, 1, 1), Shard(1, Work.PAIR, 1, 2, 1)])
     spent = dict.fromkeys(("read", "parse", "lock_wait", "snapshot", "manifest", "other"), 0.0)
@@ -369,7 +369,7 @@ def test_the_order_of_completion_shows_nowhere_but_in_timing(batch, random):
     assert json.dumps(first) == json.dumps(second)
 
 
-def test_stable_strips_what_varies_and_nothing_else():
+def test_stable_removes_only_varying_fields():
     varying = {"timing": 1, "batch_id": 2, "started_at": 3}
     kept = {"counts": {"selected": 1}, "timings": 2, "task_id": "t", "at": 4}
     nested = {**kept, **varying, "tasks": [{**kept, **varying}]}

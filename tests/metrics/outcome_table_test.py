@@ -25,7 +25,7 @@ def build(rows, shards):
 
 @sixty_examples
 @given(batches())
-def test_each_row_stands_as_its_shards_settled_it(batch):
+def test_each_row_has_the_outcome_of_its_shards(batch):
     rows, shards = batch
     assert build(rows, shards).to_pylist() == [row.as_columns() for row in expected_rows(rows, shards)]
 
@@ -74,7 +74,7 @@ def test_the_pair_of_a_split_task_took_as_long_as_its_slower_side():
         assert builder.table()["pair_seconds"].to_pylist() == [2.0, 1.0]
 
 
-def test_rows_that_come_again_count_as_they_settled_last():
+def test_last_outcome_of_a_row_counts():
     failed = [replace(THREE[0], manifest=Side.FAILED, manifest_failure=Failure("OSError", "[EIO]", ""))]
     shard = Shard(0, Work.PAIR, 0, 1, 1)
     builder = OutcomeBuilder(plan_rows(failed))
@@ -85,7 +85,7 @@ def test_rows_that_come_again_count_as_they_settled_last():
     assert row["manifest_error_type"] is None
 
 
-def test_commits_of_one_task_add_up():
+def test_seconds_of_a_task_add_up_over_commits():
     builder = OutcomeBuilder(plan_rows(THREE))
     for shard in (Shard(0, Work.PAIR, 0, 1, 1), Shard(0, Work.PAIR, 1, 3, 1)):
         builder.add(make_outcome(THREE, shard))

@@ -54,7 +54,7 @@ def samples(text: str | None = None) -> dict[str, float]:
     return found
 
 
-def test_a_batch_is_told_as_its_metrics_tell_it() -> None:
+def test_textfile_has_the_figures_of_the_metrics() -> None:
     assert persist() == 0
     told, metrics = samples(), json.loads(Path("out/metrics.json").read_bytes())
     for outcome in OUTCOMES:
@@ -68,7 +68,7 @@ def test_a_batch_is_told_as_its_metrics_tell_it() -> None:
     assert told["batchpersist_last_batch_duration_seconds"] == metrics["timing"]["wall_seconds"]
 
 
-def test_counters_go_on_and_the_last_success_stays_when_a_batch_fails() -> None:
+def test_counters_continue_and_last_success_stays_after_a_failure() -> None:
     persist()
     first = samples()
     write(range(12), "no json")
@@ -87,13 +87,13 @@ def test_counters_go_on_and_the_last_success_stays_when_a_batch_fails() -> None:
     assert [name for name in cumulative if second[name] < first[name]] == []
 
 
-def test_no_success_is_told_where_there_was_none() -> None:
+def test_last_success_is_missing_before_the_first() -> None:
     write(range(1), "no json")
     persist()
     assert not [name for name in samples() if "last_success" in name]
 
 
-def test_a_batch_that_was_stopped_is_no_success_though_what_it_did_is_counted() -> None:
+def test_stopped_batch_counts_its_runs_but_is_not_a_success() -> None:
     write(range(9), "no json")
     assert persist("--max-failures", "0") == 4
     told = samples()
@@ -109,7 +109,7 @@ def figures(started: float, **counts: int) -> Figures:
     )  # fmt: skip
 
 
-def test_what_an_earlier_part_of_a_batch_has_told_is_not_counted_again() -> None:
+def test_runs_of_an_earlier_part_are_not_counted_twice() -> None:
     part = expose(figures(100.5, persisted=800, failed=5), {})
     whole = expose(figures(100.5, persisted=1000), parse(part))
     other = expose(figures(200.5, persisted=10), parse(whole))
@@ -168,7 +168,7 @@ def test_promtool_has_no_complaint() -> None:
         ("binary.prom", 2, "binary.prom is not in Prometheus' format"),
     ],
 )
-def test_what_cannot_be_written_is_said_before_the_work(path: str, code: int, complaint: str) -> None:
+def test_unwritable_textfile_is_refused_before_the_work(path: str, code: int, complaint: str) -> None:
     Path("folder.prom").mkdir()
     contents = {"text.prom": b"Dear diary {", "node.prom": b"node_load1 0.5\n", "binary.prom": b"\xff\xfe"}
     for name, content in contents.items():
@@ -180,14 +180,14 @@ def test_what_cannot_be_written_is_said_before_the_work(path: str, code: int, co
     assert {name: Path(name).read_bytes() for name in contents} == contents
 
 
-def test_nothing_else_is_left_where_the_collector_looks() -> None:
+def test_collector_folder_has_no_other_files() -> None:
     Path("textfiles").mkdir()
     invoke("run", "runs.jsonl", "--prometheus-textfile", "textfiles/b.prom")
     assert [path.name for path in Path("textfiles").iterdir()] == ["b.prom"]
     assert Path("textfiles/b.prom").stat().st_mode & 0o444 == 0o444, "the collector is another user"
 
 
-def test_what_goes_wrong_after_the_work_is_told_and_the_work_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failure_to_write_the_textfile_after_the_work_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("batchpersist.batch.run.check_textfile", lambda _path: None)
     FILE.write_text("node_load1 0.5\n")
     result = invoke("run", "runs.jsonl", "--prometheus-textfile", str(FILE))
@@ -196,7 +196,7 @@ def test_what_goes_wrong_after_the_work_is_told_and_the_work_stands(monkeypatch:
     assert json.loads(Path("out/metrics.json").read_bytes())["counts"]["persisted"] == 9
 
 
-def test_without_the_package_it_says_what_to_install() -> None:
+def test_missing_package_is_named_with_its_extra() -> None:
     program = (
         "import sys; sys.modules['prometheus_client'] = None\n"
         "from importlib.util import find_spec as find\n"
@@ -216,7 +216,7 @@ def test_without_the_package_it_says_what_to_install() -> None:
 @example("# TYPE a histogram\na_bucket{le=} 1")
 @example('batchpersist_x{a="b} 1')
 @example("# HELP")
-def test_whatever_stands_there_is_read_or_refused(text: str) -> None:
+def test_existing_textfile_is_read_or_refused(text: str) -> None:
     path = Path("any.prom")
     path.write_text(text, "utf-8", errors="replace")
     before = path.read_bytes()

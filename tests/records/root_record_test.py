@@ -68,7 +68,7 @@ def test_run_and_dry_run_use_the_keys_that_the_root_was_written_with(written: No
     assert "3 unchanged" in command("run", ".runs").stdout
 
 
-def test_one_key_alone_leaves_the_others_as_the_root_remembers_them(written: None) -> None:
+def test_key_options_left_out_are_those_of_the_root(written: None) -> None:
     assert command("audit", "--run-key", "run_id").exit_code == 0
 
 
@@ -111,7 +111,7 @@ def test_a_batch_that_persists_nothing_leaves_the_keys_open() -> None:
     assert command("run", "s.jsonl", *KEYS).exit_code == 0
 
 
-def test_what_parses_and_only_lacks_keys_is_never_set_aside(written: None) -> None:
+def test_file_that_only_lacks_keys_is_never_set_aside(written: None) -> None:
     before = trees()
     os.unlink(".runs/.batchpersist/root.json")  # as a version that remembered nothing left it
     audit = command("audit", "--json")
