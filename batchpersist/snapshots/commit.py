@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from ..contract.snapshot_text import SnapshotTooLongError, limited
 from ..errors import SnapshotError
 from ..locks import TaskLock
@@ -14,6 +16,8 @@ from . import entry_positions
 from .base_file import Baseline
 from .entry_positions import PositionCache
 from .writer import Composition, Runs, RunsLeftOutError
+
+_log = logging.getLogger(__name__)
 
 SHORT_MERGE = 16 << 20
 """Up to so many bytes a snapshot is merged again under the lock: that takes well below a second."""
@@ -151,6 +155,7 @@ class StagedSnapshot:
         raise SnapshotError("the snapshot is changed all the time in spite of its lock", self._target)
 
     def _write_again(self, group: SyncGroup) -> None:
+        _log.debug("%s has changed since it was read, and is merged again", self._target)
         self._write(group)
         group.sync_data()
 

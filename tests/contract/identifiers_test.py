@@ -175,7 +175,7 @@ def test_like_the_obvious_model(value):
 
 
 @pytest.mark.parametrize("task_id", ["a.lock", "a.LOCK", "a.lock.acquire", "lock.lock"])
-def test_a_task_must_not_stand_where_another_tasks_lock_belongs(task_id: str) -> None:
+def test_a_task_folder_is_not_in_the_place_of_another_tasks_lock(task_id: str) -> None:
     with pytest.raises(UnsafeIdentifierError, match="ends like a lock file's name"):
         check_task_id(task_id)
     check_run_id(task_id)

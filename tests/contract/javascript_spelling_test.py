@@ -86,7 +86,7 @@ def test_names_are_there_once_and_in_javascript_s_order(text, expected):
     assert spelled(text) == canonical(expected.encode()).decode()
 
 
-def test_text_that_is_nested_is_spelled_where_it_stands():
+def test_nested_text_is_spelled_in_place():
     entry = b'{\n      "a": 1.0,\n      "0": [\n        2.0\n      ],\n      "a": {}\n    }'
     expected = b'{\n      "0": [\n        2\n      ],\n      "a": {}\n    }'
     assert spell_as_javascript(entry) == expected
@@ -202,7 +202,7 @@ def test_reads_alike(one, other, alike):
 
 
 @pytest.mark.parametrize("texts", [(b"{}", b"{"), (b"NaN", b"0"), (b'"\xff"', b'""')])
-def test_what_is_not_json_is_an_error_unless_the_bytes_are_equal(texts):
+def test_invalid_json_is_an_error_unless_the_bytes_are_equal(texts):
     with pytest.raises(InvalidRunError):
         reads_alike(*texts)
 

@@ -24,7 +24,7 @@ def test_every_package_is_pinned_by_version_and_hash_and_by_no_registry() -> Non
         assert "resolved" not in entry
 
 
-def test_what_is_installed_is_the_pinned_package(orchestrator_package: Path) -> None:
+def test_the_installed_package_is_the_pinned_one(orchestrator_package: Path) -> None:
     package = json.loads((orchestrator_package / "package.json").read_bytes())
     assert (package["name"], package["version"]) == (orchestrator.NAME, "0.2.1")
 

@@ -60,7 +60,7 @@ def test_a_completed_event_holds_the_run(data):
     assert read(data) == (KEYS, RUN)
 
 
-def test_the_payload_is_given_as_it_stands():
+def test_the_payload_is_returned_unchanged():
     payload = OPEN + rb' "a" : "\uDFFF\u00E9\/\\uD800" }'
     assert read(event(payload)) == (KEYS, payload)
 
@@ -218,7 +218,7 @@ def test_keys_that_are_named_as_other_fields():
 
 
 @pytest.mark.parametrize("name", ['a"b', "a\\b", "a\nb", "\ud800"])
-def test_a_key_name_that_cannot_be_looked_up(name):
+def test_a_key_name_that_msgspec_cannot_find_is_refused(name):
     with pytest.raises(UsageError, match="unusable key name"):
         RunReader(Keys(task=name))
 

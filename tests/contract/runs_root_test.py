@@ -53,7 +53,7 @@ def test_other_folders_are_not_roots(tmp_path: Path, file: str) -> None:
     assert not is_root(root_of(tmp_path, file))
 
 
-def test_what_is_not_there_is_not_a_root(tmp_path: Path) -> None:
+def test_a_missing_folder_is_not_a_root(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     assert [is_root(f"{tmp_path}/{name}") for name in ("missing", "file")] == [False, False]
 

@@ -49,7 +49,7 @@ def records(layout: Layout) -> list[str]:
     return [name for name in os.listdir(layout.own_dir) if name not in ("batch.lock", "batch.gate")]
 
 
-def test_a_second_batch_is_told_who_runs_and_since_when(layout: Layout) -> None:
+def test_the_error_of_a_second_batch_names_the_holder_and_since_when(layout: Layout) -> None:
     with another_batch(layout) as process:
         with pytest.raises(BatchLockedError) as caught:
             BatchLock(layout, "mine").acquire()

@@ -71,7 +71,7 @@ def invoke(*words: str) -> Result:
 # Looking
 
 
-def test_owners_are_told_apart_and_stale_means_what_the_contract_says(dead_pid: int) -> None:
+def test_owners_are_distinguished_and_stale_means_what_the_contract_says(dead_pid: int) -> None:
     leave("dead.lock", dead_pid)
     leave("stale.lock", dead_pid, age=301)
     leave("far.lock", dead_pid, host="another", age=301)
@@ -178,7 +178,7 @@ def test_a_live_owner_keeps_it_unless_forced() -> None:
         ("nonsense", 301, None),
     ],
 )
-def test_what_cannot_be_told_is_left_alone(file: Any, age: float, refused: str | None, dead_pid: int) -> None:
+def test_a_lock_of_unknown_state_is_kept(file: Any, age: float, refused: str | None, dead_pid: int) -> None:
     path = leave_text("task.lock", file, age=age) if isinstance(file, str) else None
     path = path or leave("task.lock", dead_pid, age=age, **file)
     if refused is None:
@@ -214,7 +214,7 @@ def test_no_folder_is_removed_and_nothing_outside_the_root(folder: Path) -> None
 
 
 @pytest.mark.parametrize("force", [False, True])
-def test_a_lock_that_changes_while_it_is_looked_at_is_left_alone(
+def test_a_lock_that_changes_after_it_was_judged_is_kept(
     force: bool, dead_pid: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     leave("task.lock", dead_pid)

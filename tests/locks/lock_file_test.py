@@ -36,7 +36,7 @@ def test_a_placed_file_holds_the_whole_record_and_no_other_is_left(tmp_path: Pat
 
 
 @pytest.mark.parametrize("links", [True, False])
-def test_what_stands_there_is_not_replaced(
+def test_an_existing_file_is_not_replaced(
     tmp_path: Path, owner: Owner, monkeypatch: pytest.MonkeyPatch, links: bool
 ) -> None:
     if not links:
@@ -47,7 +47,7 @@ def test_what_stands_there_is_not_replaced(
     assert path.read_bytes() == b""
 
 
-def test_a_link_that_is_told_to_exist_because_it_was_asked_for_twice_is_made(
+def test_a_link_reported_to_exist_after_a_repeated_request_is_made(
     tmp_path: Path, owner: Owner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As NFS does when the answer to a request was lost."""
@@ -150,7 +150,7 @@ def plant(kind: str, path: Path, record: bytes) -> None:
 
 
 @pytest.mark.parametrize("kind", ["link", "dangling link", "folder", "pipe"])
-def test_what_is_no_regular_file_is_seen_without_content_and_never_removed(
+def test_a_path_that_is_not_a_regular_file_has_no_content_and_is_never_removed(
     tmp_path: Path, owner: Owner, kind: str
 ) -> None:
     path = tmp_path / "lock"
@@ -163,7 +163,7 @@ def test_what_is_no_regular_file_is_seen_without_content_and_never_removed(
     assert lock_file.describe_owner(str(path)) == "something that is no lock file (a link or a folder)"
 
 
-def test_a_look_tells_a_file_from_its_equal_successor(tmp_path: Path, owner: Owner) -> None:
+def test_a_file_differs_from_its_equal_successor(tmp_path: Path, owner: Owner) -> None:
     path = tmp_path / "lock"
     assert lock_file.read_lock(str(path)) is None
     path.write_bytes(owner.encode())

@@ -96,7 +96,7 @@ def test_taking_and_dropping_a_lock_does_not_start_another_thread(
     assert threads() == 1
 
 
-def test_another_s_file_is_not_refreshed_and_no_longer_looked_at(
+def test_a_file_of_another_owner_is_never_refreshed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: Callable[[], int]
 ) -> None:
     looks = []

@@ -46,7 +46,7 @@ def test_a_dead_owner_s_old_file_is_cleared(tmp_path: Path) -> None:
     assert not (tmp_path / "lock").exists()
 
 
-def test_where_nothing_stands_the_path_is_free(tmp_path: Path) -> None:
+def test_a_path_without_a_file_is_free(tmp_path: Path) -> None:
     assert cleared(tmp_path / "lock")
     assert not (tmp_path / "mutex").exists()
 
@@ -54,7 +54,7 @@ def test_where_nothing_stands_the_path_is_free(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "garbage", [b"", b"1234\n", b'{"kind":"codex-lock-ow', b"\xff" * 100_000, b"6f1c7f0e-1f0e"]
 )
-def test_what_is_no_record_is_cleared_only_when_old(tmp_path: Path, garbage: bytes) -> None:
+def test_a_lock_without_a_record_is_cleared_only_when_old(tmp_path: Path, garbage: bytes) -> None:
     plant(tmp_path / "lock", garbage, age=STALE - 10)
     assert not cleared(tmp_path / "lock")
     assert (tmp_path / "lock").read_bytes() == garbage

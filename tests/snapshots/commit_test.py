@@ -126,7 +126,7 @@ def test_a_legacy_state_that_changes_is_read_again(layout: Layout) -> None:
 
 
 @pytest.mark.usefixtures("merge_length")
-def test_a_snapshot_that_is_gone_by_then_is_made_anew(layout: Layout) -> None:
+def test_a_snapshot_removed_before_publishing_is_written_again(layout: Layout) -> None:
     store(layout).record_run(run("old", "1"))
     staged = stage(layout, run("a", "2"))
     os.unlink(layout.snapshot("t"))
@@ -147,7 +147,7 @@ def test_a_snapshot_that_is_damaged_by_then_is_left_as_it_is(layout: Layout) -> 
 
 
 @pytest.mark.parametrize("overtaken", [True, False])
-def test_after_a_lost_lock_it_is_tried_again_and_both_sides_stand(
+def test_after_a_lost_lock_the_commit_is_tried_again_and_keeps_both_updates(
     layout: Layout, merge_length: None, overtaken: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The published orchestrator may clear the lock that took a stale one's place, and write then."""

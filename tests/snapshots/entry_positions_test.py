@@ -92,7 +92,7 @@ def test_the_history_of_an_own_snapshot_is_not_read_again(place: Place, readings
     assert readings == []
 
 
-def test_what_is_recalled_is_what_would_be_read(place: Place) -> None:
+def test_cached_positions_are_those_that_reading_finds(place: Place) -> None:
     place.record(run("é\u2028", "1", {"x": [1]}), run("a 'b", "\U00010000"))
     place.record(run("c", "1"))
     found = []

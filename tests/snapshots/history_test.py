@@ -176,7 +176,7 @@ def test_lone_surrogates_stay_escapes() -> None:
         (b'{"taskId":"t","runs":{"a":1}}', "the snapshot's runs are not a list"),
     ],
 )
-def test_what_is_no_snapshot(data: bytes, message: str) -> None:
+def test_a_file_that_is_not_a_snapshot_is_refused(data: bytes, message: str) -> None:
     with pytest.raises(NotASnapshotError) as caught:
         read(data)
     assert caught.value.message == message

@@ -164,7 +164,7 @@ def test_other_names_of_the_keys(place: Place) -> None:
     assert place.runs.read_bytes() == javascript({"taskId": "t", "lastRunAt": "2", "runs": runs})
 
 
-def test_what_stands_already_is_not_written_again_and_takes_no_lock(place: Place) -> None:
+def test_an_unchanged_entry_is_not_written_and_takes_no_lock(place: Place) -> None:
     runs = [run("a", "1", "é"), run("b", "2")]
     place.store().record_runs(runs)
     before = Fingerprint.at(str(place.runs))
@@ -193,7 +193,7 @@ def test_a_snapshot_is_respelled_as_a_whole(place: Place) -> None:
     assert place.runs.read_bytes() == expected
 
 
-def test_force_writes_what_stands_already(place: Place) -> None:
+def test_force_writes_unchanged_entries(place: Place) -> None:
     place.store().record_run(run("a", "1"))
     before = os.stat(place.runs).st_ino
     with place.runs.open("rb"):
@@ -201,7 +201,7 @@ def test_force_writes_what_stands_already(place: Place) -> None:
         assert os.stat(place.runs).st_ino != before
 
 
-def test_sides_tell_unchanged_entries_from_new_ones(place: Place) -> None:
+def test_sides_distinguish_unchanged_entries_from_new_ones(place: Place) -> None:
     place.store().record_runs([run("a", "1"), run("b", "2"), run("c", "3")])
     arrivals = [run("b", "2"), run("a", "1", "new"), run("d", "0"), run("c", "4")]
     assert place.store().record_runs(arrivals) == [Side.UNCHANGED, *[Side.PERSISTED] * 3]
@@ -214,7 +214,7 @@ def test_a_run_that_comes_twice_has_the_side_of_its_last_arrival(place: Place) -
     assert place.store().record_runs([run("a", "1"), run("a", "9")]) == [Side.PERSISTED] * 2
 
 
-def test_of_entries_of_one_run_the_first_is_the_one_that_stands(place: Place) -> None:
+def test_of_entries_of_one_run_the_first_counts(place: Place) -> None:
     twins = snapshot(run("a", "1", "first"), run("a", "1", "second"))
     place.write("runs.json", twins)
     assert place.store().record_run(run("a", "1", "first")) is Side.UNCHANGED
@@ -333,7 +333,9 @@ def test_a_symbolic_link_is_not_followed(place: Place, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo], ids=["folder", "fifo"])
-def test_what_is_no_regular_file_is_an_error(place: Place, make: Callable[[Path], None]) -> None:
+def test_a_snapshot_that_is_not_a_regular_file_is_an_error(
+    place: Place, make: Callable[[Path], None]
+) -> None:
     place.task.mkdir(parents=True)
     make(place.runs)
     with pytest.raises(SnapshotError, match="is not a regular file"):
@@ -451,7 +453,7 @@ def test_one_task_that_fails_does_not_stop_the_others(place: Place) -> None:
     assert (place.root / "out" / "u" / "runs.json").exists()
 
 
-def test_several_tasks_that_fail_are_told_together(place: Place) -> None:
+def test_failures_of_several_tasks_are_raised_together(place: Place) -> None:
     place.write("runs.json", b"{")
     with TaskLock(place.layout, "u"), pytest.raises(CommitErrors) as caught:
         place.store().record_runs([run("a", "1"), run("b", "1", task_id="u"), run("c", "1", task_id="v")])

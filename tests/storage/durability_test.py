@@ -174,7 +174,7 @@ def standing_files(root, group, count):
     return paths
 
 
-def test_what_stands_is_synced_with_its_folders_up_to_the_root(tmp_path, syncs):
+def test_an_existing_file_is_synced_with_its_folders_up_to_the_root(tmp_path, syncs):
     with open_group(Durability.BATCH, [str(tmp_path)], files=2) as group:
         paths = standing_files(tmp_path, group, 2)
         group.add_existing(f"{tmp_path}/gone/file", str(tmp_path))
@@ -187,7 +187,7 @@ def test_what_stands_is_synced_with_its_folders_up_to_the_root(tmp_path, syncs):
 
 
 @pytest.mark.parametrize("kind", [Durability.BATCH, Durability.FILE])
-def test_much_that_stands_is_synced_at_once(tmp_path, syncs, trusted, kind):
+def test_many_existing_files_are_synced_at_once(tmp_path, syncs, trusted, kind):
     with open_group(kind, [str(tmp_path)], files=MANY) as group:
         standing_files(tmp_path, group, MANY)
         group.sync_data()
@@ -195,7 +195,7 @@ def test_much_that_stands_is_synced_at_once(tmp_path, syncs, trusted, kind):
     assert set(syncs) == {("syncfs", str(tmp_path))}
 
 
-def test_what_stands_where_syncfs_is_not_trusted_is_synced_one_by_one(tmp_path, syncs, monkeypatch):
+def test_existing_files_are_synced_one_by_one_where_syncfs_is_not_trusted(tmp_path, syncs, monkeypatch):
     monkeypatch.setattr(fsync, "is_trusted", lambda fd: False)
     with open_group(Durability.BATCH, [str(tmp_path)], files=MANY) as group:
         paths = standing_files(tmp_path, group, MANY)

@@ -36,7 +36,7 @@ def test_a_file_is_opened_to_be_read_with_its_status(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("what", OTHERS)
-def test_what_is_no_file_is_refused_at_once_and_named(tmp_path: Path, what: str) -> None:
+def test_a_path_that_is_not_a_file_is_refused_at_once_and_named(tmp_path: Path, what: str) -> None:
     make, code = OTHERS[what]
     (tmp_path / "file").touch()
     make(tmp_path / "x")

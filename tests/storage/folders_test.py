@@ -23,7 +23,7 @@ NO_SYNC = SyncGroup()
     standing=st.integers(0, 5),
     slash=st.sampled_from(["", "/", "//"]),
 )
-def test_make_dirs_makes_what_is_missing_and_tells_of_it(depth, standing, slash):
+def test_make_dirs_makes_missing_folders_and_reports_them(depth, standing, slash):
     with tempfile.TemporaryDirectory() as root:
         paths = ["/".join([root, *"abcde"[: level + 1]]) for level in range(depth)]
         for path in paths[:standing]:
@@ -54,7 +54,7 @@ def test_make_dirs_goes_deeper_than_the_recursion_limit(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["file", "dangling", "dangling/below"])
-def test_make_dirs_refuses_what_stands_in_the_way(tmp_path, name):
+def test_make_dirs_refuses_a_file_in_the_way(tmp_path, name):
     (tmp_path / "file").write_bytes(b"kept")
     (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
     with pytest.raises(FileExistsError):

@@ -190,7 +190,7 @@ def test_standard_output_by_name_is_the_descriptor() -> None:
         check_output("/dev/fd/999")
 
 
-def test_what_stood_there_stands_after_an_exception() -> None:
+def test_an_exception_leaves_the_existing_file() -> None:
     Path("o").write_text("before")
 
     def half() -> Iterator[bytes]:

@@ -34,7 +34,7 @@ def test_what_dead_processes_left_is_swept_and_the_rest_is_not(tmp_path: Path) -
     assert not living.exists()
 
 
-def test_a_process_that_nobody_has_buried_is_dead_too(tmp_path: Path) -> None:
+def test_a_zombie_is_a_dead_writer(tmp_path: Path) -> None:
     path, process = make_temporary(tmp_path / "runs.json", alive=True)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
@@ -43,7 +43,7 @@ def test_a_process_that_nobody_has_buried_is_dead_too(tmp_path: Path) -> None:
     process.communicate()
 
 
-def test_what_another_host_wrote_is_left_alone(tmp_path: Path) -> None:
+def test_files_of_another_host_are_kept(tmp_path: Path) -> None:
     path, _ = make_temporary(tmp_path / "runs.json", alive=False)
     mark = path.name.index(".tmp-") + len(".tmp-")
     elsewhere = "0000" if path.name[mark : mark + 4] != "0000" else "0001"
