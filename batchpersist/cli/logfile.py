@@ -1,8 +1,8 @@
 """The log of a command: what ``--log-file`` gets, and what of the library's records is printed.
 
-A file gets one line for each: start, notices, failures, summary, exit code, and the library's records, down
-to the debug lines that say why something was done. Each line begins with the time in UTC and a level. The
-file may be renamed while it is open (logrotate): the next line goes to a new file of its name.
+A file gets one line for each: start, notices, failures, summary, exit code, and the library's warnings; with
+``-vv`` also its debug lines, which say why something was done. Each line begins with the time in UTC and a
+level. The file may be renamed while it is open (logrotate): the next line goes to a new file of its name.
 """
 
 from __future__ import annotations
@@ -76,18 +76,18 @@ class Log:
 def log_to(path: str | None, should_stop: ShouldStop = never_stop, *, debug: bool = False) -> Iterator[Log]:
     """Open the log; None: no file. Its folder is made, and the file is appended to.
 
-    Inside the block the library's records go to the file, at every level, and to standard error: warnings
-    only, or all with ``debug``. ``path`` may be a link, a device or a pipe like any output
-    (docs/decisions/0023-outputs.md). Raises OSError if it cannot be opened: ReaderMissingError if
-    ``should_stop`` ended the wait for the reader of a pipe. A line that cannot be written later stops
-    nothing; ``Log.failure`` has the first error.
+    Inside the block the library's warnings go to the file and to standard error, with ``debug`` its other
+    records too: these may be a line a run, which costs time, so they are not in every log. ``path`` may be a
+    link, a device or a pipe like any output (docs/decisions/0023-outputs.md). Raises OSError if it cannot be
+    opened: ReaderMissingError if ``should_stop`` ended the wait for the reader of a pipe. A line that cannot
+    be written later stops nothing; ``Log.failure`` has the first error.
     """
     file_handler = None if path is None else _open(path, should_stop)
     handlers: list[logging.Handler] = [_Printer(logging.DEBUG if debug else logging.WARNING)]
     handlers += [file_handler] if file_handler else []
     library = logging.getLogger("batchpersist")
     level = library.level
-    if debug or file_handler:
+    if debug:
         library.setLevel(logging.DEBUG)
     for handler in handlers:
         library.addHandler(handler)

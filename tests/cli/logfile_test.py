@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -36,10 +37,10 @@ def invoke(*words: str, **variables: str) -> Result:
 
 
 def log_lines(name: str = "night.log") -> list[str]:
-    """All lines but the debug lines, without their times."""
+    """All lines, without their times."""
     lines = Path(name).read_text("utf-8").splitlines()
-    assert all(re.match(rf"{STAMP} (DEBUG|INFO|WARNING|ERROR) ", line) for line in lines), lines
-    return [text for text in (line.split(" ", 1)[1] for line in lines) if not text.startswith("DEBUG ")]
+    assert all(re.match(rf"{STAMP} (INFO|WARNING|ERROR) ", line) for line in lines), lines
+    return [line.split(" ", 1)[1] for line in lines]
 
 
 def test_the_log_has_start_failures_and_end() -> None:
@@ -155,8 +156,11 @@ def test_debug_lines_are_printed_with_vv_and_name_their_module() -> None:
     assert NO_CACHE not in result.stdout
 
 
-def test_debug_lines_are_in_the_log_file_however_little_is_printed() -> None:
-    assert NO_CACHE not in invoke("runs.jsonl", "--log-file", "night.log", "-q").stderr
+def test_debug_lines_are_in_the_log_file_with_vv_only() -> None:
+    invoke("runs.jsonl", "--log-file", "night.log")
+    assert " DEBUG " not in Path("night.log").read_text()
+    shutil.rmtree(".runs")
+    invoke("runs.jsonl", "--log-file", "night.log", "-q", "-vv")
     assert re.search(rf"^\S+Z DEBUG {NO_CACHE} ", Path("night.log").read_text(), re.MULTILINE)
 
 
