@@ -205,7 +205,9 @@ class SnapshotSide:
 
 
 def _log_changes(path: str, known: bytes, found: bytes) -> None:
-    """Log why entries of a snapshot are not taken from the cache: each reason once."""
+    """Log why entries of an existing snapshot are not taken from the cache: each reason once."""
+    if found == NO_FINGERPRINT and not known.strip(NO_FINGERPRINT):
+        return  # a first batch: there is nothing to say
     each = {known[at : at + FINGERPRINT_BYTES] for at in range(0, len(known), FINGERPRINT_BYTES)} - {found}
     for reason in sorted({what_changed(one, found) for one in each or {NO_FINGERPRINT}}):
         _log.debug("%s is compared, not taken from the cache: %s", path, reason)
