@@ -105,3 +105,9 @@ def test_each_declared_python_is_tested() -> None:
     quick = re.search(r"py3\{([\d,]+)\}-quick", config("tox.ini")["tox"]["envlist"])
     assert quick
     assert {*declared} == {*quick[1].split(","), "11"}  # the suite's own
+
+
+def test_tests_that_tox_names_exist() -> None:
+    named = set(re.findall(r"tests/[\w/]+\.py", (ROOT / "tox.ini").read_text("utf-8")))
+    assert len(named) > 10
+    assert sorted(path for path in named if not (ROOT / path).exists()) == []

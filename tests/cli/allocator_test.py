@@ -10,13 +10,13 @@ import pytest
 
 PROGRAM = """
 import os, sys
-from batchpersist.memory_limit import give_back
+from batchpersist.memory_limit import release_memory
 from batchpersist.cli.job import minimize_retained_memory
 {before}
 minimize_retained_memory()
 import pyarrow as pa
 print(pa.default_memory_pool().backend_name, os.environ.get("ARROW_DEFAULT_MEMORY_POOL"))
-give_back()
+release_memory()
 """
 
 
@@ -48,19 +48,19 @@ def test_allocator_in_use_is_kept() -> None:
 def test_freed_memory_is_returned_to_the_system() -> None:
     program = """
 import os
-from batchpersist.memory_limit import give_back
+from batchpersist.memory_limit import release_memory
 from batchpersist.cli.job import minimize_retained_memory
 minimize_retained_memory()
 def resident():
     with open("/proc/self/statm") as file:
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-give_back()
+release_memory()
 before = resident()
 pieces = [bytes(10_000) for _ in range(10_000)]
 last = pieces[-1]
 del pieces
 held = resident()
-give_back()
+release_memory()
 print(held - before, resident() - before)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
