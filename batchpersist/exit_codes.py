@@ -1,4 +1,4 @@
-"""How a command ended, as its exit code."""
+"""The exit codes and their meanings; ``BatchReport.exit_code``, ``errors`` and the command choose one."""
 
 from __future__ import annotations
 

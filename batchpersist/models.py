@@ -1,4 +1,4 @@
-"""The plain data that travels between the parts: no behaviour, no I/O, all picklable."""
+"""Plain, picklable data that travels between the packages; no I/O."""
 
 from __future__ import annotations
 

@@ -32,6 +32,8 @@ smartquotes = False  # `--option` keeps its two dashes
 
 myst_heading_anchors = 4
 autodoc_typehints = "signature"
+# A field may have the name of a built-in type (``Metrics.bytes``): Sphinx cannot tell which one is meant.
+suppress_warnings = ["ref.python"]
 autodoc_member_order = "bysource"
 
 html_theme = "furo"

@@ -1,7 +1,7 @@
-"""What an interrupted batch had persisted by its journal, and what the resumed one skips.
+"""What an interrupted batch persisted, by its journal, and which runs are quarantined.
 
-The journal is not believed about files: each part compares them all, or knows them from the cache. What
-is unchanged now, and was written in an earlier part, counts as it did then.
+The journal is not trusted about files, so a resumed batch skips nothing because of it: each file is
+compared, or known from the cache. A run that is unchanged now and was written before counts as it did then.
 """
 
 from __future__ import annotations

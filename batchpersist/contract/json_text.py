@@ -1,4 +1,4 @@
-"""The one text of a JSON value: that of JavaScript's ``JSON.stringify(value, null, 2)``.
+r"""The one text of a JSON value: that of JavaScript's ``JSON.stringify(value, null, 2)``.
 
 msgspec leaves every escape as it is, and refuses the lone surrogates (``\ud800``)
 that JavaScript strings may hold. So their backslash becomes a byte that valid UTF-8

@@ -1,6 +1,6 @@
 """Builds the index of a batch: a row for each completed run, in source order, without its payload.
 
-Its columns are those of ``columns.index_schema``.
+Its columns are those of ``arrow_tables.index_schema``.
 It stays columnar from the scan to the plan: at a million runs a Python object a row would
 cost more than the runs themselves.
 """

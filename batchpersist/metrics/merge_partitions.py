@@ -125,7 +125,7 @@ _IN_ALL = ("pair_seconds", "sum_if_sequential", "syncs", "retried_runs", "cached
 
 
 def merge_partitions(parts: Sequence[PartitionMetrics]) -> Metrics:
-    """The metrics of shards that belong together (``shardparts.check_parts``), in the form of one batch's.
+    """The metrics of shards that belong together (``check_partitions``), in the form of one batch's.
 
     Percentiles come from the outcome tables in the batches' folders; if one is missing, only the
     largest value is known. Raises UsageError if two shards had the same task, and TotalsError if

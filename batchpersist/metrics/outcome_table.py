@@ -62,7 +62,7 @@ def status_of(snapshot: int, manifest: int) -> Status:
 
 
 class ShardRow(NamedTuple):
-    """A shard that was done (``columns.shard_schema``)."""
+    """A shard that was done (``arrow_tables.shard_schema``)."""
 
     number: int
     work: str

@@ -244,6 +244,5 @@ class ManifestSide:
 
 def _log_change(path: str, known: bytes) -> None:
     """Log why an existing manifest is not taken from the cache; of a first batch there is nothing to say."""
-    found = packed_at(path)
-    if known != NO_FINGERPRINT or found != NO_FINGERPRINT:
-        _log.debug("%s is compared, not taken from the cache: %s", path, what_changed(known, found))
+    if os.path.lexists(path):
+        _log.debug("%s is compared, not taken from the cache: %s", path, what_changed(known, packed_at(path)))

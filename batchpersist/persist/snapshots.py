@@ -1,8 +1,11 @@
-"""The snapshots of a group of pairs: which runs are unchanged in them, and one commit for each task."""
+"""The snapshots of a group of pairs: which runs the cache knows to be unchanged, and one commit a task.
+
+Whether a run is unchanged by its text is decided as the new snapshot is written (``snapshots.writer``)."""
 
 from __future__ import annotations
 
 import logging
+import os
 import time
 from array import array
 from collections.abc import Sequence
@@ -206,7 +209,7 @@ class SnapshotSide:
 
 def _log_changes(path: str, known: bytes, found: bytes) -> None:
     """Log why entries of an existing snapshot are not taken from the cache: each reason once."""
-    if found == NO_FINGERPRINT and not known.strip(NO_FINGERPRINT):
+    if not os.path.lexists(path):
         return  # a first batch: there is nothing to say
     each = {known[at : at + FINGERPRINT_BYTES] for at in range(0, len(known), FINGERPRINT_BYTES)} - {found}
     for reason in sorted({what_changed(one, found) for one in each or {NO_FINGERPRINT}}):

@@ -1,7 +1,6 @@
-"""The plan: which runs are persisted, in which order, and which worker does which rows.
+"""The plan: which runs are persisted, in which order, and in which shards.
 
-``make_plan`` is a pure function of the index; ``make_job`` packs a shard of the plan for its
-worker.
+``make_plan`` turns the index into a plan; ``make_job`` packs a shard of the plan for its worker.
 """
 
 from .id_collisions import IdCheck, refuse_places_of_runs

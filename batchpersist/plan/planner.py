@@ -1,8 +1,8 @@
-"""Makes a plan: which runs are persisted, in which order, and by which worker.
+"""Makes a plan: which runs are persisted, in which order, in which shards.
 
-A pure function of the index. Rows are brought together by task (source order is kept
-within a task, so that the snapshot's history is as if recorded one by one) and cut into
-shards, each a contiguous range of rows. Two shards never commit the same task: a batch
+It reads the index and, for ids that collide, the names in the two roots; it writes nothing. Rows are grouped
+by task (source order is kept within a task, so that the snapshot's history is as if recorded one by one) and
+cut into shards, each a contiguous range of rows. Two shards never commit the same task: a batch
 does not contend with itself.
 """
 

@@ -1,4 +1,4 @@
-"""The formats of sources: by a file's name (which suffixes are read), and by its first bytes.
+"""The formats of sources: which suffixes are read, and first bytes that contradict a file's name.
 
 Rotated files are named as logrotate names them (``a.jsonl.1``, ``a.jsonl-20260131``, ``a.jsonl.2.gz``), or as
 loggers do that add a date with a time, or a number (``a.jsonl.2026-01-31.1``).
@@ -97,7 +97,6 @@ READABLE = (
 )
 """The suffixes, for a person."""
 
-OTHER_SUFFIXES = "(other)"
 NO_SUFFIX = "(none)"
 
 # Year and month are checked and numbers are short: other names that end in digits are likely temporary

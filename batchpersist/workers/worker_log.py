@@ -10,10 +10,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import dataclass
 from functools import partial
 from logging.handlers import QueueHandler
 from queue import SimpleQueue
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
@@ -24,7 +25,8 @@ _library = logging.getLogger("batchpersist")
 _log = logging.getLogger(__name__)
 
 
-class LoggedResult(NamedTuple, Generic[T]):
+@dataclass(frozen=True)
+class LoggedResult(Generic[T]):
     """What a worker returns: the value of the call or the error that it raised, and its log records."""
 
     value: T | None
@@ -95,14 +97,14 @@ def _pass_on(outer: Future[T], call: Future[LoggedResult[T]]) -> None:
     if lost is not None:
         outer.set_exception(lost)
         return
-    value, error, records = call.result()
+    result = call.result()
     try:
-        for record in records:
+        for record in result.records:
             logger = logging.getLogger(record.name)
             if logger.isEnabledFor(record.levelno):
                 logger.handle(record)
     finally:  # whatever a handler raises: a call that is never done would be waited for without end
-        if error is not None:
-            outer.set_exception(error)
+        if result.error is not None:
+            outer.set_exception(result.error)
         else:
-            outer.set_result(value)  # type: ignore[arg-type]  # None only where T is
+            outer.set_result(result.value)  # type: ignore[arg-type]  # None only where T is

@@ -129,11 +129,8 @@ def test_a_handler_that_raises_keeps_no_call_waiting(debug: pytest.LogCaptureFix
     forwarded = forward_log(call)
     LOGGER.addFilter(refuse)
     try:
-        call.set_result(
-            call_with_log(int, "7")._replace(
-                records=[LOGGER.makeRecord(LOGGER.name, 10, "", 0, "x", (), None)]
-            )
-        )
+        records = [LOGGER.makeRecord(LOGGER.name, 10, "", 0, "x", (), None)]
+        call.set_result(replace(call_with_log(int, "7"), records=records))
     finally:
         LOGGER.removeFilter(refuse)
     assert forwarded.result(timeout=0) == 7
