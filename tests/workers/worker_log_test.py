@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
