@@ -11,11 +11,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal, Protocol
 
+from ..contract.run_parser import RUN_COMPLETED
 from ..errors import TaskStateLockError, UsageError
 from .pair import Settled, settle_pair
-
-RUN_COMPLETED = "run:completed"
-"""Its payload is a RunSummary (docs/formats.md)."""
 
 Handler = Callable[[Any], object]
 

@@ -9,7 +9,7 @@ from itertools import chain
 
 import msgspec
 
-from ..contract.json_text import REFUSALS, SPACE, with_enough_stack
+from ..contract.json_text import BYTE_ORDER_MARK, REFUSALS, SPACE, with_enough_stack
 from ..errors import InvalidRunError
 from ..storage.file_reader import BLOCK, FileBytes, read_blocks
 from . import formats
@@ -39,7 +39,7 @@ def line_documents(path: str, start: int, stop: int) -> Iterator[Document]:
                 yield from _line_documents(read_blocks(file, first), first, stop)
             return
         formats.check_head(formats.TEXT, head)
-        first = len(formats.BYTE_ORDER_MARK) if head.startswith(formats.BYTE_ORDER_MARK) else 0
+        first = len(BYTE_ORDER_MARK) if head.startswith(BYTE_ORDER_MARK) else 0
         if first and len(head) > first:
             stop = max(stop, first + 1)  # the first line starts before it
         yield from _line_documents(chain((head[first:],), read_blocks(file, len(head))), first, stop)
@@ -114,7 +114,7 @@ def json_documents(path: str, size: int = 0) -> Iterator[Document]:
 
 
 def _json_documents(data: bytes) -> Iterator[Document]:
-    text = data.removeprefix(formats.BYTE_ORDER_MARK).lstrip(SPACE)
+    text = data.removeprefix(BYTE_ORDER_MARK).lstrip(SPACE)
     if not text:
         raise InvalidRunError("the file is empty")
     start = len(data) - len(text)
@@ -127,7 +127,7 @@ def _json_documents(data: bytes) -> Iterator[Document]:
 def _elements(data: bytes, start: int) -> Iterator[Document]:
     # The decoder refuses lone surrogates, which are valid JSON; it is used only to find the elements.
     text = _SURROGATE.sub(rb"\\u0020", data) if b"\\u" in data else data
-    text = text.removeprefix(formats.BYTE_ORDER_MARK)
+    text = text.removeprefix(BYTE_ORDER_MARK)
     try:
         elements = with_enough_stack(_list_decoder.decode, text)
     except REFUSALS as error:

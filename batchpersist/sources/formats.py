@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from enum import Enum, auto
 from typing import NamedTuple
 
+from ..contract.json_text import BYTE_ORDER_MARK
 from ..errors import SourceChangedError, SourceUnreadableError
 
 
@@ -170,9 +171,6 @@ def _split_rotation(name: str) -> tuple[str, str]:
     # Numbers behind a date count up, those alone count down.
     return name[: found.start()], f"{date}.{number:04}" if date else f"{9999 - number:04}"
 
-
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-"""Of UTF-8. It has no meaning at the start of a text."""
 
 HEAD = 16
 """Bytes that are enough to recognize a kind of data."""
